@@ -1,0 +1,19 @@
+"""The steps of the pipeline, one module per stage; `python -m tasks.<stage>` runs one.
+
+What has to hold before anything else is imported stands here: the interpreter has the
+project's packages, and Keras runs on TensorFlow unless the environment names another backend.
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+
+if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") if not find_spec(name.split(".")[0])]:
+    sys.exit(
+        f"error: {sys.executable} lacks the project's packages ({', '.join(missing)}); run `make setup`, "
+        "then `source .venv/bin/activate`, and try again"
+    )
+
+# A personal keras.json must not decide what a committed run computes.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

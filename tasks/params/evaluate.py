@@ -1,0 +1,15 @@
+"""Block `evaluate`: how the trained model is scored."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.params import Block
+
+
+class Evaluate(Block):
+    """Scoring never changes the model, so these rerun evaluate alone."""
+
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]

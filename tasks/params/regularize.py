@@ -1,0 +1,35 @@
+"""Block `regularize`: every regularizer of the pipeline, each with a value that switches it off."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.params import Block
+
+
+class Augment(Block):
+    """Random changes to a training image, drawn anew each epoch."""
+
+    flip: bool
+    translate: Annotated[int, Field(ge=0, le=16)]
+    cutout: Annotated[int, Field(ge=0, le=32)]
+
+
+class EarlyStopping(Block):
+    """Stop when validation loss has not improved for `patience` epochs, and keep the best weights."""
+
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Regularize(Block):
+    """The subject of the project: what may close the gap between training and validation."""
+
+    l2: Annotated[float, Field(ge=0, le=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_norm: bool
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    augment: Augment
+    early_stopping: EarlyStopping

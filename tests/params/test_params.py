@@ -1,0 +1,153 @@
+"""Every rule of params.yaml: one line that names the key, the rule and the value."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.params import ParameterError, read
+from tasks.params.__main__ import main
+from tasks.params.document import load, override
+from tasks.params.model import Model
+from tests.conftest import ROOT, edit
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+
+
+def complaint(file: Path) -> str:
+    with pytest.raises(ParameterError) as caught:
+        load(file)
+    (line,) = str(caught.value).splitlines()
+    return line.removeprefix(f"{file}: ")
+
+
+def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
+    assert load(ROOT / "params.yaml").model == read(Model, ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"train__epochs": 0}, "train.epochs: must be greater than or equal to 1; received 0"),
+        ({"train__epochs": 2.5}, "train.epochs: must be a valid integer; received 2.5"),
+        ({"train__epochs": "3"}, "train.epochs: must be a valid integer; received '3'"),
+        ({"train__epochs": True}, "train.epochs: must be a valid integer; received True"),
+        ({"train__epochs": None}, "train.epochs: must be a valid integer; received None"),
+        ({"train__learning_rate": float("nan")}, "train.learning_rate: must be a finite number; received nan"),
+        ({"train__learning_rate": float("inf")}, "train.learning_rate: must be a finite number; received inf"),
+        ({"regularize__dropout": 1.0}, "regularize.dropout: must be less than 1; received 1.0"),
+        ({"regularize__batch_norm": 1}, "regularize.batch_norm: must be a valid boolean; received 1"),
+        ({"train__optimizer": "adm"}, "train.optimizer: must be 'adam', 'adamw' or 'sgd'; received 'adm'"),
+        ({"train__epoch": 3}, "train.epoch: is no parameter; known here: epochs, batch_size,"),
+        ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; known here: flip, translate"),
+        ({"model__filters": []}, "model.filters: Tuple should have at least 1 item"),
+        ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
+        ({"download__sources": [{"url": "ftp://x/y"}]}, "download.sources.0.url: must start with https:// or file://"),
+        ({"download__sources": [{}]}, "download.sources.0: must have exactly one of `url` and `npm`"),
+        ({"download__digests__test_batch.bin": "abc"}, "download.digests.test_batch.bin: String should match"),
+        (
+            {"normalize__validation_fraction": 0, "regularize__early_stopping__patience": 3},
+            "regularize.early_stopping.patience: must be 0 when normalize.validation_fraction is 0",
+        ),
+        ({"train__optimizer": "adam"}, "regularize.weight_decay: must be 0 with train.optimizer adam"),
+        (
+            {"study__variants": {"typo": {"train.epoch": 3}}},
+            "study.variants.typo: train.epoch: is no parameter of the file",
+        ),
+        (
+            {"study__variants": {"bad": {"train.epochs": -1}}},
+            "study.variants.bad: train.epochs: must be greater than or equal to 1; received -1",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_broken_rule_is_one_line(file: Path, change: dict[str, Any], line: str) -> None:
+    edit(file, **change)
+    assert complaint(file).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "must hold blocks of `key: value`; received None"),
+        (b"- 1\n", "must hold blocks"),
+        (b"train: {epochs: 1\n", "is not valid YAML"),
+        (b"train:\n\tepochs: 1\n", "is not valid YAML"),
+        (b"a: 1\na: 2\n", "is not valid YAML: found duplicate key"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        (b"a: \x00", "is not valid YAML"),
+        (b"# " + b"x" * 1_100_000, "must be at most 1,000,000 bytes; received 1,100,002"),
+        (b"a: !!python/object/apply:os.system ['false']", "is not valid YAML"),
+        (b"download: 1\n", "download: must be a valid dictionary"),
+    ],
+)
+def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes, line: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ParameterError) as caught:
+        load(file)
+    assert line in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_names_the_command_that_restores_it(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="cannot be read: No such file or directory; `git checkout"):
+        load(tmp_path / "params.yaml")
+
+
+def test_overrides_replace_known_keys_of_a_copy_only() -> None:
+    content = {"train": {"epochs": 1, "seed": 2}}
+    assert override(content, {"train.epochs": 9}) == {"train": {"epochs": 9, "seed": 2}}
+    assert content["train"]["epochs"] == 1
+    for key in ("epochs", "train.epoch", "train.epochs.x", "", "train"):
+        with pytest.raises(ParameterError, match=re.escape(f"{key}: is no parameter")):
+            override(content, {key: 1})
+
+
+def test_the_reference_variant_is_the_notebooks_recipe() -> None:
+    from tasks.params import parse
+    from tasks.params.document import validate
+
+    content = parse(ROOT / "params.yaml")
+    params = validate(override(content, content["study"]["variants"]["reference"]), "reference")
+    assert (params.train.epochs, params.train.batch_size, params.train.learning_rate) == (150, 64, 3e-4)
+    assert (params.train.optimizer, params.train.schedule, params.train.precision) == ("adam", "constant", "float32")
+    assert params.model.model_dump() == {
+        "network": "reference",
+        "filters": (32, 64, 128),
+        "dense_units": 64,
+        "pool_before_norm": False,
+    }
+    assert params.regularize.model_dump() == {
+        "l2": 0.01,
+        "dropout": 0.5,
+        "batch_norm": True,
+        "label_smoothing": 0.0,
+        "weight_decay": 0.0,
+        "augment": {"flip": False, "translate": 0, "cutout": 0},
+        "early_stopping": {"patience": 0},
+    }
+    assert params.normalize.method == "rescale"
+
+
+def test_the_command_ends_with_status_two_and_one_line_within_two_seconds(file: Path) -> None:
+    edit(file, train__epochs=0)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.params", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert time.perf_counter() - started < 2
+    assert done.returncode == 2
+    assert done.stderr == f"error: {file}: train.epochs: must be greater than or equal to 1; received 0\n"
+
+
+def test_the_command_says_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(ROOT / "params.yaml")]) == 0
+    assert capsys.readouterr().out.endswith("every parameter is valid\n")
