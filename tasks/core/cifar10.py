@@ -1,0 +1,65 @@
+"""CIFAR-10's binary format: bytes to images and labels, and back.
+
+A file is 10,000 records of 3,073 bytes: one label (0–9), then 1,024 red, 1,024 green and
+1,024 blue values, each plane in row-major order (https://www.cs.toronto.edu/~kriz/cifar.html).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAINING_FILES = tuple(f"data_batch_{n}.bin" for n in range(1, 6))
+TEST_FILE = "test_batch.bin"
+FILES = (*TRAINING_FILES, TEST_FILE)
+
+SIDE = 32
+RECORDS = 10_000  # in each file
+RECORD_BYTES = 1 + 3 * SIDE * SIDE
+FILE_BYTES = RECORDS * RECORD_BYTES
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+
+
+def decode(content: NDArray[np.uint8], name: str) -> tuple[Images, Labels]:
+    """Split the bytes of one file into images and labels.
+
+    Parameters
+    ----------
+    content : ndarray of shape (30_730_000,), dtype=uint8
+    name : str
+        The file's name, for messages.
+
+    Returns
+    -------
+    images : ndarray of shape (10_000, 32, 32, 3), dtype=uint8
+        A view of `content`, channels last.
+    labels : ndarray of shape (10_000,), dtype=uint8
+
+    Raises
+    ------
+    ValueError
+        If the size is not that of 10,000 records, or a label is above 9.
+    """
+    if content.size != FILE_BYTES:
+        raise ValueError(f"{name}: must have {FILE_BYTES:,} bytes (10,000 records); received {content.size:,}")
+    records = content.reshape(RECORDS, RECORD_BYTES)
+    labels = records[:, 0]
+    if (wrong := np.flatnonzero(labels >= len(CLASS_NAMES))).size:
+        record = wrong[0]
+        raise ValueError(f"{name}: record {record}: label must be at most 9; received {labels[record]}")
+    return records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), labels
+
+
+def encode(images: Images, labels: Labels) -> bytes:
+    """The inverse of `decode`.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, 32, 32, 3), dtype=uint8
+    labels : ndarray of shape (n,), dtype=uint8
+    """
+    planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    return np.concatenate([labels[:, None], planes], axis=1).tobytes()

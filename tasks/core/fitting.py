@@ -1,0 +1,238 @@
+"""Training: batches, loss, optimizer and schedule in, trained weights and a history out.
+
+Everything random in a run follows from `train.seed`: initial weights and dropout through
+Keras' own seed, the order of the images and their augmentation from (seed, epoch, step).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from tasks.core.pixels import augmented
+from tasks.params.regularize import Augment, Regularize
+from tasks.params.train import Train
+
+Row = dict[str, float]
+PREDICT_BATCH = 500
+
+
+class DivergedError(ArithmeticError):
+    """Training met a loss or a weight that is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of shape (n, 32, 32, 3), uint8, and their labels of shape (n,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def fit(
+    network: keras.Model,
+    train: Split,
+    validation: Split | None,
+    recipe: Train,
+    regularize: Regularize,
+    on_speed: Callable[[float], None] = lambda images_per_second: None,
+) -> list[Row]:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From pixels to logits.
+    train : Split
+    validation : Split or None
+        Scored after each epoch, never trained on. None leaves its columns out of the history.
+    on_speed : callable
+        Receives the images per second of each epoch, which are no part of the history: it must
+        not depend on the machine.
+
+    Returns
+    -------
+    list of dict
+        A row per epoch: the columns of `reports/history.csv`. Losses are mean cross-entropies in
+        nats, without penalties or smoothing.
+
+    Raises
+    ------
+    DivergedError
+        If the loss or a weight stops being finite.
+    """
+    n_classes = network.output_shape[-1]
+    batches = Batches(train, n_classes, recipe.batch_size, regularize.augment, recipe.seed)
+    network.compile(
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularize.label_smoothing),
+        optimizer=optimizer(recipe, regularize.weight_decay, steps=len(batches) * recipe.epochs),
+        jit_compile="auto",
+    )
+    scored = EpochScores(probe(train, validation, recipe.seed), validation, recipe.epochs, len(train), on_speed)
+    callbacks: list[keras.callbacks.Callback] = [scored]
+    if regularize.early_stopping.patience:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="validation_loss",
+                mode="min",
+                patience=regularize.early_stopping.patience,
+                restore_best_weights=True,
+            )
+        )
+    network.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    return scored.rows
+
+
+def probe(train: Split, validation: Split | None, seed: int) -> Split:
+    """The fixed training images that each epoch is scored on: as many as validation has.
+
+    The running average that an epoch yields has dropout and augmentation in it, and would make
+    the gap to validation a fiction.
+    """
+    n = min(len(train), len(validation) if validation else 5_000)
+    rows = np.sort(np.random.default_rng([seed, 0x9806E]).permutation(len(train))[:n])
+    return Split(train.images[rows], train.labels[rows])
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Shuffled, augmented batches of uint8 images with one-hot labels.
+
+    Keras prepares the next batch in a thread while the current one trains. The order and the
+    augmentation of an epoch depend on (seed, epoch, step) alone, so neither threads nor a
+    resumed run can change them.
+    """
+
+    def __init__(self, split: Split, n_classes: int, batch_size: int, augment: Augment, seed: int, epoch: int = 0):
+        super().__init__()
+        self.split = split
+        self.one_hot = np.eye(n_classes, dtype=np.float32)
+        self.batch_size = batch_size
+        self.augment = augment
+        self.seed = seed
+        self._start(epoch)
+
+    def _start(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, self.epoch, step])
+        return augmented(self.split.images[rows], self.augment, rng), self.one_hot[self.split.labels[rows]]
+
+    def on_epoch_end(self) -> None:
+        self._start(self.epoch + 1)
+
+
+class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
+    """Scores each finished epoch, refuses one that diverged, and prints a line."""
+
+    def __init__(
+        self, train: Split, validation: Split | None, epochs: int, n_images: int, on_speed: Callable[[float], None]
+    ):
+        super().__init__()
+        self.train, self.validation = train, validation
+        self.epochs, self.n_images, self.on_speed = epochs, n_images, on_speed
+        self.rows: list[Row] = []
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch_started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        images_per_second = self.n_images / (time.perf_counter() - self.epoch_started)
+        self._refuse_divergence(epoch, logs["loss"])
+        row: Row = {"epoch": epoch + 1}
+        row["train_loss"], row["train_accuracy"] = self._score(self.train)
+        if self.validation:
+            row["validation_loss"], row["validation_accuracy"] = self._score(self.validation)
+            row["generalization_gap"] = row["train_accuracy"] - row["validation_accuracy"]
+        row["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {name: value if name == "epoch" else round(value, 6) for name, value in row.items()}
+        logs.update(row)  # early stopping reads validation_loss here
+        self.rows.append(row)
+        elapsed = time.perf_counter() - self.started
+        remaining = elapsed / (epoch + 1) * (self.epochs - epoch - 1)
+        values = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        self.on_speed(images_per_second)
+        print(f"epoch {epoch + 1}/{self.epochs}  {values}  {images_per_second:,.0f} images/s  {remaining:.0f} s left")
+
+    def _refuse_divergence(self, epoch: int, loss: float) -> None:
+        wrong = [] if np.isfinite(loss) else [f"loss {loss}"]
+        wrong += [w.path for w in self.model.weights if not np.isfinite(ops.convert_to_numpy(w)).all()]
+        if wrong:
+            raise DivergedError(
+                f"epoch {epoch + 1}: loss and weights must stay finite; received {wrong[0]}; "
+                "lower train.learning_rate, then run the stage again"
+            )
+
+    def _score(self, split: Split) -> tuple[float, float]:
+        logits = self.model.predict(split.images, batch_size=PREDICT_BATCH, verbose=0)
+        losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
+        return float(ops.mean(losses)), float(np.mean(logits.argmax(axis=1) == split.labels))
+
+
+def optimizer(recipe: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer; decoupled weight decay leaves biases and normalization alone.
+
+    See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101.
+    """
+    rate = learning_rate(recipe, steps)
+    decay = weight_decay or None
+    made: keras.optimizers.Optimizer
+    if recipe.optimizer == "sgd":
+        made = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=decay)
+    elif recipe.optimizer == "adamw":
+        made = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+    else:
+        made = keras.optimizers.Adam(rate)
+    if decay:
+        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return made
+
+
+def learning_rate(recipe: Train, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The schedule over all `steps` updates; `warmup` is the share of them that rises to the peak."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    warmup_steps = round(recipe.warmup * steps)
+    if recipe.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            recipe.learning_rate if not warmup_steps else 0.0,
+            decay_steps=max(steps - warmup_steps, 1),
+            warmup_target=recipe.learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    return OneCycle(recipe.learning_rate, steps, warmup_steps)
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Straight up to the peak, then straight down to zero (Smith 2018, https://arxiv.org/abs/1803.09820)."""
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int):
+        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        rise = (step + 1) / max(self.warmup_steps, 1)
+        fall = (self.steps - step) / max(self.steps - self.warmup_steps, 1)
+        return self.peak * ops.clip(ops.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}

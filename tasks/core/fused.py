@@ -1,0 +1,39 @@
+"""Batch normalization on TensorFlow's fused kernel, with the weights and the numbers of Keras' own layer.
+
+Keras composes the layer from means, variances and arithmetic, and computes it in float32 even
+under a bfloat16 policy. The fused kernel makes one pass forward and one backward, and reads
+bfloat16 directly. On other backends this is Keras' layer, unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Keras' BatchNormalization over the last axis of a 4-D tensor, computed by `FusedBatchNormV3`."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4:
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        learn = bool(training and self.trainable)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_mean),
+            variance=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=learn,
+        )
+        if learn:
+            # The kernel reports the unbiased variance; Keras keeps the biased one.
+            n = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
+            keep = self.momentum
+            self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
+            self.moving_variance.assign(self.moving_variance * keep + variance * ((n - 1) / n) * (1 - keep))
+        return outputs

@@ -1,0 +1,89 @@
+"""The networks, and where each regularizer attaches to them.
+
+A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its
+first layer. The one that trains may run batch normalization on a fused kernel and compute in
+bfloat16; `standard` rebuilds it from Keras' own layers in float32 with the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, regularizers
+
+from tasks.core.fused import FusedBatchNormalization
+from tasks.params.model import Model
+from tasks.params.regularize import Regularize
+
+SHAPE = (32, 32, 3)
+
+
+def build(
+    model: Model,
+    regularize: Regularize,
+    mean: Sequence[float],
+    std: Sequence[float],
+    n_classes: int,
+    precision: str = "float32",
+    batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
+) -> keras.Model:
+    """Build a network with fresh weights.
+
+    Parameters
+    ----------
+    mean, std : sequence of 3 floats
+        Constants of the first layer, in units of 0–255.
+    precision : str
+        Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
+    batch_normalization : type
+        The layer class; its weights must be those of Keras' own.
+
+    Returns
+    -------
+    keras.Model
+        (n, 32, 32, 3) uint8 → (n, n_classes) float32 logits.
+    """
+    inputs = keras.Input(SHAPE, dtype="uint8", name="pixels")
+    x = layers.Normalization(mean=list(mean), variance=[s * s for s in std], dtype="float32", name="constants")(inputs)
+    x = NETWORKS[model.network](x, model, regularize, precision, batch_normalization)
+    logits = layers.Dense(n_classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name=model.network)
+
+
+def reference(
+    x: Any, model: Model, regularize: Regularize, precision: str, batch_normalization: type[layers.BatchNormalization]
+) -> Any:
+    """The notebook's network: convolutions of 3 × 3, each normalized and all but the last pooled, then one dense layer.
+
+    With `pool_before_norm` the pooling moves in front of the normalization, which then works on
+    a quarter of the values.
+    """
+
+    def penalty() -> regularizers.Regularizer | None:
+        # One object for each layer: Keras writes the address of a shared one into the saved model.
+        return regularizers.L2(regularize.l2) if regularize.l2 else None
+
+    for number, filters in enumerate(model.filters, start=1):
+        pool = number < len(model.filters)
+        x = layers.Conv2D(
+            filters, 3, padding="same", kernel_regularizer=penalty(), dtype=precision, name=f"conv{number}"
+        )(x)
+        if pool and model.pool_before_norm:
+            x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
+        if regularize.batch_norm:
+            x = batch_normalization(dtype=precision, name=f"norm{number}")(x)
+        x = layers.ReLU(dtype=precision, name=f"relu{number}")(x)
+        if pool and not model.pool_before_norm:
+            x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
+    x = layers.Flatten(dtype=precision, name="flat")(x)
+    x = layers.Dense(model.dense_units, activation="relu", kernel_regularizer=penalty(), dtype=precision, name="dense")(
+        x
+    )
+    if regularize.dropout:
+        x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
+    return x
+
+
+NETWORKS = {"reference": reference}

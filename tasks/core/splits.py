@@ -1,0 +1,52 @@
+"""Seeded, stratified divisions of a labelled data set, as row numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+Rows = NDArray[np.int64]
+
+
+def split(
+    labels: NDArray[np.uint8], validation_fraction: float, train_images: int | None, seed: int
+) -> tuple[Rows, Rows]:
+    """Choose the rows of the training and the validation set.
+
+    The validation set is drawn first, so it is the same for every `train_images`.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+    validation_fraction : float
+        Share of all rows that goes to validation; 0 leaves it empty.
+    train_images : int or None
+        Keep only so many of the remaining rows, with the same share of each class.
+    seed : int
+
+    Returns
+    -------
+    train, validation : ndarray of int
+        Sorted row numbers; no row is in both.
+
+    Raises
+    ------
+    ValueError
+        If a set would be too small to hold every class, or `train_images` exceeds what is left.
+    """
+    rows = np.arange(len(labels))
+    validation = rows[:0]
+    if validation_fraction > 0:
+        rows, validation = train_test_split(
+            rows, test_size=validation_fraction, stratify=labels, random_state=seed, shuffle=True
+        )
+    if train_images is not None and train_images != len(rows):
+        if train_images > len(rows):
+            raise ValueError(
+                f"train_images: must be at most {len(rows):,}, what validation leaves; received {train_images:,}"
+            )
+        rows, _ = train_test_split(
+            rows, train_size=train_images, stratify=labels[rows], random_state=seed, shuffle=True
+        )
+    return np.sort(rows), np.sort(validation)

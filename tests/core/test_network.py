@@ -1,0 +1,91 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tasks.core import network
+from tasks.params.model import Model
+from tasks.params.regularize import Regularize
+
+NOTEBOOK: dict[str, Any] = {
+    "network": "reference",
+    "filters": (32, 64, 128),
+    "dense_units": 64,
+    "pool_before_norm": False,
+}
+OFF: dict[str, Any] = {
+    "l2": 0.0,
+    "dropout": 0.0,
+    "batch_norm": True,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+    "augment": {"flip": False, "translate": 0, "cutout": 0},
+    "early_stopping": {"patience": 0},
+}
+
+
+def build(model: dict[str, Any] | None = None, **regularize: Any) -> keras.Model:
+    return network.build(
+        Model(**{**NOTEBOOK, **(model or {})}), Regularize(**{**OFF, **regularize}), [0.0] * 3, [255.0] * 3, 10
+    )
+
+
+def layers(built: keras.Model) -> list[str]:
+    return [type(layer).__name__ for layer in built.layers]
+
+
+def test_the_reference_network_is_the_notebooks_layer_for_layer() -> None:
+    built = build(l2=0.01, dropout=0.5)
+    assert built.count_params() == 619_146
+    block = ["Conv2D", "FusedBatchNormalization", "ReLU"]
+    expected = ["InputLayer", "Normalization", *block, "MaxPooling2D", *block, "MaxPooling2D", *block]
+    assert layers(built) == [*expected, "Flatten", "Dense", "Dropout", "Dense"]
+    penalized = [layer.name for layer in built.layers if getattr(layer, "kernel_regularizer", None)]
+    assert penalized == ["conv1", "conv2", "conv3", "dense"]
+    assert all(float(built.get_layer(name).kernel_regularizer.l2) == pytest.approx(0.01) for name in penalized)
+    assert built.get_layer("dropout").rate == 0.5
+
+
+def test_pooling_first_keeps_the_parameters_and_moves_the_layer() -> None:
+    built = build({"pool_before_norm": True})
+    assert built.count_params() == 619_146
+    assert layers(built)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
+
+
+@pytest.mark.parametrize("without", [{"l2": 0.0}, {"dropout": 0.0}, {"batch_norm": False}])
+def test_a_regularizer_that_is_off_leaves_no_trace(without: dict[str, Any]) -> None:
+    built = build(**{"l2": 0.01, "dropout": 0.5, **without})
+    assert ("Dropout" in layers(built)) == (without != {"dropout": 0.0})
+    assert ("FusedBatchNormalization" in layers(built)) == (without != {"batch_norm": False})
+    assert bool(built.losses) == (without != {"l2": 0.0})
+
+
+def test_capacity_follows_filters_and_dense_units() -> None:
+    small = build({"filters": (8, 16), "dense_units": 4}, batch_norm=False)
+    assert small.count_params() == (27 + 1) * 8 + (72 + 1) * 16 + (16 * 16 * 16 + 1) * 4 + (4 + 1) * 10
+
+
+def test_the_network_takes_raw_pixels_and_its_constants_come_first() -> None:
+    built = network.build(Model(**NOTEBOOK), Regularize(**OFF), [10.0, 20.0, 30.0], [2.0, 4.0, 5.0], 10)
+    pixels = np.full((1, 32, 32, 3), [12, 28, 25], np.uint8)
+    scaled = keras.Model(built.input, built.get_layer("constants").output)(pixels)
+    np.testing.assert_allclose(scaled[0, 0, 0], [1.0, 2.0, -1.0], rtol=1e-6)
+
+
+def test_the_standard_network_gives_the_same_logits_with_the_same_weights() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    fused = build()
+    weights = [rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()]
+    standard = network.build(
+        Model(**NOTEBOOK),
+        Regularize(**OFF),
+        [0.0] * 3,
+        [255.0] * 3,
+        10,
+        batch_normalization=keras.layers.BatchNormalization,
+    )
+    fused.set_weights(weights)
+    standard.set_weights(weights)
+    np.testing.assert_allclose(fused(images), standard(images), rtol=1e-4)
