@@ -12,6 +12,8 @@ from tests.conftest import Clone, Server
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
+SLOW = pytest.mark.slow  # another training, for what test_train_and_evaluate.py shows in one process
+
 Edit = Callable[[Clone], None]
 
 
@@ -83,7 +85,9 @@ def test_the_first_run_makes_everything_and_the_second_nothing(trained: Clone) -
         pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py"),
         pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2"),
         pytest.param(other_activation, ["train", "evaluate"], id="core/network.py"),
-        pytest.param(comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model the same bytes"),
+        pytest.param(
+            comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW
+        ),
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="normalize.validation_fraction"),
     ],
 )
@@ -102,6 +106,7 @@ def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(trained: Clo
     assert trained.run("git", "status", "--porcelain") == ""
 
 
+@SLOW
 def test_a_forced_training_gives_the_same_model_bytes(trained: Clone) -> None:
     ran, _, _ = repro(trained, "--force", "--single-item", "train")
     assert ran == ["train"]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.summary import summary
+from tests.conftest import ROOT
+
+METRICS = {
+    "train": {"accuracy": 0.9, "loss": 0.5},
+    "validation": {"accuracy": 0.84, "loss": 0.6},
+    "test": {"accuracy": 0.83216, "loss": 0.61234},
+    "generalization_gap": 0.06,
+    "f1": {"cat": 0.7},
+}
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/metrics.json").write_text(json.dumps(METRICS))
+    return tmp_path
+
+
+def test_a_summary_shows_scores_gap_and_what_was_made(finished: Path) -> None:
+    lines = summary(finished).splitlines()
+    assert "| test       | 83.22%   | 0.6123      |" in lines
+    assert "generalization gap (train − validation): 6.00 points" in lines
+    assert lines[-1] == (
+        "made: data/raw, data/normalized, models/classifier.keras, reports/history.csv, "
+        "reports/predictions.npz, reports/evaluation, reports/metrics.json"
+    )
+
+
+def test_a_summary_shows_what_each_stage_ran_on_where_that_is_known(finished: Path) -> None:
+    facts = {
+        "train": {
+            "device": "cpu",
+            "threads": 2,
+            "precision": "float32",
+            "images_per_second": 2512,
+            "epochs": 3,
+            "seconds": 60.5,
+        }
+    }
+    (finished / "reports/run.json").write_text(json.dumps(facts))
+    assert "| train | 60.5 s | cpu, 2 threads, float32, 2,512 images/s |" in summary(finished).splitlines()
+
+
+def test_without_validation_there_is_no_gap(finished: Path) -> None:
+    metrics = {"train": METRICS["train"], "test": METRICS["test"], "f1": {}}
+    (finished / "reports/metrics.json").write_text(json.dumps(metrics))
+    assert "gap" not in summary(finished)
+
+
+def test_before_the_first_run_the_next_command_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        summary(tmp_path)

@@ -1,0 +1,101 @@
+"""How a step ends: the status and the one line for each kind of error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks import step
+from tasks.params import ParameterError
+from tests.conftest import ROOT, edit
+
+
+def probe(raw: Path) -> step.Facts:
+    """A step whose outcome is named by its path."""
+    outcomes: dict[str, Callable[[], Exception]] = {
+        "parameter": lambda: ParameterError("params.yaml: train.epochs: must be at least 1"),
+        "refused": lambda: step.RefusedError("fix the data"),
+        "temporary": lambda: step.TemporaryError("try again"),
+        "disk": lambda: OSError(28, "No space left on device", "models/x"),
+        "defect": lambda: KeyError("x"),
+    }
+    if raw.name in outcomes:
+        raise outcomes[raw.name]()
+    return {"device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "line"),
+    [
+        ("parameter", 2, "error: probe: params.yaml: train.epochs: must be at least 1"),
+        ("refused", 2, "error: probe: fix the data"),
+        ("temporary", 75, "error: probe: try again"),
+        ("disk", 1, "error: probe: No space left on device: models/x"),
+        ("defect", 1, "error: probe: unexpected KeyError: 'x'; the trace above says where"),
+    ],
+)
+@pytest.mark.usefixtures("workplace")
+def test_an_error_ends_with_its_status_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: str, status: int, line: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", outcome])
+    with pytest.raises(SystemExit) as ended:
+        step.run(probe)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert not step.RUN_FACTS.exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_facts_of_a_run_are_kept_stage_by_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "data"])
+    step.RUN_FACTS.parent.mkdir()
+    step.RUN_FACTS.write_text('{"download": {"seconds": 3}}')
+    with pytest.raises(SystemExit) as ended:
+        step.run(probe)
+    assert ended.value.code == 0
+    facts = json.loads(step.RUN_FACTS.read_text())
+    assert facts["download"] == {"seconds": 3}
+    assert facts["probe"]["device"] == "cpu"
+    assert facts["probe"]["seconds"] >= 0
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("stage", ["download", "normalize"])
+def test_a_bad_parameter_reaches_the_shell_as_status_two(tmp_path: Path, stage: str) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
+    edit(tmp_path / "params.yaml", **{f"{stage}__surprise": 1})
+    done = run(sys.executable, "-m", f"tasks.{stage}", "raw", *(["out"] if stage == "normalize" else []), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known here: ")
+
+
+def test_wrong_arguments_show_the_usage() -> None:
+    done = run(sys.executable, "-m", "tasks.normalize", "--help")
+    assert done.returncode == 2
+    assert done.stderr == "usage: python -m tasks.normalize RAW NORMALIZED\n"
+
+
+def test_an_interpreter_without_the_packages_gets_one_line() -> None:
+    done = run(sys.executable, "-S", "-m", "tasks.train", "a", "b", "c")
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert "lacks the project's packages (keras, " in line
+    assert "run `make setup`" in line
+
+
+def test_download_and_normalize_never_import_tensorflow() -> None:
+    code = (
+        "import sys, tasks.download, tasks.normalize; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert run(sys.executable, "-c", code).returncode == 0
