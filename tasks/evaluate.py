@@ -15,12 +15,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from tasks import runtime, step
+from tasks import runtime, step  # before Keras: it silences the backend's start
+
+# isort: split
+import keras
+
 from tasks.core import figures, scores
 from tasks.params import read
 from tasks.params.evaluate import Evaluate

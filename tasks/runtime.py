@@ -1,13 +1,36 @@
 """The machine that a step runs on: device, precision, threads and seeds.
 
-Called before a network is built, since TensorFlow fixes its devices and threads at first use.
+Imported before anything else that needs Keras, since it silences the backend's start; and `prepare`
+is called before a network is built, since TensorFlow fixes its devices and threads at first use.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@contextmanager
+def _quiet_start(quiet: bool = True) -> Iterator[None]:
+    """Hide what the backend's C++ writes to the terminal while it starts; no setting of its own does."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        if quiet:
+            os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+with _quiet_start():
+    import keras
 
 
 class DeviceError(RuntimeError):
@@ -36,10 +59,9 @@ def prepare(
     DeviceError
         If `device` is gpu and there is none.
     """
-    import keras
-
     threads = threads or available_cores()
-    gpu = _gpu(device)
+    with _quiet_start(device != "gpu"):  # who asks for a GPU wants to know why there is none
+        gpu = _gpu(device)
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow(threads, gpu is not None, deterministic)
     keras.utils.set_random_seed(seed)
@@ -59,8 +81,6 @@ def _gpu(wanted: str) -> str | None:
     """The name of the GPU to use, or None for the CPU."""
     if wanted == "cpu":
         return None
-    import keras
-
     names: list[str] = []
     if keras.backend.backend() == "jax":
         import jax
@@ -93,8 +113,6 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 def _has_bfloat16(gpu: str | None) -> bool:
     """Whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
     if gpu is not None:
-        import keras
-
         if keras.backend.backend() != "tensorflow":
             return True
         import tensorflow as tf

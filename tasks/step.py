@@ -3,18 +3,25 @@
 Status 2: something that the user must fix. 75: something that may pass on a retry (the shell's
 EX_TEMPFAIL). 1: the rest. What a step returns are facts about the run (device, throughput), which
 go to `reports/run.json` and never into an output, since outputs must depend on inputs alone.
+
+A step never runs twice at once in one folder, and on Linux it ends with the process that called it:
+DVC leaves the command of a stage running when it is killed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import json
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
 
 from tasks.params import ParameterError
 
@@ -41,12 +48,17 @@ def run(step: Callable[..., Facts]) -> NoReturn:
     if len(sys.argv) - 1 != len(names) or any(path.startswith("-") for path in sys.argv[1:]):
         print(f"usage: python -m tasks.{step.__name__} {' '.join(name.upper() for name in names)}", file=sys.stderr)
         sys.exit(2)
+    _end_with_the_caller()
     started = time.perf_counter()
+    RUN_FACTS.parent.mkdir(exist_ok=True)
     try:
-        facts = step(*map(Path, sys.argv[1:]))
+        with FileLock(RUN_FACTS.with_name(f".{step.__name__}.lock"), timeout=0):
+            facts = step(*map(Path, sys.argv[1:]))
         _record(step.__name__, {**facts, "seconds": round(time.perf_counter() - started, 1)})
     except (ParameterError, RefusedError, TemporaryError) as error:
         _fail(step, str(error), getattr(error, "status", 2))
+    except Timeout as error:
+        _fail(step, f"only one may run in a folder, and another holds {error.lock_file}; wait for it to end", 75)
     except KeyboardInterrupt:
         _fail(step, "interrupted; `dvc repro` starts this stage again", 130)
     except OSError as error:
@@ -57,13 +69,18 @@ def run(step: Callable[..., Facts]) -> NoReturn:
     sys.exit(0)
 
 
+def _end_with_the_caller() -> None:
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
 def _fail(step: Callable[..., Facts], message: str, status: int) -> NoReturn:
     print(f"error: {step.__name__}: {message}", file=sys.stderr)
     sys.exit(status)
 
 
 def _record(stage: str, facts: Facts) -> None:
-    RUN_FACTS.parent.mkdir(exist_ok=True)
     try:
         known = json.loads(RUN_FACTS.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

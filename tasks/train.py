@@ -15,10 +15,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from tasks import runtime, step
+from tasks import runtime, step  # before Keras: it silences the backend's start
+
+# isort: split
+import keras
+
 from tasks.core import fitting, network
 from tasks.params import read
 from tasks.params.model import Model

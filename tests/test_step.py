@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tasks import step
 from tasks.params import ParameterError
@@ -99,3 +100,30 @@ def test_download_and_normalize_never_import_tensorflow() -> None:
         "import sys, tasks.download, tasks.normalize; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert run(sys.executable, "-c", code).returncode == 0
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_step_never_runs_twice_at_once_in_a_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "data"])
+    step.RUN_FACTS.parent.mkdir()
+    with FileLock(step.RUN_FACTS.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
+        step.run(probe)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err.startswith("error: probe: only one may run in a folder, and another holds")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
+def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from tasks import step\n"
+        "def sleeper(path):\n    print('started', flush=True); time.sleep(60); return {}\n"
+        f"sys.argv = ['x', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
+    )
+    caller = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {code!r}]); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        assert process.stdout.read() == ""  # the end of the pipe: the step has gone too
