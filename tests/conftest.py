@@ -134,6 +134,7 @@ class Clone:
 
     def __init__(self, path: Path):
         self.path = path
+        self.first_run = ""
         cache = path.parent / "user-cache"
         self.environment = {
             **os.environ,
@@ -160,6 +161,12 @@ class Clone:
         assert done.returncode == status, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def reset(self) -> None:
+        """Back to the first run, whatever tests did since."""
+        self.run("git", "checkout", "--quiet", "--force", "-B", "main", "first-run")
+        self.run("git", "clean", "--quiet", "--force", "-d")
+        self.run("dvc", "checkout", "--quiet", "--force")
+
     def edit(self, **changes: Any) -> None:
         edit(self.path / "params.yaml", **changes)
 
@@ -168,9 +175,12 @@ class Clone:
         self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: Path, digests: dict[str, str]) -> Clone:
-    """A clone whose data set is the small one of the tests; nothing else in it differs."""
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: Path, digests: dict[str, str]) -> Clone:
+    """A clone after its first `dvc repro`, committed; its data set is the small one of the tests.
+
+    Nothing else in it differs from this repository. Tests use it through `clone`.
+    """
     made = Clone(tmp_path_factory.mktemp("scratch") / "clone")
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -187,4 +197,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: Pat
     made.edit(**SMALL, download__digests=digests, download__sources=[source])
     made.run("git", "init", "--quiet", "--initial-branch", "main")
     made.commit("start")
+    mirror.requested.clear()
+    made.first_run = made.run("dvc", "repro")
+    assert len(mirror.requested) == 1
+    made.commit("first run")
+    made.run("git", "tag", "first-run")
     return made
+
+
+@pytest.fixture(scope="module")
+def clone(trained: Clone) -> Clone:
+    """The trained clone, as it was after its first run."""
+    trained.reset()
+    return trained

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Clone, Server
+from tests.conftest import Clone
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
@@ -55,20 +55,11 @@ def other_activation(clone: Clone) -> None:
     file.write_text(file.read_text().replace("layers.ReLU(", "layers.ELU("))
 
 
-@pytest.fixture(scope="module")
-def trained(clone: Clone, mirror: Server) -> Clone:
-    """The clone after its first `dvc repro`, committed."""
-    mirror.requested.clear()
-    assert repro(clone)[0] == ALL
-    assert len(mirror.requested) == 1
-    clone.commit("first run")
-    return clone
-
-
-def test_the_first_run_makes_everything_and_the_second_nothing(trained: Clone) -> None:
-    assert_nothing_is_stale(trained)
-    assert trained.run("git", "status", "--porcelain") == ""
-    scores = json.loads((trained.path / "reports/metrics.json").read_text())
+def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> None:
+    assert re.findall(r"^Running stage '(\w+)'", clone.first_run, re.MULTILINE) == ALL
+    assert_nothing_is_stale(clone)
+    assert clone.run("git", "status", "--porcelain") == ""
+    scores = json.loads((clone.path / "reports/metrics.json").read_text())
     assert set(scores) == {"train", "validation", "test", "generalization_gap", "f1"}
 
 
@@ -91,23 +82,23 @@ def test_the_first_run_makes_everything_and_the_second_nothing(trained: Clone) -
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="normalize.validation_fraction"),
     ],
 )
-def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(trained: Clone, edit: Edit, stages: list[str]) -> None:
-    edit(trained)
-    ran, restored, _ = repro(trained)
+def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(clone: Clone, edit: Edit, stages: list[str]) -> None:
+    edit(clone)
+    ran, restored, _ = repro(clone)
     assert (ran, restored) == (stages, [])
 
 
-def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(trained: Clone) -> None:
-    trained.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
-    ran, restored, output = repro(trained)
+def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(clone: Clone) -> None:
+    clone.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
+    ran, restored, output = repro(clone)
     assert ran == []
     assert restored == ["normalize", "train", "evaluate"]
     assert "epoch 1/" not in output
-    assert trained.run("git", "status", "--porcelain") == ""
+    assert clone.run("git", "status", "--porcelain") == ""
 
 
 @SLOW
-def test_a_forced_training_gives_the_same_model_bytes(trained: Clone) -> None:
-    ran, _, _ = repro(trained, "--force", "--single-item", "train")
+def test_a_forced_training_gives_the_same_model_bytes(clone: Clone) -> None:
+    ran, _, _ = repro(clone, "--force", "--single-item", "train")
     assert ran == ["train"]
-    assert trained.run("git", "status", "--porcelain") == ""
+    assert clone.run("git", "status", "--porcelain") == ""

@@ -56,8 +56,6 @@ def test_the_file_map_names_every_file_and_nothing_else() -> None:
 @pytest.mark.slow
 def test_the_everyday_loop_runs_as_it_is_written(clone: Clone) -> None:
     """Line by line, after one change, in a clone with the tests' small data set."""
-    clone.run("dvc", "repro")
-    clone.commit("first run")
     clone.edit(regularize__l2=0.01)
     for line in commands(section("The everyday loop")):
         output = clone.run("bash", "-c", line)
@@ -70,7 +68,6 @@ def test_the_everyday_loop_runs_as_it_is_written(clone: Clone) -> None:
 
 @pytest.mark.slow
 def test_the_model_works_in_the_five_lines_of_the_readme(clone: Clone) -> None:
-    clone.run("dvc", "repro")
     (code,) = re.findall(r"^```python\n(.*?)^```", section("Using the trained model"), re.MULTILINE | re.DOTALL)
     clone.run("python", "-c", "from PIL import Image; Image.new('RGBA', (50, 40)).save('image.png')")
     assert "tf.Tensor" in clone.run("python", "-c", code)
