@@ -29,7 +29,9 @@ def test_every_make_target_of_the_readme_exists_and_help_lists_all() -> None:
         line[5:] for line in commands(README) if line[:5] == "make "
     }
     assert named <= targets
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == targets
 
 
