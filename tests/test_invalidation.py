@@ -99,6 +99,7 @@ def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(clone: Clone
 
 @SLOW
 def test_a_forced_training_gives_the_same_model_bytes(clone: Clone) -> None:
+    clone.reset()
     ran, _, _ = repro(clone, "--force", "--single-item", "train")
     assert ran == ["train"]
     assert clone.run("git", "status", "--porcelain") == ""

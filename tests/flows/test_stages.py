@@ -1,0 +1,139 @@
+"""DVC's verdict on a stage, and what becomes of its process: decided and done without a flow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import stages
+from flows.stages import Place, StageFailedError
+from tests.conftest import Clone
+
+NAMES = ("download", "normalize", "train", "evaluate")
+MODEL = "models/classifier.keras"
+
+
+@pytest.fixture(autouse=True)
+def reset(clone: Clone) -> None:
+    clone.reset()
+
+
+def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
+    """The stages that DVC would run, with its reasons."""
+    found = {name: stages.verdict(clone.path, name) for name in NAMES}
+    return {name: reasons for name, reasons in found.items() if reasons}
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+
+
+def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone) -> None:
+    verdicts(clone)
+    started = time.perf_counter()
+    assert verdicts(clone) == {}
+    assert time.perf_counter() - started < 2
+
+
+def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
+    clone.edit(regularize__l2=0.01, evaluate__batch_size=77)
+    assert verdicts(clone) == {
+        "train": ("params changed: regularize.l2 0.0 → 0.01",),
+        "evaluate": ("params changed: evaluate.batch_size 2000 → 77",),
+    }
+
+
+def test_a_flipped_byte_in_an_output_is_never_fresh(clone: Clone) -> None:
+    flip_a_byte(clone.path / MODEL)
+    assert verdicts(clone) == {"train": (f"out {MODEL} modified",), "evaluate": (f"dep {MODEL} modified",)}
+
+
+def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
+    (clone.path / MODEL).unlink()
+    (clone.path / "tasks/core/figures.py").write_text("# nothing\n")
+    assert verdicts(clone)["train"] == (f"out {MODEL} deleted",)
+    assert "dep tasks/core/figures.py modified" in verdicts(clone)["evaluate"]
+
+
+def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:
+    before = (clone.path / MODEL).read_bytes()
+    flip_a_byte(clone.path / MODEL)
+    lines: list[str] = []
+    assert stages.reproduce(Place(clone.path), "train", 60, lines.append) == "restored"
+    assert (clone.path / MODEL).read_bytes() == before
+    assert verdicts(clone) == {}
+    assert stages.reproduce(Place(clone.path), "train", 60, lines.append) == "unchanged"
+
+
+def test_outputs_are_the_digests_of_the_lock(clone: Clone) -> None:
+    digests = stages.outputs(clone.path, "train")
+    assert set(digests) == {MODEL, "reports/history.csv"}
+    assert digests[MODEL] in (clone.path / "dvc.lock").read_text()
+
+
+def test_a_failed_stage_says_the_last_words_of_its_step(clone: Clone) -> None:
+    clone.edit(evaluate__batch_size=0)
+    with pytest.raises(StageFailedError) as caught:
+        stages.reproduce(Place(clone.path), "evaluate", 60, print)
+    first = str(caught.value).splitlines()[0]
+    rule = "evaluate.batch_size: must be greater than or equal to 1; received 0"
+    assert first == f"evaluate failed: error: evaluate: params.yaml: {rule}"
+    assert not caught.value.temporary
+
+
+def test_a_source_that_does_not_answer_may_pass_on_a_retry(clone: Clone) -> None:
+    clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
+    with pytest.raises(StageFailedError, match="must serve the data set") as caught:
+        stages.reproduce(Place(clone.path, force=True), "download", 60, print)
+    assert caught.value.temporary
+
+
+def test_a_stage_that_exceeds_its_limit_is_ended_with_everything_below_it(clone: Clone) -> None:
+    clone.edit(train__epochs=10_000)
+    before = set(psutil.pids())
+    started = time.perf_counter()
+    with pytest.raises(StageFailedError, match="train: took longer than its limit of 12 s and was ended"):
+        stages.reproduce(Place(clone.path), "train", 12, print)
+    assert time.perf_counter() - started < 27
+    left = [psutil.Process(pid).cmdline() for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
+    assert not [command for command in left if "tasks.train" in command or "dvc" in command]
+    clone.run("git", "checkout", "--quiet", "params.yaml")
+    assert stages.reproduce(Place(clone.path), "train", 60, print) == "restored"  # no stale lock is left
+
+
+def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
+    clone.edit(regularize__dropout=0.3)
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "train"]
+    with subprocess.Popen(
+        command, cwd=clone.path, env=clone.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as first:
+        assert first.stdout is not None
+        while "device:" not in first.stdout.readline():
+            assert first.poll() is None
+        said: list[str] = []
+        reasons = stages._wait_for_verdict(clone.path, "train", lambda text, *values: said.append(text % values))
+        assert first.wait() == 0
+    assert reasons == ()
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for another DVC process in {clone.path}: ")
+
+
+def test_flows_never_import_tensorflow_and_start_quickly() -> None:
+    code = (
+        "import time; started = time.perf_counter(); import flows.pipeline, sys;"
+        "print(time.perf_counter() - started); assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    seconds = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+        seconds.append(float(done.stdout))
+    assert min(seconds) < 2.5
