@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -56,8 +58,11 @@ def test_the_file_map_names_every_file_and_nothing_else() -> None:
 
 
 @pytest.mark.slow
-def test_the_everyday_loop_runs_as_it_is_written(clone: Clone) -> None:
-    """Line by line, after one change, in a clone with the tests' small data set."""
+def test_the_everyday_loop_runs_as_it_is_written(trained: Clone, tmp_path: Path) -> None:
+    """Line by line, after one change, in a clone of its own: `dvc gc` empties the cache."""
+    trained.reset()
+    shutil.copytree(trained.path, tmp_path / "clone", symlinks=True)
+    clone = Clone(tmp_path / "clone")
     clone.edit(regularize__l2=0.01)
     for line in commands(section("The everyday loop")):
         output = clone.run("bash", "-c", line)
