@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check format lock gpu clean
+.PHONY: help setup run server deploy worker test test-all check format lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,20 @@ run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 	@python -m tasks.params
 	dvc repro
 	@python -m flows.summary
+
+# While the server runs, prefect.toml tells every Prefect command in this clone where it is.
+PORT ?= 4200
+server: setup ## a lasting Prefect server and its UI, on this machine only (PORT=4200)
+	@printf '[api]\nurl = "http://127.0.0.1:%s/api"\n' $(PORT) > prefect.toml
+	@trap 'rm -f prefect.toml' EXIT; prefect server start --host 127.0.0.1 --port $(PORT)
+
+deploy: setup ## work pool, GPU limit and deployments, in the running server
+	prefect work-pool create local --type process --overwrite
+	prefect concurrency-limit inspect gpu > /dev/null 2>&1 || prefect concurrency-limit create gpu 1
+	prefect --no-prompt deploy --all
+
+worker: setup ## run what the deployments are asked for
+	prefect worker start --pool local
 
 test: setup ## the tests, under 5 minutes
 	pytest -m "not slow"

@@ -27,7 +27,7 @@ def summary(root: Path) -> str:
         If the pipeline has not been run there.
     """
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    (metrics_path,) = (path for stage in stages.values() for path in _paths(stage.get("metrics", [])))
+    (metrics_path,) = made_by(root, "metrics")
     metrics = json.loads((root / metrics_path).read_text(encoding="utf-8"))
     rows = [
         (split, f"{scores['accuracy']:.2%}", f"{scores['loss']:.4f}")
@@ -40,14 +40,15 @@ def summary(root: Path) -> str:
     if facts := _facts(root):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
         lines += ["", *_table(("stage", "time", "ran on"), ran)]
-    made = [path for stage in stages.values() for kind in OUTPUTS for path in _paths(stage.get(kind, []))]
-    lines += ["", "made: " + ", ".join(made)]
+    lines += ["", "made: " + ", ".join(made_by(root, *OUTPUTS))]
     return "\n".join(lines)
 
 
-def _paths(outputs: list[Any]) -> list[str]:
-    """Paths of a stage's outputs, each of which is a string or a mapping from the path to its options."""
-    return [out if isinstance(out, str) else next(iter(out)) for out in outputs]
+def made_by(root: Path, *kinds: str) -> list[str]:
+    """The paths that the stages of `root` write, of the given kinds ("outs", "metrics", "plots")."""
+    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    entries = [entry for stage in stages.values() for kind in kinds for entry in stage.get(kind, [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def _facts(root: Path) -> dict[str, dict[str, Any]]:

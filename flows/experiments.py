@@ -1,0 +1,103 @@
+"""A run apart: a git worktree at HEAD with other parameters, kept as a DVC experiment.
+
+The user's workspace is never touched. The worktree shares DVC's cache, so that what does not
+depend on the changed parameters is restored and not computed; it is removed in the end, and the
+experiment stays. Uncommitted edits are not in HEAD, and not in the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from ruamel.yaml import YAML
+
+from flows.stages import environment
+from tasks.params import PARAMS_FILE, parse
+from tasks.params.document import override, validate
+
+WORKTREES = Path(".dvc/tmp/worktrees")
+
+
+def name_of(run: str, overrides: dict[str, Any]) -> str:
+    """The experiment's name: the run's, and a digest of its settings.
+
+    DVC refuses to save two different experiments under one name.
+    """
+    settings = json.dumps(overrides, sort_keys=True).encode()
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-')}-{hashlib.sha256(settings).hexdigest()[:8]}"
+
+
+def check(root: Path, overrides: dict[str, Any]) -> None:
+    """Check the workspace's parameters, with the overrides in place.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+    """
+    validate(override(parse(root / PARAMS_FILE), overrides), "overrides" if overrides else str(PARAMS_FILE))
+
+
+def uncommitted(root: Path) -> str:
+    """The edits that a run apart does not see, as `git status` lists them."""
+    return run(root, "git", "status", "--porcelain", "--untracked-files=no")
+
+
+@contextmanager
+def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
+    """A worktree at HEAD with the overrides in its params.yaml; removed at the end, whatever happened."""
+    worktree = root / WORKTREES / name
+    worktree.parent.mkdir(parents=True, exist_ok=True)
+    run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+    try:
+        cache = run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()
+        run(worktree, sys.executable, "-m", "dvc", "config", "--local", "cache.dir", str((root / cache).resolve()))
+        _write(worktree / PARAMS_FILE, overrides)
+        yield worktree
+    finally:
+        shutil.rmtree(worktree, ignore_errors=True)
+        run(root, "git", "worktree", "prune")
+
+
+def _write(file: Path, overrides: dict[str, Any]) -> None:
+    """Put the overrides into a parameter file and keep its comments."""
+    yaml = YAML()
+    content = yaml.load(file)
+    for key, value in overrides.items():
+        *blocks, last = key.split(".")
+        place = content
+        for block in blocks:
+            place = place[block]
+        place[last] = value
+    yaml.dump(content, file)
+
+
+def save(root: Path, worktree: Path, name: str) -> None:
+    """Keep the worktree's state as a DVC experiment of HEAD; one at a time, as they share git's stash."""
+    with FileLock(root / WORKTREES / ".save.lock"):
+        run(worktree, sys.executable, "-m", "dvc", "exp", "save", "--force", "--name", name)
+
+
+def run(root: Path, *command: str) -> str:
+    """Run git or dvc in a checkout.
+
+    Raises
+    ------
+    RuntimeError
+        With the command's last line, if it fails.
+    """
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        shown = " ".join(command[2:] if command[0] == sys.executable else command)
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise RuntimeError(f"`{shown}` must succeed in {root}; it ended with {done.returncode}: {last}")
+    return done.stdout

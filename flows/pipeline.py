@@ -1,0 +1,131 @@
+"""The pipeline as a Prefect flow: download → normalize → train → evaluate.
+
+`python -m flows.pipeline` or `prefect deployment run pipeline/local`
+
+Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides it
+is a run apart, which leaves the workspace alone and is kept as a DVC experiment.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
+
+from flows import experiments
+from flows.stages import Place, stage
+from flows.summary import made_by, summary
+from tasks.params import ParameterError
+
+MINUTE, HOUR = 60, 3600
+
+download = stage(
+    "download", HOUR, retries=3, retry_delay_seconds=exponential_backoff(backoff_factor=10), retry_jitter_factor=0.5
+)
+normalize = stage("normalize", 10 * MINUTE)
+train = stage("train", 24 * HOUR, tags=["gpu"])
+evaluate = stage("evaluate", HOUR)
+
+
+@flow(name="pipeline", persist_result=False)
+def pipeline(
+    overrides: dict[str, Any] | None = None, force: bool = False, push: bool = False, pull: bool = False
+) -> dict[str, Any]:
+    """Bring the pipeline up to date and say what came of it.
+
+    Parameters
+    ----------
+    overrides : dict, optional
+        Parameters by dotted key, such as {"train.epochs": 3}. The run then happens apart from the
+        workspace, at HEAD, and is kept as a DVC experiment.
+    force : bool
+        Run every stage, also where nothing changed.
+    push, pull : bool
+        Fetch from the DVC remote before, send to it after; run cache included.
+
+    Returns
+    -------
+    dict
+        reports/metrics.json of the run.
+    """
+    logger = get_run_logger()
+    root, overrides = Path.cwd(), overrides or {}
+    experiments.check(root, overrides)
+    name = experiments.name_of(str(flow_run.get_name()), overrides)
+    if overrides and (edits := experiments.uncommitted(root)):
+        logger.warning("not in this run, since it starts from HEAD: uncommitted changes to\n%s", edits.rstrip())
+    with experiments.apart(root, overrides, name) if overrides else nullcontext(root) as checkout:
+        place = Place(checkout, force)
+        if pull:
+            experiments.run(checkout, sys.executable, "-m", "dvc", "pull", "--run-cache", "--allow-missing")
+
+        raw = download(place)
+        arrays = normalize(place, raw)
+        model = train(place, arrays)
+        evaluate(place, arrays, model)
+
+        metrics = show(checkout, name if overrides else "")
+        if overrides:
+            experiments.save(root, checkout, name)
+            logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
+        if push:
+            experiments.run(checkout, sys.executable, "-m", "dvc", "push", "--run-cache")
+    return metrics
+
+
+def show(checkout: Path, experiment: str) -> dict[str, Any]:
+    """Publish what a finished run achieved as artifacts; its metrics."""
+    commit = experiments.run(checkout, "git", "rev-parse", "--short", "HEAD").strip()
+    text = summary(checkout)
+    get_run_logger().info("\n%s", text)
+    kept = f", experiment `{experiment}`" if experiment else ""
+    create_markdown_artifact(f"{text}\n\ncommit `{commit}`{kept}", key="summary", description="What the run achieved")
+
+    diff = ["dvc", "metrics", "diff", "--json", "HEAD"]
+    files = json.loads(experiments.run(checkout, sys.executable, "-m", *diff) or "{}")
+    rows = [
+        {"metric": metric, **change}
+        for changes in files.get("diff", files).values()
+        for metric, change in changes.items()
+    ]
+    create_table_artifact(rows, key="metrics-difference", description=f"This run against commit {commit}")
+
+    (metrics_file,) = made_by(checkout, "metrics")
+    (details,) = (path for path in made_by(checkout, "outs") if (checkout / path / "per_class.csv").exists())
+    with (checkout / details / "per_class.csv").open(encoding="utf-8") as file:
+        create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
+    metrics: dict[str, Any] = json.loads((checkout / metrics_file).read_text(encoding="utf-8"))
+    return metrics
+
+
+def main() -> int:
+    """Run the pipeline here; one line instead of a trace for what the user can mend."""
+    try:
+        pipeline()
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (httpx.ConnectError, RuntimeError) as error:
+        if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        url = os.environ.get("PREFECT_API_URL", "the address in prefect.toml")
+        print(
+            f"error: a Prefect server must answer at {url}; start one with `make server`, or unset it", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

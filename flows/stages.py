@@ -1,0 +1,280 @@
+"""One DVC stage as one Prefect task: DVC's verdict, the run, its lines as logs, and its end.
+
+DVC is the only judge of staleness. Prefect's own caching is off, and the state `Cached` repeats
+what DVC said. A stage runs in `dvc repro --single-item`, a child process that is ended with
+everything below it when the task is cancelled, fails or takes longer than its limit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from prefect import State, Task, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Completed
+from ruamel.yaml import YAML
+
+END_SECONDS = 5.0  # for a step to end after SIGTERM, before SIGKILL
+POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
+
+_one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
+
+
+class StageFailedError(RuntimeError):
+    """A stage ended with an error; `temporary` says whether it may pass on a retry."""
+
+    def __init__(self, message: str, temporary: bool = False):
+        super().__init__(message)
+        self.temporary = temporary
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run happens: a checkout of this repository."""
+
+    root: Path
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: the data that flows hand from task to task."""
+
+    stage: str
+    how: Literal["unchanged", "restored", "ran"]
+    reasons: tuple[str, ...]
+    seconds: float
+    outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
+
+
+def stage(name: str, limit_seconds: float, **options: Any) -> Task[..., State[Outcome]]:
+    """A Prefect task that brings one DVC stage up to date.
+
+    Parameters
+    ----------
+    name : str
+        The stage in dvc.yaml, and the name of the task and of its runs.
+    limit_seconds : float
+        After so long, the stage and everything it started are ended.
+    **options
+        Further options of Prefect's `task`, such as `retries`.
+    """
+
+    @task(
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retry_condition_fn=_may_pass,
+        **options,
+    )
+    def bring_up_to_date(place: Place, *inputs: Outcome) -> State[Outcome]:
+        logger = get_run_logger()
+        started = time.perf_counter()
+        reasons = ("forced",) if place.force else _wait_for_verdict(place.root, name, logger.info)
+        if not reasons:
+            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(place.root, name))
+            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
+        logger.info("%s runs: %s", name, "; ".join(reasons))
+        how = reproduce(place, name, limit_seconds, _Progress(name, logger.info))
+        outcome = Outcome(name, how, reasons, time.perf_counter() - started, outputs(place.root, name))
+        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[how]
+        return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
+
+    return bring_up_to_date
+
+
+def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Retry only what may pass by itself, such as a mirror that does not answer."""
+    try:
+        state.result()
+    except StageFailedError as error:
+        return error.temporary
+    except Exception:
+        return False
+    return False
+
+
+# --- The verdict ---------------------------------------------------------------------------------
+
+
+def verdict(root: Path, name: str) -> tuple[str, ...]:
+    """Why DVC would run a stage now; empty when nothing changed and its outputs are intact.
+
+    Raises
+    ------
+    dvc.lock.LockError
+        If another DVC process is using the workspace.
+    """
+    from dvc.dependency.param import ParamsDependency
+    from dvc.repo import Repo, lock_repo
+
+    with _one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
+        (found,) = repo.stage.collect(f"{root / 'dvc.yaml'}:{name}")
+        entries = found.status().get(found.addressing, [])
+        changed = [
+            difference
+            for dependency in found.deps
+            if isinstance(dependency, ParamsDependency)
+            for difference in _differences(dependency.hash_info.value or {}, dependency.read_params())
+        ]
+    return tuple(_reasons(entries, changed))
+
+
+def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
+    """DVC's status of a stage in words: a list of sentences and of {kind: {path: what happened}}."""
+    for entry in entries:
+        if isinstance(entry, str):
+            yield entry
+            continue
+        for kind, paths in entry.items():
+            for path, what in paths.items():
+                if isinstance(what, dict):  # a parameter file, with the blocks that differ
+                    yield f"params changed: {', '.join(changed) or ', '.join(what)}"
+                else:
+                    yield f"{kind.removeprefix('changed ').removesuffix('s')} {path} {what}"
+
+
+def _wait_for_verdict(root: Path, name: str, log: Callable[..., None]) -> tuple[str, ...]:
+    """The verdict, once no other DVC process is using the workspace."""
+    from dvc.lock import LockError
+
+    waiting = False
+    while True:
+        try:
+            return verdict(root, name)
+        except LockError as error:
+            if not waiting:
+                log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
+            waiting = True
+            time.sleep(POLL_SECONDS)
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """Each changed parameter as `key before → now`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    elif before != now:
+        yield f"{key} {before} → {now}"
+
+
+# --- The run -------------------------------------------------------------------------------------
+
+
+def reproduce(
+    place: Place, name: str, limit_seconds: float, log: Callable[[str], None]
+) -> Literal["unchanged", "restored", "ran"]:
+    """Run `dvc repro --single-item` and say what it did.
+
+    Raises
+    ------
+    StageFailedError
+        If it fails or exceeds its limit; the message ends with the stage's last lines.
+    """
+    lines: list[str] = []
+    force = ["--force"] if place.force else []
+    command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force, name]
+    process = subprocess.Popen(
+        command, cwd=place.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    overdue = threading.Event()
+
+    def end_overdue() -> None:
+        overdue.set()
+        end(process)
+
+    watchdog = threading.Timer(limit_seconds, end_overdue)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line := line.strip():
+                lines.append(line)
+                log(line)
+        status = process.wait()
+    finally:
+        watchdog.cancel()
+        end(process)
+    if overdue.is_set():
+        raise StageFailedError(f"{name}: took longer than its limit of {limit_seconds:,.0f} s and was ended")
+    if status:
+        temporary = any(re.search(r"exited with 75$", line) for line in lines)
+        raise StageFailedError(f"{name} failed: {_last_words(lines)}", temporary)
+    said = "\n".join(lines)
+    if f"Stage '{name}' is cached - skipping run" in said:
+        return "restored"
+    return "ran" if f"Running stage '{name}'" in said else "unchanged"
+
+
+def _last_words(lines: list[str]) -> str:
+    """The step's own error line and what follows it; DVC's last lines where there is none."""
+    first = next((n for n, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 3)
+    return "\n".join(line for line in lines[max(first, 0) :])
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child: this interpreter's programs first on PATH, and no buffering."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a child and all that it started: first what is lowest, so that DVC can still free its locks."""
+    if process.poll() is not None:
+        return
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        below = []
+    for child in below:
+        _signal(child.terminate)
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        for running in (*below, process):
+            _signal(running.kill)
+        process.wait()
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+
+
+def outputs(root: Path, name: str) -> dict[str, str]:
+    """The digests of a stage's outputs, as dvc.lock has them."""
+    locked = YAML(typ="safe").load(root / "dvc.lock")["stages"][name]
+    return {out["path"]: out["md5"] for out in locked.get("outs", [])}
+
+
+class _Progress:
+    """Passes lines to the log, and shows the epochs among them as a progress artifact."""
+
+    def __init__(self, name: str, log: Callable[[str], None]):
+        self.name, self.log = name, log
+        self.artifact: Any = None
+
+    def __call__(self, line: str) -> None:
+        self.log(line)
+        if not (match := re.match(r"epoch (\d+)/(\d+) ", line)):
+            return
+        percent = 100 * int(match[1]) / int(match[2])
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(percent, key=f"{self.name}-progress", description=line)
+        else:
+            update_progress_artifact(self.artifact, percent, description=line)
