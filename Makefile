@@ -31,12 +31,12 @@ run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 PORT ?= 4200
 server: setup ## a lasting Prefect server and its UI, on this machine only (PORT=4200)
 	@printf '[api]\nurl = "http://127.0.0.1:%s/api"\n' $(PORT) > prefect.toml
-	@trap 'rm -f prefect.toml' EXIT; prefect server start --host 127.0.0.1 --port $(PORT)
+	@trap 'rm -f prefect.toml' EXIT INT TERM HUP; prefect server start --host 127.0.0.1 --port $(PORT)
 
 deploy: setup ## work pool, GPU limit and deployments, in the running server
 	prefect work-pool create local --type process --overwrite
 	prefect concurrency-limit inspect gpu > /dev/null 2>&1 || prefect concurrency-limit create gpu 1
-	prefect --no-prompt deploy --all
+	PWD=$(CURDIR) prefect --no-prompt deploy --all
 
 worker: setup ## run what the deployments are asked for
 	prefect worker start --pool local

@@ -115,6 +115,11 @@ def main() -> int:
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(
+            "error: interrupted; every child was ended, and the next run starts where DVC finds things", file=sys.stderr
+        )
+        return 130
     except (httpx.ConnectError, RuntimeError) as error:
         if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
             print(f"error: {error}", file=sys.stderr)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -200,10 +202,12 @@ def reproduce(
     watchdog.start()
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line := line.strip():
-                lines.append(line)
-                log(line)
+        with _signals_that_stay() as raise_again:
+            for line in process.stdout:
+                if line := line.strip():
+                    lines.append(line)
+                    log(line)
+                    raise_again()
         status = process.wait()
     finally:
         watchdog.cancel()
@@ -217,6 +221,37 @@ def reproduce(
     if f"Stage '{name}' is cached - skipping run" in said:
         return "restored"
     return "ran" if f"Running stage '{name}'" in said else "unchanged"
+
+
+@contextmanager
+def _signals_that_stay() -> Iterator[Callable[[], None]]:
+    """A function that raises anew what a signal raised and someone swallowed.
+
+    Ctrl-C or a cancellation that arrives while Prefect's client waits for the server gets lost there.
+    """
+    received: list[Callable[[], Any]] = []
+
+    def remember(previous: Any) -> Callable[[int, Any], None]:
+        def handler(number: int, frame: Any) -> None:
+            received.append(lambda: previous(number, frame))
+            previous(number, frame)
+
+        return handler
+
+    def raise_again() -> None:
+        if received:
+            received.pop()()
+
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(previous := signal.getsignal(number)):
+                replaced[number] = signal.signal(number, remember(previous))
+    try:
+        yield raise_again
+    finally:
+        for number, previous in replaced.items():
+            signal.signal(number, previous)
 
 
 def _last_words(lines: list[str]) -> str:

@@ -12,7 +12,7 @@ from tests.conftest import Clone
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
-SLOW = pytest.mark.slow  # another training, for what test_train_and_evaluate.py shows in one process
+SLOW = pytest.mark.slow  # yet another training; `make test` keeps one edit of each kind
 
 Edit = Callable[[Clone], None]
 
@@ -75,7 +75,7 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
         pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option"),
         pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py"),
         pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2"),
-        pytest.param(other_activation, ["train", "evaluate"], id="core/network.py"),
+        pytest.param(other_activation, ["train", "evaluate"], id="core/network.py", marks=SLOW),
         pytest.param(
             comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW
         ),

@@ -125,6 +125,7 @@ def test_a_bad_parameter_fails_before_any_stage(clone: Clone) -> None:
     assert run.states == {}
 
 
+@pytest.mark.slow
 def test_a_failing_stage_fails_at_once_with_its_last_words(clone: Clone) -> None:
     clone.edit(train__learning_rate=1e30, train__schedule="constant")
     run = Run()
