@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run server deploy worker test test-all check format lock gpu clean
+.PHONY: help setup run server deploy worker bench test test-all check format lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,7 +35,8 @@ server: setup ## a lasting Prefect server and its UI, on this machine only (PORT
 
 deploy: setup ## work pool, GPU limit and deployments, in the running server
 	prefect work-pool create local --type process --overwrite
-	prefect concurrency-limit inspect gpu > /dev/null 2>&1 || prefect concurrency-limit create gpu 1
+	prefect concurrency-limit create gpu 1
+	prefect concurrency-limit reset gpu # a run that was killed may still hold it
 	PWD=$(CURDIR) prefect --no-prompt deploy --all
 
 worker: setup ## run what the deployments are asked for
@@ -46,6 +47,9 @@ test: setup ## the tests, under 5 minutes
 
 test-all: test ## also the slow tests: an epoch on the real data set
 	pytest -m slow
+
+bench: setup ## what a flow run adds to dvc repro; minutes, after `make run`
+	python -m tests.bench.flow_overhead
 
 check: setup ## lint, format and types
 	ruff check .

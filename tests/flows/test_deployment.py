@@ -28,7 +28,7 @@ CANCEL_SECONDS = 15
 LONG = 10_000  # epochs: never to be finished
 
 
-def wait_for(what: str, found: Callable[[], Any], seconds: float = 90) -> Any:
+def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if result := found():

@@ -93,9 +93,12 @@ def _paths(stage: dict[str, Any]) -> list[str]:
 
 def test_only_what_changed_runs_and_the_state_says_why(clone: Clone) -> None:
     clone.edit(evaluate__batch_size=500)
+    figures = clone.path / "tasks/core/figures.py"
+    figures.write_text(figures.read_text() + "# changed\n")
     run = Run()
     assert run.states == {**CACHED, "evaluate": "Completed"}
-    assert run.message("evaluate") == "ran: params changed: evaluate.batch_size 2000 → 500"
+    reasons = "params changed: evaluate.batch_size 2000 → 500; dep tasks/core/figures.py modified"
+    assert run.message("evaluate") == f"ran: {reasons}"
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
     assert "per-class" in run.artifacts
@@ -108,8 +111,10 @@ def test_a_flipped_byte_and_a_lost_output_are_restored(workspace: Path) -> None:
     model = workspace / "models/classifier.keras"
     before = model.read_bytes()
     flip_a_byte(model)
+    (workspace / "data/raw/test_batch.bin").unlink()
     run = Run()
-    assert run.states == {**CACHED, "train": "Completed"}
+    assert run.states == {**CACHED, "download": "Completed", "train": "Completed"}
+    assert run.message("download") == "restored from the run cache: out data/raw modified"
     assert run.message("train") == "restored from the run cache: out models/classifier.keras modified"
     assert model.read_bytes() == before
 

@@ -1,0 +1,1 @@
+"""Measurements; each module is run by `make bench` and asserts nothing about time."""
