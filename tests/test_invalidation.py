@@ -73,7 +73,7 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
         pytest.param(comment("tasks/download.py"), [], id="the code of download"),
         pytest.param(comment("tests/conftest.py"), [], id="a test"),
         pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option"),
-        pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py"),
+        pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py", marks=SLOW),
         pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2"),
         pytest.param(other_activation, ["train", "evaluate"], id="core/network.py", marks=SLOW),
         pytest.param(

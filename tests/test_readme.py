@@ -40,7 +40,7 @@ def test_every_make_target_of_the_readme_exists_and_help_lists_all() -> None:
 def test_the_file_map_names_every_file_and_nothing_else() -> None:
     mapped = {
         path.rstrip("/")
-        for path in re.findall(r"`([\w./]+)`", re.sub(r"\|[^|]*\|$", "", section("What is where"), flags=re.M))
+        for path in re.findall(r"`([\w./-]+)`", re.sub(r"\|[^|]*\|$", "", section("What is where"), flags=re.M))
     }
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -97,7 +97,7 @@ def test_only_what_changed_runs_and_the_state_says_why(clone: Clone) -> None:
     figures.write_text(figures.read_text() + "# changed\n")
     run = Run()
     assert run.states == {**CACHED, "evaluate": "Completed"}
-    reasons = "params changed: evaluate.batch_size 2000 → 500; dep tasks/core/figures.py modified"
+    reasons = "dep tasks/core/figures.py modified; params changed: evaluate.batch_size 2000 → 500"
     assert run.message("evaluate") == f"ran: {reasons}"
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
