@@ -35,8 +35,7 @@ server: setup ## a lasting Prefect server and its UI, on this machine only (PORT
 
 deploy: setup ## work pool, GPU limit and deployments, in the running server
 	prefect work-pool create local --type process --overwrite
-	prefect concurrency-limit create gpu 1
-	prefect concurrency-limit reset gpu # a run that was killed may still hold it
+	prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || prefect global-concurrency-limit create gpu --limit 1
 	PWD=$(CURDIR) prefect --no-prompt deploy --all
 
 worker: setup ## run what the deployments are asked for

@@ -61,24 +61,12 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
     try:
         cache = run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()
         run(worktree, sys.executable, "-m", "dvc", "config", "--local", "cache.dir", str((root / cache).resolve()))
-        _write(worktree / PARAMS_FILE, overrides)
+        yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
+        yaml.dump(override(yaml.load(params), overrides), params)
         yield worktree
     finally:
         shutil.rmtree(worktree, ignore_errors=True)
         run(root, "git", "worktree", "prune")
-
-
-def _write(file: Path, overrides: dict[str, Any]) -> None:
-    """Put the overrides into a parameter file and keep its comments."""
-    yaml = YAML()
-    content = yaml.load(file)
-    for key, value in overrides.items():
-        *blocks, last = key.split(".")
-        place = content
-        for block in blocks:
-            place = place[block]
-        place[last] = value
-    yaml.dump(content, file)
 
 
 def save(root: Path, worktree: Path, name: str) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,14 @@ import psutil
 from prefect import State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TaskRun
+from prefect.concurrency.sync import concurrency
 from prefect.states import Completed
 from ruamel.yaml import YAML
 
 END_SECONDS = 5.0  # for a step to end after SIGTERM, before SIGKILL
+LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 _one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
@@ -61,7 +64,7 @@ class Outcome:
     outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
 
 
-def stage(name: str, limit_seconds: float, **options: Any) -> Task[..., State[Outcome]]:
+def stage(name: str, limit_seconds: float, tags: Iterable[str] = (), **options: Any) -> Task[..., State[Outcome]]:
     """A Prefect task that brings one DVC stage up to date.
 
     Parameters
@@ -70,6 +73,8 @@ def stage(name: str, limit_seconds: float, **options: Any) -> Task[..., State[Ou
         The stage in dvc.yaml, and the name of the task and of its runs.
     limit_seconds : float
         After so long, the stage and everything it started are ended.
+    tags : iterable of str
+        What the stage needs alone, such as "gpu": it waits for the server's limits of these names.
     **options
         Further options of Prefect's `task`, such as `retries`.
     """
@@ -80,6 +85,7 @@ def stage(name: str, limit_seconds: float, **options: Any) -> Task[..., State[Ou
         cache_policy=NO_CACHE,
         persist_result=False,
         retry_condition_fn=_may_pass,
+        tags=tags,
         **options,
     )
     def bring_up_to_date(place: Place, *inputs: Outcome) -> State[Outcome]:
@@ -90,12 +96,26 @@ def stage(name: str, limit_seconds: float, **options: Any) -> Task[..., State[Ou
             outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(place.root, name))
             return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
         logger.info("%s runs: %s", name, "; ".join(reasons))
-        how = reproduce(place, name, limit_seconds, _Progress(name, logger.info))
+        with _holding(tags):
+            how = reproduce(place, name, limit_seconds, _Progress(name, logger.info))
         outcome = Outcome(name, how, reasons, time.perf_counter() - started, outputs(place.root, name))
         verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[how]
         return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
 
     return bring_up_to_date
+
+
+@contextmanager
+def _holding(names: Iterable[str]) -> Iterator[None]:
+    """Hold the server's concurrency limits of these names; one that it does not have limits nothing.
+
+    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
+    was killed, and every later one would wait for it.
+    """
+    with get_client(sync_client=True) as client:
+        limits = {limit.name for limit in client.read_global_concurrency_limits()}
+    with concurrency([name for name in names if name in limits], lease_duration=LEASE_SECONDS):
+        yield
 
 
 def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:

@@ -162,7 +162,12 @@ class Clone:
         return done.stdout
 
     def reset(self) -> None:
-        """Back to the first run, whatever tests did since."""
+        """Back to the first run, whatever tests did since: files, experiments and the run cache."""
+        shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
+        self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
+        runs, kept = self.path / ".dvc/cache/runs", self.path.parent / "runs"
+        shutil.rmtree(runs)
+        shutil.copytree(kept, runs)
         self.run("git", "checkout", "--quiet", "--force", "-B", "main", "first-run")
         self.run("git", "clean", "--quiet", "--force", "-d")
         self.run("dvc", "checkout", "--quiet", "--force")
@@ -202,6 +207,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: P
     assert len(mirror.requested) == 1
     made.commit("first run")
     made.run("git", "tag", "first-run")
+    shutil.copytree(made.path / ".dvc/cache/runs", made.path.parent / "runs")
     return made
 
 

@@ -2,137 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import httpx
-import psutil
 import pytest
 
 from tests.conftest import Clone
+from tests.flows.serving import CANCEL_SECONDS, LONG, Prefect, running, serving, wait_for, workers_of
 from tests.test_house import STAGES
 from tests.test_readme import commands, section
 
 pytestmark = pytest.mark.slow
 
-CANCEL_SECONDS = 15
-LONG = 10_000  # epochs: never to be finished
-
-
-def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(0.25)
-    raise AssertionError(f"waited {seconds} s for {what}")
-
-
-class Prefect:
-    """A server in the clone, through its HTTP interface."""
-
-    def __init__(self, clone: Clone, port: int):
-        self.clone, self.api = clone, httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30)
-
-    def read(self, kind: str, flow_run: str) -> list[dict[str, Any]]:
-        key = "flow_run_id" if kind == "logs" else "flow_runs"
-        criterion = {"any_": [flow_run]} if kind == "logs" else {"id": {"any_": [flow_run]}}
-        body = {"logs": {key: criterion}} if kind == "logs" else {key: criterion}
-        found: list[dict[str, Any]] = self.api.post(f"/{kind}/filter", json=body).raise_for_status().json()
-        return found
-
-    def state(self, flow_run: str) -> str:
-        name: str = self.api.get(f"/flow_runs/{flow_run}").raise_for_status().json()["state_name"]
-        return name
-
-    def tasks(self, flow_run: str) -> dict[str, str]:
-        return {task_run["name"]: task_run["state_name"] for task_run in self.read("task_runs", flow_run)}
-
-    def log(self, flow_run: str) -> list[str]:
-        return [entry["message"] for entry in self.read("logs", flow_run)]
-
-    def start(self, deployment: str = "pipeline/local", *arguments: str) -> str:
-        output = self.clone.run("prefect", "deployment", "run", deployment, *arguments)
-        (flow_run,) = re.findall(r"UUID: ([0-9a-f-]{36})", output)
-        return str(flow_run)
-
-    def wait_for_training(self, flow_run: str) -> None:
-        wait_for("an epoch in the log", lambda: any(line.startswith("epoch 1/") for line in self.log(flow_run)))
-
-    def cancel(self, flow_run: str) -> None:
-        """Cancel a run; all its processes are gone in time."""
-        self.clone.run("prefect", "flow-run", "cancel", flow_run)
-        wait_for("the end of every child", lambda: not workers_of(self.clone), CANCEL_SECONDS)
-        wait_for("the state Cancelled", lambda: self.state(flow_run) == "Cancelled", 30)
-
-
-def workers_of(clone: Clone) -> list[str]:
-    """Command lines of dvc and of steps that run in the clone or in one of its worktrees."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        inside = (process.info["cwd"] or "").startswith(str(clone.path))
-        if inside and ("-m tasks." in command or "dvc --wait-for-lock" in command):
-            found.append(command)
-    return found
-
-
-@contextmanager
-def running(clone: Clone, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in the background, ended like Ctrl-C in its terminal would."""
-    log = clone.path.parent / f"{command[1].rsplit('/')[-1]}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=clone.path, env=clone.environment, stdout=file, stderr=file, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        assert "Traceback" not in log.read_text()
-
 
 @pytest.fixture(scope="module")
 def prefect(clone: Clone) -> Iterator[Prefect]:
     """The README's server and worker, on a fresh database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    venv = clone.path / ".venv"
-    venv.symlink_to(sys.prefix)
-    lines = commands(section("Flows"))
-    assert {"make server", "make deploy", "make worker"} <= set(lines)
-    with running(clone, "make", "server", f"PORT={port}"):
-        made = Prefect(clone, port)
-
-        def healthy() -> bool:
-            try:
-                return made.api.get("/health").is_success
-            except httpx.TransportError:
-                return False
-
-        wait_for("the server", healthy)
-        output = clone.run("make", "deploy")
-        assert "Traceback" not in output
-        with running(clone, "make", "worker"):
-            yield made
+    assert {"make server", "make deploy", "make worker"} <= set(commands(section("Flows")))
+    with serving(clone) as made:
+        yield made
     assert not (clone.path / "prefect.toml").exists()
     storage = clone.path / ".prefect/storage"
     assert not storage.exists() or not list(storage.iterdir()), "results must not pile up"
-    venv.unlink()
 
 
 def test_the_readmes_runs_finish_and_say_what_they_did(prefect: Prefect) -> None:
@@ -208,9 +104,36 @@ def test_ctrl_c_ends_a_run_and_everything_below_it(clone: Clone) -> None:
     assert not workers_of(clone)
 
 
-def test_each_clone_keeps_its_own_server_and_deployments(clone: Clone) -> None:
-    home = clone.run("prefect", "config", "view", "--show-sources", "--hide-defaults")
-    assert re.search(r"PREFECT_HOME='\.prefect'.*pyproject", home)
-    assert not [
-        line for line in (clone.path / "prefect.yaml").read_text().splitlines() if Path.home().as_posix() in line
-    ]
+def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
+    file = prefect.clone.path / "prefect.yaml"
+    file.write_text(file.read_text().replace("# schedules:", "schedules:"))
+    prefect.clone.run("make", "deploy")
+
+    def starts() -> list[str]:
+        body = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        return [run["expected_start_time"] for run in prefect.api.post("/flow_runs/filter", json=body).json()]
+
+    assert "T03:00:00Z" in wait_for("a run in the calendar", starts)[0]
+    prefect.clone.run("git", "checkout", "--quiet", "prefect.yaml")
+    prefect.clone.run("make", "deploy")
+    wait_for("an empty calendar", lambda: not starts())
+
+
+def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, tmp_path: Path) -> None:
+    first = prefect.clone
+    first.reset()
+    first.run("git", "clone", "--quiet", str(first.path), str(tmp_path / "second"))
+    second = Clone(tmp_path / "second")
+    second.run("dvc", "config", "--local", "cache.dir", str(first.path / ".dvc/cache"))
+    second.run("dvc", "checkout", "--quiet")
+    for name in ("summary", "stages"):  # neither is a dependency of a stage
+        module = second.path / f"flows/{name}.py"
+        module.write_text(module.read_text().replace("generalization gap", "the second clone's gap"))
+    with serving(second) as other:
+        runs = {server: server.start() for server in (prefect, other)}
+        for server, flow_run in runs.items():
+            wait_for("the end of the run", partial(server.completed, flow_run))
+            assert server.tasks(flow_run) == dict.fromkeys(STAGES, "Cached")
+        said = {server: "\n".join(server.log(flow_run)) for server, flow_run in runs.items()}
+    assert "generalization gap" in said[prefect]
+    assert "the second clone's gap" in said[other]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,26 @@ def test_a_bad_parameter_fails_before_any_stage(clone: Clone) -> None:
     run = Run()
     assert "params.yaml: train.epochs: must be greater than or equal to 1; received 0" in (run.state.message or "")
     assert run.states == {}
+
+
+@pytest.mark.slow
+def test_push_and_pull_bring_a_run_to_another_clone(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ["dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store")]
+    clone.run(*store)
+    assert Run(push=True).states == CACHED
+    clone.run("git", "clone", "--quiet", str(clone.path), str(tmp_path / "other"))
+    other = Clone(tmp_path / "other")
+    other.run(*store)
+    monkeypatch.chdir(other.path)
+    assert Run(pull=True).states == CACHED
+    other.edit(evaluate__batch_size=500)
+    assert Run(overrides={}).states == {**CACHED, "evaluate": "Completed"}
+    other.run("git", "checkout", "--quiet", "--force", ".")
+    shutil.rmtree(other.path / "reports/evaluation")
+    assert Run().message("evaluate").startswith("restored from the run cache")
+    clone.run("dvc", "remote", "remove", "--local", "store")
 
 
 @pytest.mark.slow

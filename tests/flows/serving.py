@@ -1,0 +1,127 @@
+"""A Prefect server and a worker in a scratch clone, driven by the README's commands and read through HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.conftest import Clone
+
+CANCEL_SECONDS = 15
+LONG = 10_000  # epochs: never to be finished
+
+
+def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        time.sleep(0.25)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+class Prefect:
+    """A server in the clone, through its HTTP interface."""
+
+    def __init__(self, clone: Clone, port: int):
+        self.clone, self.api = clone, httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30)
+
+    def healthy(self) -> bool:
+        try:
+            return self.api.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def read(self, kind: str, flow_run: str) -> list[dict[str, Any]]:
+        key = "flow_run_id" if kind == "logs" else "flow_runs"
+        criterion = {"any_": [flow_run]} if kind == "logs" else {"id": {"any_": [flow_run]}}
+        body = {"logs": {key: criterion}} if kind == "logs" else {key: criterion}
+        found: list[dict[str, Any]] = self.api.post(f"/{kind}/filter", json=body).raise_for_status().json()
+        return found
+
+    def state(self, flow_run: str) -> str:
+        name: str = self.api.get(f"/flow_runs/{flow_run}").raise_for_status().json()["state_name"]
+        return name
+
+    def completed(self, flow_run: str) -> bool:
+        return self.state(flow_run) == "Completed"
+
+    def tasks(self, flow_run: str) -> dict[str, str]:
+        return {task_run["name"]: task_run["state_name"] for task_run in self.read("task_runs", flow_run)}
+
+    def log(self, flow_run: str) -> list[str]:
+        return [entry["message"] for entry in self.read("logs", flow_run)]
+
+    def start(self, deployment: str = "pipeline/local", *arguments: str) -> str:
+        output = self.clone.run("prefect", "deployment", "run", deployment, *arguments)
+        (flow_run,) = re.findall(r"UUID: ([0-9a-f-]{36})", output)
+        return str(flow_run)
+
+    def wait_for_training(self, flow_run: str) -> None:
+        wait_for("an epoch in the log", lambda: any(line.startswith("epoch 1/") for line in self.log(flow_run)))
+
+    def cancel(self, flow_run: str) -> None:
+        """Cancel a run; all its processes are gone in time."""
+        self.clone.run("prefect", "flow-run", "cancel", flow_run)
+        wait_for("the end of every child", lambda: not workers_of(self.clone), CANCEL_SECONDS)
+        wait_for("the state Cancelled", lambda: self.state(flow_run) == "Cancelled", 30)
+
+
+def workers_of(clone: Clone) -> list[str]:
+    """Command lines of dvc and of steps that run in the clone or in one of its worktrees."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = " ".join(process.info["cmdline"] or [])
+        inside = (process.info["cwd"] or "").startswith(str(clone.path))
+        if inside and ("-m tasks." in command or "dvc --wait-for-lock" in command):
+            found.append(command)
+    return found
+
+
+@contextmanager
+def running(clone: Clone, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in the background, ended like Ctrl-C in its terminal would."""
+    log = clone.path.parent / f"{command[1].rsplit('/')[-1]}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=clone.path, env=clone.environment, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        assert "Traceback" not in log.read_text()
+
+
+@contextmanager
+def serving(clone: Clone) -> Iterator[Prefect]:
+    """The README's server and worker."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    venv = clone.path / ".venv"
+    venv.symlink_to(sys.prefix)
+    with ExitStack() as stack:
+        stack.callback(venv.unlink)
+        made = Prefect(clone, port)
+        stack.enter_context(running(clone, "make", "server", f"PORT={port}"))
+        wait_for("the server", made.healthy)
+        output = clone.run("make", "deploy")
+        assert "Traceback" not in output
+        stack.enter_context(running(clone, "make", "worker"))
+        yield made

@@ -1,0 +1,33 @@
+"""What a server, a worker and a run leave behind when all of them are killed at once, as in a power cut."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+import psutil
+import pytest
+
+from flows.stages import LEASE_SECONDS
+from tests.conftest import Clone
+from tests.flows.serving import LONG, serving, wait_for, workers_of
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_killed_run_holds_no_limit_for_long(clone: Clone) -> None:
+    shutil.rmtree(clone.path / ".prefect", ignore_errors=True)
+    with serving(clone) as prefect:
+        killed = prefect.start("pipeline/local", "--param", f'overrides={{"train.epochs": {LONG}}}')
+        prefect.wait_for_training(killed)
+        for process in psutil.process_iter(["cwd"]):
+            if (process.info["cwd"] or "").startswith(str(clone.path)):
+                process.kill()
+        wait_for("the end of everything", lambda: not prefect.healthy() and not workers_of(clone), 10)
+    with serving(clone):
+        started = time.monotonic()
+        run = "from flows.pipeline import pipeline; pipeline(overrides={'train.epochs': 5})"
+        assert "kept as a DVC experiment" in clone.run(sys.executable, "-c", run)
+        # Prefect looks for leases that ran out every 15 s.
+        assert time.monotonic() - started < LEASE_SECONDS + 60
