@@ -18,7 +18,7 @@ $(VENV)/ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	awk '/^uv==/ {on = 1} on && /# via/ {exit} on' requirements.lock > $(VENV)/uv.lock
 	pip install --quiet --require-hashes --requirement $(VENV)/uv.lock
-	uv pip install --quiet --compile-bytecode --require-hashes --requirements requirements.lock \
+	uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock \
 	  || pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
 
