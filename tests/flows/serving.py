@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +17,15 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.conftest import Clone
+from tests.conftest import ROOT, Clone
 
 CANCEL_SECONDS = 15
 LONG = 10_000  # epochs: never to be finished
+
+
+def heed_interrupts() -> None:
+    """For a child: a shell that runs the tests in the background has told them to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
@@ -95,7 +101,13 @@ def running(clone: Clone, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     log = clone.path.parent / f"{command[1].rsplit('/')[-1]}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=clone.path, env=clone.environment, stdout=file, stderr=file, start_new_session=True
+            command,
+            cwd=clone.path,
+            env=clone.environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
     try:
         yield process
@@ -116,6 +128,7 @@ def serving(clone: Clone) -> Iterator[Prefect]:
         port = free.getsockname()[1]
     venv = clone.path / ".venv"
     venv.symlink_to(sys.prefix)
+    shutil.copystat(ROOT / "requirements.lock", clone.path / "requirements.lock")  # or make installs it again
     with ExitStack() as stack:
         stack.callback(venv.unlink)
         made = Prefect(clone, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Clone
-from tests.flows.serving import CANCEL_SECONDS, LONG, Prefect, running, serving, wait_for, workers_of
+from tests.flows.serving import CANCEL_SECONDS, LONG, Prefect, heed_interrupts, running, serving, wait_for, workers_of
 from tests.test_house import STAGES
 from tests.test_readme import commands, section
 
@@ -89,7 +90,13 @@ def test_ctrl_c_ends_a_run_and_everything_below_it(clone: Clone) -> None:
     clone.edit(train__epochs=LONG)
     command = [sys.executable, "-u", "-m", "flows.pipeline"]
     with subprocess.Popen(
-        command, cwd=clone.path, env=clone.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -106,7 +113,7 @@ def test_ctrl_c_ends_a_run_and_everything_below_it(clone: Clone) -> None:
 
 def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
     file = prefect.clone.path / "prefect.yaml"
-    file.write_text(file.read_text().replace("# schedules:", "schedules:"))
+    file.write_text(re.sub(r"schedules: \[\] # .*: \[", "schedules: [", file.read_text()))
     prefect.clone.run("make", "deploy")
 
     def starts() -> list[str]:
