@@ -28,6 +28,7 @@ from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
+WHITENING_IMAGES = 5_000
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
 
@@ -64,6 +65,7 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         return network.build(shape, regularize, constants["mean"], constants["std"], len(classes), **how)
 
     trained = build(precision=machine.precision)
+    network.whiten(trained, training.images[:WHITENING_IMAGES], constants["mean"], constants["std"])
     speed: list[float] = []
     try:
         rows = fitting.fit(trained, training, validation, recipe, regularize, on_speed=speed.append)

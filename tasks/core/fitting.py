@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from tasks.core.pixels import augmented
+from tasks.core.augmentation import augmented
 from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
 

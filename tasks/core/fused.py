@@ -21,10 +21,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
         import tensorflow as tf
 
         learn = bool(training and self.trainable)
+        ones, zeros = tf.ones_like(self.moving_variance), tf.zeros_like(self.moving_mean)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
+            scale=tf.convert_to_tensor(self.gamma) if self.scale else ones,
+            offset=tf.convert_to_tensor(self.beta) if self.center else zeros,
             mean=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_mean),
             variance=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_variance),
             epsilon=self.epsilon,

@@ -1,13 +1,11 @@
-"""Pixels: the constants that normalize them, and the random changes that augment them."""
+"""Pixels: the constants that normalize them, and the filters that decorrelate them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tasks.params.regularize import Augment
 
 Images = NDArray[np.uint8]
 
@@ -44,38 +42,34 @@ def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[floa
     return mean.tolist(), std.tolist()
 
 
-def augmented(images: Images, how: Augment, rng: np.random.Generator) -> Images:
-    """A randomly changed copy of a batch, each image on its own.
+def whitening_filters(
+    images: Images, mean: Sequence[float], std: Sequence[float], side: int = 2, floor: float = 5e-4
+) -> NDArray[np.float32]:
+    """Filters whose outputs over the patches of normalized images are uncorrelated and of unit variance.
+
+    The eigenvectors of the patches' covariance, each divided by its deviation, and their negatives: a
+    rectified output then loses nothing. After K. Jordan (2024, https://arxiv.org/abs/2404.00498) and
+    D. Page, "How to Train Your ResNet" (2018).
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, channels), dtype=uint8
-    how : Augment
-        `flip` mirrors half of the images left to right; `translate` shifts by up to so many
-        pixels in both directions, filling by reflection; `cutout` greys a square of that side
-        (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
-    rng : numpy Generator
+    mean, std : sequence of float
+        Constants of each channel, in units of 0–255.
+    side : int
+        Of a patch, pixels.
+    floor : float
+        Added to the variances, so that directions without any do not blow up.
+
+    Returns
+    -------
+    ndarray of shape (side, side, channels, 2 * side * side * channels)
+        A convolution's kernel, the direction of most variance first.
     """
-    n, height, width, _ = images.shape
-    if how.translate:
-        reach = how.translate
-        padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-        down, right = rng.integers(0, 2 * reach + 1, (2, n))
-        images = windows[np.arange(n), down, right].transpose(0, 2, 3, 1)
-    else:
-        images = images.copy()
-    if how.flip:
-        chosen = rng.random(n) < 0.5
-        images[chosen] = images[chosen, :, ::-1]
-    if how.cutout:
-        rows = _inside(rng.integers(1 - how.cutout, height, size=(n,)), how.cutout, height)
-        columns = _inside(rng.integers(1 - how.cutout, width, size=(n,)), how.cutout, width)
-        images[rows[:, :, None] & columns[:, None, :]] = 128
-    return images
-
-
-def _inside(start: NDArray[np.int64], length: int, size: int) -> NDArray[np.bool_]:
-    """For each start, which of the positions 0 … size − 1 lie in [start, start + length)."""
-    offset = np.arange(size) - start[:, None]
-    return (offset >= 0) & (offset < length)
+    scaled = (images - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    channels = scaled.shape[-1]
+    windows = np.lib.stride_tricks.sliding_window_view(scaled, (side, side), axis=(1, 2))
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, side * side * channels)
+    variances, directions = np.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (directions / np.sqrt(variances + floor))[:, ::-1]
+    return np.concatenate([filters, -filters], axis=1).reshape(side, side, channels, -1).astype(np.float32)

@@ -12,9 +12,9 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Model(Block):
-    """Which network, and how wide."""
+    """Which network, and how wide. `dense_units` and `pool_before_norm` belong to `reference` alone."""
 
-    network: Literal["reference"]
+    network: Literal["reference", "speed"]
     filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)]
     dense_units: Width
     pool_before_norm: bool

@@ -73,13 +73,14 @@ def test_the_network_takes_raw_pixels_and_its_constants_come_first() -> None:
     np.testing.assert_allclose(scaled[0, 0, 0], [1.0, 2.0, -1.0], rtol=1e-6)
 
 
-def test_the_standard_network_gives_the_same_logits_with_the_same_weights() -> None:
+@pytest.mark.parametrize("name", ["reference", "speed"])
+def test_the_standard_network_gives_the_same_logits_with_the_same_weights(name: str) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    fused = build()
+    fused = build({"network": name})
     weights = [rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()]
     standard = network.build(
-        Model(**NOTEBOOK),
+        Model(**{**NOTEBOOK, "network": name}),
         Regularize(**OFF),
         [0.0] * 3,
         [255.0] * 3,
@@ -89,3 +90,32 @@ def test_the_standard_network_gives_the_same_logits_with_the_same_weights() -> N
     fused.set_weights(weights)
     standard.set_weights(weights)
     np.testing.assert_allclose(fused(images), standard(images), rtol=1e-4)
+
+
+SPEED: dict[str, Any] = {"network": "speed", "filters": (8, 16)}
+
+
+def test_the_speed_network_is_blocks_of_two_convolutions_behind_a_frozen_layer() -> None:
+    built = build(SPEED, dropout=0.1, l2=0.01)
+    conv = ["Conv2D", "FusedBatchNormalization", "ReLU"]
+    block = ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU", *conv]
+    start = ["InputLayer", "Normalization", "Conv2D", "ReLU"]
+    assert layers(built) == [*start, *block, *block, "GlobalMaxPooling2D", "Dropout", "Rescaling", "Dense"]
+    assert not built.get_layer("whiten").trainable
+    assert built.get_layer("whiten").kernel.shape == (2, 2, 3, 24)
+    assert len(built.losses) == 4
+
+
+def test_whitening_decorrelates_what_the_first_layer_gives() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    built = build(SPEED)
+    network.whiten(built, images, [0.0] * 3, [255.0] * 3)
+    outputs = keras.Model(built.input, built.get_layer("whiten").output)(images).numpy().reshape(-1, 24)[:, :12]
+    np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
+
+
+def test_whitening_leaves_a_network_without_such_a_layer_alone() -> None:
+    built = build()
+    before = built.get_weights()
+    network.whiten(built, np.zeros((5, 32, 32, 3), np.uint8), [0.0] * 3, [255.0] * 3)
+    assert all(map(np.array_equal, before, built.get_weights()))

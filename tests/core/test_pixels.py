@@ -1,21 +1,12 @@
-from typing import Any
-
 import numpy as np
 import pytest
 
-from tasks.core.pixels import augmented, channel_constants
-from tasks.params.regularize import Augment
-
-OFF: dict[str, Any] = {"flip": False, "translate": 0, "cutout": 0}
+from tasks.core.pixels import channel_constants, whitening_filters
 
 
 @pytest.fixture
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
-
-
-def augment(images: np.ndarray, seed: int = 0, **how: int | bool) -> np.ndarray:
-    return augmented(images, Augment(**{**OFF, **how}), np.random.default_rng(seed))
 
 
 def test_constants_are_the_mean_and_deviation_whatever_the_batches(images: np.ndarray) -> None:
@@ -35,43 +26,13 @@ def test_images_of_one_colour_cannot_be_standardized(images: np.ndarray) -> None
         channel_constants([images], "standardize")
 
 
-def test_nothing_changes_when_everything_is_off_and_the_batch_is_never_written_to(images: np.ndarray) -> None:
-    before = images.copy()
-    np.testing.assert_array_equal(augment(images), images)
-    augment(images, flip=True, translate=2, cutout=8)
-    np.testing.assert_array_equal(images, before)
-
-
-def test_a_flip_mirrors_about_half_of_the_images(images: np.ndarray) -> None:
-    changed = augment(images, flip=True)
-    flipped = [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, images, strict=True)]
-    kept = [np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]
-    assert sum(flipped) + sum(kept) == len(images)
-    assert 70 < sum(flipped) < 130
-
-
-def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.ndarray) -> None:
-    changed = augment(images, translate=2)
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
-    shifts = set()
-    for n in range(len(images)):
-        fits = [
-            (y, x) for y in range(5) for x in range(5) if np.array_equal(changed[n], padded[n, y : y + 32, x : x + 32])
-        ]
-        assert len(fits) == 1
-        shifts.add(fits[0])
-    assert len(shifts) == 25  # each image draws its own
-
-
-def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarray) -> None:
-    changed = augment(np.zeros_like(images), cutout=8)
-    assert set(np.unique(changed)) == {0, 128}
-    areas = (changed[..., 0] == 128).sum(axis=(1, 2))
-    assert areas.max() == 64
-    assert areas.min() >= 1
-
-
-def test_the_generator_decides_alone(images: np.ndarray) -> None:
-    how = {"flip": True, "translate": 2, "cutout": 8}
-    np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
-    assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))
+def test_whitened_patches_are_uncorrelated_with_unit_variance(images: np.ndarray) -> None:
+    smooth = (images[:, 1:, 1:] // 2 + images[:, :-1, 1:] // 4 + images[:, 1:, :-1] // 4).astype(np.uint8)
+    mean, std = channel_constants([smooth], "standardize")
+    filters = whitening_filters(smooth, mean, std)
+    assert filters.shape == (2, 2, 3, 24)
+    np.testing.assert_array_equal(filters[..., :12], -filters[..., 12:])
+    scaled = (smooth - np.array(mean)) / np.array(std)
+    corners = [scaled[:, y : y + 30, x : x + 30] for y in (0, 1) for x in (0, 1)]
+    outputs = np.stack(corners, axis=3).reshape(-1, 12) @ filters.reshape(12, 24)[:, :12]
+    np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)

@@ -1,0 +1,60 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.core.augmentation import augmented
+from tasks.params.regularize import Augment
+
+OFF: dict[str, Any] = {"flip": False, "translate": 0, "cutout": 0}
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+
+
+def augment(images: np.ndarray, seed: int = 0, **how: int | bool) -> np.ndarray:
+    return augmented(images, Augment(**{**OFF, **how}), np.random.default_rng(seed))
+
+
+def test_nothing_changes_when_everything_is_off_and_the_batch_is_never_written_to(images: np.ndarray) -> None:
+    before = images.copy()
+    np.testing.assert_array_equal(augment(images), images)
+    augment(images, flip=True, translate=2, cutout=8)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_a_flip_mirrors_about_half_of_the_images(images: np.ndarray) -> None:
+    changed = augment(images, flip=True)
+    flipped = [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, images, strict=True)]
+    kept = [np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]
+    assert sum(flipped) + sum(kept) == len(images)
+    assert 70 < sum(flipped) < 130
+
+
+def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.ndarray) -> None:
+    changed = augment(images, translate=2)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    shifts = set()
+    for n in range(len(images)):
+        fits = [
+            (y, x) for y in range(5) for x in range(5) if np.array_equal(changed[n], padded[n, y : y + 32, x : x + 32])
+        ]
+        assert len(fits) == 1
+        shifts.add(fits[0])
+    assert len(shifts) == 25  # each image draws its own
+
+
+def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarray) -> None:
+    changed = augment(np.zeros_like(images), cutout=8)
+    assert set(np.unique(changed)) == {0, 128}
+    areas = (changed[..., 0] == 128).sum(axis=(1, 2))
+    assert areas.max() == 64
+    assert areas.min() >= 1
+
+
+def test_the_generator_decides_alone(images: np.ndarray) -> None:
+    how = {"flip": True, "translate": 2, "cutout": 8}
+    np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
+    assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))
