@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run server deploy worker bench test test-all check format lock gpu clean
+.PHONY: help setup run server deploy worker bench bench-reference test test-all check format lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -47,8 +47,12 @@ test: setup ## the tests, under 5 minutes
 test-all: test ## also the slow tests: an epoch on the real data set
 	pytest -m slow
 
-bench: setup ## what a flow run adds to dvc repro; minutes, after `make run`
-	python -m tests.bench.flow_overhead
+bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
+	pip install --quiet --constraint requirements.lock --editable '.[bench]'
+	python -m tests.bench
+
+bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
+	python -m tests.bench.reference
 
 check: setup ## lint, format and types
 	ruff check .
@@ -64,7 +68,7 @@ lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
 	  --extra dev pyproject.toml --output-file requirements.lock
 
 gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
-	pip install --quiet --constraint requirements.lock '.[gpu]'
+	pip install --quiet --constraint requirements.lock --editable '.[gpu]'
 
 clean: ## remove .venv and caches; data, models and reports stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -50,7 +50,7 @@ def evaluate(normalized: Path, model: Path, metrics: Path, predictions: Path, de
             continue  # validation_fraction: 0
         labels = np.load(normalized / f"{split}_labels.npy")
         images = np.load(normalized / f"{split}_images.npy", mmap_mode="r")
-        probabilities = _predict(network, images, params.batch_size)
+        probabilities = predict(network, images, params.batch_size, params.test_time_augmentation == "mirror")
         result[split] = scores.summary(labels, probabilities)
         print(f"evaluate: {split} accuracy {result[split]['accuracy']:.4f}, loss {result[split]['loss']:.4f}")
     if "validation" in result:
@@ -86,10 +86,18 @@ def _load(path: Path, n_classes: int) -> keras.Model:
     return network
 
 
-def _predict(network: keras.Model, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
-    """Class probabilities of shape (n, n_classes); only one batch of images is in memory."""
-    starts = range(0, len(images), batch_size)
-    logits = [network.predict_on_batch(images[start : start + batch_size]) for start in starts]
+def predict(
+    network: keras.Model, images: NDArray[np.uint8], batch_size: int, mirror: bool = False
+) -> NDArray[np.float64]:
+    """Class probabilities of shape (n, n_classes); only one batch of images is in memory.
+
+    With `mirror` they are those of the mean of two logits, an image's and its mirror image's.
+    """
+    logits = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        views = (batch, batch[:, :, ::-1]) if mirror else (batch,)
+        logits.append(np.mean([network.predict_on_batch(view) for view in views], axis=0))
     probabilities: NDArray[np.float64] = softmax(np.concatenate(logits).astype(np.float64), axis=1)
     return probabilities
 

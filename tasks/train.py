@@ -46,12 +46,6 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     except runtime.DeviceError as error:
         raise step.RefusedError(str(error)) from error
     print(machine)
-    classes, constants = (json.loads((normalized / f"{name}.json").read_text()) for name in ("classes", "constants"))
-    if not (np.isfinite(constants["mean"]).all() and np.greater(constants["std"], 0).all()):
-        raise step.RefusedError(
-            f"{normalized}/constants.json must hold finite means and positive deviations; "
-            f"received {constants['mean']} and {constants['std']}; run `dvc repro -f normalize`"
-        )
     training, validation = load_split(normalized, "train"), None
     if (normalized / "validation_labels.npy").exists():
         validation = load_split(normalized, "validation")
@@ -61,17 +55,13 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
             f"received {regularize.early_stopping.patience}; raise normalize.validation_fraction or set it to 0"
         )
 
-    def build(**how: Any) -> keras.Model:
-        return network.build(shape, regularize, constants["mean"], constants["std"], len(classes), **how)
-
-    trained = build(precision=machine.precision)
-    network.whiten(trained, training.images[:WHITENING_IMAGES], constants["mean"], constants["std"])
+    trained = fresh(normalized, training, shape, regularize, machine.precision)
     speed: list[float] = []
     try:
         rows = fitting.fit(trained, training, validation, recipe, regularize, on_speed=speed.append)
     except fitting.DivergedError as error:
         raise step.RefusedError(str(error)) from error
-    standard = build(batch_normalization=keras.layers.BatchNormalization)
+    standard = fresh(normalized, training, shape, regularize, batch_normalization=keras.layers.BatchNormalization)
     standard.set_weights(trained.get_weights())
     save(standard, model)
     write_history(rows, history)
@@ -83,6 +73,33 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         "epochs": len(rows),
         "images_per_second": round(float(np.median(speed))),
     }
+
+
+def fresh(
+    normalized: Path,
+    training: fitting.Split,
+    shape: Model,
+    regularize: Regularize,
+    precision: str = "float32",
+    **how: Any,
+) -> keras.Model:
+    """A network with fresh weights for the data of a folder, its frozen layers fitted to the training images.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+        If the folder's constants would not scale pixels to finite numbers.
+    """
+    classes, constants = (json.loads((normalized / f"{name}.json").read_text()) for name in ("classes", "constants"))
+    mean, std = constants["mean"], constants["std"]
+    if not (np.isfinite(mean).all() and np.greater(std, 0).all()):
+        raise step.RefusedError(
+            f"{normalized}/constants.json must hold finite means and positive deviations; "
+            f"received {mean} and {std}; run `dvc repro -f normalize`"
+        )
+    made = network.build(shape, regularize, mean, std, len(classes), precision, **how)
+    network.whiten(made, training.images[:WHITENING_IMAGES], mean, std)
+    return made
 
 
 def load_split(normalized: Path, name: str) -> fitting.Split:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn import metrics
 
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, predict
 from tasks.step import RefusedError
 from tasks.train import save, train
-from tests.conftest import edit
+from tests.conftest import ROOT, edit
 
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
 METRICS, PREDICTIONS, DETAILS = (
@@ -61,8 +63,9 @@ def run_evaluate() -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("arrays")
-def test_training_twice_gives_the_same_bytes_at_another_time_and_address() -> None:
-    edit(Path("params.yaml"), regularize__l2=0.01, regularize__dropout=0.2)
+@pytest.mark.parametrize("network", ["reference", "speed"])
+def test_training_twice_gives_the_same_bytes_at_another_time_and_address(network: str) -> None:
+    edit(Path("params.yaml"), model__network=network, regularize__l2=0.01, regularize__dropout=0.2)
     facts = train(DATA, MODEL, HISTORY)
     assert facts["device"] == "cpu"
     assert facts["epochs"] == 2
@@ -89,6 +92,17 @@ def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Pat
     assert done.stdout.splitlines()[-1] == "(1, 4) float32"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("arrays")
+@pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
+def test_the_same_configuration_trains_on_jax() -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = [sys.executable, "-m", "tasks.train", str(DATA), str(MODEL), str(HISTORY)]
+    subprocess.run(command, env=environment, check=True)
+    assert json.loads(Path("reports/run.json").read_text())["train"]["backend"] == "jax"
+    assert keras.models.load_model(MODEL).output_shape == (None, 4)
+
+
 @pytest.mark.usefixtures("arrays")
 def test_bfloat16_training_saves_a_float32_model() -> None:
     edit(Path("params.yaml"), train__precision="mixed_bfloat16")
@@ -96,6 +110,15 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
     model = keras.models.load_model(MODEL)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+@pytest.mark.usefixtures("arrays")
+def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> None:
+    train(DATA, MODEL, HISTORY)
+    network, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
+    once, mirrored = (predict(network, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
+    np.testing.assert_allclose(once, mirrored, atol=1e-6)
+    assert np.abs(once - predict(network, images, 30)).max() > 0.01
 
 
 @pytest.mark.usefixtures("arrays")

@@ -10,17 +10,20 @@ from tasks.params.regularize import Augment
 Images = NDArray[np.uint8]
 
 
-def augmented(images: Images, how: Augment, rng: np.random.Generator) -> Images:
+def augmented(images: Images, how: Augment, rng: np.random.Generator, turn: NDArray[np.bool_]) -> Images:
     """A randomly changed copy of a batch, each image on its own.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, channels), dtype=uint8
     how : Augment
-        `flip` mirrors half of the images left to right; `translate` shifts by up to so many
-        pixels in both directions, filling by reflection; `cutout` greys a square of that side
-        (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
+        `flip` mirrors images left to right: `random` half of them, `alternating` those of `turn`;
+        `translate` shifts by up to so many pixels in both directions, filling by reflection;
+        `cutout` greys a square of that side (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
     rng : numpy Generator
+    turn : ndarray of shape (n,), dtype=bool
+        The images whose turn it is to be mirrored. When each has its turn in every second epoch, two
+        epochs show both sides of all images (Jordan 2024, https://arxiv.org/abs/2404.00498).
     """
     n, height, width, _ = images.shape
     if how.translate:
@@ -31,8 +34,8 @@ def augmented(images: Images, how: Augment, rng: np.random.Generator) -> Images:
         images = windows[np.arange(n), down, right].transpose(0, 2, 3, 1)
     else:
         images = images.copy()
-    if how.flip:
-        chosen = rng.random(n) < 0.5
+    if how.flip != "none":
+        chosen = turn if how.flip == "alternating" else rng.random(n) < 0.5
         images[chosen] = images[chosen, :, ::-1]
     if how.cutout:
         rows = _inside(rng.integers(1 - how.cutout, height, size=(n,)), how.cutout, height)

@@ -119,6 +119,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.batch_size = batch_size
         self.augment = augment
         self.seed = seed
+        self.mirrored = np.random.default_rng([seed, 0xF11B]).random(len(split)) < 0.5  # in even epochs
         self._start(epoch)
 
     def _start(self, epoch: int) -> None:
@@ -131,7 +132,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, step])
-        return augmented(self.split.images[rows], self.augment, rng), self.one_hot[self.split.labels[rows]]
+        turn = self.mirrored[rows] ^ bool(self.epoch % 2)
+        return augmented(self.split.images[rows], self.augment, rng, turn), self.one_hot[self.split.labels[rows]]
 
     def on_epoch_end(self) -> None:
         self._start(self.epoch + 1)

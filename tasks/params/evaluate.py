@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,3 +13,4 @@ class Evaluate(Block):
     """Scoring never changes the model, so these rerun evaluate alone."""
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    test_time_augmentation: Literal["none", "mirror"]

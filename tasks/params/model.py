@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.params import Block
 
@@ -23,3 +23,11 @@ class Model(Block):
     @classmethod
     def _as_tuple(cls, filters: Any) -> Any:
         return tuple(filters) if isinstance(filters, list) else filters
+
+    @model_validator(mode="after")
+    def _fits_the_image(self) -> Model:
+        if self.network == "speed" and len(self.filters) > 4:
+            raise ValueError(
+                f"filters: must name at most 4 blocks, each halves the image; received {len(self.filters)}"
+            )
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from tasks.params import Block
 class Augment(Block):
     """Random changes to a training image, drawn anew each epoch."""
 
-    flip: bool
+    flip: Literal["none", "random", "alternating"]
     translate: Annotated[int, Field(ge=0, le=16)]
     cutout: Annotated[int, Field(ge=0, le=32)]
 

@@ -6,7 +6,7 @@ import pytest
 from tasks.core.augmentation import augmented
 from tasks.params.regularize import Augment
 
-OFF: dict[str, Any] = {"flip": False, "translate": 0, "cutout": 0}
+OFF: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
 
 
 @pytest.fixture
@@ -14,23 +14,32 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
 
 
-def augment(images: np.ndarray, seed: int = 0, **how: int | bool) -> np.ndarray:
-    return augmented(images, Augment(**{**OFF, **how}), np.random.default_rng(seed))
+TURN = np.arange(200) % 4 == 0
+
+
+def augment(images: np.ndarray, seed: int = 0, **how: int | str) -> np.ndarray:
+    return augmented(images, Augment(**{**OFF, **how}), np.random.default_rng(seed), TURN)
 
 
 def test_nothing_changes_when_everything_is_off_and_the_batch_is_never_written_to(images: np.ndarray) -> None:
     before = images.copy()
     np.testing.assert_array_equal(augment(images), images)
-    augment(images, flip=True, translate=2, cutout=8)
+    augment(images, flip="random", translate=2, cutout=8)
     np.testing.assert_array_equal(images, before)
 
 
 def test_a_flip_mirrors_about_half_of_the_images(images: np.ndarray) -> None:
-    changed = augment(images, flip=True)
+    changed = augment(images, flip="random")
     flipped = [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, images, strict=True)]
     kept = [np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]
     assert sum(flipped) + sum(kept) == len(images)
     assert 70 < sum(flipped) < 130
+
+
+def test_an_alternating_flip_mirrors_those_whose_turn_it_is(images: np.ndarray) -> None:
+    changed = augment(images, flip="alternating")
+    np.testing.assert_array_equal(changed[TURN], images[TURN, :, ::-1])
+    np.testing.assert_array_equal(changed[~TURN], images[~TURN])
 
 
 def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.ndarray) -> None:
@@ -55,6 +64,6 @@ def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarr
 
 
 def test_the_generator_decides_alone(images: np.ndarray) -> None:
-    how = {"flip": True, "translate": 2, "cutout": 8}
+    how: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 8}
     np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
     assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))

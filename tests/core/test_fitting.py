@@ -9,7 +9,7 @@ from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
 
-AUGMENT: dict[str, Any] = {"flip": True, "translate": 2, "cutout": 0}
+AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 0}
 RECIPE: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 64,
@@ -47,7 +47,7 @@ def fit(
         batch_norm=True,
         label_smoothing=0.1,
         weight_decay=0.0,
-        augment=Augment(flip=False, translate=0, cutout=0),
+        augment=Augment(flip="none", translate=0, cutout=0),
         early_stopping=EarlyStopping(patience=patience),
     )
     model = Model(network="reference", filters=(4, 8), dense_units=16, pool_before_norm=True)
@@ -60,7 +60,7 @@ def batches(seed: int = 0, epoch: int = 0) -> fitting.Batches:
 
 
 def test_an_epoch_shows_every_image_once_and_the_last_batch_is_the_rest() -> None:
-    plain = fitting.Batches(TRAIN, 10, 64, Augment(flip=False, translate=0, cutout=0), 0)
+    plain = fitting.Batches(TRAIN, 10, 64, Augment(flip="none", translate=0, cutout=0), 0)
     sizes = [len(plain[step][0]) for step in range(len(plain))]
     assert sizes == [64, 64, 64, 64, 44]
     shown = np.concatenate([plain[step][0] for step in range(len(plain))])
@@ -68,7 +68,7 @@ def test_an_epoch_shows_every_image_once_and_the_last_batch_is_the_rest() -> Non
 
 
 def test_labels_travel_with_their_images() -> None:
-    images, one_hot = fitting.Batches(TRAIN, 10, 64, Augment(flip=False, translate=0, cutout=0), 0)[1]
+    images, one_hot = fitting.Batches(TRAIN, 10, 64, Augment(flip="none", translate=0, cutout=0), 0)[1]
     bright = images.min(axis=(1, 3)).argmax(axis=1) // 3
     np.testing.assert_array_equal(one_hot.argmax(axis=1), bright)
     assert one_hot.sum() == 64
@@ -78,6 +78,14 @@ def test_each_epoch_has_an_order_and_changes_of_its_own() -> None:
     first, second = batches(), batches()
     second.on_epoch_end()
     assert not np.array_equal(first[0][0], second[0][0])
+
+
+def test_two_epochs_of_an_alternating_flip_show_both_sides_of_every_image() -> None:
+    shown: set[bytes] = set()
+    for epoch in (0, 1):
+        turning = fitting.Batches(TRAIN, 10, 64, Augment(flip="alternating", translate=0, cutout=0), 0, epoch)
+        shown |= {image.tobytes() for step in range(len(turning)) for image in turning[step][0]}
+    assert shown == {side.tobytes() for image in TRAIN.images for side in (image, image[:, ::-1])}
 
 
 def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:

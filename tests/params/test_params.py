@@ -49,6 +49,7 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ({"train__epoch": 3}, "train.epoch: is no parameter; known here: epochs, batch_size,"),
         ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; known here: flip, translate"),
         ({"model__filters": []}, "model.filters: Tuple should have at least 1 item"),
+        ({"model__filters": [8] * 5}, "model: filters: must name at most 4 blocks, each halves the image; received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
         ({"download__sources": [{"url": "ftp://x/y"}]}, "download.sources.0.url: must start with https:// or file://"),
         ({"download__sources": [{}]}, "download.sources.0: must have exactly one of `url` and `npm`"),
@@ -131,7 +132,7 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
         "batch_norm": True,
         "label_smoothing": 0.0,
         "weight_decay": 0.0,
-        "augment": {"flip": False, "translate": 0, "cutout": 0},
+        "augment": {"flip": "none", "translate": 0, "cutout": 0},
         "early_stopping": {"patience": 0},
     }
     assert params.normalize.method == "rescale"

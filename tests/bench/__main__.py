@@ -1,0 +1,351 @@
+"""Runs the benchmark and keeps its ratios in docs/bench.json. It asserts nothing: a missed goal stands there as missed.
+
+`python -m tests.bench [GROUP …]` in a clone after `make run`; the groups are those of GROUPS, and all of them run when
+none is named. Sides are interleaved (A B A B), each run in a fresh process on the same cores.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.bench import reference
+
+RESULTS = Path("docs/bench.json")
+BATCHES = (64, 128, 256, 512)
+RECIPE_SEEDS, FAST_SEEDS = 5, 3
+POLL_SECONDS = 0.05
+
+Command = list[str]
+Found = dict[str, Any]
+
+
+def side(name: str, **settings: Any) -> Command:
+    """The command of a side in sides.py."""
+    return [sys.executable, "-m", "tests.bench.sides", name, *(f"{key}={value}" for key, value in settings.items())]
+
+
+def run(command: Command, folder: Path = Path()) -> Found:
+    """Run a side: the figures that it printed, or else its wall time; and its peak of anonymous memory, MiB."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.DEVNULL)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _anonymous(process.pid))
+            time.sleep(POLL_SECONDS)
+        wall = time.perf_counter() - started
+        output.seek(0)
+        lines = output.read().splitlines()
+    if process.returncode:
+        raise SystemExit(f"error: `{' '.join(command)}` must succeed; it ended with {process.returncode}")
+    found: Found = {"seconds": wall, "peak_mib": peak / 2**20}
+    if command[2:3] == ["tests.bench.sides"]:
+        found |= json.loads(lines[-1])
+    print(f"{' '.join(command[2:])}: {found['seconds']:.1f} s, {found['peak_mib']:.0f} MiB", flush=True)
+    return found
+
+
+def _anonymous(pid: int) -> int:
+    """Anonymous memory of a process and its children, bytes; files that are mapped do not count. 0 outside Linux."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            total += 1024 * int(status.split("RssAnon:")[1].split()[0])
+    except (psutil.NoSuchProcess, OSError, IndexError):
+        return total
+    return total
+
+
+def interleaved(sides: dict[str, Command], rounds: int, folder: Path = Path()) -> dict[str, list[Found]]:
+    """Run every side in turn, so many times."""
+    found: dict[str, list[Found]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, command in sides.items():
+            found[name].append(run(command, folder))
+    return found
+
+
+def ratio(
+    name: str,
+    goal: float,
+    above: tuple[str, Iterable[float]],
+    below: tuple[str, Iterable[float]],
+    better: str = "higher",
+) -> Found:
+    """Median over median, with what it was made of."""
+    sides = {}
+    for label, values in (above, below):
+        numbers = sorted(values)
+        sides[label] = {"median": statistics.median(numbers), "min": numbers[0], "max": numbers[-1], "n": len(numbers)}
+    first, second = sides.values()
+    value = first["median"] / second["median"]
+    return {
+        "name": name,
+        "ratio": round(value, 3),
+        "goal": goal,
+        "better": better,
+        "met": value >= goal if better == "higher" else value <= goal,
+        "n": min(first["n"], second["n"]),
+        "sides": {
+            label: {key: round(figure, 3) for key, figure in figures.items()} for label, figures in sides.items()
+        },
+    }
+
+
+def epochs() -> list[Found]:
+    """One epoch of the same network, here and elsewhere."""
+    best = {
+        name: min(BATCHES, key=lambda batch: run(side(name, batch=batch))["seconds"])
+        for name in ("stock", "ours", "torch")
+    }
+    precise = [run(side("torch", batch=best["torch"], bfloat16=enabled))["seconds"] for enabled in (0, 1)]
+    found = interleaved(
+        {
+            "stock 64": side("stock"),
+            "ours 64": side("ours"),
+            "stock best": side("stock", batch=best["stock"]),
+            "ours best": side("ours", batch=best["ours"]),
+            "ours pool first": side("ours", pool_first=1),
+            "torch best": side("torch", batch=best["torch"], bfloat16=int(precise[1] < precise[0])),
+        },
+        rounds=3,
+    )
+    seconds = {name: [one["seconds"] for one in runs] for name, runs in found.items()}
+
+    def of(name: str, label: str) -> tuple[str, list[float]]:
+        return label, seconds[name]
+
+    stock, ours = of("stock 64", "stock Keras, batch 64"), of("ours 64", "ours, batch 64")
+    ours_best = of("ours best", f"ours, batch {best['ours']}")
+    return [
+        ratio("one epoch, identical network, batch 64: stock Keras / ours", 1.7, stock, ours),
+        ratio(
+            "one epoch, identical network: stock Keras at its best batch / ours at its best",
+            2.0,
+            of("stock best", f"stock Keras, batch {best['stock']}"),
+            ours_best,
+        ),
+        ratio(
+            "one epoch, reference network: stock order / ours with pool before norm",
+            2.5,
+            stock,
+            of("ours pool first", "ours, pool before norm, batch 64"),
+        ),
+        ratio(
+            "one epoch, identical network: PyTorch at its best / ours at its best",
+            1.4,
+            of("torch best", f"PyTorch, batch {best['torch']}, {'bfloat16' if precise[1] < precise[0] else 'float32'}"),
+            ours_best,
+        ),
+    ]
+
+
+def accuracy() -> list[Found]:
+    """Time to the reference's accuracy: its curve is in docs/reference.csv, and its epochs are timed here anew."""
+    curves = reference.curves()
+    if not curves:
+        print("time to accuracy: left out; `make bench-reference` measures the reference's curve first")
+        return []
+    peaks = [max(row["val_accuracy"] for row in rows) for rows in curves.values()]
+    target = statistics.mean(peaks)
+
+    def first(values: list[float], at_least: float) -> int:
+        """Epochs until a curve arrives; all of them if it never does."""
+        return next((n for n, value in enumerate(values, start=1) if value >= at_least), len(values))
+
+    ours = [run(side("recipe", seed=seed)) for seed in range(RECIPE_SEEDS)]
+    epoch = [run(side("stock"))["seconds"] for _ in range(3)]
+    fast = [run(side("recipe", seed=seed, variant="fast")) for seed in range(FAST_SEEDS)]
+    seconds_an_epoch = statistics.median(epoch)
+    arrived = {
+        goal: [sum(one["epoch_seconds"][: first(one["validation_accuracy"], goal)]) for one in ours]
+        for goal in (target, target - 0.005)
+    }
+    missing = sum(max(one["validation_accuracy"]) < target for one in ours)
+    print(f"T = {target:.4f} (n = {len(peaks)}); {missing} of our {len(ours)} runs did not arrive")
+    near = [seconds_an_epoch * first([row["val_accuracy"] for row in rows], target - 0.005) for rows in curves.values()]
+    whole = [reference.EPOCHS * value for value in epoch]
+    return [
+        ratio(
+            "time to the reference's best validation accuracy less 0.5 points: reference / default",
+            40,
+            (f"reference to {target - 0.005:.4f}", near),
+            ("default", arrived[target - 0.005]),
+        ),
+        ratio(
+            "the reference's 150 epochs / default to the reference's best validation accuracy",
+            60,
+            ("reference, 150 epochs", whole),
+            (f"default to {target:.4f}", arrived[target]),
+        ),
+        ratio(
+            "the reference's 150 epochs / variant fast, all of it",
+            5,
+            ("reference, 150 epochs", whole),
+            ("fast", [one["seconds"] for one in fast]),
+        ),
+    ]
+
+
+def pipeline() -> list[Found]:
+    """What DVC and Prefect add to the work itself."""
+    flow = [sys.executable, "-c", "from flows.pipeline import pipeline; pipeline(force={})"]
+    stages = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "train", "evaluate"]
+    work = interleaved({"stages": stages, "script": side("bare")}, rounds=3)
+    everything = interleaved(
+        {
+            "dvc": [sys.executable, "-m", "dvc", "repro", "--force"],
+            "flow": [*flow[:2], flow[2].format(True)],
+        },
+        rounds=3,
+    )
+    unchanged = [sys.executable, "-m", "dvc", "repro"]
+    with tempfile.TemporaryDirectory() as folder:
+        toy = _toy(Path(folder))
+        nothing = {"ours": [run(unchanged)], "toy": [run(unchanged, toy)], "flow": []}
+        for _ in range(5):
+            nothing["ours"].append(run(unchanged))
+            nothing["toy"].append(run(unchanged, toy))
+            nothing["flow"].append(run([*flow[:2], flow[2].format(False)]))
+
+    def of(found: dict[str, list[Found]], name: str, label: str) -> tuple[str, list[float]]:
+        return label, [one["seconds"] for one in found[name]]
+
+    return [
+        ratio(
+            "train and evaluate as stages / the same work in one script",
+            1.05,
+            of(work, "stages", "dvc repro of both stages"),
+            of(work, "script", "one script"),
+            "lower",
+        ),
+        ratio(
+            "a whole run as a flow, without a lasting server / dvc repro --force",
+            1.05,
+            of(everything, "flow", "python -m flows.pipeline, forced"),
+            of(everything, "dvc", "dvc repro --force"),
+            "lower",
+        ),
+        ratio(
+            "dvc repro with nothing changed: this pipeline / two stages of echo",
+            1.5,
+            of(nothing, "ours", "dvc repro here"),
+            of(nothing, "toy", "dvc repro there"),
+            "lower",
+        ),
+        ratio(
+            "four unchanged stages: flow, without a lasting server / dvc repro",
+            10,
+            of(nothing, "flow", "python -m flows.pipeline"),
+            of(nothing, "ours", "dvc repro"),
+            "lower",
+        ),
+    ]
+
+
+def _toy(folder: Path) -> Path:
+    """A pipeline of two stages that only echo, after its first run."""
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  a: {cmd: echo a > a.txt, outs: [a.txt]}\n  b: {cmd: echo b > b.txt, deps: [a.txt], outs: [b.txt]}\n"
+    )
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["dvc", "config", "core.analytics", "false"],
+        ["dvc", "repro"],
+    ):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def memory() -> list[Found]:
+    """Peaks of anonymous memory, MiB."""
+    whole = interleaved({"ours": side("our_memory"), "stock": side("stock_memory")}, rounds=3)
+    bulk = interleaved({"once": side("bulk", times=1), "ten": side("bulk", times=10)}, rounds=3)
+
+    def of(found: dict[str, list[Found]], name: str, label: str) -> tuple[str, list[float]]:
+        return label, [one["peak_mib"] for one in found[name]]
+
+    return [
+        ratio(
+            "peak anonymous memory of training: ours / the reference script",
+            0.6,
+            of(whole, "ours", "ours, MiB"),
+            of(whole, "stock", "reference script, MiB"),
+            "lower",
+        ),
+        ratio(
+            "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
+            1.3,
+            of(bulk, "ten", "10 ×, MiB"),
+            of(bulk, "once", "1 ×, MiB"),
+            "lower",
+        ),
+    ]
+
+
+GROUPS: dict[str, Callable[[], list[Found]]] = {
+    "epochs": epochs,
+    "accuracy": accuracy,
+    "pipeline": pipeline,
+    "memory": memory,
+}
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    packages = ("tensorflow", "keras", "torch", "dvc", "prefect", "numpy")
+    versions = {name: metadata.version(name) for name in packages if _installed(name)}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": names[0] if names else platform.processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def main(groups: list[str]) -> None:
+    """Run groups; a ratio measured now replaces its older self."""
+    kept = json.loads(RESULTS.read_text())["ratios"] if RESULTS.exists() else []
+    for group in groups:
+        measured = GROUPS[group]()
+        names = {one["name"] for one in measured}
+        kept = [one for one in kept if one["name"] not in names] + [{**one, "machine": machine()} for one in measured]
+        RESULTS.write_text(json.dumps({"ratios": kept}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for one in kept:
+        verdict = "met" if one["met"] else "MISSED"
+        sign = "≥" if one["better"] == "higher" else "≤"
+        print(f"{one['ratio']:8.2f} {sign} {one['goal']:<5} {verdict:6} {one['name']} (n = {one['n']})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(GROUPS))

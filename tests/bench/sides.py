@@ -1,0 +1,199 @@
+"""The sides that the benchmark compares. Each runs in a process of its own and prints what it measured as JSON.
+
+`python -m tests.bench.sides NAME [key=value …]` in a clone after `make run`. Epochs are timed on the first 15,000
+training images, after a first epoch that warms up, and given in seconds for 45,000.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.bench import reference
+
+NORMALIZED = Path("data/normalized")
+TIMED, WHOLE = 15_000, 45_000  # images
+
+# The notebook's recipe; what differs from it is on our side.
+NOTEBOOK = "reference"
+
+
+def stock(batch: int = reference.BATCH_SIZE) -> dict[str, float]:
+    """An epoch of the notebook's script."""
+    network = reference.network()
+    images, labels = (array[:TIMED] for array in reference.arrays("train"))
+    network.fit(images, labels, batch_size=batch, epochs=1, verbose=0)
+    started = time.perf_counter()
+    network.fit(images, labels, batch_size=batch, epochs=1, verbose=0)
+    return {"seconds": (time.perf_counter() - started) * WHOLE / TIMED}
+
+
+def ours(batch: int = reference.BATCH_SIZE, pool_first: int = 0) -> dict[str, float]:
+    """An epoch of the same network and recipe with this project's layers, precision and input pipeline."""
+    blocks = _blocks(
+        {"train.epochs": 2, "train.batch_size": batch, "model.pool_before_norm": bool(pool_first)}, NOTEBOOK
+    )
+    _, _, speeds, _ = _train(blocks, TIMED)
+    return {"seconds": WHOLE / speeds[-1]}
+
+
+def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, float]:
+    """An epoch of the same network as a plain PyTorch loop, channels last."""
+    import torch  # type: ignore[import-not-found, unused-ignore]
+    from torch import nn
+
+    torch.set_num_threads(_cores())
+    torch.manual_seed(0)
+    shape = [(3, 32), (32, 64), (64, 128)]
+    network = nn.Sequential()
+    for number, (before, after) in enumerate(shape):
+        network.append(nn.Conv2d(before, after, 3, padding=1)).append(nn.BatchNorm2d(after)).append(nn.ReLU())
+        if number < 2:
+            network.append(nn.MaxPool2d(2))
+    network.append(nn.Flatten()).append(nn.Linear(8192, 64)).append(nn.ReLU()).append(nn.Dropout(0.5))
+    network.append(nn.Linear(64, 10))
+    network = network.to(memory_format=torch.channels_last)
+    kernels = [p for p in network.parameters() if p.ndim > 1][:-1]
+    others = [p for p in network.parameters() if all(p is not kernel for kernel in kernels)]
+    # An L2 penalty of 0.01 × w² has the gradient 0.02 × w.
+    groups = [{"params": kernels, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.Adam(groups, lr=3e-4)
+    loss = nn.CrossEntropyLoss()
+    pixels, classes = reference.arrays("train")
+    images = torch.from_numpy(pixels[:TIMED]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    labels = torch.from_numpy(classes[:TIMED].astype("int64"))
+
+    def epoch() -> None:
+        for rows in torch.randperm(TIMED).split(batch):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(bfloat16)):
+                value = loss(network(images[rows].contiguous(memory_format=torch.channels_last)), labels[rows])
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+
+    epoch()
+    started = time.perf_counter()
+    epoch()
+    return {"seconds": (time.perf_counter() - started) * WHOLE / TIMED}
+
+
+def recipe(variant: str = "", seed: int = 0, test: int = 0) -> dict[str, Any]:
+    """A whole training of the committed parameters or of a variant: each epoch's time and validation accuracy."""
+    from tasks.core import scores
+    from tasks.evaluate import predict
+    from tasks.train import load_split
+
+    blocks = _blocks({"train.seed": seed}, variant)
+    network, rows, speeds, n = _train(blocks)
+    found = {
+        "epoch_seconds": [n / speed for speed in speeds],
+        "validation_accuracy": [row["validation_accuracy"] for row in rows],
+        "train_accuracy": rows[-1]["train_accuracy"],
+        "seconds": sum(n / speed for speed in speeds),
+    }
+    if test:  # asked for once a recipe is chosen, to report it
+        split = load_split(NORMALIZED, "test")
+        found["test_accuracy"] = scores.summary(split.labels, predict(network, split.images, 1000))["accuracy"]
+    return found
+
+
+def bare() -> dict[str, float]:
+    """What the stages train and evaluate do, in one script without DVC: train, save, score three splits."""
+    from tasks.train import load_split
+
+    network, *_ = _train(_blocks({}))
+    network.save(reference.SCRATCH / "bare.keras")
+    for name in ("train", "validation", "test"):
+        split = load_split(NORMALIZED, name)
+        logits = network.predict(split.images, batch_size=1000, verbose=0)
+        print(name, np.mean(logits.argmax(axis=1) == split.labels))
+    return {}
+
+
+def stock_memory() -> dict[str, float]:
+    """The notebook's script, whole data set, one epoch; watched from outside."""
+    reference.network().fit(*reference.arrays("train"), batch_size=reference.BATCH_SIZE, epochs=1, verbose=0)
+    return {}
+
+
+def our_memory() -> dict[str, float]:
+    """The committed recipe, whole data set, one epoch; watched from outside."""
+    _train(_blocks({"train.epochs": 1}))
+    return {}
+
+
+def bulk(times: int = 1) -> dict[str, float]:
+    """Stages normalize and train on so many times the data, with a small network; watched from outside."""
+    import tempfile
+
+    from tasks.core import cifar10
+    from tasks.normalize import normalize
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(cifar10.RECORDS, dtype=np.uint8) % 10
+    content = cifar10.encode(rng.integers(0, 256, (cifar10.RECORDS, 32, 32, 3), dtype=np.uint8), labels)
+    cifar10.TRAINING_FILES = tuple(f"data_batch_{n}.bin" for n in range(5 * times))
+    with tempfile.TemporaryDirectory() as folder:
+        raw, arrays = Path(folder, "raw"), Path(folder, "normalized")
+        raw.mkdir()
+        (raw / cifar10.TEST_FILE).write_bytes(content)
+        for name in cifar10.TRAINING_FILES:
+            (raw / name).hardlink_to(raw / cifar10.TEST_FILE)
+        del content
+        normalize(raw, arrays)
+        _train(_blocks({"train.epochs": 1, "model.filters": [4, 4, 4], "train.batch_size": 512}), folder=arrays)
+    return {}
+
+
+def _blocks(overrides: dict[str, Any], variant: str = "") -> Any:
+    """params.yaml, or one of its variants, with further differences."""
+    from tasks.params import parse
+    from tasks.params.document import override, validate
+
+    content = parse(Path("params.yaml"))
+    differences = content["study"]["variants"][variant] if variant else {}
+    return validate(override(content, {**differences, **overrides}), "bench")
+
+
+def _train(
+    params: Any, images: int | None = None, folder: Path = NORMALIZED
+) -> tuple[Any, list[Any], list[float], int]:
+    """As stage train does: the network, the history, the images per second of each epoch, and how many images."""
+    from tasks import runtime
+
+    train = params.train
+    machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
+    from tasks.core import fitting
+    from tasks.train import fresh, load_split
+
+    split = load_split(folder, "train")
+    split = fitting.Split(split.images[:images], split.labels[:images])
+    network = fresh(folder, split, params.model, params.regularize, machine.precision)
+    speeds: list[float] = []
+    rows = fitting.fit(network, split, load_split(folder, "validation"), train, params.regularize, speeds.append)
+    return network, rows, speeds, len(split)
+
+
+def _cores() -> int:
+    from tasks.runtime import available_cores
+
+    return available_cores()
+
+
+SIDES = (stock, ours, torch, recipe, bare, stock_memory, our_memory, bulk)
+
+
+def main(name: str, *arguments: str) -> None:
+    """Run a side and print what it found as the last line."""
+    settings = dict(argument.split("=", 1) for argument in arguments)
+    side: Any = {side.__name__: side for side in SIDES}[name]
+    print(json.dumps(side(**{key: int(value) if value.isdigit() else value for key, value in settings.items()})))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
