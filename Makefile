@@ -22,6 +22,12 @@ $(VENV)/ready: requirements.lock
 	  || pip install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
 
+# What an extra brings, beside the locked versions; pip takes no file with hashes as bounds.
+define add-extra
+sed -E '/^ *--hash/d; s/ *\\$$//' requirements.lock > $(VENV)/bounds.txt
+pip install --quiet --constraint $(VENV)/bounds.txt --editable '.[$(1)]'
+endef
+
 run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 	@python -m tasks.params
 	dvc repro
@@ -30,6 +36,8 @@ run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is.
 PORT ?= 4200
 server: setup ## a lasting Prefect server and its UI, on this machine only (PORT=4200)
+	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
+	  || { echo "error: port $(PORT) is taken, perhaps by a server that runs already; try: make server PORT=4201"; exit 1; }
 	@printf '[api]\nurl = "http://127.0.0.1:%s/api"\n' $(PORT) > prefect.toml
 	@trap 'rm -f prefect.toml' EXIT INT TERM HUP; prefect server start --host 127.0.0.1 --port $(PORT)
 
@@ -48,7 +56,7 @@ test-all: test ## also the slow tests: an epoch on the real data set
 	pytest -m slow
 
 bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
-	pip install --quiet --constraint requirements.lock --editable '.[bench]'
+	$(call add-extra,bench)
 	python -m tests.bench
 
 bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
@@ -68,7 +76,7 @@ lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
 	  --extra dev pyproject.toml --output-file requirements.lock
 
 gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
-	pip install --quiet --constraint requirements.lock --editable '.[gpu]'
+	$(call add-extra,gpu)
 
 clean: ## remove .venv and caches; data, models and reports stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

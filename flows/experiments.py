@@ -34,17 +34,18 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
     DVC refuses to save two different experiments under one name.
     """
     settings = json.dumps(overrides, sort_keys=True).encode()
-    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-')}-{hashlib.sha256(settings).hexdigest()[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-') or 'run'}-{hashlib.sha256(settings).hexdigest()[:8]}"
 
 
-def check(root: Path, overrides: dict[str, Any]) -> None:
-    """Check the workspace's parameters, with the overrides in place.
+def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
+    """Check a checkout's parameters, with the overrides in place.
 
     Raises
     ------
     tasks.params.ParameterError
     """
-    validate(override(parse(root / PARAMS_FILE), overrides), "overrides" if overrides else str(PARAMS_FILE))
+    where = "overrides" if overrides else str(PARAMS_FILE)
+    validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
 
 def uncommitted(root: Path) -> str:
@@ -54,19 +55,36 @@ def uncommitted(root: Path) -> str:
 
 @contextmanager
 def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
-    """A worktree at HEAD with the overrides in its params.yaml; removed at the end, whatever happened."""
+    """A worktree at HEAD with the overrides in its params.yaml; removed at the end, whatever happened.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+        If the overrides break a rule of the parameters at HEAD.
+    """
     worktree = root / WORKTREES / name
     worktree.parent.mkdir(parents=True, exist_ok=True)
-    run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
     try:
-        cache = run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()
-        run(worktree, sys.executable, "-m", "dvc", "config", "--local", "cache.dir", str((root / cache).resolve()))
+        run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+        check(worktree, overrides)
+        _share_storage(root, worktree)
         yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
         yaml.dump(override(yaml.load(params), overrides), params)
         yield worktree
     finally:
         shutil.rmtree(worktree, ignore_errors=True)
         run(root, "git", "worktree", "prune")
+
+
+def _share_storage(root: Path, worktree: Path) -> None:
+    """Give a worktree the cache and the remotes of the root, which may be local settings or relative paths."""
+    from dvc.config import Config
+
+    settings = Config(str(root / ".dvc"))
+    with Config(str(worktree / ".dvc")).edit("local") as local:
+        local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))
+        local["remote"].update(settings["remote"])
+        local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
 
 
 def save(root: Path, worktree: Path, name: str) -> None:

@@ -60,7 +60,8 @@ def pipeline(
     """
     logger = get_run_logger()
     root, overrides = Path.cwd(), overrides or {}
-    experiments.check(root, overrides)
+    if not overrides:
+        experiments.check(root)
     name = experiments.name_of(str(flow_run.get_name()), overrides)
     if overrides and (edits := experiments.uncommitted(root)):
         logger.warning("not in this run, since it starts from HEAD: uncommitted changes to\n%s", edits.rstrip())
@@ -74,10 +75,10 @@ def pipeline(
         model = train(place, arrays)
         evaluate(place, arrays, model)
 
-        metrics = show(checkout, name if overrides else "")
         if overrides:
             experiments.save(root, checkout, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
+        metrics = show(checkout, name if overrides else "")
         if push:
             experiments.run(checkout, sys.executable, "-m", "dvc", "push", "--run-cache")
     return metrics
@@ -124,9 +125,11 @@ def main() -> int:
         if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
             print(f"error: {error}", file=sys.stderr)
             return 1
-        url = os.environ.get("PREFECT_API_URL", "the address in prefect.toml")
+        url = os.environ.get("PREFECT_API_URL")
+        where, instead = (url, "unset PREFECT_API_URL") if url else ("the address in prefect.toml", "remove that file")
         print(
-            f"error: a Prefect server must answer at {url}; start one with `make server`, or unset it", file=sys.stderr
+            f"error: a Prefect server must answer at {where}; start one with `make server`, or {instead}",
+            file=sys.stderr,
         )
         return 1
     return 0

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import psutil
 from prefect import State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -27,6 +28,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 from ruamel.yaml import YAML
 
@@ -91,7 +93,9 @@ def stage(name: str, limit_seconds: float, tags: Iterable[str] = (), **options: 
     def bring_up_to_date(place: Place, *inputs: Outcome) -> State[Outcome]:
         logger = get_run_logger()
         started = time.perf_counter()
-        reasons = ("forced",) if place.force else _wait_for_verdict(place.root, name, logger.info)
+        reasons = _wait_for_verdict(place.root, name, logger.info)
+        if place.force:
+            reasons = ("forced",)
         if not reasons:
             outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(place.root, name))
             return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
@@ -112,10 +116,17 @@ def _holding(names: Iterable[str]) -> Iterator[None]:
     These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
     was killed, and every later one would wait for it.
     """
-    with get_client(sync_client=True) as client:
-        limits = {limit.name for limit in client.read_global_concurrency_limits()}
-    with concurrency([name for name in names if name in limits], lease_duration=LEASE_SECONDS):
+    with concurrency([name for name in names if _is_limited(name)], lease_duration=LEASE_SECONDS):
         yield
+
+
+def _is_limited(name: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            return False
+    return True
 
 
 def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -329,7 +340,10 @@ class _Progress:
         if not (match := re.match(r"epoch (\d+)/(\d+) ", line)):
             return
         percent = 100 * int(match[1]) / int(match[2])
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(percent, key=f"{self.name}-progress", description=line)
-        else:
-            update_progress_artifact(self.artifact, percent, description=line)
+        try:
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(percent, key=f"{self.name}-progress", description=line)
+            else:
+                update_progress_artifact(self.artifact, percent, description=line)
+        except httpx.HTTPError as error:  # a server that is away must not cost the training
+            self.log(f"the server did not take the progress: {error}")

@@ -4,7 +4,7 @@
 reports/predictions.npz reports/evaluation`
 
 The only step that scores on test. Everything is measured in inference mode, in float32 and without
-augmentation. RefusedError: a model that needs code to load, or that does not fit the data.
+random changes. RefusedError: a model that needs code to load, or that does not fit the data.
 """
 
 from __future__ import annotations
@@ -76,9 +76,8 @@ def _load(path: Path, n_classes: int) -> keras.Model:
     try:
         network = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
     except Exception as error:
-        raise step.RefusedError(
-            f"{path} must be a Keras model that loads in safe mode: {str(error).splitlines()[0]}"
-        ) from error
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
     if network.output_shape[-1] != n_classes:
         raise step.RefusedError(
             f"{path} must give {n_classes} logits; received {network.output_shape[-1]}; run `dvc repro`"

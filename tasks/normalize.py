@@ -33,7 +33,7 @@ def normalize(raw: Path, normalized: Path) -> step.Facts:
     params = read(Normalize)
     normalized.mkdir(parents=True, exist_ok=True)
     try:
-        labels = np.concatenate([part for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
+        labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
         train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
         _write(normalized, "train", raw, cifar10.TRAINING_FILES, train)
         if len(validation):

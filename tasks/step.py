@@ -49,6 +49,7 @@ def run(step: Callable[..., Facts]) -> NoReturn:
         print(f"usage: python -m tasks.{step.__name__} {' '.join(name.upper() for name in names)}", file=sys.stderr)
         sys.exit(2)
     _end_with_the_caller()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are removed
     started = time.perf_counter()
     RUN_FACTS.parent.mkdir(exist_ok=True)
     try:

@@ -45,6 +45,11 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         machine = runtime.prepare(recipe.device, recipe.threads, recipe.precision, recipe.seed, recipe.deterministic)
     except runtime.DeviceError as error:
         raise step.RefusedError(str(error)) from error
+    if recipe.optimizer == "adam" and regularize.weight_decay:
+        raise step.RefusedError(
+            f"regularize.weight_decay must be 0 with train.optimizer adam; received {regularize.weight_decay}; "
+            "set it to 0, or the optimizer to adamw"
+        )
     print(machine)
     training, validation = load_split(normalized, "train"), None
     if (normalized / "validation_labels.npy").exists():

@@ -165,6 +165,7 @@ class Clone:
         """Back to the first run, whatever tests did since: files, experiments and the run cache."""
         shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
         self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
+        (self.path / ".dvc/config.local").unlink(missing_ok=True)
         runs, kept = self.path / ".dvc/cache/runs", self.path.parent / "runs"
         shutil.rmtree(runs)
         shutil.copytree(kept, runs)

@@ -89,7 +89,7 @@ def fit(
                 restore_best_weights=True,
             )
         )
-    network.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    network.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0, shuffle=False)  # batches are in order
     return scored.rows
 
 

@@ -19,9 +19,6 @@ from tests.bench import reference
 NORMALIZED = Path("data/normalized")
 TIMED, WHOLE = 15_000, 45_000  # images
 
-# The notebook's recipe; what differs from it is on our side.
-NOTEBOOK = "reference"
-
 
 def stock(batch: int = reference.BATCH_SIZE) -> dict[str, float]:
     """An epoch of the notebook's script."""
@@ -35,10 +32,17 @@ def stock(batch: int = reference.BATCH_SIZE) -> dict[str, float]:
 
 def ours(batch: int = reference.BATCH_SIZE, pool_first: int = 0) -> dict[str, float]:
     """An epoch of the same network and recipe with this project's layers, precision and input pipeline."""
-    blocks = _blocks(
-        {"train.epochs": 2, "train.batch_size": batch, "model.pool_before_norm": bool(pool_first)}, NOTEBOOK
-    )
-    _, _, speeds, _ = _train(blocks, TIMED)
+    ours = {"train.precision": "auto", "train.batch_size": batch, "model.pool_before_norm": bool(pool_first)}
+    return _epoch(ours, "reference")
+
+
+def default(deterministic: int = 1) -> dict[str, float]:
+    """An epoch of the committed parameters, with or without `train.deterministic`."""
+    return _epoch({"train.deterministic": bool(deterministic)})
+
+
+def _epoch(overrides: dict[str, Any], variant: str = "") -> dict[str, float]:
+    _, _, speeds, _ = _train(_blocks({**overrides, "train.epochs": 2}, variant), TIMED)
     return {"seconds": WHOLE / speeds[-1]}
 
 
@@ -107,6 +111,7 @@ def bare() -> dict[str, float]:
     from tasks.train import load_split
 
     network, *_ = _train(_blocks({}))
+    reference.SCRATCH.mkdir(exist_ok=True)
     network.save(reference.SCRATCH / "bare.keras")
     for name in ("train", "validation", "test"):
         split = load_split(NORMALIZED, name)
@@ -185,7 +190,7 @@ def _cores() -> int:
     return available_cores()
 
 
-SIDES = (stock, ours, torch, recipe, bare, stock_memory, our_memory, bulk)
+SIDES = (stock, ours, default, torch, recipe, bare, stock_memory, our_memory, bulk)
 
 
 def main(name: str, *arguments: str) -> None:

@@ -148,7 +148,14 @@ def test_push_and_pull_bring_a_run_to_another_clone(
     other.run("git", "checkout", "--quiet", "--force", ".")
     shutil.rmtree(other.path / "reports/evaluation")
     assert Run().message("evaluate").startswith("restored from the run cache")
-    clone.run("dvc", "remote", "remove", "--local", "store")
+
+
+@pytest.mark.slow
+def test_a_run_apart_pushes_to_the_remote_of_the_workspace(clone: Clone, tmp_path: Path) -> None:
+    clone.run("dvc", "remote", "add", "--default", "store", "../pushed")  # relative, as in the README
+    Run(overrides={"evaluate.batch_size": 300}, push=True)
+    assert list((clone.path.parent / "pushed/files/md5").rglob("*"))
+    shutil.rmtree(clone.path.parent / "pushed")
 
 
 @pytest.mark.slow
@@ -225,5 +232,6 @@ def test_a_server_that_does_not_answer_is_one_line(workspace: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: a Prefect server must answer at http://127.0.0.1:9/api; start one with `make server`, or unset it"
+        "error: a Prefect server must answer at http://127.0.0.1:9/api; "
+        "start one with `make server`, or unset PREFECT_API_URL"
     ]

@@ -16,6 +16,7 @@ import pytest
 from flows import stages
 from flows.stages import Place, StageFailedError
 from tests.conftest import Clone
+from tests.flows.serving import heed_interrupts
 
 NAMES = ("download", "normalize", "train", "evaluate")
 MODEL = "models/classifier.keras"
@@ -148,6 +149,7 @@ def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
+    heed_interrupts()
     with pytest.raises(KeyboardInterrupt):
         stages.reproduce(Place(clone.path, force=True), "normalize", 60, swallow)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
