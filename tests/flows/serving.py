@@ -69,6 +69,10 @@ class Prefect:
     def log(self, flow_run: str) -> list[str]:
         return [entry["message"] for entry in self.read("logs", flow_run)]
 
+    def logged(self, flow_run: str, text: str) -> bool:
+        """Whether a text is in the log; the last lines arrive shortly after a run has ended."""
+        return any(text in line for line in self.log(flow_run))
+
     def start(self, deployment: str = "pipeline/local", *arguments: str) -> str:
         output = self.clone.run("prefect", "deployment", "run", deployment, *arguments)
         (flow_run,) = re.findall(r"UUID: ([0-9a-f-]{36})", output)

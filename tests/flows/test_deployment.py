@@ -40,9 +40,8 @@ def test_the_readmes_runs_finish_and_say_what_they_did(prefect: Prefect) -> None
     plain, apart = (run["id"] for run in prefect.api.post("/flow_runs/filter", json=body).json())
     assert prefect.tasks(plain) == dict.fromkeys(STAGES, "Cached")
     assert prefect.tasks(apart) == dict.fromkeys(STAGES, "Completed")
-    log = prefect.log(apart)
-    assert len([line for line in log if line.startswith("epoch ")]) == 3
-    assert any("kept as a DVC experiment" in line for line in log)
+    wait_for("the end of the log", partial(prefect.logged, apart, "kept as a DVC experiment"))
+    assert len([line for line in prefect.log(apart) if line.startswith("epoch ")]) == 3
     artifacts = {artifact["key"] for artifact in prefect.read("artifacts", apart)}
     assert artifacts == {"summary", "metrics-difference", "per-class", "train-progress"}
     assert prefect.clone.run("git", "status", "--porcelain") == ""
@@ -141,6 +140,5 @@ def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, t
         for server, flow_run in runs.items():
             wait_for("the end of the run", partial(server.completed, flow_run))
             assert server.tasks(flow_run) == dict.fromkeys(STAGES, "Cached")
-        said = {server: "\n".join(server.log(flow_run)) for server, flow_run in runs.items()}
-    assert "generalization gap" in said[prefect]
-    assert "the second clone's gap" in said[other]
+        wait_for("the summary", partial(prefect.logged, runs[prefect], "generalization gap"))
+        wait_for("the summary of the second clone", partial(other.logged, runs[other], "the second clone's gap"))
