@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from flows.stages import environment
@@ -64,16 +64,31 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
     """
     worktree = root / WORKTREES / name
     worktree.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
-        check(worktree, overrides)
-        _share_storage(root, worktree)
-        yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
-        yaml.dump(override(yaml.load(params), overrides), params)
-        yield worktree
-    finally:
-        shutil.rmtree(worktree, ignore_errors=True)
-        run(root, "git", "worktree", "prune")
+    _sweep(worktree.parent)
+    with _owned(worktree):
+        try:
+            run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+            check(worktree, overrides)
+            _share_storage(root, worktree)
+            yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
+            yaml.dump(override(yaml.load(params), overrides), params)
+            yield worktree
+        finally:
+            shutil.rmtree(worktree, ignore_errors=True)
+            run(root, "git", "worktree", "prune")
+
+
+def _owned(worktree: Path) -> FileLock:
+    """The lock that a run holds on its worktree; it ends with the run's process, also when that is killed."""
+    return FileLock(worktree.with_name(f".{worktree.name}.lock"), timeout=0)
+
+
+def _sweep(worktrees: Path) -> None:
+    """Remove the worktrees of runs that were killed."""
+    for left in worktrees.iterdir():
+        if left.is_dir():
+            with suppress(Timeout), _owned(left):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _share_storage(root: Path, worktree: Path) -> None:

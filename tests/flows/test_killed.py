@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from flows.experiments import WORKTREES
 from flows.stages import LEASE_SECONDS
 from tests.conftest import Clone
 from tests.flows.serving import LONG, serving, wait_for, workers_of
@@ -16,7 +17,7 @@ from tests.flows.serving import LONG, serving, wait_for, workers_of
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_run_holds_no_limit_for_long(clone: Clone) -> None:
+def test_a_killed_run_holds_no_limit_for_long_and_the_next_one_removes_its_worktree(clone: Clone) -> None:
     shutil.rmtree(clone.path / ".prefect", ignore_errors=True)
     with serving(clone) as prefect:
         killed = prefect.start("pipeline/local", "--param", f'overrides={{"train.epochs": {LONG}}}')
@@ -25,9 +26,11 @@ def test_a_killed_run_holds_no_limit_for_long(clone: Clone) -> None:
             if (process.info["cwd"] or "").startswith(str(clone.path)):
                 process.kill()
         wait_for("the end of everything", lambda: not prefect.healthy() and not workers_of(clone), 10)
+    assert [left for left in (clone.path / WORKTREES).iterdir() if left.is_dir()]
     with serving(clone):
         started = time.monotonic()
         run = "from flows.pipeline import pipeline; pipeline(overrides={'train.epochs': 5})"
         assert "kept as a DVC experiment" in clone.run(sys.executable, "-c", run)
+        assert not [left for left in (clone.path / WORKTREES).iterdir() if left.is_dir()]
         # Prefect looks for leases that ran out every 15 s.
         assert time.monotonic() - started < LEASE_SECONDS + 60

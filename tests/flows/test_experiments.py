@@ -1,0 +1,40 @@
+"""A run apart without a flow: its worktree, and what becomes of the worktrees of others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from flows import experiments
+from tasks.params import ParameterError
+from tests.conftest import Clone
+
+
+def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clone: Clone) -> None:
+    clone.reset()
+    worktrees = clone.path / experiments.WORKTREES
+    for name in ("killed", "running"):
+        (worktrees / name).mkdir(parents=True)
+    hold = "import sys; from pathlib import Path; from flows.experiments import _owned\n"
+    hold += "with _owned(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(worktrees / "running")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with experiments.apart(clone.path, {"train.epochs": 3}, "mine") as mine:
+            assert "  epochs: 3\n" in (mine / "params.yaml").read_text()
+            assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running", "mine"}
+        other.communicate("")
+    assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running"}
+
+
+def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:
+    clone.reset()
+    with (
+        pytest.raises(ParameterError, match=r"overrides: train\.epochs: must be .* 1; received 0"),
+        experiments.apart(clone.path, {"train.epochs": 0}, "mine"),
+    ):
+        pass
+    assert "worktrees" not in clone.run("git", "worktree", "list")
