@@ -78,9 +78,15 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
             run(root, "git", "worktree", "prune")
 
 
-def _owned(worktree: Path) -> FileLock:
-    """The lock that a run holds on its worktree; it ends with the run's process, also when that is killed."""
-    return FileLock(worktree.with_name(f".{worktree.name}.lock"), timeout=0)
+@contextmanager
+def _owned(worktree: Path) -> Iterator[None]:
+    """Hold the lock that shows the run of a worktree to be alive; it ends with the process, killed or not."""
+    lock = worktree.with_name(f".{worktree.name}.lock")
+    with FileLock(lock, timeout=0):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _sweep(worktrees: Path) -> None:
