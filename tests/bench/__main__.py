@@ -38,11 +38,11 @@ def side(name: str, **settings: Any) -> Command:
     return [sys.executable, "-m", "tests.bench.sides", name, *(f"{key}={value}" for key, value in settings.items())]
 
 
-def run(command: Command, folder: Path = Path()) -> Found:
+def run(command: Command) -> Found:
     """Run a side: the figures that it printed, or else its wall time; and its peak of anonymous memory, MiB."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         peak = 0
         while process.poll() is None:
             peak = max(peak, _anonymous(process.pid))
@@ -73,13 +73,18 @@ def _anonymous(pid: int) -> int:
     return total
 
 
-def interleaved(sides: dict[str, Command], rounds: int, folder: Path = Path()) -> dict[str, list[Found]]:
+def interleaved(sides: dict[str, Command], rounds: int) -> dict[str, list[Found]]:
     """Run every side in turn, so many times."""
     found: dict[str, list[Found]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, command in sides.items():
-            found[name].append(run(command, folder))
+            found[name].append(run(command))
     return found
+
+
+def of(runs: list[Found], label: str, figure: str = "seconds") -> tuple[str, list[float]]:
+    """A side of a ratio: its label, and one figure of its runs."""
+    return label, [one[figure] for one in runs]
 
 
 def ratio(
@@ -129,38 +134,36 @@ def epochs() -> list[Found]:
         },
         rounds=3,
     )
-    seconds = {name: [one["seconds"] for one in runs] for name, runs in found.items()}
-
-    def of(name: str, label: str) -> tuple[str, list[float]]:
-        return label, seconds[name]
-
-    stock, ours = of("stock 64", "stock Keras, batch 64"), of("ours 64", "ours, batch 64")
-    ours_best = of("ours best", f"ours, batch {best['ours']}")
+    stock, ours = of(found["stock 64"], "stock Keras, batch 64"), of(found["ours 64"], "ours, batch 64")
+    ours_best = of(found["ours best"], f"ours, batch {best['ours']}")
     return [
         ratio("one epoch, identical network, batch 64: stock Keras / ours", 1.7, stock, ours),
         ratio(
             "one epoch, identical network: stock Keras at its best batch / ours at its best",
             2.0,
-            of("stock best", f"stock Keras, batch {best['stock']}"),
+            of(found["stock best"], f"stock Keras, batch {best['stock']}"),
             ours_best,
         ),
         ratio(
             "one epoch, reference network: stock order / ours with pool before norm",
             2.5,
             stock,
-            of("ours pool first", "ours, pool before norm, batch 64"),
+            of(found["ours pool first"], "ours, pool before norm, batch 64"),
         ),
         ratio(
             "one epoch, identical network: PyTorch at its best / ours at its best",
             1.4,
-            of("torch best", f"PyTorch, batch {best['torch']}, {'bfloat16' if precise[1] < precise[0] else 'float32'}"),
+            of(
+                found["torch best"],
+                f"PyTorch, batch {best['torch']}, {'bfloat16' if precise[1] < precise[0] else 'float32'}",
+            ),
             ours_best,
         ),
         ratio(
             "one epoch of the default: deterministic / not",
             1.05,
-            of("default", "deterministic: true"),
-            of("default, not deterministic", "deterministic: false"),
+            of(found["default"], "deterministic: true"),
+            of(found["default, not deterministic"], "deterministic: false"),
             "lower",
         ),
     ]
@@ -217,55 +220,45 @@ def accuracy() -> list[Found]:
 
 def pipeline() -> list[Found]:
     """What DVC and Prefect add to the work itself."""
-    flow = [sys.executable, "-c", "from flows.pipeline import pipeline; pipeline(force={})"]
-    stages = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "train", "evaluate"]
+    dvc = [sys.executable, "-m", "dvc"]
+    repro = [*dvc, "repro"]
+
+    def flow(force: bool) -> Command:
+        return [sys.executable, "-c", f"from flows.pipeline import pipeline; pipeline(force={force})"]
+
+    stages = [*repro, "--force", "--single-item", "train", "evaluate"]
     work = interleaved({"stages": stages, "script": side("bare")}, rounds=3)
-    everything = interleaved(
-        {
-            "dvc": [sys.executable, "-m", "dvc", "repro", "--force"],
-            "flow": [*flow[:2], flow[2].format(True)],
-        },
-        rounds=3,
-    )
-    unchanged = [sys.executable, "-m", "dvc", "repro"]
+    everything = interleaved({"dvc": [*repro, "--force"], "flow": flow(force=True)}, rounds=3)
     with tempfile.TemporaryDirectory() as folder:
-        toy = _toy(Path(folder))
-        nothing = {"ours": [run(unchanged)], "toy": [run(unchanged, toy)], "flow": []}
-        for _ in range(5):
-            nothing["ours"].append(run(unchanged))
-            nothing["toy"].append(run(unchanged, toy))
-            nothing["flow"].append(run([*flow[:2], flow[2].format(False)]))
-
-    def of(found: dict[str, list[Found]], name: str, label: str) -> tuple[str, list[float]]:
-        return label, [one["seconds"] for one in found[name]]
-
+        toy = [*dvc, "--cd", str(_toy(Path(folder))), "repro"]
+        nothing = interleaved({"ours": repro, "toy": toy, "flow": flow(force=False)}, rounds=5)
     return [
         ratio(
             "train and evaluate as stages / the same work in one script",
             1.05,
-            of(work, "stages", "dvc repro of both stages"),
-            of(work, "script", "one script"),
+            of(work["stages"], "dvc repro of both stages"),
+            of(work["script"], "one script"),
             "lower",
         ),
         ratio(
             "a whole run as a flow, without a lasting server / dvc repro --force",
             1.05,
-            of(everything, "flow", "python -m flows.pipeline, forced"),
-            of(everything, "dvc", "dvc repro --force"),
+            of(everything["flow"], "python -m flows.pipeline, forced"),
+            of(everything["dvc"], "dvc repro --force"),
             "lower",
         ),
         ratio(
             "dvc repro with nothing changed: this pipeline / two stages of echo",
             1.5,
-            of(nothing, "ours", "dvc repro here"),
-            of(nothing, "toy", "dvc repro there"),
+            of(nothing["ours"], "dvc repro here"),
+            of(nothing["toy"], "dvc repro there"),
             "lower",
         ),
         ratio(
             "four unchanged stages: flow, without a lasting server / dvc repro",
             10,
-            of(nothing, "flow", "python -m flows.pipeline"),
-            of(nothing, "ours", "dvc repro"),
+            of(nothing["flow"], "python -m flows.pipeline"),
+            of(nothing["ours"], "dvc repro"),
             "lower",
         ),
     ]
@@ -291,22 +284,19 @@ def memory() -> list[Found]:
     whole = interleaved({"ours": side("our_memory"), "stock": side("stock_memory")}, rounds=3)
     bulk = interleaved({"once": side("bulk", times=1), "ten": side("bulk", times=10)}, rounds=3)
 
-    def of(found: dict[str, list[Found]], name: str, label: str) -> tuple[str, list[float]]:
-        return label, [one["peak_mib"] for one in found[name]]
-
     return [
         ratio(
             "peak anonymous memory of training: ours / the reference script",
             0.6,
-            of(whole, "ours", "ours, MiB"),
-            of(whole, "stock", "reference script, MiB"),
+            of(whole["ours"], "ours, MiB", "peak_mib"),
+            of(whole["stock"], "reference script, MiB", "peak_mib"),
             "lower",
         ),
         ratio(
             "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
             1.3,
-            of(bulk, "ten", "10 ×, MiB"),
-            of(bulk, "once", "1 ×, MiB"),
+            of(bulk["ten"], "10 ×, MiB", "peak_mib"),
+            of(bulk["once"], "1 ×, MiB", "peak_mib"),
             "lower",
         ),
     ]
