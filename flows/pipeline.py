@@ -18,11 +18,12 @@ from typing import Any
 
 import httpx
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from flows import experiments
+from flows.gate import IncomparableError, compare
 from flows.stages import Place, stage
 from flows.summary import made_by, summary
 from tasks.params import ParameterError
@@ -92,14 +93,15 @@ def show(checkout: Path, experiment: str) -> dict[str, Any]:
     kept = f", experiment `{experiment}`" if experiment else ""
     create_markdown_artifact(f"{text}\n\ncommit `{commit}`{kept}", key="summary", description="What the run achieved")
 
-    diff = ["dvc", "metrics", "diff", "--json", "HEAD"]
-    files = json.loads(experiments.run(checkout, sys.executable, "-m", *diff) or "{}")
-    rows = [
-        {"metric": metric, **change}
-        for changes in files.get("diff", files).values()
-        for metric, change in changes.items()
-    ]
-    create_table_artifact(rows, key="metrics-difference", description=f"This run against commit {commit}")
+    try:
+        compared = compare(checkout, "HEAD").markdown()
+    except IncomparableError as error:  # the first run in a repository, or other test images
+        compared = str(error)
+    create_markdown_artifact(compared, key="comparison", description=f"This run against commit {commit}")
+
+    (page,) = (path for path in made_by(checkout, "outs") if path.endswith(".html"))
+    if not experiment:  # the checkout of an experiment is removed; `dvc exp apply` brings its page
+        create_link_artifact((checkout / page).as_uri(), key="report", description="The report, on the worker's disk")
 
     (metrics_file,) = made_by(checkout, "metrics")
     (details,) = (path for path in made_by(checkout, "outs") if (checkout / path / "per_class.csv").exists())
@@ -112,6 +114,7 @@ def show(checkout: Path, experiment: str) -> dict[str, Any]:
 def main() -> int:
     """Run the pipeline here; one line instead of a trace for what the user can mend."""
     try:
+        experiments.check(Path.cwd())  # before Prefect starts, which would print a trace first
         pipeline()
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)

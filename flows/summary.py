@@ -34,12 +34,12 @@ def summary(root: Path) -> str:
         for split, scores in metrics.items()
         if split in {"train", "validation", "test"}
     ]
-    lines = _table(("split", "accuracy", "loss (nats)"), rows)
+    lines = table(("split", "accuracy", "loss (nats)"), rows)
     if "generalization_gap" in metrics:
         lines += ["", f"generalization gap (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
     if facts := _facts(root):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
-        lines += ["", *_table(("stage", "time", "ran on"), ran)]
+        lines += ["", *table(("stage", "time", "ran on"), ran)]
     lines += ["", "made: " + ", ".join(made_by(root, *OUTPUTS))]
     return "\n".join(lines)
 
@@ -67,7 +67,8 @@ def _ran(facts: dict[str, Any]) -> tuple[str, str]:
     return f"{facts['seconds']:,} s", ", ".join(details)
 
 
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The lines of a Markdown table, in even columns."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
     lines.insert(1, " | ".join("-" * width for width in widths))

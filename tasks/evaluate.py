@@ -1,7 +1,7 @@
-"""Stage evaluate: the model on train, validation and test → metrics, predictions and reports.
+"""Stage evaluate: the model on train, validation and test → metrics, predictions, and the report that people read.
 
-`python -m tasks.evaluate data/normalized models/classifier.keras reports/metrics.json
-reports/predictions.npz reports/evaluation`
+`python -m tasks.evaluate data/normalized models/classifier.keras reports/history.csv reports/metrics.json
+reports/predictions.npz reports/evaluation reports/index.html`
 
 The only step that scores on test. Everything is measured in inference mode, in float32 and without
 random changes. RefusedError: a model that needs code to load, or that does not fit the data.
@@ -10,6 +10,7 @@ random changes. RefusedError: a model that needs code to load, or that does not 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,21 +18,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from tasks import runtime, step  # before Keras: it silences the backend's start
-
-# isort: split
-import keras
-
-from tasks.core import figures, scores
-from tasks.params import read
+from tasks import runtime, saved_model, step
+from tasks.core import report, scores
+from tasks.core.inference import predict
+from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
 
 DIGITS = 6
+SPLITS = ("train", "validation", "test")
+SHOWN_BLOCKS = ("normalize", "model", "regularize", "train", "evaluate")  # of params.yaml, on the page
+NOTEBOOK = "reference"  # the variant that the page compares them with
 
 
-def evaluate(normalized: Path, model: Path, metrics: Path, predictions: Path, details: Path) -> step.Facts:
+def evaluate(
+    normalized: Path, model: Path, history: Path, metrics: Path, predictions: Path, details: Path, page: Path
+) -> step.Facts:
     """Score a model and write what people and `dvc metrics diff` read.
 
     Raises
@@ -43,62 +45,85 @@ def evaluate(normalized: Path, model: Path, metrics: Path, predictions: Path, de
     machine = runtime.prepare()
     print(machine)
     names = json.loads((normalized / "classes.json").read_text(encoding="utf-8"))
-    network = _load(model, len(names))
-    result: dict[str, Any] = {}
-    for split in ("train", "validation", "test"):
+    network = saved_model.load(model, len(names))
+    splits: dict[str, report.Scored] = {}
+    for split in SPLITS:
         if not (normalized / f"{split}_labels.npy").exists():
             continue  # validation_fraction: 0
         labels = np.load(normalized / f"{split}_labels.npy")
         images = np.load(normalized / f"{split}_images.npy", mmap_mode="r")
         probabilities = predict(network, images, params.batch_size, params.test_time_augmentation == "mirror")
-        result[split] = scores.summary(labels, probabilities)
-        print(f"evaluate: {split} accuracy {result[split]['accuracy']:.4f}, loss {result[split]['loss']:.4f}")
-    if "validation" in result:
-        result["generalization_gap"] = result["train"]["accuracy"] - result["validation"]["accuracy"]
-    table = scores.per_class(labels, probabilities, names)
-    result["f1"] = {row["class"]: row["f1"] for row in table}
-    details.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(predictions, labels=labels, probabilities=probabilities)
-    counts = scores.confusion(labels, probabilities)
-    (details / "confusion.png").write_bytes(figures.confusion_matrix(counts, names))
-    (details / "classification_report.txt").write_text(scores.report(labels, probabilities, names), encoding="utf-8")
-    _write_csv(details / "per_class.csv", [list(table[0]), *([*_rounded(row).values()] for row in table)])
-    _write_csv(
-        details / "confusion.csv",
-        [["true \\ predicted", *names], *([n, *c] for n, c in zip(names, counts, strict=True))],
+        splits[split] = labels, probabilities
+        accuracy, loss = scores.accuracy(labels, probabilities), scores.loss(labels, probabilities)
+        print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
+
+    digests = {str(path): _md5(path) for path in (model, *sorted(normalized.glob("*.npy")))}
+    about = report.Evaluation(
+        names, splits, images, _read_history(history), _has_early_stopping(), _parameters(), digests
     )
-    _write_csv(details / "labels.csv", _named(names, labels, probabilities))
-    metrics.write_text(json.dumps(_rounded(result), indent=2) + "\n", encoding="utf-8")
+    found = report.findings(names, splits)
+    drawn = report.drawings(about, found)
+    of_images = digests[str(normalized / "test_images.npy")]
+    np.savez_compressed(predictions, labels=labels, probabilities=probabilities, classes=names, images=of_images)
+    metrics.write_text(_json(report.summary(found)), encoding="utf-8")
+    _write_details(details, about, found, drawn)
+    page.write_text(report.html(about, found, drawn), encoding="utf-8")
     return {"device": machine.device, "threads": machine.threads}
 
 
-def _load(path: Path, n_classes: int) -> keras.Model:
-    try:
-        network = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
-    except Exception as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
-    if network.output_shape[-1] != n_classes:
-        raise step.RefusedError(
-            f"{path} must give {n_classes} logits; received {network.output_shape[-1]}; run `dvc repro`"
-        )
-    return network
+def _read_history(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def predict(
-    network: keras.Model, images: NDArray[np.uint8], batch_size: int, mirror: bool = False
-) -> NDArray[np.float64]:
-    """Class probabilities of shape (n, n_classes); only one batch of images is in memory.
+def _has_early_stopping() -> bool:
+    return bool(parse(PARAMS_FILE)["regularize"]["early_stopping"]["patience"])
 
-    With `mirror` they are those of the mean of two logits, an image's and its mirror image's.
-    """
-    logits = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        views = (batch, batch[:, :, ::-1]) if mirror else (batch,)
-        logits.append(np.mean([network.predict_on_batch(view) for view in views], axis=0))
-    probabilities: NDArray[np.float64] = softmax(np.concatenate(logits).astype(np.float64), axis=1)
-    return probabilities
+
+def _parameters() -> list[dict[str, Any]]:
+    """The run's parameters by dotted key, beside what the notebook's recipe has."""
+    content = parse(PARAMS_FILE)
+    notebook = content["study"]["variants"].get(NOTEBOOK, {})
+    return [
+        {"key": key, "value": _shown(value), "notebook": _shown(there), "differs": there != value}
+        for block in SHOWN_BLOCKS
+        for key, value in _flat(content[block], block)
+        for there in (notebook.get(key, value),)
+    ]
+
+
+def _shown(value: Any) -> str:
+    """A value as params.yaml spells it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}")
+    else:
+        yield key, value
+
+
+def _write_details(folder: Path, about: report.Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> None:
+    """Every figure and table of the page as a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, probabilities = about.splits["test"]
+    names, classes = list(about.names), found["classes"]
+    for name, drawing in drawn.items():
+        (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
+    (folder / "classification_report.txt").write_text(scores.report(labels, probabilities, names), encoding="utf-8")
+    (folder / "scores.json").write_text(_json(found), encoding="utf-8")
+    (folder / "calibration.json").write_text(
+        json.dumps({"classes": names, "temperature": found["temperature"]}, indent=2) + "\n", encoding="utf-8"
+    )
+    _write_csv(folder / "per_class.csv", [list(classes[0]), *([*_rounded(row).values()] for row in classes)])
+    counts = scores.confusion(labels, probabilities)
+    _write_csv(
+        folder / "confusion.csv",
+        [["true \\ predicted", *names], *([n, *c] for n, c in zip(names, counts, strict=True))],
+    )
+    _write_csv(folder / "labels.csv", _named(names, labels, probabilities))
 
 
 def _named(names: list[str], labels: NDArray[Any], probabilities: NDArray[Any]) -> Iterator[list[str]]:
@@ -108,9 +133,20 @@ def _named(names: list[str], labels: NDArray[Any], probabilities: NDArray[Any]) 
         yield [names[label], names[predicted]]
 
 
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(_rounded(value), indent=2, ensure_ascii=False) + "\n"
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
     return round(value, DIGITS) if isinstance(value, float) else value
 
 

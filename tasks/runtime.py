@@ -45,6 +45,10 @@ class Machine:
     threads: int
     precision: str
 
+    @property
+    def has_gpu(self) -> bool:
+        return self.device != "cpu"
+
     def __str__(self) -> str:
         return f"device: {self.device}, {self.threads} threads, {self.precision}"
 
@@ -62,8 +66,8 @@ def prepare(
     threads = threads or available_cores()
     with _quiet_start(device != "gpu"):  # who asks for a GPU wants to know why there is none
         gpu = _gpu(device)
-    if keras.backend.backend() == "tensorflow":
-        _prepare_tensorflow(threads, gpu is not None, deterministic)
+        if keras.backend.backend() == "tensorflow":
+            _prepare_tensorflow(threads, gpu is not None, deterministic)
     keras.utils.set_random_seed(seed)
     if precision == "auto":
         precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
@@ -80,6 +84,10 @@ def available_cores() -> int:
 def _gpu(wanted: str) -> str | None:
     """The name of the GPU to use, or None for the CPU."""
     if wanted == "cpu":
+        if keras.backend.backend() == "jax":
+            import jax
+
+            jax.config.update("jax_platforms", "cpu")
         return None
     names: list[str] = []
     if keras.backend.backend() == "jax":

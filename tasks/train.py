@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tasks import runtime, step  # before Keras: it silences the backend's start
+from tasks import runtime, saved_model, step  # before Keras: it silences the backend's start
 
 # isort: split
 import keras
@@ -29,7 +26,6 @@ from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
 WHITENING_IMAGES = 5_000
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
 
 def train(normalized: Path, model: Path, history: Path) -> step.Facts:
@@ -60,15 +56,19 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
             f"received {regularize.early_stopping.patience}; raise normalize.validation_fraction or set it to 0"
         )
 
-    trained = fresh(normalized, training, shape, regularize, machine.precision)
+    mean, std, n_classes = constants(normalized)
+    trained = network.build(shape, regularize, mean, std, n_classes, machine.precision)
+    network.initialize(trained, training.images[:WHITENING_IMAGES], mean, std)
     speed: list[float] = []
     try:
-        rows = fitting.fit(trained, training, validation, recipe, regularize, on_speed=speed.append)
+        rows = fitting.fit(trained, training, validation, recipe, regularize, speed.append, on_device=machine.has_gpu)
     except fitting.DivergedError as error:
         raise step.RefusedError(str(error)) from error
-    standard = fresh(normalized, training, shape, regularize, batch_normalization=keras.layers.BatchNormalization)
+    standard = network.build(
+        shape, regularize, mean, std, n_classes, batch_normalization=keras.layers.BatchNormalization
+    )
     standard.set_weights(trained.get_weights())
-    save(standard, model)
+    saved_model.save(standard, model)
     write_history(rows, history)
     return {
         "device": machine.device,
@@ -80,31 +80,22 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     }
 
 
-def fresh(
-    normalized: Path,
-    training: fitting.Split,
-    shape: Model,
-    regularize: Regularize,
-    precision: str = "float32",
-    **how: Any,
-) -> keras.Model:
-    """A network with fresh weights for the data of a folder, its frozen layers fitted to the training images.
+def constants(normalized: Path) -> tuple[list[float], list[float], int]:
+    """The mean and deviation of each channel, in units of 0–255, and the number of classes.
 
     Raises
     ------
     tasks.step.RefusedError
-        If the folder's constants would not scale pixels to finite numbers.
+        If they would not scale pixels to finite numbers.
     """
-    classes, constants = (json.loads((normalized / f"{name}.json").read_text()) for name in ("classes", "constants"))
-    mean, std = constants["mean"], constants["std"]
+    classes, scale = (json.loads((normalized / f"{name}.json").read_text()) for name in ("classes", "constants"))
+    mean, std = scale["mean"], scale["std"]
     if not (np.isfinite(mean).all() and np.greater(std, 0).all()):
         raise step.RefusedError(
             f"{normalized}/constants.json must hold finite means and positive deviations; "
             f"received {mean} and {std}; run `dvc repro -f normalize`"
         )
-    made = network.build(shape, regularize, mean, std, len(classes), precision, **how)
-    network.whiten(made, training.images[:WHITENING_IMAGES], mean, std)
-    return made
+    return mean, std, len(classes)
 
 
 def load_split(normalized: Path, name: str) -> fitting.Split:
@@ -123,32 +114,6 @@ def load_split(normalized: Path, name: str) -> fitting.Split:
             f"received {images.dtype} of {images.shape} with {labels.shape}; run `dvc repro -f normalize`"
         )
     return fitting.Split(images, labels)
-
-
-def save(model: keras.Model, path: Path) -> None:
-    """Write a model such that the same weights are the same bytes, under its final name only when it reads back.
-
-    Keras stamps the time into the archive's entries and its metadata; both are replaced here.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stamped, partial = path.with_suffix(".stamped.keras"), path.with_suffix(".part.keras")
-    try:
-        model.save(stamped)
-        with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(partial, "w") as target:
-            for name in sorted(source.namelist()):
-                content = source.read(name)
-                if name == "metadata.json":
-                    content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
-                target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
-        copy = keras.models.load_model(partial)
-        if not all(map(np.array_equal, model.get_weights(), copy.get_weights())):
-            raise OSError(f"{partial} does not read back as it was written")
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        stamped.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
 
 
 def write_history(rows: list[fitting.Row], path: Path) -> None:

@@ -10,8 +10,10 @@ PACKAGES = ("flows", "tasks")
 
 
 def imports(file: Path, root: Path) -> set[Path]:
-    """The project files that a file imports directly, each with the packages that hold it."""
-    found = set()
+    """The project files that a file imports directly, each with the packages that hold it; and its template, if any."""
+    if file.suffix != ".py":
+        return set()
+    found = set(file.parent.glob(f"{file.stem}.html"))
     for module in _imported_modules(file):
         parts = module.split(".")
         if parts[0] in PACKAGES:

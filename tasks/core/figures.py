@@ -1,41 +1,135 @@
-"""Figures: arrays in, PNG bytes out; the same arrays are always the same bytes."""
+"""Figures: arrays in, SVG text out; the same arrays are always the same text.
+
+Everything that is ink has the colour INK and everything that is paper PAPER, and nothing else has them, so that
+a page may put its own colours in their place. The others are of Okabe and Ito's set, which colour-blind people
+tell apart on light and on dark paper.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+INK, PAPER = "#20242b", "#fefefe"
+TRAIN, VALIDATION, THIRD = "#0072b2", "#d55e00", "#009e73"
+MAX_NUMBERED = 20  # classes, up to which the cells of a confusion matrix have numbers
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
+    "svg.hashsalt": "",
+    "font.family": "sans-serif",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
 
-def confusion_matrix(counts: NDArray[np.int64], names: list[str]) -> bytes:
-    """The confusion matrix: colour is the share of the true class, numbers are counts.
+Rows = Sequence[Mapping[str, float]]
+
+
+def learning_curves(history: Rows, stopped: int | None = None) -> str:
+    """Loss, accuracy with the gap as a band, and learning rate by epoch.
+
+    Parameters
+    ----------
+    history : rows with the columns of reports/history.csv
+    stopped : int, optional
+        The epoch whose weights early stopping kept.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+        loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
+        epochs = [row["epoch"] for row in history]
+        for axes, score, unit in ((loss, "loss", "cross-entropy (nats)"), (accuracy, "accuracy", "accuracy")):
+            curves = {}
+            for split, colour, marker in (("train", TRAIN, "o"), ("validation", VALIDATION, "s")):
+                if f"{split}_{score}" in history[0]:
+                    curves[split] = [row[f"{split}_{score}"] for row in history]
+                    axes.plot(epochs, curves[split], color=colour, marker=marker, markersize=4, label=split)
+            if score == "accuracy" and len(curves) == 2:
+                axes.fill_between(epochs, *curves.values(), color=TRAIN, alpha=0.18, linewidth=0, label="gap")
+            _by_epoch(axes, unit, stopped)
+            axes.legend(labelcolor=INK)
+        rate.plot(epochs, [row["learning_rate"] for row in history], color=THIRD, marker="o", markersize=4)
+        _by_epoch(rate, "learning rate", stopped)
+        return _svg(figure)
+
+
+def _by_epoch(axes: Axes, label: str, stopped: int | None) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if stopped is not None:
+        axes.axvline(stopped, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
+
+
+def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> str:
+    """The confusion matrix: colour is the share of the true class; in the cells counts, and below them percentages.
 
     Parameters
     ----------
     counts : ndarray of shape (n_classes, n_classes)
         Rows are true classes.
-    names : list of str
+    names : sequence of str
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.8 + 0.62 * len(names)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(f"Confusion matrix, {counts.sum():,} images")
-    for (row, column), count in np.ndenumerate(counts):
-        ink = "black" if shares[row, column] > 0.5 else "white"
-        axes.text(column, row, f"{count:,}", ha="center", va="center", color=ink, fontsize=9)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    return _png(figure)
+    numbered = len(names) <= MAX_NUMBERED
+    side = 2.0 + (0.66 if numbered else 0.2) * len(names)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        axes = figure.add_subplot()
+        cells = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        for (row, column), count in np.ndenumerate(counts if numbered else np.empty((0, 0))):
+            ink = "black" if shares[row, column] > 0.5 else "white"
+            text = f"{count:,}" + (f"\n{shares[row, column]:.0%}" if shares[row, column] >= 0.005 else "")
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+        figure.colorbar(cells, ax=axes, label="share of the true class", shrink=0.8)
+        return _svg(figure)
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> str:
+    """Accuracy over confidence, and below it how many images have that confidence.
+
+    Parameters
+    ----------
+    bins : mapping of a label to (n, accuracy, confidence), each of shape (n_bins,)
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+        diagram, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        diagram.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="confidence is accuracy")
+        for (label, (n, accuracy, confidence)), colour, marker in zip(
+            bins.items(), (VALIDATION, TRAIN), "os", strict=False
+        ):
+            filled = n > 0
+            diagram.plot(confidence[filled], accuracy[filled], color=colour, marker=marker, markersize=5, label=label)
+            edges = np.linspace(0, 1, len(n) + 1)
+            share.stairs(n / n.sum(), edges, color=colour, fill=False, linewidth=1.5)
+        diagram.set_ylabel("accuracy")
+        diagram.set_aspect("auto")
+        diagram.legend(labelcolor=INK)
+        share.set_xlabel("confidence: probability of the predicted class")
+        share.set_ylabel("share of images")
+        share.set_xlim(0, 1)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

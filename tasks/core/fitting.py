@@ -16,12 +16,13 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from tasks.core.augmentation import augmented
+from tasks.core.augmentation import Draws, draw, fetch
 from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
 
 Row = dict[str, float]
 PREDICT_BATCH = 500
+SIDE = 32  # of an image, pixels
 
 
 class DivergedError(ArithmeticError):
@@ -46,6 +47,7 @@ def fit(
     recipe: Train,
     regularize: Regularize,
     on_speed: Callable[[float], None] = lambda images_per_second: None,
+    on_device: bool = False,
 ) -> list[Row]:
     """Train a network in place.
 
@@ -59,6 +61,9 @@ def fit(
     on_speed : callable
         Receives the images per second of each epoch, which are no part of the history: it must
         not depend on the machine.
+    on_device : bool
+        Keep the training images in the device's memory and change them there: for a GPU, which
+        would wait for the host otherwise. A CPU would only hold them twice.
 
     Returns
     -------
@@ -72,13 +77,17 @@ def fit(
         If the loss or a weight stops being finite.
     """
     n_classes = network.output_shape[-1]
-    batches = Batches(train, n_classes, recipe.batch_size, regularize.augment, recipe.seed)
-    network.compile(
+    images = None if on_device else train.images
+    batches = Batches(images, train.labels, n_classes, recipe.batch_size, regularize.augment, recipe.seed)
+    trained = resident(network, train.images) if on_device else network
+    trained.compile(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularize.label_smoothing),
         optimizer=optimizer(recipe, regularize.weight_decay, steps=len(batches) * recipe.epochs),
+        steps_per_execution=len(batches) if on_device else 1,
         jit_compile="auto",
     )
-    scored = EpochScores(probe(train, validation, recipe.seed), validation, recipe.epochs, len(train), on_speed)
+    seen = probe(train, validation, recipe.seed)
+    scored = EpochScores(network, seen, validation, recipe.epochs, len(train), on_speed)
     callbacks: list[keras.callbacks.Callback] = [scored]
     if regularize.early_stopping.patience:
         callbacks.append(
@@ -89,7 +98,7 @@ def fit(
                 restore_best_weights=True,
             )
         )
-    network.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0, shuffle=False)  # batches are in order
+    trained.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0, shuffle=False)  # batches are in order
     return scored.rows
 
 
@@ -105,48 +114,84 @@ def probe(train: Split, validation: Split | None, seed: int) -> Split:
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Shuffled, augmented batches of uint8 images with one-hot labels.
+    """Shuffled batches of an epoch with one-hot labels: augmented uint8 images, or without `images` what they are
+    made of, `(order, *Draws)`.
 
     Keras prepares the next batch in a thread while the current one trains. The order and the
     augmentation of an epoch depend on (seed, epoch, step) alone, so neither threads nor a
     resumed run can change them.
     """
 
-    def __init__(self, split: Split, n_classes: int, batch_size: int, augment: Augment, seed: int, epoch: int = 0):
+    def __init__(
+        self,
+        images: NDArray[np.uint8] | None,
+        labels: NDArray[np.uint8],
+        n_classes: int,
+        batch_size: int,
+        augment: Augment,
+        seed: int,
+        epoch: int = 0,
+    ):
         super().__init__()
-        self.split = split
+        self.images, self.labels = images, labels
         self.one_hot = np.eye(n_classes, dtype=np.float32)
         self.batch_size = batch_size
         self.augment = augment
         self.seed = seed
-        self.mirrored = np.random.default_rng([seed, 0xF11B]).random(len(split)) < 0.5  # in even epochs
+        self.mirrored = np.random.default_rng([seed, 0xF11B]).random(len(labels)) < 0.5  # in even epochs
         self._start(epoch)
 
     def _start(self, epoch: int) -> None:
         self.epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return -(-len(self.labels) // self.batch_size)
 
-    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+    def __getitem__(self, step: int) -> tuple[Any, NDArray[np.float32]]:
+        batch = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, step])
-        turn = self.mirrored[rows] ^ bool(self.epoch % 2)
-        return augmented(self.split.images[rows], self.augment, rng, turn), self.one_hot[self.split.labels[rows]]
+        draws = draw(self.augment, rng, self.mirrored[batch] ^ bool(self.epoch % 2), SIDE)
+        inputs = (batch.astype(np.int32), *draws) if self.images is None else fetch(self.images, batch, draws)
+        return inputs, self.one_hot[self.labels[batch]]
 
     def on_epoch_end(self) -> None:
         self._start(self.epoch + 1)
+
+
+class Resident(keras.layers.Layer):  # type: ignore[misc]
+    """All training images as a weight, so that they lie on the device: from a batch's numbers and draws to pixels."""
+
+    def __init__(self, images: NDArray[np.uint8]):
+        super().__init__(dtype="uint8", trainable=False)
+        self.images = self.add_weight(shape=images.shape, dtype="uint8", initializer="zeros", trainable=False)
+        self.images.assign(images)
+
+    def call(self, batch: Any, *draws: Any) -> Any:
+        return fetch(self.images, batch, Draws(*draws), ops)
+
+
+def resident(network: keras.Model, images: NDArray[np.uint8]) -> keras.Model:
+    """The network behind its training images: shares its weights, and takes what `Batches` gives without images."""
+    numbers = keras.Input((), dtype="int32")
+    draws = [keras.Input((SIDE,), dtype=dtype) for dtype in ("int32", "int32", "bool", "bool")]
+    return keras.Model((numbers, *draws), network(Resident(images)(numbers, *draws)))
 
 
 class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     """Scores each finished epoch, refuses one that diverged, and prints a line."""
 
     def __init__(
-        self, train: Split, validation: Split | None, epochs: int, n_images: int, on_speed: Callable[[float], None]
+        self,
+        network: keras.Model,
+        train: Split,
+        validation: Split | None,
+        epochs: int,
+        n_images: int,
+        on_speed: Callable[[float], None],
     ):
         super().__init__()
-        self.train, self.validation = train, validation
+        self.network, self.train, self.validation = network, train, validation
         self.epochs, self.n_images, self.on_speed = epochs, n_images, on_speed
         self.rows: list[Row] = []
 
@@ -177,7 +222,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _refuse_divergence(self, epoch: int, loss: float) -> None:
         wrong = [] if np.isfinite(loss) else [f"loss {loss}"]
-        wrong += [w.path for w in self.model.weights if not np.isfinite(ops.convert_to_numpy(w)).all()]
+        wrong += [w.path for w in self.network.weights if not np.isfinite(ops.convert_to_numpy(w)).all()]
         if wrong:
             raise DivergedError(
                 f"epoch {epoch + 1}: loss and weights must stay finite; received {wrong[0]}; "
@@ -185,7 +230,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def _score(self, split: Split) -> tuple[float, float]:
-        logits = self.model.predict(split.images, batch_size=PREDICT_BATCH, verbose=0)
+        logits = self.network.predict(split.images, batch_size=PREDICT_BATCH, verbose=0)
         losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
         return float(ops.mean(losses)), float(np.mean(logits.argmax(axis=1) == split.labels))
 

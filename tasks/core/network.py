@@ -89,7 +89,7 @@ def speed(
 
     After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024,
     https://arxiv.org/abs/2404.00498). Its GELU is a ReLU here, which takes half of the time on a CPU.
-    `whiten` gives the first layer its weights.
+    `initialize` gives it its first weights.
     """
     x = layers.Conv2D(WHITENED, 2, use_bias=False, trainable=False, dtype=precision, name="whiten")(x)
     x = layers.ReLU(dtype=precision, name="relu")(x)
@@ -125,8 +125,18 @@ def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
     return regularizers.L2(regularize.l2) if regularize.l2 else None
 
 
-def whiten(network: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Fit the frozen first layer of `speed` to training images; nothing happens to a network without one."""
-    for layer in network.layers:
+def initialize(network: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Give `speed` its first weights; nothing happens to another network.
+
+    The frozen layer is fitted to training images. Each convolution behind it starts by passing its inputs on: its
+    first filters are identities, as many as it has inputs, and the rest stay random (Jordan 2024).
+    """
+    for layer in network.layers if network.name == "speed" else ():
         if layer.name == "whiten":
             layer.set_weights([whitening_filters(images, mean, std)])
+        elif isinstance(layer, layers.Conv2D):
+            kernel, *bias = layer.get_weights()
+            n = min(kernel.shape[2:])
+            kernel[..., :n] = 0.0
+            kernel[1, 1, range(n), range(n)] = 1.0
+            layer.set_weights([kernel, *bias])

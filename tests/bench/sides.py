@@ -89,7 +89,7 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
 def recipe(variant: str = "", seed: int = 0, test: int = 0) -> dict[str, Any]:
     """A whole training of the committed parameters or of a variant: each epoch's time and validation accuracy."""
     from tasks.core import scores
-    from tasks.evaluate import predict
+    from tasks.core.inference import predict
     from tasks.train import load_split
 
     blocks = _blocks({"train.seed": seed}, variant)
@@ -102,7 +102,7 @@ def recipe(variant: str = "", seed: int = 0, test: int = 0) -> dict[str, Any]:
     }
     if test:  # asked for once a recipe is chosen, to report it
         split = load_split(NORMALIZED, "test")
-        found["test_accuracy"] = scores.summary(split.labels, predict(network, split.images, 1000))["accuracy"]
+        found["test_accuracy"] = scores.accuracy(split.labels, predict(network, split.images, 1000))
     return found
 
 
@@ -174,11 +174,14 @@ def _train(
     train = params.train
     machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
     from tasks.core import fitting
-    from tasks.train import fresh, load_split
+    from tasks.core.network import build, initialize
+    from tasks.train import WHITENING_IMAGES, constants, load_split
 
     split = load_split(folder, "train")
     split = fitting.Split(split.images[:images], split.labels[:images])
-    network = fresh(folder, split, params.model, params.regularize, machine.precision)
+    mean, std, n_classes = constants(folder)
+    network = build(params.model, params.regularize, mean, std, n_classes, machine.precision)
+    initialize(network, split.images[:WHITENING_IMAGES], mean, std)
     speeds: list[float] = []
     rows = fitting.fit(network, split, load_split(folder, "validation"), train, params.regularize, speeds.append)
     return network, rows, speeds, len(split)

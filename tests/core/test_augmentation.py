@@ -2,8 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from keras import ops
 
-from tasks.core.augmentation import augmented
+from tasks.core.augmentation import Draws, draw, fetch
 from tasks.params.regularize import Augment
 
 OFF: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
@@ -18,7 +19,8 @@ TURN = np.arange(200) % 4 == 0
 
 
 def augment(images: np.ndarray, seed: int = 0, **how: int | str) -> np.ndarray:
-    return augmented(images, Augment(**{**OFF, **how}), np.random.default_rng(seed), TURN)
+    draws = draw(Augment(**{**OFF, **how}), np.random.default_rng(seed), TURN, side=32)
+    return np.asarray(fetch(images, np.arange(len(images)), draws))
 
 
 def test_nothing_changes_when_everything_is_off_and_the_batch_is_never_written_to(images: np.ndarray) -> None:
@@ -61,6 +63,14 @@ def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarr
     areas = (changed[..., 0] == 128).sum(axis=(1, 2))
     assert areas.max() == 64
     assert areas.min() >= 1
+
+
+def test_a_device_fetches_the_same_pixels_as_numpy(images: np.ndarray) -> None:
+    how = Augment(flip="alternating", translate=3, cutout=9)
+    draws, batch = draw(how, np.random.default_rng(0), TURN, side=32), np.arange(200, dtype=np.int32)[::-1]
+    on_device = Draws(*map(ops.convert_to_tensor, draws))
+    there = fetch(ops.convert_to_tensor(images), ops.convert_to_tensor(batch), on_device, ops)
+    np.testing.assert_array_equal(ops.convert_to_numpy(there), fetch(images, batch, draws))
 
 
 def test_the_generator_decides_alone(images: np.ndarray) -> None:

@@ -1,22 +1,77 @@
-import io
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.core import figures
 
+HISTORY: list[dict[str, float]] = [
+    {
+        "epoch": n,
+        "train_loss": 2.0 / n,
+        "train_accuracy": 1 - 0.5 / n,
+        "validation_loss": 2.2 / n,
+        "validation_accuracy": 1 - 0.6 / n,
+        "generalization_gap": 0.1 / n,
+        "learning_rate": 0.1 / n,
+    }
+    for n in range(1, 5)
+]
 
-@pytest.mark.parametrize("n", [2, 10, 30])
-def test_a_confusion_matrix_is_a_png_and_always_the_same_bytes(n: int) -> None:
-    counts = np.random.default_rng(0).integers(0, 100, (n, n))
-    names = [f"class {number}" for number in range(n)]
-    first, again = (figures.confusion_matrix(counts, names) for _ in range(2))
-    assert first == again
-    with Image.open(io.BytesIO(first)) as image:
-        assert image.format == "PNG"
-        assert len(set(image.convert("L").tobytes())) > 20  # it is not blank
+
+def texts(svg: str) -> list[str]:
+    """The words in a drawing, in its order."""
+    return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def draw(name: str) -> str:
+    rng = np.random.default_rng(0)
+    bins = rng.integers(0, 9, 15), rng.random(15), rng.random(15)
+    drawn: dict[str, Any] = {
+        "curves": lambda: figures.learning_curves(HISTORY, stopped=3),
+        "confusion": lambda: figures.confusion_matrix(rng.integers(0, 100, (4, 4)), list("abcd")),
+        "reliability": lambda: figures.reliability({"as trained": bins}),
+    }
+    return str(drawn[name]())
+
+
+@pytest.mark.parametrize("name", ["curves", "confusion", "reliability"])
+def test_the_same_arrays_are_the_same_drawing_in_the_houses_ink(name: str) -> None:
+    first = draw(name)
+    assert first == draw(name)
+    assert figures.INK in first
+    assert figures.PAPER in first
+
+
+def test_curves_name_their_axes_with_units_and_both_splits() -> None:
+    words = texts(figures.learning_curves(HISTORY))
+    assert {"epoch", "cross-entropy (nats)", "accuracy", "learning rate", "train", "validation", "gap"} <= set(words)
+
+
+def test_curves_show_where_early_stopping_struck() -> None:
+    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, stopped=2))
+    assert "kept by early stopping" not in texts(figures.learning_curves(HISTORY))
+
+
+def test_a_single_epoch_without_validation_is_drawn() -> None:
+    row = {key: value for key, value in HISTORY[0].items() if "validation" not in key and "gap" not in key}
+    assert not {"validation", "gap"} & set(texts(figures.learning_curves([row])))
+
+
+def test_cells_of_a_confusion_matrix_have_counts_and_shares_and_classes_have_names() -> None:
+    words = texts(figures.confusion_matrix(np.array([[30, 10], [0, 5]]), ["<b>", "$dog$"]))
+    assert {"<b>", "$dog$", "30", "75%", "10", "25%", "5", "100%", "0"} <= set(words)
+    assert {"true class", "predicted class", "share of the true class"} <= set(words)
+
+
+def test_a_hundred_classes_are_colours_without_numbers() -> None:
+    words = texts(figures.confusion_matrix(np.eye(100, dtype=int) * 7, [f"class {n}" for n in range(100)]))
+    assert "class 99" in words
+    assert "7" not in words
 
 
 def test_a_class_without_images_leaves_its_row_empty() -> None:
-    assert figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    assert texts(figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])).count("0") >= 2

@@ -10,6 +10,7 @@ from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
 
 AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 0}
+PLAIN: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
 RECIPE: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 64,
@@ -38,7 +39,11 @@ TRAIN, VALIDATION = split(300, 1), split(100, 2)
 
 
 def fit(
-    validation: fitting.Split | None = VALIDATION, patience: int = 0, **recipe: Any
+    validation: fitting.Split | None = VALIDATION,
+    patience: int = 0,
+    augment: dict[str, Any] = PLAIN,
+    on_device: bool = False,
+    **recipe: Any,
 ) -> tuple[keras.Model, list[fitting.Row]]:
     keras.utils.set_random_seed(0)
     regularize = Regularize(
@@ -47,20 +52,21 @@ def fit(
         batch_norm=True,
         label_smoothing=0.1,
         weight_decay=0.0,
-        augment=Augment(flip="none", translate=0, cutout=0),
+        augment=Augment(**augment),
         early_stopping=EarlyStopping(patience=patience),
     )
     model = Model(network="reference", filters=(4, 8), dense_units=16, pool_before_norm=True)
     built = network.build(model, regularize, [20.0] * 3, [60.0] * 3, 10)
-    return built, fitting.fit(built, TRAIN, validation, Train(**{**RECIPE, **recipe}), regularize)
+    made = Train(**{**RECIPE, **recipe})
+    return built, fitting.fit(built, TRAIN, validation, made, regularize, on_device=on_device)
 
 
 def batches(seed: int = 0, epoch: int = 0) -> fitting.Batches:
-    return fitting.Batches(TRAIN, 10, 64, Augment(**AUGMENT), seed, epoch)
+    return fitting.Batches(TRAIN.images, TRAIN.labels, 10, 64, Augment(**AUGMENT), seed, epoch)
 
 
 def test_an_epoch_shows_every_image_once_and_the_last_batch_is_the_rest() -> None:
-    plain = fitting.Batches(TRAIN, 10, 64, Augment(flip="none", translate=0, cutout=0), 0)
+    plain = fitting.Batches(TRAIN.images, TRAIN.labels, 10, 64, Augment(**PLAIN), 0)
     sizes = [len(plain[step][0]) for step in range(len(plain))]
     assert sizes == [64, 64, 64, 64, 44]
     shown = np.concatenate([plain[step][0] for step in range(len(plain))])
@@ -68,7 +74,7 @@ def test_an_epoch_shows_every_image_once_and_the_last_batch_is_the_rest() -> Non
 
 
 def test_labels_travel_with_their_images() -> None:
-    images, one_hot = fitting.Batches(TRAIN, 10, 64, Augment(flip="none", translate=0, cutout=0), 0)[1]
+    images, one_hot = fitting.Batches(TRAIN.images, TRAIN.labels, 10, 64, Augment(**PLAIN), 0)[1]
     bright = images.min(axis=(1, 3)).argmax(axis=1) // 3
     np.testing.assert_array_equal(one_hot.argmax(axis=1), bright)
     assert one_hot.sum() == 64
@@ -83,7 +89,9 @@ def test_each_epoch_has_an_order_and_changes_of_its_own() -> None:
 def test_two_epochs_of_an_alternating_flip_show_both_sides_of_every_image() -> None:
     shown: set[bytes] = set()
     for epoch in (0, 1):
-        turning = fitting.Batches(TRAIN, 10, 64, Augment(flip="alternating", translate=0, cutout=0), 0, epoch)
+        turning = fitting.Batches(
+            TRAIN.images, TRAIN.labels, 10, 64, Augment(**{**PLAIN, "flip": "alternating"}), 0, epoch
+        )
         shown |= {image.tobytes() for step in range(len(turning)) for image in turning[step][0]}
     assert shown == {side.tobytes() for image in TRAIN.images for side in (image, image[:, ::-1])}
 
@@ -145,6 +153,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     (first, _), (again, _), (other, _) = fit(), fit(), fit(seed=1)
     assert [w.tobytes() for w in first.get_weights()] == [w.tobytes() for w in again.get_weights()]
     assert first.get_weights()[0].tobytes() != other.get_weights()[0].tobytes()
+
+
+def test_images_that_lie_on_the_device_train_the_same_network() -> None:
+    (here, rows), (there, rows_there) = fit(augment=AUGMENT), fit(augment=AUGMENT, on_device=True)
+    for expected, weights in zip(here.get_weights(), there.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-4)
+    assert rows_there[-1] == pytest.approx(rows[-1], abs=1e-3)
 
 
 def test_early_stopping_ends_the_run_and_restores_the_best_weights() -> None:

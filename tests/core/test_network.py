@@ -109,13 +109,23 @@ def test_the_speed_network_is_blocks_of_two_convolutions_behind_a_frozen_layer()
 def test_whitening_decorrelates_what_the_first_layer_gives() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     built = build(SPEED)
-    network.whiten(built, images, [0.0] * 3, [255.0] * 3)
+    network.initialize(built, images, [0.0] * 3, [255.0] * 3)
     outputs = keras.Model(built.input, built.get_layer("whiten").output)(images).numpy().reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
 
 
-def test_whitening_leaves_a_network_without_such_a_layer_alone() -> None:
+def test_convolutions_behind_it_start_by_passing_their_inputs_on() -> None:
+    built = build(SPEED)
+    drawn = built.get_layer("conv2a").get_weights()[0]
+    network.initialize(built, np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8), [0.0] * 3, [9.0] * 3)
+    inputs = np.random.default_rng(0).random((2, 15, 15, 8), np.float32)
+    layer = built.get_layer("conv2a")
+    np.testing.assert_array_equal(layer(inputs)[..., :8], inputs)
+    np.testing.assert_array_equal(layer.get_weights()[0][..., 8:], drawn[..., 8:])
+
+
+def test_initializing_leaves_another_network_alone() -> None:
     built = build()
     before = built.get_weights()
-    network.whiten(built, np.zeros((5, 32, 32, 3), np.uint8), [0.0] * 3, [255.0] * 3)
+    network.initialize(built, np.zeros((5, 32, 32, 3), np.uint8), [0.0] * 3, [255.0] * 3)
     assert all(map(np.array_equal, before, built.get_weights()))

@@ -103,7 +103,8 @@ def test_only_what_changed_runs_and_the_state_says_why(clone: Clone) -> None:
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
     assert "per-class" in run.artifacts
-    assert "metrics-difference" in run.artifacts
+    assert "| test.accuracy" in run.artifacts["comparison"]
+    assert (clone.path / "reports/index.html").as_uri() in run.artifacts["report"]
     assert Run().states == CACHED
     assert clone.run("dvc", "repro").count("didn't change, skipping") == 4
 

@@ -1,0 +1,216 @@
+"""A workspace against another commit: is the model better or worse, and is the difference more than noise?
+
+`python -m flows.gate --base REV [--tolerance POINTS] [--json]`
+
+Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Ends with 1
+when test accuracy fell by more than the tolerance and the fall is not within noise; with 2 when there is nothing to
+compare. Predictions over different test images are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.summary import made_by, table
+from tasks.core import scores
+
+JUDGED = "test.accuracy"
+
+
+class IncomparableError(RuntimeError):
+    """Two revisions that cannot be compared; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two revisions; `interval`, at 95 %, is that of here − base, where both predictions are known."""
+
+    metric: str
+    base: float
+    here: float
+    interval: tuple[float, float] | None = None
+
+    @property
+    def change(self) -> float:
+        return self.here - self.base
+
+    @property
+    def verdict(self) -> str:
+        if self.change == 0:
+            return "equal"
+        if self.interval is None:
+            return "unknown"
+        low, high = self.interval
+        return "within noise" if low <= 0 <= high else "real"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All metrics that two revisions share; `note` says why there are no intervals, where there are none."""
+
+    base: str
+    differences: list[Difference]
+    note: str = ""
+
+    def fall(self, tolerance: float) -> Difference | None:
+        """The accuracy on test, if it fell by more than `tolerance` points and that is not within noise."""
+        accuracy = next(one for one in self.differences if one.metric == JUDGED)
+        fell = -100 * accuracy.change > tolerance + 1e-9  # a rounding error is no fall
+        return accuracy if fell and accuracy.verdict in {"real", "unknown"} else None
+
+    def markdown(self) -> str:
+        """A table for people."""
+        rows = [
+            (
+                one.metric,
+                f"{one.base:.4f}",
+                f"{one.here:.4f}",
+                f"{one.change:+.4f}",
+                f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}" if one.interval else "",
+                one.verdict,
+            )
+            for one in self.differences
+        ]
+        header = ("metric", self.base, "here", "difference", "95 % interval", "verdict")
+        return "\n".join([*table(header, rows), *(["", self.note] if self.note else [])])
+
+    def as_json(self, tolerance: float) -> dict[str, Any]:
+        """The same for programs."""
+        rows = [{**one.__dict__, "difference": one.change, "verdict": one.verdict} for one in self.differences]
+        passed = self.fall(tolerance) is None
+        return {"base": self.base, "tolerance": tolerance, "passed": passed, "note": self.note, "metrics": rows}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of the test images: labels of shape (n,), probabilities of shape (n, n_classes)."""
+
+    labels: NDArray[Any]
+    probabilities: NDArray[Any]
+    classes: list[str]
+    images: str  # their digest
+
+    @classmethod
+    def read(cls, content: bytes) -> Predictions:
+        with np.load(BytesIO(content)) as saved:
+            return cls(saved["labels"], saved["probabilities"], saved["classes"].tolist(), str(saved["images"]))
+
+
+def compare(root: Path, base: str) -> Comparison:
+    """Compare the files at `root` with what a commit of it has.
+
+    Raises
+    ------
+    IncomparableError
+        If there is no such commit, a side has no metrics, or the two were scored on different test images.
+    """
+    (metrics_file,) = made_by(root, "metrics")
+    (predictions_file,) = (path for path in made_by(root, "outs") if path.endswith(".npz"))
+    here, then = _here(root, metrics_file), _at(root, base, metrics_file)
+    metrics = list(_of_metrics(json.loads(then), json.loads(here)))
+    try:
+        old, new = (
+            Predictions.read(content) for content in (_at(root, base, predictions_file), _here(root, predictions_file))
+        )
+    except IncomparableError as error:
+        return Comparison(base, metrics, f"metrics alone, without intervals: {error}")
+    except KeyError as error:
+        lacks = f"the predictions of {base} lack {error.args[0].split()[0]}"
+        return Comparison(base, metrics, f"metrics alone, without intervals: {lacks}")
+    if old.images != new.images or not np.array_equal(old.labels, new.labels):
+        raise IncomparableError(
+            f"both sides must be scored on the same test images; received others at {base}; choose another --base"
+        )
+    paired = {one.metric: one for one in _of_predictions(old, new)}
+    return Comparison(base, [paired.pop(one.metric, one) for one in metrics] + list(paired.values()))
+
+
+def _here(root: Path, path: str) -> bytes:
+    try:
+        return (root / path).read_bytes()
+    except FileNotFoundError:
+        raise IncomparableError(f"{path} must exist in this workspace; run `dvc repro` first") from None
+
+
+def _at(root: Path, revision: str, path: str) -> bytes:
+    """A file of a commit, from git or DVC's cache or remote."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root), rev=revision) as repo, repo.dvcfs.open(path, "rb") as file:
+            content: bytes = file.read()
+            return content
+    except FileNotFoundError:
+        raise IncomparableError(
+            f"{path} of {revision} is in neither git nor DVC's cache; `dvc fetch --all-commits` gets it from a remote, "
+            f"or `git checkout {revision} && dvc repro` makes it again"
+        ) from None
+    except DvcException as error:
+        raise IncomparableError(f"--base must be a commit of this repository; received {revision}: {error}") from error
+
+
+def _of_metrics(base: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[Difference]:
+    """The numbers that both metrics files have, by dotted key."""
+    for key in (key for key in here if key in base):
+        if isinstance(here[key], dict):
+            yield from _of_metrics(base[key], here[key], f"{prefix}{key}.")
+        else:
+            yield Difference(prefix + key, base[key], here[key])
+
+
+def _of_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
+    """The scores on test that are means over images, and the recall of each class, with paired intervals."""
+    for name, score in scores.SCORES.items():
+        if score.of_each_image:
+            pair = (score.of_each_image(one.labels, one.probabilities) for one in (base, here))
+            yield _paired(f"test.{name}", *pair)
+    right = [scores.is_right(one.labels, one.probabilities) for one in (base, here)]
+    for label, name in enumerate(here.classes):
+        if (rows := here.labels == label).any():
+            yield _paired(f"test.recall.{name}", *(values[rows] for values in right))
+
+
+def _paired(metric: str, base: NDArray[Any], here: NDArray[Any]) -> Difference:
+    return Difference(metric, float(base.mean()), float(here.mean()), scores.interval_of_mean(here - base))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare, print, and say by the exit status whether this workspace passes."""
+    parser = argparse.ArgumentParser(prog="python -m flows.gate", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--base", required=True, metavar="REV", help="the commit to compare with, such as HEAD~1 or main"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, metavar="POINTS", help="test accuracy may fall by so much, default 0"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    asked = parser.parse_args(arguments)
+    try:
+        found = compare(Path(), asked.base)
+    except (IncomparableError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found.as_json(asked.tolerance), indent=2) if asked.json else found.markdown())
+    if fall := found.fall(asked.tolerance):
+        print(
+            f"regression: test accuracy fell by {-100 * fall.change:.2f} points, more than the tolerance of "
+            f"{asked.tolerance:g}" + ("" if fall.interval else "; whether that is noise is unknown"),
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

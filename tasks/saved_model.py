@@ -1,0 +1,63 @@
+"""The model file: written such that the same weights are the same bytes, and loaded only in safe mode.
+
+RefusedError: a file that needs code to load, is no Keras model, or has another number of classes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tasks import step
+
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write a model such that the same weights are the same bytes, under its final name only when it reads back.
+
+    Keras stamps the time into the archive's entries and its metadata; both are replaced here.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stamped, partial = path.with_suffix(".stamped.keras"), path.with_suffix(".part.keras")
+    try:
+        model.save(stamped)
+        with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(partial, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":
+                    content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
+                target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
+        copy = keras.models.load_model(partial)
+        if not all(map(np.array_equal, model.get_weights(), copy.get_weights())):
+            raise OSError(f"{partial} does not read back as it was written")
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        stamped.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path, n_classes: int) -> keras.Model:
+    """A model for inference, of so many classes; code in the file is refused and never run.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+    """
+    try:
+        network = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
+    except Exception as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
+    if network.output_shape[-1] != n_classes:
+        raise step.RefusedError(
+            f"{path} must give {n_classes} logits; received {network.output_shape[-1]}; run `dvc repro`"
+        )
+    return network

@@ -1,0 +1,181 @@
+"""The gate on a real repository: verdicts, refusals, and what it says when predictions are gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.gate import Comparison, Difference, main
+from tests.conftest import ROOT, Clone
+
+METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
+N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
+
+
+def write(wrong: set[int] | range = range(0, 300), confidence: float = 0.7, images: str = "a1", **keys: Any) -> None:
+    """Metrics and predictions of a model that errs on the given images."""
+    labels = np.arange(N) % 4
+    said = np.where(np.isin(np.arange(N), list(wrong)), (labels + 1) % 4, labels)
+    probabilities = np.full((N, 4), (1 - confidence) / 3)
+    probabilities[np.arange(N), said] = confidence
+    saved = {"labels": labels, "probabilities": probabilities, "classes": CLASSES, "images": images, **keys}
+    np.savez(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
+    accuracy = 1 - len(wrong) / N
+    scores = {"accuracy": accuracy, "loss": 0.5}
+    METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose only commit has the outputs of `write()`, in DVC's cache."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
+        "    metrics: [{reports/metrics.json: {cache: false}}]\n"
+    )
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
+        subprocess.run(command, check=True)
+    write()
+    commit()
+    return tmp_path
+
+
+def commit() -> None:
+    subprocess.run(["dvc", "commit", "--quiet", "--force", "evaluate"], check=True)
+    subprocess.run(["git", "add", "--all"], check=True)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--message", "run"], check=True)
+
+
+def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    status = main(["--base", "HEAD", "--json", *arguments])
+    found = json.loads(capsys.readouterr().out)
+    assert found["passed"] == (status == 0)
+    return status, {row["metric"]: row for row in found["metrics"]}
+
+
+def test_a_planted_regression_of_three_points_fails_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD"]) == 1
+    said = capsys.readouterr()
+    assert "| test.accuracy" in said.out
+    assert "real" in said.out
+    assert said.err == "regression: test accuracy fell by 3.00 points, more than the tolerance of 0\n"
+
+
+def test_a_tolerance_lets_a_smaller_fall_pass() -> None:
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD", "--tolerance", "3"]) == 0
+    assert main(["--base", "HEAD", "--tolerance", "2.9"]) == 1
+
+
+def test_other_mistakes_of_the_same_number_are_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(150, 455))  # as another seed would: half of the mistakes are others, five are more
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "within noise"
+    low, high = found["test.accuracy"]["interval"]
+    assert low < found["test.accuracy"]["difference"] < high
+    assert found["test.accuracy"]["difference"] == pytest.approx(-0.0025)
+
+
+def test_an_improvement_is_real_and_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 200))
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "real"
+    assert found["test.recall.cat"]["verdict"] == "real"
+
+
+def test_intervals_are_paired_and_match_theory(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 320))
+    _, found = rows(capsys)
+    difference = np.where(np.arange(N) < 300, 0.0, np.where(np.arange(N) < 320, -1.0, 0.0))
+    error = 1.96 * difference.std() / np.sqrt(N)  # an unpaired interval would be four times as wide
+    assert found["test.accuracy"]["interval"] == pytest.approx([-0.01 - error, -0.01 + error], abs=0.001)
+
+
+def test_confidence_alone_moves_the_loss_and_not_the_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    write(confidence=0.97)
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "equal"
+    assert found["test.loss"]["verdict"] == "real"
+    assert found["train.accuracy"]["verdict"] == "equal"
+
+
+@pytest.mark.parametrize("swapped", [{"images": "b2"}, {"labels": (np.arange(N) + 1) % 4}])
+def test_swapped_images_are_refused(capsys: pytest.CaptureFixture[str], swapped: dict[str, Any]) -> None:
+    write(**swapped)
+    assert main(["--base", "HEAD"]) == 2
+    assert "both sides must be scored on the same test images; received others at HEAD" in capsys.readouterr().err
+
+
+def test_without_the_predictions_of_the_base_the_metrics_are_compared_alone(
+    capsys: pytest.CaptureFixture[str], repository: Path
+) -> None:
+    shutil.rmtree(repository / ".dvc/cache")
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD"]) == 1
+    said = capsys.readouterr()
+    assert (
+        "metrics alone, without intervals: reports/predictions.npz of HEAD is in neither git nor DVC's cache"
+        in said.out
+    )
+    assert "git checkout HEAD && dvc repro" in said.out
+    assert "whether that is noise is unknown" in said.err
+    write()
+    assert main(["--base", "HEAD"]) == 0
+
+
+def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write(classes=None)
+    commit()
+    write()
+    assert main(["--base", "HEAD"]) == 0
+    assert "the predictions of HEAD lack classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("base", "missing", "says"),
+    [
+        ("nowhere", None, "--base must be a commit of this repository; received nowhere"),
+        ("HEAD", METRICS, "reports/metrics.json must exist in this workspace; run `dvc repro` first"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    capsys: pytest.CaptureFixture[str], base: str, missing: Path | None, says: str
+) -> None:
+    if missing:
+        missing.unlink()
+    assert main(["--base", base]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {says}")
+
+
+def test_a_fall_by_exactly_the_tolerance_passes() -> None:
+    fell = Comparison("HEAD", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
+    assert fell.fall(3.0) is None
+    assert fell.fall(2.99) is not None
+
+
+@pytest.mark.slow
+def test_the_same_model_with_another_seed_on_the_real_pipeline(clone: Clone) -> None:
+    clone.edit(train__seed=1)
+    clone.run("dvc", "repro")
+    done = subprocess.run(
+        ["python", "-m", "flows.gate", "--base", "HEAD", "--json"],
+        cwd=clone.path, env={**clone.environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    (accuracy,) = (row for row in found["metrics"] if row["metric"] == "test.accuracy")
+    low, high = accuracy["interval"]
+    assert (accuracy["verdict"] == "within noise") == (low <= 0 <= high)
+    assert done.returncode == (accuracy["verdict"] == "real" and accuracy["difference"] < 0)

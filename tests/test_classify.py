@@ -1,0 +1,92 @@
+"""classify as a person calls it, on a model that has just been trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import softmax
+
+from tasks.classify import main
+from tasks.evaluate import evaluate
+from tasks.train import train
+from tests.conftest import ROOT
+from tests.test_train_and_evaluate import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
+
+
+@pytest.fixture
+def pictures(workplace: Path) -> list[Path]:
+    """Three test images as files: as they are, larger, and grey with transparency."""
+    write_arrays(workplace / DATA, **SIZES)
+    train(DATA, MODEL, HISTORY)
+    evaluate(DATA, MODEL, HISTORY, *EVALUATED)
+    shutil.copy(ROOT / "dvc.yaml", workplace)
+    images = [Image.fromarray(image) for image in np.load(DATA / "test_images.npy")[:3]]
+    images[0].save("as-it-is.png")
+    images[1].resize((200, 120)).save("large.jpg")
+    images[2].convert("LA").save("grey.png")
+    return [Path(name) for name in ("as-it-is.png", "large.jpg", "grey.png")]
+
+
+def test_it_says_the_most_probable_classes_and_what_was_resized(
+    pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*map(str, pictures), "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(":")[0] for line in lines] == [str(path) for path in pictures]
+    assert all(line.count("%") == 2 for line in lines)
+    assert ["(resized from 200 × 120)" in line for line in lines] == [False, True, False]
+
+
+def test_its_probabilities_are_the_models_at_the_fitted_temperature(
+    pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(pictures[0]), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    temperature = json.loads(Path("reports/evaluation/calibration.json").read_text())["temperature"]
+    logits = keras.models.load_model(MODEL).predict(np.load(DATA / "test_images.npy")[:1], verbose=0)
+    expected = softmax(logits[0].astype("float64") / temperature)
+    assert found["classes"] == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=1e-6)
+    assert list(found["classes"].values()) == sorted(found["classes"].values(), reverse=True)
+
+
+def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
+    pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("text.png").write_text("not an image")
+    Path("cut.png").write_bytes(pictures[0].read_bytes()[:60])
+    Path("folder.png").mkdir()
+    assert main([str(pictures[0]), "text.png", "cut.png", "nowhere.png", "folder.png"]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].startswith("as-it-is.png: ")
+    errors = said.err.splitlines()[-4:]
+    assert all(f"error: {name}: must be an image, such as a PNG or JPEG file" in line for name, line in zip(
+        ("text.png", "cut.png", "nowhere.png", "folder.png"), errors, strict=True))  # fmt: skip
+    assert "No such file" in errors[2]
+
+
+def test_an_image_that_claims_a_huge_size_is_refused_before_it_is_decoded(
+    pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("1", (20_000, 20_000)).save("bomb.png")
+    assert main(["bomb.png"]) == 2
+    assert "error: bomb.png: must" in capsys.readouterr().err
+
+
+def test_before_the_first_run_the_next_command_is_named(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "dvc.yaml", workplace)
+    assert main(["x.png"]) == 2
+    assert capsys.readouterr().err == "error: models/classifier.keras must exist; `dvc repro` makes it\n"
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_model_that_carries_code_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = keras.Input((32, 32, 3))
+    keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs))).save(MODEL)
+    assert main(["as-it-is.png"]) == 2
+    assert "must be a Keras model that loads in safe mode" in capsys.readouterr().err
