@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import runtime, saved_model, step  # before Keras: it silences the backend's start
+from tasks import checkpoints, runtime, saved_model, step  # before Keras: it silences the backend's start
 
 # isort: split
 import keras
@@ -59,9 +59,16 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     mean, std, n_classes = constants(normalized)
     trained = network.build(shape, regularize, mean, std, n_classes, machine.precision)
     network.initialize(trained, training.images[:WHITENING_IMAGES], mean, std)
+    saved = checkpoints.Checkpoints(
+        checkpoints.key((shape, regularize, recipe), normalized.glob("*"), f"{machine} {keras.backend.backend()}")
+    )
+    if start := saved.newest():
+        print(f"going on after epoch {len(start.rows)}, where an earlier run of the same inputs was cut short")
     speed: list[float] = []
     try:
-        rows = fitting.fit(trained, training, validation, recipe, regularize, speed.append, on_device=machine.has_gpu)
+        rows = fitting.fit(
+            trained, training, validation, recipe, regularize, speed.append, machine.has_gpu, start, saved.keep
+        )
     except fitting.DivergedError as error:
         raise step.RefusedError(str(error)) from error
     standard = network.build(
@@ -70,6 +77,7 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     standard.set_weights(trained.get_weights())
     saved_model.save(standard, model)
     write_history(rows, history)
+    saved.remove()
     return {
         "device": machine.device,
         "threads": machine.threads,

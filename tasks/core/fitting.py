@@ -40,6 +40,20 @@ class Split:
         return len(self.labels)
 
 
+@dataclass(frozen=True)
+class State:
+    """A training after some epochs: all that the rest of it depends on, besides its inputs.
+
+    The order of images and their augmentation follow from the epoch, the schedule from the optimizer's own
+    count of updates, and dropout from seeds that are among the network's variables.
+    """
+
+    rows: list[Row]
+    variables: list[NDArray[Any]]  # of the network, then of the optimizer
+    stopping: dict[str, float]  # early stopping's memory; empty where it is off
+    best: list[NDArray[Any]]  # its best weights
+
+
 def fit(
     network: keras.Model,
     train: Split,
@@ -48,6 +62,8 @@ def fit(
     regularize: Regularize,
     on_speed: Callable[[float], None] = lambda images_per_second: None,
     on_device: bool = False,
+    start: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
 ) -> list[Row]:
     """Train a network in place.
 
@@ -64,6 +80,10 @@ def fit(
     on_device : bool
         Keep the training images in the device's memory and change them there: for a GPU, which
         would wait for the host otherwise. A CPU would only hold them twice.
+    start : State, optional
+        Go on from there, to the weights and the history of a training that was never interrupted.
+    keep : callable
+        Receives the state after each epoch but the last.
 
     Returns
     -------
@@ -77,8 +97,9 @@ def fit(
         If the loss or a weight stops being finite.
     """
     n_classes = network.output_shape[-1]
+    done = len(start.rows) if start else 0
     images = None if on_device else train.images
-    batches = Batches(images, train.labels, n_classes, recipe.batch_size, regularize.augment, recipe.seed)
+    batches = Batches(images, train.labels, n_classes, recipe.batch_size, regularize.augment, recipe.seed, done)
     trained = resident(network, train.images) if on_device else network
     trained.compile(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularize.label_smoothing),
@@ -88,18 +109,58 @@ def fit(
     )
     seen = probe(train, validation, recipe.seed)
     scored = EpochScores(network, seen, validation, recipe.epochs, len(train), on_speed)
-    callbacks: list[keras.callbacks.Callback] = [scored]
-    if regularize.early_stopping.patience:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                monitor="validation_loss",
-                mode="min",
-                patience=regularize.early_stopping.patience,
-                restore_best_weights=True,
-            )
-        )
-    trained.fit(batches, epochs=recipe.epochs, callbacks=callbacks, verbose=0, shuffle=False)  # batches are in order
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="validation_loss",
+        mode="min",
+        patience=regularize.early_stopping.patience,
+        restore_best_weights=True,
+    )
+    if start:
+        scored.rows.extend(start.rows)
+    callbacks = [scored, *([stopping] if regularize.early_stopping.patience else [])]
+    callbacks.append(Continuation(network, scored.rows, stopping, start, keep))
+    trained.fit(  # batches are in order
+        batches, epochs=recipe.epochs, initial_epoch=done, callbacks=callbacks, verbose=0, shuffle=False
+    )
     return scored.rows
+
+
+class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Starts a training from a state, and gives away its state after each epoch that has another one to follow."""
+
+    MEMORY = ("wait", "best", "best_epoch")
+
+    def __init__(
+        self,
+        network: keras.Model,
+        rows: list[Row],
+        stopping: keras.callbacks.EarlyStopping,
+        start: State | None,
+        keep: Callable[[State], None],
+    ):
+        super().__init__()
+        self.network, self.rows, self.stopping, self.start, self.keep = network, rows, stopping, start, keep
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.network.variables, *self.model.optimizer.variables]
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self.start is None:
+            return
+        self.model.optimizer.build(self.network.trainable_variables)
+        for variable, value in zip(self._variables(), self.start.variables, strict=True):
+            variable.assign(value)
+        for name, remembered in self.start.stopping.items():
+            setattr(self.stopping, name, remembered)
+        self.stopping.best_weights = self.start.best or None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.model.stop_training or epoch + 1 == self.params["epochs"]:
+            return
+        best = getattr(self.stopping, "best_weights", None)
+        memory = {name: getattr(self.stopping, name) for name in self.MEMORY} if best else {}
+        values = [ops.convert_to_numpy(variable) for variable in self._variables()]
+        self.keep(State(list(self.rows), values, memory, list(best or [])))
 
 
 def probe(train: Split, validation: Split | None, seed: int) -> Split:
@@ -196,7 +257,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         self.rows: list[Row] = []
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self.started = time.perf_counter()
+        self.started, self.first = time.perf_counter(), len(self.rows)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.epoch_started = time.perf_counter()
@@ -215,7 +276,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         logs.update(row)  # early stopping reads validation_loss here
         self.rows.append(row)
         elapsed = time.perf_counter() - self.started
-        remaining = elapsed / (epoch + 1) * (self.epochs - epoch - 1)
+        remaining = elapsed / (epoch + 1 - self.first) * (self.epochs - epoch - 1)
         values = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         self.on_speed(images_per_second)
         print(f"epoch {epoch + 1}/{self.epochs}  {values}  {images_per_second:,.0f} images/s  {remaining:.0f} s left")

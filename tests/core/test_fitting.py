@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -43,6 +44,8 @@ def fit(
     patience: int = 0,
     augment: dict[str, Any] = PLAIN,
     on_device: bool = False,
+    start: fitting.State | None = None,
+    keep: Callable[[fitting.State], None] = lambda state: None,
     **recipe: Any,
 ) -> tuple[keras.Model, list[fitting.Row]]:
     keras.utils.set_random_seed(0)
@@ -58,7 +61,8 @@ def fit(
     model = Model(network="reference", filters=(4, 8), dense_units=16, pool_before_norm=True)
     built = network.build(model, regularize, [20.0] * 3, [60.0] * 3, 10)
     made = Train(**{**RECIPE, **recipe})
-    return built, fitting.fit(built, TRAIN, validation, made, regularize, on_device=on_device)
+    rows = fitting.fit(built, TRAIN, validation, made, regularize, on_device=on_device, start=start, keep=keep)
+    return built, rows
 
 
 def batches(seed: int = 0, epoch: int = 0) -> fitting.Batches:
@@ -211,3 +215,40 @@ def test_weight_decay_spares_biases_and_normalization(optimizer: str) -> None:
     made.apply([keras.ops.zeros(3)] * 4, variables)
     values = [float(keras.ops.convert_to_numpy(v)[0]) for v in variables]
     assert values == pytest.approx([0.95, 1.0, 1.0, 1.0])
+
+
+class Cut(Exception):  # noqa: N818
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"epochs": 5},
+        {"epochs": 5, "optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine"},
+        {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"},
+    ],
+)
+@pytest.mark.parametrize("cut_after", [1, 3])
+def test_a_training_that_goes_on_ends_with_the_same_bits(recipe: dict[str, Any], cut_after: int) -> None:
+    whole, rows = fit(augment=AUGMENT, **recipe)
+    states: list[fitting.State] = []
+
+    def cut(state: fitting.State) -> None:
+        states.append(state)
+        if len(states) == cut_after:
+            raise Cut
+
+    with pytest.raises(Cut):
+        fit(augment=AUGMENT, keep=cut, **recipe)
+    resumed, rows_again = fit(augment=AUGMENT, start=states[-1], **recipe)
+    assert len(states[-1].rows) == cut_after
+    assert rows_again == rows
+    for expected, weights in zip(whole.variables, resumed.variables, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_a_finished_training_leaves_no_state_behind_it() -> None:
+    states: list[fitting.State] = []
+    fit(epochs=3, keep=states.append)
+    assert [len(state.rows) for state in states] == [1, 2]

@@ -51,7 +51,7 @@ def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
     clone.edit(regularize__l2=0.01, evaluate__batch_size=77)
     assert verdicts(clone) == {
         "train": ("params changed: regularize.l2 0.0 → 0.01",),
-        "evaluate": ("params changed: evaluate.batch_size 2000 → 77",),
+        "evaluate": ("params changed: evaluate.batch_size 2000 → 77, regularize.l2 0.0 → 0.01",),
     }
 
 

@@ -1,0 +1,148 @@
+"""What a kill leaves behind: the next run goes on from it, to the bits of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.checkpoints import Checkpoints, key
+from tasks.core.fitting import State
+from tests.conftest import Clone
+
+MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
+
+
+def state(epochs: int, value: float = 0.5) -> State:
+    rows = [{"epoch": float(n), "train_loss": 1 / (n + 1)} for n in range(epochs)]
+    return State(rows, [np.full((3, 2), value), np.array(7)], {"wait": 1, "best": 0.3, "best_epoch": 2}, [np.eye(2)])
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
+    monkeypatch.chdir(tmp_path)
+    return Checkpoints("a1b2")
+
+
+def test_a_state_comes_back_as_it_was_and_only_the_two_newest_are_kept(saved: Checkpoints) -> None:
+    for epochs in (1, 2, 3, 10):
+        saved.keep(state(epochs, value=epochs / 3))
+    assert sorted(path.name for path in saved.folder.iterdir()) == ["epoch-00003", "epoch-00010"]
+    found, expected = saved.newest(), state(10, value=10 / 3)
+    assert found is not None
+    assert (found.rows, found.stopping) == (expected.rows, expected.stopping)
+    for one, other in zip([*found.variables, *found.best], [*expected.variables, *expected.best], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    saved.remove()
+    assert saved.newest() is None
+
+
+@pytest.mark.parametrize("file", ["arrays.npz", "state.json"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
+) -> None:
+    saved.keep(state(1))
+    saved.keep(state(2))
+    path = saved.folder / "epoch-00002" / file
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.write_bytes(content[:10] + bytes([content[10] ^ 0xFF]) + content[11:])
+    found = saved.newest()
+    assert found is not None
+    assert len(found.rows) == 1
+    assert "checkpoint epoch-00002 is damaged and passed over" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(
+    saved: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved.folder.parent.mkdir()
+    saved.folder.write_text("in the way")
+    saved.keep(state(4))
+    assert capsys.readouterr().out.startswith("the checkpoint of epoch 4 could not be written")
+
+
+def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> None:
+    saved.keep(state(1))
+    (saved.folder / ".part-123").mkdir()
+    found = saved.newest()
+    assert found is not None
+    assert len(found.rows) == 1
+
+
+def test_worktrees_share_the_folder_of_the_main_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worktree = tmp_path / "apart"
+    worktree.mkdir()
+    (worktree / ".git").write_text(f"gitdir: {tmp_path}/main/.git/worktrees/apart\n")
+    monkeypatch.chdir(worktree)
+    assert Checkpoints("a1b2").folder == tmp_path / "main/.checkpoints/a1b2"
+
+
+def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
+    data = tmp_path / "images.npy"
+    data.write_bytes(b"1")
+    first = key((), [data], "cpu, 2 threads")
+    assert key((), [data], "cpu, 2 threads") == first
+    assert key((), [data], "cpu, 1 threads") != first
+    data.write_bytes(b"2")
+    assert key((), [data], "cpu, 2 threads") != first
+
+
+def digests(clone: Clone) -> list[str]:
+    return [hashlib.sha256((clone.path / file).read_bytes()).hexdigest() for file in (MODEL, HISTORY)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_was_struck_down_ends_with_the_bits_of_one_that_was_not(clone: Clone, blow: signal.Signals) -> None:
+    clone.reset()
+    clone.edit(train__epochs=6, regularize__dropout=0.2, normalize__train_images=6000)
+    command = [sys.executable, "-m", "dvc", "repro", "train"]
+    with subprocess.Popen(command, cwd=clone.path, env=clone.environment, start_new_session=True) as process:
+        wait_for_epoch(clone, 2)
+        struck = time.monotonic()
+        os.killpg(process.pid, blow)
+    assert time.monotonic() - struck < 10
+    assert not (clone.path / MODEL).exists()
+    resumed = clone.run("dvc", "repro", "train")
+    assert "going on after epoch " in resumed
+    assert "epoch 1/6" not in resumed
+    assert list((clone.path / ".checkpoints").iterdir()) == []
+    once = digests(clone)
+    assert "epoch 1/6" in clone.run("dvc", "repro", "--force", "--single-item", "train")
+    assert digests(clone) == once
+
+
+def wait_for_epoch(clone: Clone, epoch: int) -> None:
+    """Until its checkpoint is there."""
+    until = time.monotonic() + 120
+    while not list(clone.path.glob(f".checkpoints/*/epoch-{epoch:05}")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_changed_inputs_never_go_on_from_a_checkpoint(clone: Clone) -> None:
+    clone.reset()
+    clone.edit(train__epochs=6, normalize__train_images=6000)
+    command = [sys.executable, "-m", "dvc", "repro", "train"]
+    with subprocess.Popen(command, cwd=clone.path, env=clone.environment, start_new_session=True) as process:
+        wait_for_epoch(clone, 1)
+        os.killpg(process.pid, signal.SIGKILL)
+    clone.edit(train__learning_rate=0.3)
+    changed = clone.run("dvc", "repro", "train")
+    assert "going on after" not in changed
+    assert "epoch 1/6" in changed
