@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run server deploy worker bench bench-reference test test-all check format lock gpu clean
+.PHONY: help setup run study server deploy worker bench bench-reference test test-all check format lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 	@python -m tasks.params
 	dvc repro
 	@python -m flows.summary
+
+study: setup ## compare the regularizers: study.compared × study.seeds, resumable, then the tables in reports/study
+	python -m flows.study
 
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is.
 PORT ?= 4200

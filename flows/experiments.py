@@ -67,7 +67,9 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
     _sweep(worktree.parent)
     with _owned(worktree):
         try:
-            run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+            with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
+                run(root, "git", "worktree", "prune")  # forget those that were swept
+                run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
             check(worktree, overrides)
             _share_storage(root, worktree)
             yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
@@ -75,7 +77,8 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
             yield worktree
         finally:
             shutil.rmtree(worktree, ignore_errors=True)
-            run(root, "git", "worktree", "prune")
+            with FileLock(worktree.parent / ".git.lock"):
+                run(root, "git", "worktree", "prune")
 
 
 @contextmanager
@@ -104,6 +107,7 @@ def _share_storage(root: Path, worktree: Path) -> None:
     settings = Config(str(root / ".dvc"))
     with Config(str(worktree / ".dvc")).edit("local") as local:
         local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))
+        local["cache"]["type"] = ["reflink", "hardlink", "symlink", "copy"]  # what is about to go is not copied
         local["remote"].update(settings["remote"])
         local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
 

@@ -217,12 +217,42 @@ def reproduce(
     StageFailedError
         If it fails or exceeds its limit; the message ends with the stage's last lines.
     """
+    said = "\n".join(repro(place, name, limit_seconds, log, options=("--single-item", name)))
+    if f"Stage '{name}' is cached - skipping run" in said:
+        return "restored"
+    return "ran" if f"Running stage '{name}'" in said else "unchanged"
+
+
+def repro(
+    place: Place,
+    name: str,
+    limit_seconds: float,
+    log: Callable[[str], None],
+    options: tuple[str, ...] = (),
+    cores: frozenset[int] | None = None,
+) -> list[str]:
+    """Run `dvc repro` and give its lines.
+
+    Parameters
+    ----------
+    name : str
+        What is run, for messages.
+    cores : set of int, optional
+        The cores that it and everything it starts may use, where the system can limit them.
+
+    Raises
+    ------
+    StageFailedError
+        If it fails or exceeds its limit; the message ends with its last lines.
+    """
     lines: list[str] = []
     force = ["--force"] if place.force else []
-    command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *force, name]
+    command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", *force, *options]
     process = subprocess.Popen(
         command, cwd=place.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
     overdue = threading.Event()
 
     def end_overdue() -> None:
@@ -248,10 +278,7 @@ def reproduce(
     if status:
         temporary = any(re.search(r"exited with 75$", line) for line in lines)
         raise StageFailedError(f"{name} failed: {_last_words(lines)}", temporary)
-    said = "\n".join(lines)
-    if f"Stage '{name}' is cached - skipping run" in said:
-        return "restored"
-    return "ran" if f"Running stage '{name}'" in said else "unchanged"
+    return lines
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def _has_early_stopping() -> bool:
 def _parameters() -> list[dict[str, Any]]:
     """The run's parameters by dotted key, beside what the notebook's recipe has."""
     content = parse(PARAMS_FILE)
-    notebook = content["study"]["variants"].get(NOTEBOOK, {})
+    notebook = {**content["study"]["base"], **content["study"]["variants"].get(NOTEBOOK, {})}
     return [
         {"key": key, "value": _shown(value), "notebook": _shown(there), "differs": there != value}
         for block in SHOWN_BLOCKS

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import checkpoints, runtime, saved_model, step  # before Keras: it silences the backend's start
+from tasks import runtime, step  # before Keras: it silences the backend's start
 
 # isort: split
 import keras
 
+from tasks import checkpoints, saved_model
 from tasks.core import fitting, network
 from tasks.params import read
 from tasks.params.model import Model

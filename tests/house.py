@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ PACKAGES = ("flows", "tasks")
 
 
 def imports(file: Path, root: Path) -> set[Path]:
-    """The project files that a file imports directly, each with the packages that hold it; and its template, if any."""
+    """The project files that a file needs directly: modules, each with the packages that hold it, and templates."""
+    text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
-        return set()
-    found = set(file.parent.glob(f"{file.stem}.html"))
+        return {file.with_name(name) for name in re.findall(r'{% extends "(.+?)" %}', text)}
+    found = {file.with_name(name) for name in re.findall(r'"(\w+\.html)"', text)} & set(file.parent.iterdir())
     for module in _imported_modules(file):
         parts = module.split(".")
         if parts[0] in PACKAGES:

@@ -63,7 +63,7 @@ def learning_curves(history: Rows, stopped: int | None = None) -> str:
             axes.legend(labelcolor=INK)
         rate.plot(epochs, [row["learning_rate"] for row in history], color=THIRD, marker="o", markersize=4)
         _by_epoch(rate, "learning rate", stopped)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _by_epoch(axes: Axes, label: str, stopped: int | None) -> None:
@@ -99,7 +99,7 @@ def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> str:
             text = f"{count:,}" + (f"\n{shares[row, column]:.0%}" if shares[row, column] >= 0.005 else "")
             axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
         figure.colorbar(cells, ax=axes, label="share of the true class", shrink=0.8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> str:
@@ -126,10 +126,11 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
         share.set_xlabel("confidence: probability of the predicted class")
         share.set_ylabel("share of images")
         share.set_xlim(0, 1)
-        return _svg(figure)
+        return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as text that holds no time and no random names."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The report page: what evaluate found, as one HTML file that needs nothing else.
+"""Pages: what was found, as one HTML file that needs nothing else.
 
 Same findings, same bytes. Everything that comes from data or parameters is escaped; the page may load nothing from
 anywhere, and says so in its content security policy.
@@ -20,7 +20,6 @@ from PIL import Image
 
 from tasks.core import figures
 
-TEMPLATE = "page.html"
 N_MISTAKES = 24
 N_EXAMPLES = 5  # of each class and kind
 
@@ -46,14 +45,14 @@ class Examples:
     easiest: list[Picture]
 
 
-def render(**content: Any) -> str:
-    """Fill the template; a value that it needs and does not get is an error."""
+def render(template: str, **content: Any) -> str:
+    """Fill a template of this folder; a value that it needs and does not get is an error."""
     loader = PackageLoader("tasks.core", ".")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": percent, "inline": inline}
-    return environment.get_template(TEMPLATE).render(**content)
+    return environment.get_template(template).render(**content)
 
 
 def percent(share: float) -> str:

@@ -96,6 +96,7 @@ def html(about: Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> str
     """The page that people read."""
     labels, probabilities = about.splits["test"]
     return page.render(
+        "page.html",
         **{**found, "classes": sorted(found["classes"], key=lambda row: -row["f1"])},
         test=found["splits"]["test"],
         n_test=len(labels),

@@ -58,18 +58,25 @@ def parse(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ParameterError(f"{path}: must be at most {MAX_BYTES:,} bytes; received {size:,}")
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ParameterError(f"{path}: cannot be read: {error.strerror}; `git checkout {path}` restores it") from error
-    except MarkedYAMLError as error:
-        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ParameterError(f"{path}{where}: is not valid YAML: {_first_line(error.problem)}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, ParameterError):
-            raise
+    except UnicodeDecodeError as error:
         raise ParameterError(f"{path}: is not valid YAML: {_first_line(error)}") from error
+    return parse_text(text, str(path))
+
+
+def parse_text(text: str, where: str) -> dict[str, Any]:
+    """The same for the text of a parameter file, such as another commit's."""
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParameterError(f"{where}{line}: is not valid YAML: {_first_line(error.problem)}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ParameterError(f"{where}: is not valid YAML: {_first_line(error)}") from error
     if not isinstance(content, dict):
-        raise ParameterError(f"{path}: must hold blocks of `key: value`; received {_shown(content)}")
+        raise ParameterError(f"{where}: must hold blocks of `key: value`; received {_shown(content)}")
     return content
 
 

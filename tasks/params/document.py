@@ -42,10 +42,55 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     content = parse(path)
     params = validate(content, str(path))
-    for name, differences in params.study.variants.items():
-        where = f"{path}: study.variants.{name}"
-        validate(override(content, {**params.study.base, **differences}, where), where)
+    for name in params.study.variants:
+        for swept, overrides in expand(content, name, f"{path}: study.variants").items():
+            where = f"{path}: study.variants.{swept}"
+            validate(override(content, overrides, where), where)
     return params
+
+
+def expand(content: dict[str, Any], variant: str, where: str = "variants") -> dict[str, Overrides]:
+    """A variant as overrides of the file, `study.base` included; a sweep as one entry for each of its values.
+
+    Parameters
+    ----------
+    content : dict
+        The parsed file.
+    variant : str
+        Its name, or several joined by `+`, whose differences are then all made.
+
+    Returns
+    -------
+    dict
+        Overrides by name: `{"l2": …}`, or for a sweep `{"l2_strength=0.001": …, …}`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such variant, or it sweeps over more than one parameter.
+    """
+    variants = content["study"]["variants"]
+    merged = dict(content["study"]["base"])
+    for name in variant.split("+"):
+        if name not in variants:
+            raise ParameterError(f"{where}: {name}: is no variant; known: {', '.join(variants)}")
+        merged |= variants[name]
+    override(content, merged, f"{where}.{variant}")  # refuses a key that is no parameter
+    swept = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
+    if len(swept) > 1:
+        raise ParameterError(f"{where}: {variant}: must sweep over one parameter; received {', '.join(swept)}")
+    if not swept:
+        return {variant: merged}
+    (key,) = swept
+    return {f"{variant}={value}": {**merged, key: value} for value in merged[key]}
+
+
+def _is_list(content: dict[str, Any], key: str) -> bool:
+    """Whether a parameter of the file holds a list."""
+    value: Any = content
+    for part in key.split("."):
+        value = value[part]
+    return isinstance(value, list)
 
 
 def validate(content: dict[str, Any], where: str) -> Params:

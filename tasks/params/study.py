@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field, model_validator
+
 from tasks.params import Block
 
 Overrides = dict[str, Any]  # "block.key" → value
 
 
 class Study(Block):
-    """`base` holds what all variants share; a variant adds its own differences to it."""
+    """`base` holds what all variants share; a variant adds its own differences to it.
 
+    A list where a parameter takes a single value is a sweep: a variant for each of its values.
+    """
+
+    seeds: int = Field(ge=2)
+    compared: tuple[str, ...] = Field(min_length=1, strict=False)
     base: Overrides
     variants: dict[str, Overrides]
+
+    @model_validator(mode="after")
+    def _compared_are_variants(self) -> Study:
+        for name in self.compared:
+            if name not in self.variants:
+                raise ValueError(f"compared must name variants; received {name}; known: {', '.join(self.variants)}")
+        return self

@@ -25,10 +25,10 @@ Curve = list[dict[str, Any]]
 def blocks(variant: str, overrides: dict[str, Any]) -> Any:
     """params.yaml, or one of its variants, with further differences."""
     from tasks.params import parse
-    from tasks.params.document import override, validate
+    from tasks.params.document import expand, override, validate
 
     content = parse(Path("params.yaml"))
-    differences = {} if variant == "default" else content["study"]["variants"][variant]
+    differences = {} if variant == "default" else expand(content, variant)[variant]
     return validate(override(content, {**differences, **overrides}), "bench")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -142,3 +143,13 @@ def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, t
             assert server.tasks(flow_run) == dict.fromkeys(STAGES, "Cached")
         wait_for("the summary", partial(prefect.logged, runs[prefect], "generalization gap"))
         wait_for("the summary of the second clone", partial(other.logged, runs[other], "the second clone's gap"))
+
+
+def test_a_study_runs_as_a_deployment_too(prefect: Prefect) -> None:
+    settings = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 1}
+    parameters = {"variants": ["none", "dropout"], "seeds": 1, "settings": settings}
+    given = [part for key, value in parameters.items() for part in ("--param", f"{key}={json.dumps(value)}")]
+    flow_run = prefect.start("study/local", *given)
+    wait_for("the end of the study", lambda: prefect.completed(flow_run), 300)
+    (text,) = (one["data"] for one in prefect.read("artifacts", flow_run) if one["key"] == "study")
+    assert "| dropout |" in text

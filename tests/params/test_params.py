@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tasks.params import ParameterError, read
+from tasks.params import ParameterError, parse, read
 from tasks.params.__main__ import main
-from tasks.params.document import load, override
+from tasks.params.document import expand, load, override, validate
 from tasks.params.model import Model
 from tests.conftest import ROOT, edit
 
@@ -60,11 +60,11 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ),
         ({"train__optimizer": "adam"}, "regularize.weight_decay: must be 0 with train.optimizer adam"),
         (
-            {"study__variants": {"typo": {"train.epoch": 3}}},
+            {"study__variants__typo": {"train.epoch": 3}},
             "study.variants.typo: train.epoch: is no parameter of the file",
         ),
         (
-            {"study__variants": {"bad": {"train.epochs": -1}}},
+            {"study__variants__bad": {"train.epochs": -1}},
             "study.variants.bad: train.epochs: must be greater than or equal to 1; received -1",
         ),
     ],
@@ -113,11 +113,8 @@ def test_overrides_replace_known_keys_of_a_copy_only() -> None:
 
 
 def test_the_reference_variant_is_the_notebooks_recipe() -> None:
-    from tasks.params import parse
-    from tasks.params.document import validate
-
     content = parse(ROOT / "params.yaml")
-    params = validate(override(content, content["study"]["variants"]["reference"]), "reference")
+    params = validate(override(content, expand(content, "reference")["reference"]), "reference")
     assert (params.train.epochs, params.train.batch_size, params.train.learning_rate) == (150, 64, 3e-4)
     assert (params.train.optimizer, params.train.schedule, params.train.precision) == ("adam", "constant", "float32")
     assert params.model.model_dump() == {
@@ -152,3 +149,49 @@ def test_the_command_ends_with_status_two_and_one_line_within_two_seconds(file: 
 def test_the_command_says_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(ROOT / "params.yaml")]) == 0
     assert capsys.readouterr().out.endswith("every parameter is valid\n")
+
+
+STUDY = {
+    "seeds": 2,
+    "compared": ["none"],
+    "base": {"train.epochs": 9},
+    "variants": {
+        "none": {},
+        "l2": {"train.rate": 0.1},
+        "wide": {"train.filters": [8, 16]},
+        "sweep": {"train.rate": [0.0, 0.5]},
+        "twice": {"train.rate": [0, 1], "train.epochs": [1, 2]},
+    },
+}
+CONTENT: dict[str, Any] = {"train": {"epochs": 1, "rate": 0.0, "filters": [4, 4]}, "study": STUDY}
+
+
+def test_a_variant_is_the_base_and_its_own_differences() -> None:
+    assert expand(CONTENT, "none") == {"none": {"train.epochs": 9}}
+    assert expand(CONTENT, "wide") == {"wide": {"train.epochs": 9, "train.filters": [8, 16]}}
+
+
+def test_variants_joined_by_a_plus_make_all_their_differences() -> None:
+    both = {"train.epochs": 9, "train.rate": 0.1, "train.filters": [8, 16]}
+    assert expand(CONTENT, "l2+wide") == {"l2+wide": both}
+
+
+def test_a_list_where_a_parameter_takes_one_value_is_a_sweep() -> None:
+    assert expand(CONTENT, "sweep") == {
+        "sweep=0.0": {"train.epochs": 9, "train.rate": 0.0},
+        "sweep=0.5": {"train.epochs": 9, "train.rate": 0.5},
+    }
+    with pytest.raises(
+        ParameterError, match=r"twice: must sweep over one parameter; received train.epochs, train.rate"
+    ):
+        expand(CONTENT, "twice")
+
+
+def test_an_unknown_variant_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ParameterError, match="drop: is no variant; known: none, l2, wide"):
+        expand(CONTENT, "none+drop")
+
+
+def test_what_is_compared_must_be_variants(file: Path) -> None:
+    edit(file, study__compared=["none", "nothing"])
+    assert "study: compared must name variants; received nothing; known: none," in complaint(file)

@@ -1,0 +1,321 @@
+"""The study: variants × seeds, each a run apart, and then what each technique does to the gap.
+
+`python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2]`
+or `prefect deployment run study/local`
+
+Every run is kept as a DVC experiment whose name ends in a digest of its parameters, code and data. One that exists is
+not run again, whichever commit it was made at, so a study that was killed finishes only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from ruamel.yaml import YAML
+
+from flows import experiments, study_report
+from flows.stages import Place, repro
+from flows.summary import RUN_FACTS
+from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
+from tasks.params.document import expand, override, validate
+
+REPORT = Path("reports/study")
+SCRATCH = Path(".dvc/tmp/study")
+LIMIT_SECONDS = 24 * 3600.0
+POLL_SECONDS = 0.2  # between looks for a free slot
+IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: a variant with a seed, and the experiment that it is kept as."""
+
+    variant: str
+    seed: int
+    overrides: dict[str, Any]
+    name: str
+
+
+# --- What is to be run ---------------------------------------------------------------------------
+
+
+def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) -> list[Trial]:
+    """The trials of a study, seed by seed, so that a study that is cut short has all variants of its first seeds.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+        If a variant or a setting is unknown or breaks a rule.
+    """
+    here = parse(root / PARAMS_FILE)
+    at_head = parse_text(experiments.run(root, "git", "show", f"HEAD:{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
+    code = code_at_head(root)
+    differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
+    trials = []
+    for seed in range(seeds):
+        for variant, overrides in differences.items():
+            chosen = {**overrides, **settings, "normalize.seed": seed, "train.seed": seed}
+            effective = override(at_head, chosen, "settings")
+            validate(effective, f"variant {variant}")
+            if not effective["normalize"]["validation_fraction"]:
+                raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
+            identity = [{block: effective[block] for block in IDENTITY}, effective["download"]["digests"], code]
+            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+            label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
+            trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}"))
+    return trials
+
+
+def code_at_head(root: Path) -> dict[str, str]:
+    """The digests of the committed code that a run depends on: what dvc.yaml lists, and dvc.yaml itself."""
+    stages = YAML(typ="safe").load(experiments.run(root, "git", "show", "HEAD:dvc.yaml"))["stages"]
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml"}
+    listed = experiments.run(root, "git", "ls-tree", "-r", "HEAD").splitlines()
+    blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
+    return {path: blobs[path] for path in sorted(needed) if path in blobs}
+
+
+def finished(root: Path) -> dict[str, str]:
+    """The commits of all experiments of this repository, by name."""
+    pattern = "refs/exps/??/*/*"  # DVC's scheme: the baseline commit in two parts, then the name
+    listed = experiments.run(root, "git", "for-each-ref", "--format=%(refname) %(objectname)", pattern)
+    return {ref.rsplit("/", 1)[1]: commit for ref, commit in (line.split() for line in listed.splitlines())}
+
+
+def default_jobs() -> int:
+    """One for each GPU; without one, for each two cores."""
+    if shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)  # noqa: S607
+        if gpus := listed.stdout.count("\n"):
+            return gpus
+    return max(len(_cores()) // 2, 1)
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+# --- Running it ----------------------------------------------------------------------------------
+
+
+@task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
+def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
+    """Bring one trial into being, unless it is there; the name of its experiment."""
+    logger = get_run_logger()
+    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
+    with FileLock(root / SCRATCH / f"{trial.name}.lock"):  # another study may be at the same trial
+        if trial.name in finished(root):
+            return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
+        with _slot(root, jobs) as cores:
+            started = time.perf_counter()
+            with experiments.apart(root, trial.overrides, trial.name) as checkout:
+                repro(Place(checkout), f"{trial.variant} seed {trial.seed}", LIMIT_SECONDS, logger.info, cores=cores)
+                (checkout / RUN_FACTS).unlink(missing_ok=True)
+                experiments.save(root, checkout, trial.name)
+            _remember(root, trial.variant, time.perf_counter() - started)
+    return Completed(message=f"kept as experiment {trial.name}", data=trial.name)
+
+
+@contextmanager
+def _slot(root: Path, jobs: int) -> Iterator[frozenset[int]]:
+    """One of so many slots, with its share of the cores; as locks of this folder, they are shared by two studies."""
+    cores = _cores()
+    share = max(len(cores) // jobs, 1)
+    while True:
+        for number in range(jobs):
+            lock = FileLock(root / SCRATCH / f"slot-{number}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                first = number * share % len(cores)
+                yield frozenset(cores[first : first + share])
+            finally:
+                lock.release()
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _remember(root: Path, variant: str, seconds: float) -> None:
+    """Note how long a trial took, for the next estimate."""
+    path = root / SCRATCH / "seconds.json"
+    with FileLock(root / SCRATCH / "seconds.lock"):
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**known, variant: round(seconds, 1)}))
+
+
+def estimate(root: Path, missing: list[Trial], jobs: int) -> str:
+    """How long the missing trials will take, from what earlier ones took."""
+    path = root / SCRATCH / "seconds.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if not missing:
+        return "nothing to run"
+    if not known:
+        return "no run was timed here yet: an estimate follows the first"
+    usual = statistics.median(known.values())
+    minutes = sum(known.get(trial.variant, usual) for trial in missing) / jobs / 60
+    return f"about {minutes:.0f} minutes with {jobs} job{'s' if jobs > 1 else ''}"
+
+
+@flow(name="trials", persist_result=False)
+def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
+    """Run trials side by side; the failures, by the experiment's name. A failing one does not stop the rest."""
+    logger = get_run_logger()
+    futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
+    failures: dict[str, str] = {}
+    progress: Any = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
+    for done, future in enumerate(as_completed(list(futures)), start=1):
+        trial = futures[future]
+        future.wait()
+        if not future.state.is_completed():
+            failures[trial.name] = (future.state.message or "failed").splitlines()[0]
+            logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
+        left = estimate(root, missing[done:], jobs)
+        logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, left)
+        update_progress_artifact(progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs")
+    return failures
+
+
+@flow(name="study", persist_result=False)
+def study(
+    variants: list[str] | None = None,
+    seeds: int | None = None,
+    settings: dict[str, Any] | None = None,
+    jobs: int | None = None,
+) -> str:
+    """Compare variants over seeds, and write reports/study.
+
+    Parameters
+    ----------
+    variants : list of str, optional
+        Names under `study.variants`, the baseline first; `a+b` is both together. Default: `study.compared`.
+    seeds : int, optional
+        How many, from 0. Default: `study.seeds`.
+    settings : dict, optional
+        Further parameters for all runs, such as {"train.epochs": 4}.
+    jobs : int, optional
+        Runs side by side; the cores are shared out among them. Default: one for each GPU, or for each two cores.
+
+    Returns
+    -------
+    str
+        The tables, as Markdown.
+    """
+    logger = get_run_logger()
+    root = Path.cwd()
+    asked = parse(root / PARAMS_FILE)["study"]
+    trials = plan(root, variants or asked["compared"], seeds or asked["seeds"], settings or {})
+    jobs = jobs or default_jobs()
+    if edits := experiments.uncommitted(root):
+        logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
+    exist = finished(root)
+    missing = [trial for trial in trials if trial.name not in exist]
+    there = len(trials) - len(missing)
+    logger.info(
+        "%d runs: %d exist already, %d to run, %s", len(trials), there, len(missing), estimate(root, missing, jobs)
+    )
+    failures: dict[str, str] = {}
+    if missing:
+        runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
+        side_by_side = run_trials.with_options(task_runner=runner)
+        failures = side_by_side(root, missing, jobs)
+    text = study_report.write(root / REPORT, collect(root, trials))
+    create_markdown_artifact(text, key="study", description="What each technique does to the gap")
+    logger.info("\n%s\n\nmade: %s", text, REPORT)
+    if failures:
+        first = next(iter(failures.items()))
+        raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first[0]}: {first[1]}")
+    return text
+
+
+def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
+    """What the finished trials achieved, read from their experiments."""
+    exist = finished(root)
+    rows = []
+    for trial in trials:
+        if commit := exist.get(trial.name):
+            metrics = json.loads(experiments.run(root, "git", "show", f"{commit}:reports/metrics.json"))
+            history = experiments.run(root, "git", "show", f"{commit}:reports/history.csv")
+            curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
+            rows.append(
+                study_report.Row(
+                    trial.variant,
+                    trial.seed,
+                    len(curve),
+                    metrics["train"]["accuracy"],
+                    metrics["validation"]["accuracy"],
+                    metrics["test"]["accuracy"],
+                    metrics["generalization_gap"],
+                    trial.name,
+                    tuple(row["generalization_gap"] for row in curve),
+                    tuple(row["validation_accuracy"] for row in curve),
+                )
+            )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a study here; one line instead of a trace for what the user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m flows.study", description=__doc__.splitlines()[0])
+    parser.add_argument("--variants", type=lambda text: text.split(","), metavar="A,B", help="default: study.compared")
+    parser.add_argument("--seeds", type=int, metavar="N", help="default: study.seeds")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of all runs")
+    parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
+    asked = parser.parse_args(arguments)
+    try:
+        settings = dict(_setting(text) for text in asked.set)
+        for name, value in (("--seeds", asked.seeds), ("--jobs", asked.jobs)):
+            if value is not None and value < 1:
+                raise ParameterError(f"{name} must be at least 1; received {value}")
+        root = Path.cwd()
+        experiments.check(root)
+        study_block = parse(root / PARAMS_FILE)["study"]  # refuse before Prefect starts, which prints a trace
+        plan(root, asked.variants or study_block["compared"], 1, settings)
+        study(asked.variants, asked.seeds, settings, asked.jobs)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command finishes what is missing", file=sys.stderr)
+        return 130
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ParameterError(f"--set must be KEY=VALUE; received {text}")
+    return key, YAML(typ="safe", pure=True).load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""What a study found: a row per run, a table and a sentence per technique, and figures.
+
+Decisions are made on validation; the test accuracies stand at the end, shown once. Gaps and accuracies are in points,
+which are hundredths.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.summary import table
+from tasks.core import effect_figures, effects, page
+
+COLUMNS = (
+    "variant",
+    "seed",
+    "epochs",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "generalization_gap",
+    "experiment",
+)
+MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
+HOW_SURE = (
+    "Brackets hold 95 % intervals by Student's t over seeds; differences are paired, as a seed gives every variant the "
+    "same split, initial weights and order. P-values are of paired t-tests, corrected for the number of variants by "
+    "Holm's method, which holds whatever the tests' dependence; below 0.05 a difference is called real. One seed per "
+    "run drives everything that is random in it."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the study, and its learning curves by epoch."""
+
+    variant: str
+    seed: int
+    epochs: int
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    generalization_gap: float
+    experiment: str
+    gaps: tuple[float, ...]
+    validation_accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A variant's measure and its difference from the baseline, over seeds."""
+
+    value: effects.Estimate
+    difference: effects.Estimate | None  # None for the baseline itself
+    p: float | None  # corrected
+
+    @property
+    def is_real(self) -> bool:
+        return self.p is not None and self.p < 0.05
+
+
+Findings = dict[str, dict[str, Effect]]  # measure → variant → effect
+
+
+def analyse(rows: Sequence[Row]) -> Findings:
+    """Every measure of every variant against the first one."""
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    found: Findings = {}
+    for measure in (*MEASURES, "test_accuracy"):
+        values = {
+            variant: {row.seed: 100 * getattr(row, measure) for row in rows if row.variant == variant}
+            for variant in variants
+        }
+        baseline = values[variants[0]]
+        differences: dict[str, effects.Estimate] = {}
+        raw: dict[str, float] = {}
+        for variant in variants[1:]:
+            seeds = sorted(values[variant].keys() & baseline.keys())
+            if seeds:
+                pair = [values[variant][seed] for seed in seeds], [baseline[seed] for seed in seeds]
+                differences[variant] = effects.mean([new - old for new, old in zip(*pair, strict=True)])
+                if (p := effects.paired_p_value(*pair)) is not None:
+                    raw[variant] = p
+        corrected = dict(zip(raw, effects.holm(list(raw.values())), strict=True)) if raw else {}
+        found[measure] = {
+            variant: Effect(
+                effects.mean(list(values[variant].values())), differences.get(variant), corrected.get(variant)
+            )
+            for variant in variants
+        }
+    return found
+
+
+def write(folder: Path, rows: Sequence[Row]) -> str:
+    """Write study.csv, study.md, study.html and the figures; the tables as Markdown.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no row: nothing has been run.
+    """
+    if not rows:
+        raise RuntimeError("a study needs at least one finished run; the log above says why there is none")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "study.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+    found = analyse(rows)
+    drawn = drawings(rows, found)
+    for name, drawing in drawn.items():
+        (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
+    headers, effect_rows, test_rows = tables(found)
+    sentences = [sentence(found, variant) for variant in list(found["generalization_gap"])[1:]]
+    baseline = rows[0].variant
+    text = "\n".join(
+        [
+            *table(headers[0], effect_rows),
+            "",
+            *(f"- {line}" for line in sentences),
+            "",
+            HOW_SURE,
+            "",
+            "Test accuracy, which decided nothing:",
+            "",
+            *table(headers[1], test_rows),
+        ]
+    )
+    (folder / "study.md").write_text(f"# Against {baseline}\n\n{text}\n", encoding="utf-8")
+    html = page.render(
+        "study.html",
+        baseline=baseline,
+        seeds=len({row.seed for row in rows}),
+        runs=len(rows),
+        headers=headers,
+        effect_rows=effect_rows,
+        test_rows=test_rows,
+        sentences=sentences,
+        drawings=drawn,
+        how_sure=HOW_SURE,
+    )
+    (folder / "study.html").write_text(html, encoding="utf-8")
+    return text
+
+
+def tables(found: Findings) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], list[Any], list[Any]]:
+    """The headers and the cells of the effects' table and of test accuracy."""
+    header = ["variant", "n"]
+    for name in MEASURES.values():
+        header += [name, "difference", "p"]
+    rows = []
+    for variant, first in found["generalization_gap"].items():
+        cells = [variant, str(first.value.n)]
+        for measure in MEASURES:
+            effect = found[measure][variant]
+            cells += [_interval(effect.value), _interval(effect.difference, "+"), _p(effect.p)]
+        rows.append(tuple(cells))
+    tests = [
+        (variant, str(effect.value.n), _interval(effect.value), _interval(effect.difference, "+"))
+        for variant, effect in found["test_accuracy"].items()
+    ]
+    return (tuple(header), ("variant", "n", "test accuracy", "difference")), rows, tests
+
+
+def sentence(found: Findings, variant: str) -> str:
+    """What a technique was found to do: "dropout: gap −6.1 points [−6.8, −5.4], …"."""
+    gap, accuracy = (found[measure][variant] for measure in MEASURES)
+    if gap.difference is None or accuracy.difference is None:
+        return f"{variant}: no seed in common with the baseline."
+    said = (
+        f"{variant}: gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
+        f"{_interval(accuracy.difference, '+')}, n = {gap.difference.n}. "
+    )
+    if not gap.is_real:
+        return said + ("Too few seeds to tell." if gap.p is None else "Its effect on the gap is not told from noise.")
+    moved = "closes" if gap.difference.mean < 0 else "widens"
+    if not accuracy.is_real:
+        return said + f"It {moved} the gap; its effect on validation accuracy is not told from noise."
+    helped = "gains" if accuracy.difference.mean > 0 else "loses"
+    return said + f"It {moved} the gap and {helped} validation accuracy."
+
+
+def drawings(rows: Sequence[Row], found: Findings) -> dict[str, str]:
+    """The figures by name: effects, learning curves, and a curve for each sweep."""
+    gap, accuracy = (found[measure] for measure in MEASURES)
+    curves = {
+        variant: [(row.gaps, row.validation_accuracies) for row in rows if row.variant == variant] for variant in gap
+    }
+    drawn = {
+        "effects": effect_figures.effects(
+            {variant: (gap[variant].value, accuracy[variant].value) for variant in gap},
+            {variant: (gap[variant].difference, accuracy[variant].difference) for variant in gap},
+        ),
+        "curves": effect_figures.curves(curves),
+    }
+    sweeps: dict[str, dict[float, tuple[effects.Estimate, effects.Estimate]]] = {}
+    for variant in gap:
+        name, equals, strength = variant.partition("=")
+        if equals and _is_number(strength):
+            sweeps.setdefault(name, {})[float(strength)] = gap[variant].value, accuracy[variant].value
+    for name, points in sweeps.items():
+        drawn[name] = effect_figures.sweep(name, dict(sorted(points.items())))
+    return drawn
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _interval(estimate: effects.Estimate | None, sign: str = "", unit: str = "") -> str:
+    """A mean with its interval, in points: `−6.1 points [−6.8, −5.4]`."""
+    if estimate is None:
+        return ""
+    numbers = [round(value, 1) for value in (estimate.mean, estimate.low, estimate.high) if value is not None]
+    mean, *ends = (f"{number:{sign}.1f}".replace("-", "−") if number else "0.0" for number in numbers)
+    return f"{mean}{unit} [{', '.join(ends)}]" if ends else f"{mean}{unit}"
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,39 @@
+"""Statistics over seeds against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tasks.core import effects
+
+OLD = [10.0, 11.0, 9.5, 10.5, 12.0]
+NEW = [8.0, 9.5, 8.5, 8.0, 10.0]
+
+
+def test_an_interval_is_students() -> None:
+    found = effects.mean(NEW)
+    half = stats.t.ppf(0.975, 4) * np.std(NEW, ddof=1) / np.sqrt(5)
+    assert (found.mean, found.low, found.high, found.n) == pytest.approx((8.8, 8.8 - half, 8.8 + half, 5))
+
+
+def test_one_seed_has_no_interval_and_equal_values_an_empty_one() -> None:
+    assert effects.mean([3.0]) == effects.Estimate(3.0, None, None, 1)
+    assert effects.mean([2.0, 2.0, 2.0]) == effects.Estimate(2.0, 2.0, 2.0, 3)
+
+
+def test_differences_are_paired() -> None:
+    differences = np.subtract(NEW, OLD)
+    t = differences.mean() / (differences.std(ddof=1) / np.sqrt(5))
+    assert effects.paired_p_value(NEW, OLD) == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert effects.paired_p_value(OLD, OLD) == 1.0
+    assert effects.paired_p_value([1.0, 2.0], [2.0, 3.0]) == 0.0
+    assert effects.paired_p_value([1.0], [2.0]) is None
+
+
+def test_holms_correction_is_that_of_his_paper() -> None:
+    assert effects.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert effects.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert effects.holm([0.02]) == [0.02]
+    assert effects.holm([]) == []

@@ -1,0 +1,160 @@
+"""The study in a scratch clone: its plan, its resumption, its failures, and two of them at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows import study
+from tasks.params import ParameterError
+from tests.conftest import Clone
+
+SMALL = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 2, "train.precision": "float32"}
+
+
+@pytest.fixture(autouse=True)
+def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
+    clone.reset()
+    monkeypatch.chdir(clone.path)
+    return clone.path
+
+
+def names(clone: Clone, settings: dict[str, Any] = SMALL, variants: tuple[str, ...] = ("none", "dropout")) -> list[str]:
+    return [trial.name for trial in study.plan(clone.path, list(variants), 2, settings)]
+
+
+def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_differs(clone: Clone) -> None:
+    trials = study.plan(clone.path, ["none", "l2", "none+dropout"], 2, {"train.epochs": 4})
+    assert [(trial.variant, trial.seed) for trial in trials] == [
+        (variant, seed) for seed in (0, 1) for variant in ("none", "l2", "none+dropout")
+    ]
+    assert trials[2].overrides["regularize.dropout"] == 0.5
+    changed = {key for key, value in trials[0].overrides.items() if trials[3].overrides[key] != value}
+    assert changed == {"normalize.seed", "train.seed"}
+    assert all(trial.overrides["train.epochs"] == 4 for trial in trials)
+
+
+def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Clone) -> None:
+    before = names(clone)
+    assert names(clone, {**SMALL, "train.epochs": 3}) != before
+    clone.edit(study__seeds=9)
+    (clone.path / "README.md").write_text("other words")
+    clone.commit("words")
+    assert names(clone) == before
+    network = clone.path / "tasks/core/network.py"
+    network.write_text(network.read_text() + "# changed\n")
+    assert names(clone) == before  # a run starts from HEAD
+    clone.commit("code")
+    assert set(names(clone)).isdisjoint(before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--variants", "none,drop"], "drop: is no variant; known: none, less_capacity"),
+        (["--set", "train.epoch=3"], "train.epoch: is no parameter of the file"),
+        (["--set", "train.epochs=0"], "train.epochs: must be greater than or equal to 1; received 0"),
+        (["--set", "train.epochs"], "--set must be KEY=VALUE; received train.epochs"),
+        (["--seeds", "0"], "--seeds must be at least 1; received 0"),
+        (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert study.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+
+
+def test_a_variant_that_breaks_a_rule_is_an_error_before_anything_runs(clone: Clone) -> None:
+    clone.edit(study__variants__bad={"train.optimizer": "adam", "regularize.weight_decay": 0.1})
+    with pytest.raises(ParameterError, match=r"weight_decay: must be 0 with train.optimizer adam"):
+        study.plan(clone.path, ["none", "bad"], 1, {})
+
+
+def command(*arguments: str, variants: str = "none,dropout", seeds: int = 2) -> list[str]:
+    settings = [part for key, value in SMALL.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    return ["python", "-m", "flows.study", "--variants", variants, "--seeds", str(seeds), *settings, *arguments]
+
+
+def rows(clone: Clone) -> list[dict[str, str]]:
+    with (clone.path / "reports/study/study.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the_user(clone: Clone) -> None:
+    clone.edit(train__epochs=77)  # an edit that is not committed
+    edited = (clone.path / "params.yaml").read_bytes()
+    killed = subprocess.Popen(command(), cwd=clone.path, env=clone.environment, start_new_session=True)
+    until = time.monotonic() + 180
+    while not study.finished(clone.path) or not list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    left = list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*"))
+    there = study.finished(clone.path)
+    assert left
+    checkpoint = clone.path / ".checkpoints/0123/epoch-00001"
+    checkpoint.mkdir(parents=True)
+
+    said = clone.run(*command())
+    assert f"4 runs: {len(there)} exist already, {4 - len(there)} to run" in said
+    assert "uncommitted changes" in said
+    assert not any(path.exists() for path in left)
+    assert checkpoint.exists()
+    assert (clone.path / "params.yaml").read_bytes() == edited
+    found = study.finished(clone.path)
+    assert there.items() <= found.items()
+    assert [row["experiment"] for row in rows(clone)] == names(clone)
+    for row in rows(clone):
+        params = YAML(typ="safe").load(clone.run("git", "show", f"{found[row['experiment']]}:params.yaml"))
+        assert params["normalize"]["seed"] == params["train"]["seed"] == int(row["seed"])
+        assert params["regularize"]["dropout"] == (0.5 if row["variant"] == "dropout" else 0.0)
+        assert (params["train"]["epochs"], params["normalize"]["train_images"]) == (2, 500)
+        metrics = json.loads(clone.run("git", "show", f"{found[row['experiment']]}:reports/metrics.json"))
+        assert float(row["generalization_gap"]) == metrics["generalization_gap"]
+    assert names(clone)[0] in clone.run("dvc", "exp", "list", "--all-commits")
+
+    before = {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()}
+    assert "4 runs: 4 exist already, 0 to run" in clone.run(*command())
+    assert {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
+    clone.edit(study__variants__mad={"train.optimizer": "sgd", "train.learning_rate": 1e9})
+    clone.commit("a mad variant")
+    said = clone.run(*command(variants="none,mad", seeds=1), status=1)
+    (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "1 of 2 runs failed, the first mad-seed0-" in line
+    assert "must stay finite" in said
+    assert [row["variant"] for row in rows(clone)] == ["none"]
+
+
+@pytest.mark.slow
+def test_two_studies_at_once_share_the_work(clone: Clone) -> None:
+    both = [
+        subprocess.Popen(
+            command(seeds=1), cwd=clone.path, env=clone.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(text.count("Running stage 'train'") for text in said) == 2
+    assert len(study.finished(clone.path)) == 2
+    assert len(rows(clone)) == 2

@@ -1,0 +1,117 @@
+"""The study's tables: every number against SciPy, and honest words for what is not known."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flows.study_report import Row, analyse, sentence, write
+from tests.core.reports import Page
+
+GAPS = {
+    "none": [0.20, 0.22, 0.19, 0.21, 0.23],
+    "dropout": [0.12, 0.15, 0.11, 0.12, 0.16],
+    "l2": [0.20, 0.21, 0.20, 0.20, 0.24],
+    "wide": [0.28, 0.30, 0.27, 0.27, 0.33],
+}
+ACCURACIES = {
+    "none": [0.60, 0.61, 0.59, 0.60, 0.62],
+    "dropout": [0.63, 0.635, 0.62, 0.632, 0.65],
+    "l2": [0.601, 0.612, 0.588, 0.598, 0.621],
+    "wide": [0.57, 0.585, 0.56, 0.573, 0.592],
+}
+
+
+def rows(seeds: int = 5, variants: tuple[str, ...] = tuple(GAPS)) -> list[Row]:
+    return [
+        Row(name, seed, 3, gap + accuracy, accuracy, accuracy - 0.01, gap, "e", (0.1, 0.2, gap), (0.4, 0.5, accuracy))
+        for name in variants
+        for seed, (gap, accuracy) in enumerate(list(zip(GAPS[name], ACCURACIES[name], strict=True))[:seeds])
+    ]  # fmt: skip
+
+
+def test_every_number_is_scipys() -> None:
+    found = analyse(rows())
+    p_values = []
+    for name in ("dropout", "l2", "wide"):
+        test = stats.ttest_rel(GAPS[name], GAPS["none"])
+        interval = test.confidence_interval(0.95)
+        effect = found["generalization_gap"][name]
+        assert effect.difference is not None
+        expected = (100 * np.mean(np.subtract(GAPS[name], GAPS["none"])), 100 * interval.low, 100 * interval.high)
+        assert (effect.difference.mean, effect.difference.low, effect.difference.high) == pytest.approx(expected)
+        p_values.append(test.pvalue)
+    order = np.argsort(p_values)
+    corrected = np.maximum.accumulate(np.array(p_values)[order] * [3, 2, 1]).clip(max=1)
+    shown = [found["generalization_gap"][("dropout", "l2", "wide")[n]].p for n in order]
+    assert shown == pytest.approx(corrected.tolist())
+    assert found["generalization_gap"]["none"].difference is None
+
+
+def test_pairs_are_made_by_seed_whatever_the_order_and_what_is_missing() -> None:
+    shuffled = [row for row in rows() if (row.variant, row.seed) != ("none", 2)][::-1]
+    shuffled.sort(key=lambda row: list(GAPS).index(row.variant))
+    effect = analyse(shuffled)["generalization_gap"]["dropout"]
+    kept = [0, 1, 3, 4]
+    assert effect.difference is not None
+    assert effect.difference.n == 4
+    assert effect.value.n == 5
+    assert effect.difference.mean == pytest.approx(100 * np.mean([GAPS["dropout"][n] - GAPS["none"][n] for n in kept]))
+
+
+@pytest.mark.parametrize(
+    ("variant", "seeds", "says"),
+    [
+        ("dropout", 5, "It closes the gap and gains validation accuracy."),
+        ("l2", 5, "Its effect on the gap is not told from noise."),
+        ("wide", 5, "It widens the gap and loses validation accuracy."),
+        ("dropout", 1, "Too few seeds to tell."),
+    ],
+)
+def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds: int, says: str) -> None:
+    text = sentence(analyse(rows(seeds)), variant)
+    assert text.endswith(says)
+    assert f"n = {seeds}" in text
+    assert bool(re.search(r"gap [+−]?\d+\.\d points \[[+−]?\d+\.\d, [+−]\d+\.\d\]", text)) == (seeds > 1)
+
+
+def test_it_writes_a_row_per_run_a_page_and_test_accuracy_last(tmp_path: Path) -> None:
+    text = write(tmp_path, rows())
+    with (tmp_path / "study.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == 20
+    assert list(written[0]) == [
+        "variant", "seed", "epochs", "train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap",
+        "experiment",
+    ]  # fmt: skip
+    assert (tmp_path / "study.md").read_text().endswith(text + "\n")
+    assert text.index("Test accuracy, which decided nothing") > text.index("Holm's method")
+    page = Page((tmp_path / "study.html").read_text())
+    assert "−7.8 points" in page.words
+    assert [row[0] for row in page.tables[0][1:]] == list(GAPS)
+    assert len((tmp_path / "study.html").read_text().split("<svg")) == 3
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write(tmp_path, rows())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
+    made = [
+        Row(f"l2={strength}", seed, 1, 0.9, 0.5, 0.5, 0.4 - strength, "x", (0.4,), (0.5,))
+        for strength in (0.0, 0.001, 0.01, 0.1)
+        for seed in (0, 1)
+    ]
+    write(tmp_path, made)
+    drawn = (tmp_path / "l2.svg").read_text()
+    assert "gap (points)" in drawn
+    assert "Strength: l2" in (tmp_path / "study.html").read_text()
+
+
+def test_nothing_finished_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a study needs at least one finished run"):
+        write(tmp_path, [])
