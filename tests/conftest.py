@@ -162,7 +162,8 @@ class Clone:
         return done.stdout
 
     def reset(self) -> None:
-        """Back to the first run, whatever tests did since: files, experiments and the run cache."""
+        """Back to the first run, whatever tests did since: files, experiments, checkpoints and the run cache."""
+        shutil.rmtree(self.path / ".checkpoints", ignore_errors=True)
         shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
         self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
         (self.path / ".dvc/config.local").unlink(missing_ok=True)

@@ -15,17 +15,30 @@ from scipy.special import softmax
 from tasks.classify import main
 from tasks.evaluate import evaluate
 from tasks.train import train
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SMALL, edit
 from tests.test_train_and_evaluate import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model and its evaluation."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(ROOT / "params.yaml", folder)
+    edit(folder / "params.yaml", **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_arrays(folder / DATA, **SIZES)
+        train(DATA, MODEL, HISTORY)
+        evaluate(DATA, MODEL, HISTORY, *EVALUATED)
+    return folder
+
+
 @pytest.fixture
-def pictures(workplace: Path) -> list[Path]:
-    """Three test images as files: as they are, larger, and grey with transparency."""
-    write_arrays(workplace / DATA, **SIZES)
-    train(DATA, MODEL, HISTORY)
-    evaluate(DATA, MODEL, HISTORY, *EVALUATED)
-    shutil.copy(ROOT / "dvc.yaml", workplace)
+def pictures(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Three test images as files beside the model: as they are, larger, and grey with transparency."""
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     images = [Image.fromarray(image) for image in np.load(DATA / "test_images.npy")[:3]]
     images[0].save("as-it-is.png")
     images[1].resize((200, 120)).save("large.jpg")

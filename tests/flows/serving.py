@@ -79,7 +79,8 @@ class Prefect:
         return str(flow_run)
 
     def wait_for_training(self, flow_run: str) -> None:
-        wait_for("an epoch in the log", lambda: any(line.startswith("epoch 1/") for line in self.log(flow_run)))
+        """Until an epoch is in its log; the first or a later one, as a training goes on where it was cut short."""
+        wait_for("an epoch in the log", lambda: any(line.startswith("epoch ") for line in self.log(flow_run)))
 
     def cancel(self, flow_run: str) -> None:
         """Cancel a run; all its processes are gone in time."""
