@@ -26,6 +26,7 @@ from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import override, validate
 
 WORKTREES = Path(".dvc/tmp/worktrees")
+OWN_SECONDS = 60.0  # for another run to finish sweeping what a killed one left under this name
 
 
 def name_of(run: str, overrides: dict[str, Any]) -> str:
@@ -54,22 +55,22 @@ def uncommitted(root: Path) -> str:
 
 
 @contextmanager
-def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
-    """A worktree at HEAD with the overrides in its params.yaml; removed at the end, whatever happened.
+def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
+    """A worktree at a commit with the overrides in its params.yaml; removed at the end, whatever happened.
 
     Raises
     ------
     tasks.params.ParameterError
-        If the overrides break a rule of the parameters at HEAD.
+        If the overrides break a rule of the parameters at that commit.
     """
     worktree = root / WORKTREES / name
     worktree.parent.mkdir(parents=True, exist_ok=True)
     _sweep(worktree.parent)
-    with _owned(worktree):
+    with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
                 run(root, "git", "worktree", "prune")  # forget those that were swept
-                run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), "HEAD")
+                run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), commit)
             check(worktree, overrides)
             _share_storage(root, worktree)
             yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
@@ -82,10 +83,10 @@ def apart(root: Path, overrides: dict[str, Any], name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _owned(worktree: Path) -> Iterator[None]:
+def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
     """Hold the lock that shows the run of a worktree to be alive; it ends with the process, killed or not."""
     lock = worktree.with_name(f".{worktree.name}.lock")
-    with FileLock(lock, timeout=0):
+    with FileLock(lock, timeout=wait_seconds):
         try:
             yield
         finally:

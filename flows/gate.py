@@ -3,8 +3,9 @@
 `python -m flows.gate --base REV [--tolerance POINTS] [--json]`
 
 Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Ends with 1
-when test accuracy fell by more than the tolerance and the fall is not within noise; with 2 when there is nothing to
-compare. Predictions over different test images are refused.
+when test accuracy fell by more than the tolerance and the fall is real, or nobody knows whether it is; with 2 when
+there is nothing to compare. Predictions over different test images are refused. Each interval is at 95 % by itself:
+of the many classes, one now and then leaves zero out by chance.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -101,9 +103,15 @@ class Predictions:
     images: str  # their digest
 
     @classmethod
-    def read(cls, content: bytes) -> Predictions:
-        with np.load(BytesIO(content)) as saved:
-            return cls(saved["labels"], saved["probabilities"], saved["classes"].tolist(), str(saved["images"]))
+    def read(cls, content: bytes, whose: str) -> Predictions:
+        """Raises IncomparableError for a file that is damaged, or of another version of evaluate."""
+        try:
+            with np.load(BytesIO(content)) as saved:
+                return cls(saved["labels"], saved["probabilities"], saved["classes"].tolist(), str(saved["images"]))
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise IncomparableError(
+                f"the predictions of {whose} cannot be read: {error}; `dvc repro` mends them"
+            ) from error
 
 
 def compare(root: Path, base: str) -> Comparison:
@@ -114,24 +122,33 @@ def compare(root: Path, base: str) -> Comparison:
     IncomparableError
         If there is no such commit, a side has no metrics, or the two were scored on different test images.
     """
+    if not base:  # DVC would take it for the workspace
+        raise IncomparableError("--base must be a commit of this repository; received nothing")
     (metrics_file,) = made_by(root, "metrics")
     (predictions_file,) = (path for path in made_by(root, "outs") if path.endswith(".npz"))
-    here, then = _here(root, metrics_file), _at(root, base, metrics_file)
-    metrics = list(_of_metrics(json.loads(then), json.loads(here)))
     try:
-        old, new = (
-            Predictions.read(content) for content in (_at(root, base, predictions_file), _here(root, predictions_file))
-        )
+        then, now = (json.loads(content) for content in (_at(root, base, metrics_file), _here(root, metrics_file)))
+        metrics = list(_of_metrics(then, now))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise IncomparableError(f"{metrics_file} must hold scores on both sides; it is damaged: {error}") from error
+    if JUDGED not in {one.metric for one in metrics}:
+        raise IncomparableError(f"{metrics_file} must hold {JUDGED} on both sides; received none at {base} or here")
+    try:
+        old = Predictions.read(_at(root, base, predictions_file), base)
     except IncomparableError as error:
         return Comparison(base, metrics, f"metrics alone, without intervals: {error}")
-    except KeyError as error:
-        lacks = f"the predictions of {base} lack {error.args[0].split()[0]}"
-        return Comparison(base, metrics, f"metrics alone, without intervals: {lacks}")
+    new = Predictions.read(_here(root, predictions_file), "this workspace")
     if old.images != new.images or not np.array_equal(old.labels, new.labels):
         raise IncomparableError(
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
         )
     paired = {one.metric: one for one in _of_predictions(old, new)}
+    said, counted = now["test"]["accuracy"], paired[JUDGED].here
+    if abs(said - counted) > 1e-4:
+        raise IncomparableError(
+            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {said:.4f} and "
+            f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
+        )
     return Comparison(base, [paired.pop(one.metric, one) for one in metrics] + list(paired.values()))
 
 
@@ -156,6 +173,8 @@ def _at(root: Path, revision: str, path: str) -> bytes:
             f"{path} of {revision} is in neither git nor DVC's cache; `dvc fetch --all-commits` gets it from a remote, "
             f"or `git checkout {revision} && dvc repro` makes it again"
         ) from None
+    except OSError as error:
+        raise IncomparableError(f"{path} of {revision} cannot be read: {error}") from error
     except DvcException as error:
         raise IncomparableError(f"--base must be a commit of this repository; received {revision}: {error}") from error
 
@@ -197,6 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_args(arguments)
     try:
+        if not 0 <= asked.tolerance <= 100:
+            raise IncomparableError(f"--tolerance must lie between 0 and 100 points; received {asked.tolerance}")
         found = compare(Path(), asked.base)
     except (IncomparableError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +23,7 @@ from prefect.tasks import exponential_backoff
 
 from flows import experiments
 from flows.gate import IncomparableError, compare
-from flows.stages import Place, stage
+from flows.stages import Place, stage, unreachable
 from flows.summary import made_by, summary
 from tasks.params import ParameterError
 
@@ -125,15 +124,7 @@ def main() -> int:
         )
         return 130
     except (httpx.ConnectError, RuntimeError) as error:
-        if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        url = os.environ.get("PREFECT_API_URL")
-        where, instead = (url, "unset PREFECT_API_URL") if url else ("the address in prefect.toml", "remove that file")
-        print(
-            f"error: a Prefect server must answer at {where}; start one with `make server`, or {instead}",
-            file=sys.stderr,
-        )
+        print(f"error: {unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 

@@ -37,6 +37,7 @@ LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a 
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 _one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
+_running: set[subprocess.Popen[str]] = set()
 
 
 class StageFailedError(RuntimeError):
@@ -230,6 +231,7 @@ def repro(
     log: Callable[[str], None],
     options: tuple[str, ...] = (),
     cores: frozenset[int] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Run `dvc repro` and give its lines.
 
@@ -239,6 +241,8 @@ def repro(
         What is run, for messages.
     cores : set of int, optional
         The cores that it and everything it starts may use, where the system can limit them.
+    variables : mapping, optional
+        Further environment variables.
 
     Raises
     ------
@@ -249,10 +253,14 @@ def repro(
     force = ["--force"] if place.force else []
     command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", *force, *options]
     process = subprocess.Popen(
-        command, cwd=place.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=place.root,
+        env={**environment(), **(variables or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
+    _running.add(process)
     overdue = threading.Event()
 
     def end_overdue() -> None:
@@ -262,6 +270,8 @@ def repro(
     watchdog = threading.Timer(limit_seconds, end_overdue)
     watchdog.start()
     try:
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
         assert process.stdout is not None
         with _signals_that_stay() as raise_again:
             for line in process.stdout:
@@ -273,6 +283,7 @@ def repro(
     finally:
         watchdog.cancel()
         end(process)
+        _running.discard(process)
     if overdue.is_set():
         raise StageFailedError(f"{name}: took longer than its limit of {limit_seconds:,.0f} s and was ended")
     if status:
@@ -342,11 +353,26 @@ def end(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
+def end_running() -> None:
+    """End every `dvc repro` that this process runs, in whichever thread."""
+    for process in tuple(_running):
+        end(process)
+
+
 def _signal(send: Callable[[], None]) -> None:
     try:
         send()
     except (psutil.NoSuchProcess, ProcessLookupError):
         return
+
+
+def unreachable(error: Exception) -> str:
+    """What to do about a Prefect server that does not answer; empty for another error."""
+    if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
+        return ""
+    url = os.environ.get("PREFECT_API_URL")
+    where, instead = (url, "unset PREFECT_API_URL") if url else ("the address in prefect.toml", "remove that file")
+    return f"a Prefect server must answer at {where}; start one with `make server`, or {instead}"
 
 
 def outputs(root: Path, name: str) -> dict[str, str]:

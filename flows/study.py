@@ -20,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from filelock import FileLock, Timeout
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -37,8 +39,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import experiments, study_report
-from flows.stages import Place, repro
-from flows.summary import RUN_FACTS
+from flows.stages import Place, end_running, repro, unreachable
+from flows.summary import made_by
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, validate
 
@@ -46,7 +48,10 @@ REPORT = Path("reports/study")
 SCRATCH = Path(".dvc/tmp/study")
 LIMIT_SECONDS = 24 * 3600.0
 POLL_SECONDS = 0.2  # between looks for a free slot
+SEEDS = ("normalize.seed", "train.seed")
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
+
+_ending = threading.Event()  # the study is over: no further run begins
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Trial:
     seed: int
     overrides: dict[str, Any]
     name: str
+    commit: str  # that it starts from
 
 
 # --- What is to be run ---------------------------------------------------------------------------
@@ -71,29 +77,35 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
         If a variant or a setting is unknown or breaks a rule.
     """
     here = parse(root / PARAMS_FILE)
-    at_head = parse_text(experiments.run(root, "git", "show", f"HEAD:{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
-    code = code_at_head(root)
+    commit = experiments.run(root, "git", "rev-parse", "HEAD").strip()
+    at_head = parse_text(experiments.run(root, "git", "show", f"{commit}:{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
+    code = code_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
+    for key in settings:
+        varied = [name for name, own in differences.items() if own.get(key) != here["study"]["base"].get(key)]
+        if key in SEEDS or varied:
+            rule = "is what a seed sets" if key in SEEDS else f"is what variant {varied[0]} varies"
+            raise ParameterError(f"settings: {key}: {rule}, so it cannot be set for all runs")
     trials = []
     for seed in range(seeds):
         for variant, overrides in differences.items():
-            chosen = {**overrides, **settings, "normalize.seed": seed, "train.seed": seed}
-            effective = override(at_head, chosen, "settings")
-            validate(effective, f"variant {variant}")
-            if not effective["normalize"]["validation_fraction"]:
+            chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
+            effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
+            if not effective.normalize.validation_fraction:
                 raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
-            identity = [{block: effective[block] for block in IDENTITY}, effective["download"]["digests"], code]
+            values = effective.model_dump(mode="json")
+            identity = [{block: values[block] for block in IDENTITY}, values["download"]["digests"], code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
-            trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}"))
+            trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}", commit))
     return trials
 
 
-def code_at_head(root: Path) -> dict[str, str]:
+def code_at(root: Path, commit: str) -> dict[str, str]:
     """The digests of the committed code that a run depends on: what dvc.yaml lists, and dvc.yaml itself."""
-    stages = YAML(typ="safe").load(experiments.run(root, "git", "show", "HEAD:dvc.yaml"))["stages"]
+    stages = YAML(typ="safe").load(experiments.run(root, "git", "show", f"{commit}:dvc.yaml"))["stages"]
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml"}
-    listed = experiments.run(root, "git", "ls-tree", "-r", "HEAD").splitlines()
+    listed = experiments.run(root, "git", "ls-tree", "-r", commit).splitlines()
     blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
     return {path: blobs[path] for path in sorted(needed) if path in blobs}
 
@@ -107,11 +119,14 @@ def finished(root: Path) -> dict[str, str]:
 
 def default_jobs() -> int:
     """One for each GPU; without one, for each two cores."""
-    if shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)  # noqa: S607
-        if gpus := listed.stdout.count("\n"):
-            return gpus
-    return max(len(_cores()) // 2, 1)
+    return _gpus() or max(len(_cores()) // 2, 1)
+
+
+def _gpus() -> int:
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)  # noqa: S607
+    return listed.stdout.count("\n")
 
 
 def _cores() -> list[int]:
@@ -131,22 +146,26 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
     with FileLock(root / SCRATCH / f"{trial.name}.lock"):  # another study may be at the same trial
         if trial.name in finished(root):
             return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
-        with _slot(root, jobs) as cores:
+        with _slot(root, jobs) as (cores, variables):
             started = time.perf_counter()
-            with experiments.apart(root, trial.overrides, trial.name) as checkout:
-                repro(Place(checkout), f"{trial.variant} seed {trial.seed}", LIMIT_SECONDS, logger.info, cores=cores)
-                (checkout / RUN_FACTS).unlink(missing_ok=True)
+            label = f"{trial.variant} seed {trial.seed}"
+            with experiments.apart(root, trial.overrides, trial.name, trial.commit) as checkout:
+                repro(Place(checkout), label, LIMIT_SECONDS, logger.info, cores=cores, variables=variables)
                 experiments.save(root, checkout, trial.name)
-            _remember(root, trial.variant, time.perf_counter() - started)
+            _remember(root, trial, time.perf_counter() - started)
     return Completed(message=f"kept as experiment {trial.name}", data=trial.name)
 
 
 @contextmanager
-def _slot(root: Path, jobs: int) -> Iterator[frozenset[int]]:
-    """One of so many slots, with its share of the cores; as locks of this folder, they are shared by two studies."""
+def _slot(root: Path, jobs: int) -> Iterator[tuple[frozenset[int], dict[str, str]]]:
+    """One of so many slots: its share of the cores, and variables that name its GPU.
+
+    As locks of this folder, slots are shared by two studies. A study that ends meanwhile stops waiting.
+    """
     cores = _cores()
     share = max(len(cores) // jobs, 1)
-    while True:
+    gpus = _gpus()
+    while not _ending.is_set():
         for number in range(jobs):
             lock = FileLock(root / SCRATCH / f"slot-{number}.lock")
             try:
@@ -155,31 +174,47 @@ def _slot(root: Path, jobs: int) -> Iterator[frozenset[int]]:
                 continue
             try:
                 first = number * share % len(cores)
-                yield frozenset(cores[first : first + share])
+                gpu = {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
+                yield frozenset(cores[first : first + share]), gpu
             finally:
                 lock.release()
             return
         time.sleep(POLL_SECONDS)
+    raise RuntimeError("the study was ended before this run began")
 
 
-def _remember(root: Path, variant: str, seconds: float) -> None:
+def _remember(root: Path, trial: Trial, seconds: float) -> None:
     """Note how long a trial took, for the next estimate."""
     path = root / SCRATCH / "seconds.json"
     with FileLock(root / SCRATCH / "seconds.lock"):
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps({**known, variant: round(seconds, 1)}))
+        known = {**_seconds(root), _kind(trial): round(seconds, 1)}
+        path.with_suffix(".part").write_text(json.dumps(known))
+        path.with_suffix(".part").replace(path)
+
+
+def _seconds(root: Path) -> dict[str, float]:
+    """How long trials took, by their kind; empty where nothing is known."""
+    try:
+        known: dict[str, float] = json.loads((root / SCRATCH / "seconds.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return known
+
+
+def _kind(trial: Trial) -> str:
+    """What trials have in common that differ in their seed alone."""
+    return trial.variant + json.dumps({key: value for key, value in trial.overrides.items() if key not in SEEDS})
 
 
 def estimate(root: Path, missing: list[Trial], jobs: int) -> str:
     """How long the missing trials will take, from what earlier ones took."""
-    path = root / SCRATCH / "seconds.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = _seconds(root)
     if not missing:
         return "nothing to run"
-    if not known:
-        return "no run was timed here yet: an estimate follows the first"
-    usual = statistics.median(known.values())
-    minutes = sum(known.get(trial.variant, usual) for trial in missing) / jobs / 60
+    timed = [known[_kind(trial)] for trial in missing if _kind(trial) in known]
+    if not timed:
+        return "no such run was timed here yet: an estimate follows the first"
+    minutes = statistics.mean(timed) * len(missing) / jobs / 60
     return f"about {minutes:.0f} minutes with {jobs} job{'s' if jobs > 1 else ''}"
 
 
@@ -189,16 +224,23 @@ def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
     logger = get_run_logger()
     futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
     failures: dict[str, str] = {}
+    left = list(missing)
     progress: Any = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
-    for done, future in enumerate(as_completed(list(futures)), start=1):
-        trial = futures[future]
-        future.wait()
-        if not future.state.is_completed():
-            failures[trial.name] = (future.state.message or "failed").splitlines()[0]
-            logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
-        left = estimate(root, missing[done:], jobs)
-        logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, left)
-        update_progress_artifact(progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs")
+    try:
+        for future in as_completed(list(futures)):
+            trial = futures[future]
+            left.remove(trial)
+            if not future.state.is_completed():
+                failures[trial.name] = (future.state.message or "failed").splitlines()[0]
+                logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
+            done = len(missing) - len(left)
+            soon = estimate(root, left, jobs)
+            logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, soon)
+            update_progress_artifact(progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs")
+    except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
+        _ending.set()
+        end_running()
+        raise
     return failures
 
 
@@ -229,11 +271,18 @@ def study(
     """
     logger = get_run_logger()
     root = Path.cwd()
+    for name, value in (("seeds", seeds), ("jobs", jobs)):
+        if value is not None and value < 1:
+            raise ParameterError(f"{name} must be at least 1; received {value}")
     asked = parse(root / PARAMS_FILE)["study"]
-    trials = plan(root, variants or asked["compared"], seeds or asked["seeds"], settings or {})
-    jobs = jobs or default_jobs()
+    variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
+    trials = plan(root, variants, seeds or asked["seeds"], settings)
+    _ending.clear()
     if edits := experiments.uncommitted(root):
-        logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
+        logger.warning(
+            "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
+            edits.rstrip(),
+        )
     exist = finished(root)
     missing = [trial for trial in trials if trial.name not in exist]
     there = len(trials) - len(missing)
@@ -245,7 +294,7 @@ def study(
         runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
         side_by_side = run_trials.with_options(task_runner=runner)
         failures = side_by_side(root, missing, jobs)
-    text = study_report.write(root / REPORT, collect(root, trials))
+    text = study_report.write(root / REPORT, collect(root, trials), trials[0].variant, settings)
     create_markdown_artifact(text, key="study", description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, REPORT)
     if failures:
@@ -257,11 +306,12 @@ def study(
 def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
     """What the finished trials achieved, read from their experiments."""
     exist = finished(root)
+    (metrics_file,), (history_file,) = made_by(root, "metrics"), made_by(root, "plots")
     rows = []
     for trial in trials:
         if commit := exist.get(trial.name):
-            metrics = json.loads(experiments.run(root, "git", "show", f"{commit}:reports/metrics.json"))
-            history = experiments.run(root, "git", "show", f"{commit}:reports/history.csv")
+            metrics = json.loads(experiments.run(root, "git", "show", f"{commit}:{metrics_file}"))
+            history = experiments.run(root, "git", "show", f"{commit}:{history_file}")
             curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
             rows.append(
                 study_report.Row(
@@ -293,10 +343,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name, value in (("--seeds", asked.seeds), ("--jobs", asked.jobs)):
             if value is not None and value < 1:
                 raise ParameterError(f"{name} must be at least 1; received {value}")
-        root = Path.cwd()
+        root = Path.cwd()  # what follows is checked before Prefect starts, which would print a trace
         experiments.check(root)
-        study_block = parse(root / PARAMS_FILE)["study"]  # refuse before Prefect starts, which prints a trace
-        plan(root, asked.variants or study_block["compared"], 1, settings)
+        plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         study(asked.variants, asked.seeds, settings, asked.jobs)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -304,8 +353,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted; the same command finishes what is missing", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (httpx.ConnectError, RuntimeError) as error:
+        print(f"error: {unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -314,7 +363,7 @@ def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ParameterError(f"--set must be KEY=VALUE; received {text}")
-    return key, YAML(typ="safe", pure=True).load(value)
+    return key, parse_text(f"value: {value}", f"--set {key}")["value"]
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ COLUMNS = (
 MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
 HOW_SURE = (
     "Brackets hold 95 % intervals by Student's t over seeds; differences are paired, as a seed gives every variant the "
-    "same split, initial weights and order. P-values are of paired t-tests, corrected for the number of variants by "
+    "same split and the same order of images. P-values are of paired t-tests, corrected for the number of variants by "
     "Holm's method, which holds whatever the tests' dependence; below 0.05 a difference is called real. One seed per "
-    "run drives everything that is random in it."
+    "run drives everything that is random in it. A variant with early stopping picks its epoch on the validation "
+    "images that it is then judged on, which favours it a little."
 )
 
 
@@ -66,9 +67,9 @@ class Effect:
 Findings = dict[str, dict[str, Effect]]  # measure → variant → effect
 
 
-def analyse(rows: Sequence[Row]) -> Findings:
-    """Every measure of every variant against the first one."""
-    variants = list(dict.fromkeys(row.variant for row in rows))
+def analyse(rows: Sequence[Row], baseline_name: str) -> Findings:
+    """Every measure of every variant against the baseline."""
+    variants = list(dict.fromkeys([baseline_name, *(row.variant for row in rows)]))
     found: Findings = {}
     for measure in (*MEASURES, "test_accuracy"):
         values = {
@@ -83,7 +84,8 @@ def analyse(rows: Sequence[Row]) -> Findings:
             if seeds:
                 pair = [values[variant][seed] for seed in seeds], [baseline[seed] for seed in seeds]
                 differences[variant] = effects.mean([new - old for new, old in zip(*pair, strict=True)])
-                if (p := effects.paired_p_value(*pair)) is not None:
+                p = effects.paired_p_value(*pair) if measure in MEASURES else None
+                if p is not None:
                     raw[variant] = p
         corrected = dict(zip(raw, effects.holm(list(raw.values())), strict=True)) if raw else {}
         found[measure] = {
@@ -95,28 +97,37 @@ def analyse(rows: Sequence[Row]) -> Findings:
     return found
 
 
-def write(folder: Path, rows: Sequence[Row]) -> str:
+def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, Any] | None = None) -> str:
     """Write study.csv, study.md, study.html and the figures; the tables as Markdown.
+
+    Parameters
+    ----------
+    baseline : str
+        The variant that the others are compared with.
+    settings : dict, optional
+        Parameters that were set for all runs, to be named.
 
     Raises
     ------
     RuntimeError
-        If there is no row: nothing has been run.
+        If no run of the baseline has finished.
     """
-    if not rows:
-        raise RuntimeError("a study needs at least one finished run; the log above says why there is none")
+    if not any(row.variant == baseline for row in rows):
+        raise RuntimeError(f"a study needs a finished run of its baseline, {baseline}; the log says why there is none")
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
     with (folder / "study.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
-    found = analyse(rows)
+    found = analyse(rows, baseline)
     drawn = drawings(rows, found)
     for name, drawing in drawn.items():
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     headers, effect_rows, test_rows = tables(found)
     sentences = [sentence(found, variant) for variant in list(found["generalization_gap"])[1:]]
-    baseline = rows[0].variant
+    given = "".join(f"; {key} = {value}" for key, value in (settings or {}).items())
     text = "\n".join(
         [
             *table(headers[0], effect_rows),
@@ -130,10 +141,10 @@ def write(folder: Path, rows: Sequence[Row]) -> str:
             *table(headers[1], test_rows),
         ]
     )
-    (folder / "study.md").write_text(f"# Against {baseline}\n\n{text}\n", encoding="utf-8")
+    (folder / "study.md").write_text(f"# Against {baseline}{given}\n\n{text}\n", encoding="utf-8")
     html = page.render(
         "study.html",
-        baseline=baseline,
+        baseline=baseline + given,
         seeds=len({row.seed for row in rows}),
         runs=len(rows),
         headers=headers,
@@ -203,7 +214,7 @@ def drawings(rows: Sequence[Row], found: Findings) -> dict[str, str]:
         if equals and _is_number(strength):
             sweeps.setdefault(name, {})[float(strength)] = gap[variant].value, accuracy[variant].value
     for name, points in sweeps.items():
-        drawn[name] = effect_figures.sweep(name, dict(sorted(points.items())))
+        drawn[f"sweep-{name}"] = effect_figures.sweep(name, dict(sorted(points.items())))
     return drawn
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from importlib import metadata
 from io import BytesIO
@@ -25,6 +26,7 @@ from tasks.core.fitting import State
 
 FOLDER = Path(".checkpoints")
 KEPT = 2
+FORGET_SECONDS = 30 * 24 * 3600  # what nobody went on from in a month
 PACKAGES = ("keras", "tensorflow", "jax", "numpy")
 
 
@@ -44,6 +46,9 @@ class Checkpoints:
 
     def __init__(self, key: str):
         self.folder = _main_checkout() / FOLDER / key
+        for other in self.folder.parent.glob("*"):
+            if time.time() - other.stat().st_mtime > FORGET_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
 
     def keep(self, state: State) -> None:
         """Write a state, then drop all but the newest ones. Where that fails, training goes on without it."""
@@ -61,14 +66,9 @@ class Checkpoints:
         arrays = [*state.variables, *state.best]
         np.savez(buffer, *arrays)
         content = buffer.getvalue()
-        about = {
-            "rows": state.rows,
-            "stopping": state.stopping,
-            "n_variables": len(state.variables),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
+        about = {"rows": state.rows, "stopping": state.stopping, "n_variables": len(state.variables)}
         _write(partial / "arrays.npz", content)
-        _write(partial / "state.json", json.dumps(about).encode())
+        _write(partial / "state.json", json.dumps({**about, "sha256": _digest(about, content)}).encode())
         _sync(partial)
         shutil.rmtree(whole, ignore_errors=True)
         partial.rename(whole)
@@ -96,12 +96,16 @@ class Checkpoints:
 def _read(folder: Path) -> State:
     about: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     content = (folder / "arrays.npz").read_bytes()
-    if hashlib.sha256(content).hexdigest() != about["sha256"]:
-        raise ValueError("its arrays do not match their digest")
+    if about.pop("sha256") != _digest(about, content):
+        raise ValueError("it does not match its digest")
     with np.load(BytesIO(content)) as saved:
         arrays = [saved[f"arr_{n}"] for n in range(len(saved.files))]
     n = about["n_variables"]
     return State(about["rows"], arrays[:n], about["stopping"], arrays[n:])
+
+
+def _digest(about: dict[str, Any], arrays: bytes) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode() + arrays).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -124,5 +128,7 @@ def _main_checkout() -> Path:
     """The checkout that owns this one: itself, unless it is a git worktree, whose `.git` is a file that says where."""
     git = Path(".git")
     if git.is_file():
-        return Path(git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()).parents[2]
+        of_worktree = Path(git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip())
+        if of_worktree.parts[-3:-1] == (".git", "worktrees"):  # a submodule's file leads elsewhere
+            return of_worktree.parents[2]
     return Path()

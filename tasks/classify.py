@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
 from tasks import runtime, saved_model, step
@@ -46,8 +46,13 @@ def read_image(path: Path) -> tuple[NDArray[np.uint8], str]:
         with Image.open(path) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise step.RefusedError(f"{path}: must have at most {MAX_PIXELS:,} pixels; received {file.size}")
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I;16"):  # Pillow would clip it, not scale it
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in {"I", "F"}:
+                raise step.RefusedError(f"{path}: must have 8 or 16 bits a channel; received mode {image.mode}")
+            image = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be read as one"
         raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
     note = "" if image.size == (SIDE, SIDE) else f"resized from {image.width} × {image.height}"
@@ -77,7 +82,9 @@ def classify(images: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[di
     calibration: dict[str, Any] = json.loads(paths["calibration"].read_text(encoding="utf-8"))
     names = calibration["classes"]
     network = saved_model.load(paths["classifier"], len(names))
-    raw = predict(network, np.stack(images), BATCH_SIZE)
+    raw = predict(network, np.stack(images), BATCH_SIZE, calibration["mirror"])
+    if calibration["temperature"] is None:
+        print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
     probabilities = scores.with_temperature(raw, calibration["temperature"] or 1.0)
     return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 

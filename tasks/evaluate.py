@@ -114,9 +114,9 @@ def _write_details(folder: Path, about: report.Evaluation, found: dict[str, Any]
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     (folder / "classification_report.txt").write_text(scores.report(labels, probabilities, names), encoding="utf-8")
     (folder / "scores.json").write_text(_json(found), encoding="utf-8")
-    (folder / "calibration.json").write_text(
-        json.dumps({"classes": names, "temperature": found["temperature"]}, indent=2) + "\n", encoding="utf-8"
-    )
+    mirror = read(Evaluate).test_time_augmentation == "mirror"
+    calibration = {"classes": names, "temperature": found["temperature"], "mirror": mirror}
+    (folder / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n", encoding="utf-8")
     _write_csv(folder / "per_class.csv", [list(classes[0]), *([*_rounded(row).values()] for row in classes)])
     counts = scores.confusion(labels, probabilities)
     _write_csv(

@@ -34,7 +34,8 @@ def save(model: keras.Model, path: Path) -> None:
                     content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
                 target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
         copy = keras.models.load_model(partial)
-        if not all(map(np.array_equal, model.get_weights(), copy.get_weights())):
+        pairs = zip(model.get_weights(), copy.get_weights(), strict=True)
+        if not all(np.array_equal(written, read) for written, read in pairs):
             raise OSError(f"{partial} does not read back as it was written")
         with partial.open("rb+") as file:
             os.fsync(file.fileno())

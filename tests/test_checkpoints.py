@@ -75,6 +75,20 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(
     assert capsys.readouterr().out.startswith("the checkpoint of epoch 4 could not be written")
 
 
+def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> None:
+    saved.keep(state(1))
+    path = saved.folder / "epoch-00001/state.json"
+    path.write_text(path.read_text().replace('"best": 0.3', '"best": 0.2'))
+    assert saved.newest() is None
+
+
+def test_what_nobody_went_on_from_in_a_month_is_forgotten(saved: Checkpoints) -> None:
+    saved.keep(state(1))
+    os.utime(saved.folder, (0, 0))
+    Checkpoints("another")
+    assert saved.newest() is None
+
+
 def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> None:
     saved.keep(state(1))
     (saved.folder / ".part-123").mkdir()
@@ -83,12 +97,20 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> N
     assert len(found.rows) == 1
 
 
-def test_worktrees_share_the_folder_of_the_main_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worktree = tmp_path / "apart"
-    worktree.mkdir()
-    (worktree / ".git").write_text(f"gitdir: {tmp_path}/main/.git/worktrees/apart\n")
-    monkeypatch.chdir(worktree)
-    assert Checkpoints("a1b2").folder == tmp_path / "main/.checkpoints/a1b2"
+@pytest.mark.parametrize(
+    ("git", "folder"),
+    [
+        ("/main/.git/worktrees/apart", "/main/.checkpoints/a1b2"),
+        ("/main/.git/modules/apart", ".checkpoints/a1b2"),  # a submodule
+        ("../x.git", ".checkpoints/a1b2"),
+    ],
+)
+def test_worktrees_share_the_folder_of_the_main_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git: str, folder: str
+) -> None:
+    (tmp_path / ".git").write_text(f"gitdir: {git}\n")
+    monkeypatch.chdir(tmp_path)
+    assert Checkpoints("a1b2").folder == Path(folder)
 
 
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from tasks.classify import main
+from tasks.classify import main, read_image
 from tasks.evaluate import evaluate
+from tasks.step import RefusedError
 from tasks.train import train
 from tests.conftest import ROOT, SMALL, edit
 from tests.test_train_and_evaluate import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
@@ -66,6 +67,16 @@ def test_its_probabilities_are_the_models_at_the_fitted_temperature(
     expected = softmax(logits[0].astype("float64") / temperature)
     assert found["classes"] == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=1e-6)
     assert list(found["classes"].values()) == sorted(found["classes"].values(), reverse=True)
+
+
+def test_sixteen_bits_are_scaled_and_never_clipped(pictures: list[Path]) -> None:
+    grey = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * 64)
+    grey.save("deep.png")
+    pixels, _ = read_image(Path("deep.png"))
+    np.testing.assert_array_equal(pixels[..., 0], np.arange(1024).reshape(32, 32) * 64 // 256)
+    Image.fromarray(np.ones((32, 32), np.float32)).save("float.tiff")
+    with pytest.raises(RefusedError, match=r"float.tiff: must have 8 or 16 bits a channel; received mode F"):
+        read_image(Path("float.tiff"))
 
 
 def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(

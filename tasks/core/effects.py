@@ -1,7 +1,7 @@
 """What a technique does, over seeds: means, paired differences from a baseline, and how sure they are.
 
-SciPy does the arithmetic. A seed is the unit: its split, initial weights, order and augmentation are the same for
-every variant, so differences are taken seed by seed.
+SciPy does the arithmetic. A seed is the unit: split and order of images are the same for every variant, so
+differences are taken seed by seed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,10 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """The two-sided p-value of a paired t-test; None with fewer than two pairs, 1 where nothing differs."""
-    if len(values) < 2:
-        return None
+    """The two-sided p-value of a paired t-test; None where it tells nothing: below three pairs, or without spread."""
     differences = np.asarray(values, float) - np.asarray(baseline, float)
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
+    if len(differences) < 3 or np.ptp(differences) < 1e-12:
+        return None
     return float(stats.ttest_rel(values, baseline).pvalue)
 
 

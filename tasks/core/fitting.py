@@ -232,11 +232,26 @@ class Resident(keras.layers.Layer):  # type: ignore[misc]
         return fetch(self.images, batch, Draws(*draws), ops)
 
 
+class Behind(keras.Model):  # type: ignore[misc]
+    """A network behind its training images, whose weights are the network's alone: early stopping keeps copies."""
+
+    def __init__(self, inputs: Any, outputs: Any, network: keras.Model):
+        super().__init__(inputs, outputs)
+        self.network = network
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        weights: list[NDArray[Any]] = self.network.get_weights()
+        return weights
+
+    def set_weights(self, weights: list[NDArray[Any]]) -> None:
+        self.network.set_weights(weights)
+
+
 def resident(network: keras.Model, images: NDArray[np.uint8]) -> keras.Model:
     """The network behind its training images: shares its weights, and takes what `Batches` gives without images."""
     numbers = keras.Input((), dtype="int32")
     draws = [keras.Input((SIDE,), dtype=dtype) for dtype in ("int32", "int32", "bool", "bool")]
-    return keras.Model((numbers, *draws), network(Resident(images)(numbers, *draws)))
+    return Behind((numbers, *draws), network(Resident(images)(numbers, *draws)), network)
 
 
 class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]

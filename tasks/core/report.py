@@ -103,7 +103,7 @@ def html(about: Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> str
         registry=scores.SCORES,
         n_bins=scores.BINS,
         drawings=drawn,
-        verdict=verdict(about.history),
+        verdict=verdict(about.history, about.kept_epoch),
         kept_epoch=about.kept_epoch,
         mistakes=page.mistakes(about.images, labels, probabilities, about.names),
         examples=page.examples(about.images, labels, probabilities, about.names),
@@ -112,17 +112,21 @@ def html(about: Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> str
     )
 
 
-def verdict(history: Sequence[Mapping[str, float]]) -> str:
-    """What the learning curves say, in a sentence or two."""
-    last = history[-1]
+def verdict(history: Sequence[Mapping[str, float]], kept_epoch: int | None = None) -> str:
+    """What the learning curves say of the weights that were kept, in a sentence or two."""
+    kept = history[-1] if kept_epoch is None else history[kept_epoch - 1]
     epochs = f"{len(history)} epoch{'s' if len(history) > 1 else ''}"
-    if "validation_loss" not in last:
+    if "validation_loss" not in kept:
         return f"{epochs} without a validation split: nothing says how far the model overfits."
+    points = f"{100 * kept['generalization_gap']:.1f} points"
+    gap = f"After {epochs} the gap is {points}."
+    if kept_epoch is not None:
+        gap = f"Of {epochs}, early stopping kept number {kept_epoch}, whose gap is {points}."
     best = min(history, key=lambda row: row["validation_loss"])
-    gap = f"After {epochs} the gap is {100 * last['generalization_gap']:.1f} points."
-    if best is last:
+    last = history[-1]["validation_loss"]
+    if best["validation_loss"] == last:
         return f"{gap} Validation loss is lowest at the end: nothing says that training went on for too long."
     return (
         f"{gap} Validation loss was lowest in epoch {best['epoch']:.0f}, at {best['validation_loss']:.4f}, "
-        f"and ended at {last['validation_loss']:.4f}: from there on the model overfitted."
+        f"and ended at {last:.4f}."
     )

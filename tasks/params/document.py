@@ -82,6 +82,8 @@ def expand(content: dict[str, Any], variant: str, where: str = "variants") -> di
     if not swept:
         return {variant: merged}
     (key,) = swept
+    if not merged[key]:
+        raise ParameterError(f"{where}: {variant}: must sweep over at least one value of {key}; received none")
     return {f"{variant}={value}": {**merged, key: value} for value in merged[key]}
 
 

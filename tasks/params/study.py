@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from tasks.params import Block
 
 Overrides = dict[str, Any]  # "block.key" → value
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it becomes part of file and experiment names
 
 
 class Study(Block):
@@ -20,7 +21,7 @@ class Study(Block):
     seeds: int = Field(ge=2)
     compared: tuple[str, ...] = Field(min_length=1, strict=False)
     base: Overrides
-    variants: dict[str, Overrides]
+    variants: dict[Name, Overrides]
 
     @model_validator(mode="after")
     def _compared_are_variants(self) -> Study:

@@ -27,9 +27,9 @@ def test_differences_are_paired() -> None:
     differences = np.subtract(NEW, OLD)
     t = differences.mean() / (differences.std(ddof=1) / np.sqrt(5))
     assert effects.paired_p_value(NEW, OLD) == pytest.approx(2 * stats.t.sf(abs(t), 4))
-    assert effects.paired_p_value(OLD, OLD) == 1.0
-    assert effects.paired_p_value([1.0, 2.0], [2.0, 3.0]) == 0.0
-    assert effects.paired_p_value([1.0], [2.0]) is None
+    assert effects.paired_p_value(OLD, OLD) is None
+    assert effects.paired_p_value([1.0, 2.0, 3.0], [2.0, 3.0, 4.0]) is None
+    assert effects.paired_p_value([1.0, 2.5], [2.0, 3.0]) is None
 
 
 def test_holms_correction_is_that_of_his_paper() -> None:

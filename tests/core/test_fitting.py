@@ -159,8 +159,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     assert first.get_weights()[0].tobytes() != other.get_weights()[0].tobytes()
 
 
-def test_images_that_lie_on_the_device_train_the_same_network() -> None:
-    (here, rows), (there, rows_there) = fit(augment=AUGMENT), fit(augment=AUGMENT, on_device=True)
+@pytest.mark.parametrize("patience", [0, 1])
+def test_images_that_lie_on_the_device_train_the_same_network(patience: int) -> None:
+    how: dict[str, Any] = {"augment": AUGMENT, "patience": patience}
+    (here, rows), (there, rows_there) = fit(**how), fit(**how, on_device=True)
     for expected, weights in zip(here.get_weights(), there.get_weights(), strict=True):
         np.testing.assert_allclose(weights, expected, atol=1e-4)
     assert rows_there[-1] == pytest.approx(rows[-1], abs=1e-3)

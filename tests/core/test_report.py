@@ -150,7 +150,7 @@ def test_metrics_keep_few_and_stable_keys() -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (history(4, best=2), "lowest in epoch 2, at 1.0000, and ended at 1.2000: from there on the model overfitted."),
+        (history(4, best=2), "lowest in epoch 2, at 1.0000, and ended at 1.2000."),
         (history(4), "Validation loss is lowest at the end"),
         (history(2, validation=False), "2 epochs without a validation split"),
     ],

@@ -140,12 +140,13 @@ def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[
     commit()
     write()
     assert main(["--base", "HEAD"]) == 0
-    assert "the predictions of HEAD lack classes" in capsys.readouterr().out
+    assert "the predictions of HEAD cannot be read: 'classes is not a file" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("base", "missing", "says"),
     [
+        ("", None, "--base must be a commit of this repository; received nothing"),
         ("nowhere", None, "--base must be a commit of this repository; received nowhere"),
         ("HEAD", METRICS, "reports/metrics.json must exist in this workspace; run `dvc repro` first"),
     ],
@@ -158,6 +159,28 @@ def test_what_cannot_be_compared_is_one_line(
     assert main(["--base", base]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "-1", "inf"])
+def test_a_tolerance_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], tolerance: str) -> None:
+    assert main(["--base", "HEAD", "--tolerance", tolerance]) == 2
+    assert "--tolerance must lie between 0 and 100 points" in capsys.readouterr().err
+
+
+def test_metrics_and_predictions_of_two_runs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = METRICS.read_text()
+    write(wrong=range(0, 100))
+    METRICS.write_text(scores)
+    assert main(["--base", "HEAD"]) == 2
+    assert "must be of one run; received accuracies of 0.8500 and 0.9500" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["<<<<<<< HEAD", "[1]", '{"test": 3}'])
+def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    METRICS.write_text(damage)
+    assert main(["--base", "HEAD"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: reports/metrics.json must hold ")
 
 
 def test_a_fall_by_exactly_the_tolerance_passes() -> None:

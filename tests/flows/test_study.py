@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from flows import study
 from tasks.params import ParameterError
 from tests.conftest import Clone
+from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
 
 SMALL = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 2, "train.precision": "float32"}
 
@@ -64,6 +65,9 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
         (["--set", "train.epoch=3"], "train.epoch: is no parameter of the file"),
         (["--set", "train.epochs=0"], "train.epochs: must be greater than or equal to 1; received 0"),
         (["--set", "train.epochs"], "--set must be KEY=VALUE; received train.epochs"),
+        (["--set", "train.epochs=["], "--set train.epochs, line "),
+        (["--set", "train.seed=3"], "train.seed: is what a seed sets, so it cannot be set for all runs"),
+        (["--variants", "none,l2", "--set", "regularize.l2=0.1"], "regularize.l2: is what variant l2 varies"),
         (["--seeds", "0"], "--seeds must be at least 1; received 0"),
         (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
     ],
@@ -142,6 +146,35 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
     assert "1 of 2 runs failed, the first mad-seed0-" in line
     assert "must stay finite" in said
     assert [row["variant"] for row in rows(clone)] == ["none"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_study_and_everything_below_it(clone: Clone) -> None:
+    long = [
+        "python",
+        "-m",
+        "flows.study",
+        "--variants",
+        "none,dropout",
+        "--seeds",
+        "2",
+        "--set",
+        f"train.epochs={LONG}",
+    ]
+    with subprocess.Popen(
+        [*long, "--set", "normalize.train_images=500"], cwd=clone.path, env=clone.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        next(line for line in process.stdout if "epoch 2/" in line)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        rest = process.stdout.read()
+        assert process.wait() == 130
+    assert time.monotonic() - started < 2 * CANCEL_SECONDS
+    assert "error: interrupted; the same command finishes what is missing" in rest
+    assert workers_of(clone) == []
+    assert "dropout" not in "".join(study.finished(clone.path))
 
 
 @pytest.mark.slow

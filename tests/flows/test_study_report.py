@@ -36,7 +36,7 @@ def rows(seeds: int = 5, variants: tuple[str, ...] = tuple(GAPS)) -> list[Row]:
 
 
 def test_every_number_is_scipys() -> None:
-    found = analyse(rows())
+    found = analyse(rows(), "none")
     p_values = []
     for name in ("dropout", "l2", "wide"):
         test = stats.ttest_rel(GAPS[name], GAPS["none"])
@@ -55,8 +55,7 @@ def test_every_number_is_scipys() -> None:
 
 def test_pairs_are_made_by_seed_whatever_the_order_and_what_is_missing() -> None:
     shuffled = [row for row in rows() if (row.variant, row.seed) != ("none", 2)][::-1]
-    shuffled.sort(key=lambda row: list(GAPS).index(row.variant))
-    effect = analyse(shuffled)["generalization_gap"]["dropout"]
+    effect = analyse(shuffled, "none")["generalization_gap"]["dropout"]
     kept = [0, 1, 3, 4]
     assert effect.difference is not None
     assert effect.difference.n == 4
@@ -74,14 +73,14 @@ def test_pairs_are_made_by_seed_whatever_the_order_and_what_is_missing() -> None
     ],
 )
 def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds: int, says: str) -> None:
-    text = sentence(analyse(rows(seeds)), variant)
+    text = sentence(analyse(rows(seeds), "none"), variant)
     assert text.endswith(says)
     assert f"n = {seeds}" in text
     assert bool(re.search(r"gap [+−]?\d+\.\d points \[[+−]?\d+\.\d, [+−]\d+\.\d\]", text)) == (seeds > 1)
 
 
 def test_it_writes_a_row_per_run_a_page_and_test_accuracy_last(tmp_path: Path) -> None:
-    text = write(tmp_path, rows())
+    text = write(tmp_path, rows(), "none")
     with (tmp_path / "study.csv").open() as file:
         written = list(csv.DictReader(file))
     assert len(written) == 20
@@ -96,7 +95,7 @@ def test_it_writes_a_row_per_run_a_page_and_test_accuracy_last(tmp_path: Path) -
     assert [row[0] for row in page.tables[0][1:]] == list(GAPS)
     assert len((tmp_path / "study.html").read_text().split("<svg")) == 3
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write(tmp_path, rows())
+    write(tmp_path, rows(), "none")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
@@ -106,12 +105,20 @@ def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
         for strength in (0.0, 0.001, 0.01, 0.1)
         for seed in (0, 1)
     ]
-    write(tmp_path, made)
-    drawn = (tmp_path / "l2.svg").read_text()
+    write(tmp_path, made, "l2=0.0")
+    drawn = (tmp_path / "sweep-l2.svg").read_text()
     assert "gap (points)" in drawn
-    assert "Strength: l2" in (tmp_path / "study.html").read_text()
+    assert "sweep-l2" in (tmp_path / "study.html").read_text()
 
 
-def test_nothing_finished_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="a study needs at least one finished run"):
-        write(tmp_path, [])
+def test_a_study_without_its_baseline_is_an_error_and_never_another_comparison(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
+        write(tmp_path, [row for row in rows() if row.variant != "none"], "none")
+
+
+def test_a_baseline_that_lacks_its_first_seed_is_still_the_baseline() -> None:
+    found = analyse([row for row in rows() if (row.variant, row.seed) != ("none", 0)][::-1], "none")
+    effect = found["generalization_gap"]["dropout"]
+    assert effect.difference is not None
+    assert effect.difference.n == 4
+    assert found["generalization_gap"]["none"].difference is None
