@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import override, validate
 
 WORKTREES = Path(".dvc/tmp/worktrees")
+STALE_SECONDS = 5.0
 OWN_SECONDS = 60.0  # for another run to finish sweeping what a killed one left under this name
 
 
@@ -116,7 +118,16 @@ def _share_storage(root: Path, worktree: Path) -> None:
 def save(root: Path, worktree: Path, name: str) -> None:
     """Keep the worktree's state as a DVC experiment of HEAD; one at a time, as they share git's stash."""
     with FileLock(root / WORKTREES / ".save.lock"):
+        _free_references(root)
         run(worktree, sys.executable, "-m", "dvc", "exp", "save", "--force", "--name", name)
+
+
+def _free_references(root: Path) -> None:
+    """Remove the locks on experiments' references that a killed save has left; git holds a live one for moments."""
+    for lock in (root / ".git/refs").glob("**/*.lock"):
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > STALE_SECONDS:
+                lock.unlink()
 
 
 def run(root: Path, *command: str) -> str:

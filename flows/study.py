@@ -228,6 +228,7 @@ def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
     progress: Any = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
     try:
         for future in as_completed(list(futures)):
+            future.wait()  # its state may still be on its way
             trial = futures[future]
             left.remove(trial)
             if not future.state.is_completed():

@@ -16,6 +16,7 @@ import pytest
 from tasks.checkpoints import Checkpoints, key
 from tasks.core.fitting import State
 from tests.conftest import Clone
+from tests.flows.serving import heed_interrupts
 
 MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
 
@@ -133,7 +134,9 @@ def test_a_run_that_was_struck_down_ends_with_the_bits_of_one_that_was_not(clone
     clone.reset()
     clone.edit(train__epochs=6, regularize__dropout=0.2, normalize__train_images=6000)
     command = [sys.executable, "-m", "dvc", "repro", "train"]
-    with subprocess.Popen(command, cwd=clone.path, env=clone.environment, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=clone.path, env=clone.environment, start_new_session=True, preexec_fn=heed_interrupts
+    ) as process:
         wait_for_epoch(clone, 2)
         struck = time.monotonic()
         os.killpg(process.pid, blow)
