@@ -272,9 +272,7 @@ def study(
     """
     logger = get_run_logger()
     root = Path.cwd()
-    for name, value in (("seeds", seeds), ("jobs", jobs)):
-        if value is not None and value < 1:
-            raise ParameterError(f"{name} must be at least 1; received {value}")
+    _refuse_below_one(seeds=seeds, jobs=jobs)
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
     trials = plan(root, variants, seeds or asked["seeds"], settings)
@@ -302,6 +300,12 @@ def study(
         first = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first[0]}: {first[1]}")
     return text
+
+
+def _refuse_below_one(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ParameterError(f"{name} must be at least 1; received {value}")
 
 
 def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
@@ -341,9 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         settings = dict(_setting(text) for text in asked.set)
-        for name, value in (("--seeds", asked.seeds), ("--jobs", asked.jobs)):
-            if value is not None and value < 1:
-                raise ParameterError(f"{name} must be at least 1; received {value}")
+        _refuse_below_one(**{"--seeds": asked.seeds, "--jobs": asked.jobs})
         root = Path.cwd()  # what follows is checked before Prefect starts, which would print a trace
         experiments.check(root)
         plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)

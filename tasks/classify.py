@@ -22,8 +22,9 @@ from ruamel.yaml import YAML
 from tasks import runtime, saved_model, step
 from tasks.core import scores
 from tasks.core.inference import predict
+from tasks.core.network import SHAPE
 
-SIDE = 32  # pixels
+SIDE = SHAPE[0]  # pixels
 BATCH_SIZE = 500
 MAX_PIXELS = 100_000_000  # an image that claims more is refused before it is decoded
 

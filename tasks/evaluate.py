@@ -41,7 +41,8 @@ def evaluate(
     tasks.step.RefusedError
         If the model cannot be loaded in safe mode, or has another number of classes than the data.
     """
-    params = read(Evaluate)
+    params, content = read(Evaluate), parse(PARAMS_FILE)
+    mirror = params.test_time_augmentation == "mirror"
     machine = runtime.prepare()
     print(machine)
     names = json.loads((normalized / "classes.json").read_text(encoding="utf-8"))
@@ -52,21 +53,20 @@ def evaluate(
             continue  # validation_fraction: 0
         labels = np.load(normalized / f"{split}_labels.npy")
         images = np.load(normalized / f"{split}_images.npy", mmap_mode="r")
-        probabilities = predict(network, images, params.batch_size, params.test_time_augmentation == "mirror")
+        probabilities = predict(network, images, params.batch_size, mirror)
         splits[split] = labels, probabilities
         accuracy, loss = scores.accuracy(labels, probabilities), scores.loss(labels, probabilities)
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     digests = {str(path): _md5(path) for path in (model, *sorted(normalized.glob("*.npy")))}
-    about = report.Evaluation(
-        names, splits, images, _read_history(history), _has_early_stopping(), _parameters(), digests
-    )
+    stops_early = bool(content["regularize"]["early_stopping"]["patience"])
+    about = report.Evaluation(names, splits, images, _read_history(history), stops_early, _parameters(content), digests)
     found = report.findings(names, splits)
     drawn = report.drawings(about, found)
     of_images = digests[str(normalized / "test_images.npy")]
     np.savez_compressed(predictions, labels=labels, probabilities=probabilities, classes=names, images=of_images)
     metrics.write_text(_json(report.summary(found)), encoding="utf-8")
-    _write_details(details, about, found, drawn)
+    _write_details(details, about, found, drawn, mirror)
     page.write_text(report.html(about, found, drawn), encoding="utf-8")
     return {"device": machine.device, "threads": machine.threads}
 
@@ -76,13 +76,8 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _has_early_stopping() -> bool:
-    return bool(parse(PARAMS_FILE)["regularize"]["early_stopping"]["patience"])
-
-
-def _parameters() -> list[dict[str, Any]]:
+def _parameters(content: dict[str, Any]) -> list[dict[str, Any]]:
     """The run's parameters by dotted key, beside what the notebook's recipe has."""
-    content = parse(PARAMS_FILE)
     notebook = {**content["study"]["base"], **content["study"]["variants"].get(NOTEBOOK, {})}
     return [
         {"key": key, "value": _shown(value), "notebook": _shown(there), "differs": there != value}
@@ -105,7 +100,9 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _write_details(folder: Path, about: report.Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> None:
+def _write_details(
+    folder: Path, about: report.Evaluation, found: dict[str, Any], drawn: dict[str, str], mirror: bool
+) -> None:
     """Every figure and table of the page as a file of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     labels, probabilities = about.splits["test"]
@@ -114,7 +111,6 @@ def _write_details(folder: Path, about: report.Evaluation, found: dict[str, Any]
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     (folder / "classification_report.txt").write_text(scores.report(labels, probabilities, names), encoding="utf-8")
     (folder / "scores.json").write_text(_json(found), encoding="utf-8")
-    mirror = read(Evaluate).test_time_augmentation == "mirror"
     calibration = {"classes": names, "temperature": found["temperature"], "mirror": mirror}
     (folder / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n", encoding="utf-8")
     _write_csv(folder / "per_class.csv", [list(classes[0]), *([*_rounded(row).values()] for row in classes)])
