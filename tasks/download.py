@@ -73,20 +73,17 @@ def download(raw: Path) -> step.Facts:
     """
     params = read(Download)
     failures: list[tuple[Source, SourceError]] = []
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".raw-") as folder:
-        for source in params.sources:
-            print(f"download: trying {source.name}")
-            try:
-                unpack(fetch(source), Path(folder), params.digests.model_dump(by_alias=True))
-            except SourceError as error:
-                print(f"download: {error}")
-                failures.append((source, error))
-                continue
-            raw.mkdir(exist_ok=True)
-            for name in cifar10.FILES:
-                Path(folder, name).replace(raw / name)
+    for source in params.sources:
+        print(f"download: trying {source.name}")
+        try:
+            archive = fetch(source)
+            with step.publishing(raw) as (folder,):
+                folder.mkdir()
+                unpack(archive, folder, params.digests.model_dump(by_alias=True))
             return {"source": source.name}
+        except SourceError as error:
+            print(f"download: {error}")
+            failures.append((source, error))
     raise _no_source(failures)
 
 

@@ -64,10 +64,11 @@ def evaluate(
     found = report.findings(names, splits)
     drawn = report.drawings(about, found)
     of_images = digests[str(normalized / "test_images.npy")]
-    np.savez_compressed(predictions, labels=labels, probabilities=probabilities, classes=names, images=of_images)
-    metrics.write_text(_json(report.summary(found)), encoding="utf-8")
-    _write_details(details, about, found, drawn, mirror)
-    page.write_text(report.html(about, found, drawn), encoding="utf-8")
+    with step.publishing(predictions, metrics, details, page) as (arrays, summary, folder, html):
+        np.savez_compressed(arrays, labels=labels, probabilities=probabilities, classes=names, images=of_images)
+        summary.write_text(_json(report.summary(found)), encoding="utf-8")
+        _write_details(folder, about, found, drawn, mirror)
+        html.write_text(report.html(about, found, drawn), encoding="utf-8")
     return {"device": machine.device, "threads": machine.threads}
 
 
@@ -104,7 +105,7 @@ def _write_details(
     folder: Path, about: report.Evaluation, found: dict[str, Any], drawn: dict[str, str], mirror: bool
 ) -> None:
     """Every figure and table of the page as a file of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     labels, probabilities = about.splits["test"]
     names, classes = list(about.names), found["classes"]
     for name, drawing in drawn.items():

@@ -31,21 +31,22 @@ def normalize(raw: Path, normalized: Path) -> step.Facts:
         If a raw file is damaged (the message names file and record), or a split cannot be made.
     """
     params = read(Normalize)
-    normalized.mkdir(parents=True, exist_ok=True)
-    try:
-        labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
-        train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
-        _write(normalized, "train", raw, cifar10.TRAINING_FILES, train)
-        if len(validation):
-            _write(normalized, "validation", raw, cifar10.TRAINING_FILES, validation)
-        _write(normalized, "test", raw, (cifar10.TEST_FILE,), np.arange(cifar10.RECORDS))
-        images = np.load(normalized / "train_images.npy", mmap_mode="r")
-        chunks = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
-        mean, std = pixels.channel_constants(chunks, params.method)
-    except ValueError as error:
-        raise step.RefusedError(str(error)) from error
-    _write_json(normalized / "constants.json", {"method": params.method, "mean": mean, "std": std})
-    _write_json(normalized / "classes.json", list(cifar10.CLASS_NAMES))
+    with step.publishing(normalized) as (folder,):
+        folder.mkdir()
+        try:
+            labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
+            train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
+            _write(folder, "train", raw, cifar10.TRAINING_FILES, train)
+            if len(validation):
+                _write(folder, "validation", raw, cifar10.TRAINING_FILES, validation)
+            _write(folder, "test", raw, (cifar10.TEST_FILE,), np.arange(cifar10.RECORDS))
+            images = np.load(folder / "train_images.npy", mmap_mode="r")
+            chunks = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
+            mean, std = pixels.channel_constants(chunks, params.method)
+        except ValueError as error:
+            raise step.RefusedError(str(error)) from error
+        _write_json(folder / "constants.json", {"method": params.method, "mean": mean, "std": std})
+        _write_json(folder / "classes.json", list(cifar10.CLASS_NAMES))
     sizes = {"train": len(train), "validation": len(validation), "test": cifar10.RECORDS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
     return sizes
@@ -59,17 +60,16 @@ def _decoded(raw: Path, names: tuple[str, ...]) -> Iterator[tuple[cifar10.Images
 def _write(folder: Path, split: str, raw: Path, names: tuple[str, ...], rows: splits.Rows) -> None:
     """Write the images and labels of `rows`, counted over all of `names`, one raw file at a time."""
     shape = (len(rows), cifar10.SIDE, cifar10.SIDE, 3)
-    images = np.lib.format.open_memmap(folder / f"{split}_images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    labels = np.empty(len(rows), np.uint8)
-    written = 0
-    for number, (part_images, part_labels) in enumerate(_decoded(raw, names)):
-        first = number * cifar10.RECORDS
-        here = rows[(rows >= first) & (rows < first + cifar10.RECORDS)] - first
-        images[written : written + len(here)] = part_images[here]
-        labels[written : written + len(here)] = part_labels[here]
-        written += len(here)
-    images.flush()
-    np.save(folder / f"{split}_labels.npy", labels)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    labels = []
+    with (folder / f"{split}_images.npy").open("wb") as file:  # not a memory map, which a full disk would kill
+        np.lib.format.write_array_header_1_0(file, header)
+        for number, (part_images, part_labels) in enumerate(_decoded(raw, names)):
+            first = number * cifar10.RECORDS
+            here = rows[(rows >= first) & (rows < first + cifar10.RECORDS)] - first
+            file.write(np.ascontiguousarray(part_images[here]).data)
+            labels.append(part_labels[here])
+    np.save(folder / f"{split}_labels.npy", np.concatenate(labels))
 
 
 def _write_json(path: Path, content: object) -> None:

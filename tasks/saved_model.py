@@ -19,30 +19,27 @@ ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write a model such that the same weights are the same bytes, under its final name only when it reads back.
+    """Write a model such that the same weights are the same bytes, and see that it reads back.
 
     Keras stamps the time into the archive's entries and its metadata; both are replaced here.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stamped, partial = path.with_suffix(".stamped.keras"), path.with_suffix(".part.keras")
+    stamped = path.with_suffix(".stamped.keras")
     try:
         model.save(stamped)
-        with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(partial, "w") as target:
+        with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(path, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name == "metadata.json":
                     content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
                 target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
-        copy = keras.models.load_model(partial)
-        pairs = zip(model.get_weights(), copy.get_weights(), strict=True)
-        if not all(np.array_equal(written, read) for written, read in pairs):
-            raise OSError(f"{partial} does not read back as it was written")
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
     finally:
         stamped.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
+    copy = keras.models.load_model(path)
+    pairs = zip(model.get_weights(), copy.get_weights(), strict=True)
+    if not all(np.array_equal(written, read) for written, read in pairs):
+        raise OSError(f"{path} does not read back as it was written")
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def load(path: Path, n_classes: int) -> keras.Model:

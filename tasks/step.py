@@ -5,19 +5,23 @@ EX_TEMPFAIL). 1: the rest. What a step returns are facts about the run (device, 
 go to `reports/run.json` and never into an output, since outputs must depend on inputs alone.
 
 A step never runs twice at once in one folder, and on Linux it ends with the process that called it:
-DVC leaves the command of a stage running when it is killed.
+DVC leaves the command of a stage running when it is killed. It writes under other names than those of its
+outputs, which appear when it ends well, or not at all.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import inspect
 import json
+import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +30,7 @@ from filelock import FileLock, Timeout
 from tasks.params import ParameterError
 
 RUN_FACTS = Path("reports/run.json")
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Facts = dict[str, Any]
 
@@ -63,11 +68,43 @@ def run(step: Callable[..., Facts]) -> NoReturn:
     except KeyboardInterrupt:
         _fail(step, "interrupted; `dvc repro` starts this stage again", 130)
     except OSError as error:
-        _fail(step, f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
+        advice = "; make room, then `dvc repro` starts this stage again" if error.errno in NO_ROOM else ""
+        _fail(step, f"{error.strerror or error}: {error.filename or 'no file named'}{advice}", 1)
     except Exception as error:
         traceback.print_exc()
         _fail(step, f"unexpected {type(error).__name__}: {error}; the trace above says where", 1)
     sys.exit(0)
+
+
+@contextmanager
+def publishing(*outputs: Path) -> Iterator[list[Path]]:
+    """Names to write to, which become those of the outputs when the block ends well.
+
+    Otherwise what was written is removed; what a killed step left behind is removed by the next one.
+    """
+    partial = [output.with_name(f".part-{output.name}") for output in outputs]
+    try:
+        for path in partial:
+            _remove(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for path, output in zip(partial, outputs, strict=True):
+            if path.is_dir():
+                _remove(output)  # which a rename replaces only when it is a file
+            path.replace(output)
+    except OSError as error:
+        error.filename = error.filename or str(outputs[0])  # a write does not know its file
+        raise
+    finally:
+        for path in partial:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _end_with_the_caller() -> None:

@@ -48,16 +48,16 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
             "set it to 0, or the optimizer to adamw"
         )
     print(machine)
-    training, validation = load_split(normalized, "train"), None
+    mean, std, n_classes = constants(normalized)
+    training, validation = load_split(normalized, "train", n_classes), None
     if (normalized / "validation_labels.npy").exists():
-        validation = load_split(normalized, "validation")
+        validation = load_split(normalized, "validation", n_classes)
     elif regularize.early_stopping.patience:
         raise step.RefusedError(
             "regularize.early_stopping.patience must be 0 without a validation split; "
             f"received {regularize.early_stopping.patience}; raise normalize.validation_fraction or set it to 0"
         )
 
-    mean, std, n_classes = constants(normalized)
     trained = network.build(shape, regularize, mean, std, n_classes, machine.precision)
     network.initialize(trained, training.images[:WHITENING_IMAGES], mean, std)
     saved = checkpoints.Checkpoints(
@@ -76,8 +76,9 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         shape, regularize, mean, std, n_classes, batch_normalization=keras.layers.BatchNormalization
     )
     standard.set_weights(trained.get_weights())
-    saved_model.save(standard, model)
-    write_history(rows, history)
+    with step.publishing(model, history) as (model_file, history_file):
+        saved_model.save(standard, model_file)
+        write_history(rows, history_file)
     saved.remove()
     return {
         "device": machine.device,
@@ -107,13 +108,13 @@ def constants(normalized: Path) -> tuple[list[float], list[float], int]:
     return mean, std, len(classes)
 
 
-def load_split(normalized: Path, name: str) -> fitting.Split:
+def load_split(normalized: Path, name: str, n_classes: int) -> fitting.Split:
     """Map the arrays of one split into memory.
 
     Raises
     ------
     tasks.step.RefusedError
-        If they are not uint8 images with as many labels.
+        If they are not uint8 images with as many labels, each of a known class.
     """
     images = np.load(normalized / f"{name}_images.npy", mmap_mode="r")
     labels = np.load(normalized / f"{name}_labels.npy")
@@ -122,12 +123,16 @@ def load_split(normalized: Path, name: str) -> fitting.Split:
             f"{normalized}/{name}_images.npy must be uint8 of shape (n, 32, 32, 3) with n labels; "
             f"received {images.dtype} of {images.shape} with {labels.shape}; run `dvc repro -f normalize`"
         )
+    if not len(labels) or labels.max() >= n_classes:
+        raise step.RefusedError(
+            f"{normalized}/{name}_labels.npy must hold labels below {n_classes}; "
+            f"received {np.unique(labels).tolist()}; run `dvc repro -f normalize`"
+        )
     return fitting.Split(images, labels)
 
 
 def write_history(rows: list[fitting.Row], path: Path) -> None:
     """Write a row per epoch as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()

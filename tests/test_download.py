@@ -47,7 +47,7 @@ def assert_published(raw_files: dict[str, bytes]) -> None:
 
 def assert_nothing_published() -> None:
     assert not RAW.exists()
-    assert not list(Path("data").iterdir())
+    assert not [*Path("data").glob("*")]
 
 
 def png_archive(path: Path, raw_files: dict[str, bytes], **changes: bytes) -> Path:

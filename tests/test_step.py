@@ -23,7 +23,7 @@ def probe(raw: Path) -> step.Facts:
         "parameter": lambda: ParameterError("params.yaml: train.epochs: must be at least 1"),
         "refused": lambda: step.RefusedError("fix the data"),
         "temporary": lambda: step.TemporaryError("try again"),
-        "disk": lambda: OSError(28, "No space left on device", "models/x"),
+        "file": lambda: FileNotFoundError(2, "No such file or directory", "data/x"),
         "defect": lambda: KeyError("x"),
     }
     if raw.name in outcomes:
@@ -37,7 +37,7 @@ def probe(raw: Path) -> step.Facts:
         ("parameter", 2, "error: probe: params.yaml: train.epochs: must be at least 1"),
         ("refused", 2, "error: probe: fix the data"),
         ("temporary", 75, "error: probe: try again"),
-        ("disk", 1, "error: probe: No space left on device: models/x"),
+        ("file", 1, "error: probe: No such file or directory: data/x"),
         ("defect", 1, "error: probe: unexpected KeyError: 'x'; the trace above says where"),
     ],
 )
@@ -51,6 +51,34 @@ def test_an_error_ends_with_its_status_and_one_line(
     assert ended.value.code == status
     assert capsys.readouterr().err.splitlines()[-1] == line
     assert not step.RUN_FACTS.exists()
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_outputs_appear_when_a_step_ends_well_and_only_then(tmp_path: Path, is_folder: bool) -> None:
+    outputs = tmp_path / "one", tmp_path / "new/other"
+
+    def write(path: Path, text: str) -> None:
+        if is_folder:
+            path.mkdir()
+        (path / "file" if is_folder else path).write_text(text)
+
+    for text in ("first", "second"):
+        with step.publishing(*outputs) as names:
+            for path in names:
+                write(path, text)
+        assert [(path / "file" if is_folder else path).read_text() for path in outputs] == [text, text]
+    (tmp_path / ".part-one").write_text("of a killed step")
+
+    def fill_the_disk() -> None:
+        with step.publishing(*outputs) as names:
+            write(names[0], "third")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as full:
+        fill_the_disk()
+    assert full.value.filename == str(outputs[0])
+    assert [(path / "file" if is_folder else path).read_text() for path in outputs] == ["second", "second"]
+    assert {path.name for path in (*tmp_path.iterdir(), *(tmp_path / "new").iterdir())} == {"one", "new", "other"}
 
 
 @pytest.mark.usefixtures("workplace")

@@ -17,12 +17,12 @@ from keras import ops
 from numpy.typing import NDArray
 
 from tasks.core.augmentation import Draws, draw, fetch
+from tasks.core.network import SHAPE
 from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
 
 Row = dict[str, float]
 PREDICT_BATCH = 500
-SIDE = 32  # of an image, pixels
 
 
 class DivergedError(ArithmeticError):
@@ -212,7 +212,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, step: int) -> tuple[Any, NDArray[np.float32]]:
         batch = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, step])
-        draws = draw(self.augment, rng, self.mirrored[batch] ^ bool(self.epoch % 2), SIDE)
+        draws = draw(self.augment, rng, self.mirrored[batch] ^ bool(self.epoch % 2), SHAPE[0])
         inputs = (batch.astype(np.int32), *draws) if self.images is None else fetch(self.images, batch, draws)
         return inputs, self.one_hot[self.labels[batch]]
 
@@ -250,7 +250,7 @@ class Behind(keras.Model):  # type: ignore[misc]
 def resident(network: keras.Model, images: NDArray[np.uint8]) -> keras.Model:
     """The network behind its training images: shares its weights, and takes what `Batches` gives without images."""
     numbers = keras.Input((), dtype="int32")
-    draws = [keras.Input((SIDE,), dtype=dtype) for dtype in ("int32", "int32", "bool", "bool")]
+    draws = [keras.Input((SHAPE[0],), dtype=dtype) for dtype in ("int32", "int32", "bool", "bool")]
     return Behind((numbers, *draws), network(Resident(images)(numbers, *draws)), network)
 
 

@@ -25,10 +25,8 @@ def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[floa
     Raises
     ------
     ValueError
-        If a channel never varies, so that nothing could be divided by its deviation.
+        If a channel never varies: nothing could be divided by its deviation, or learned from it.
     """
-    if method == "rescale":
-        return [0.0] * 3, [255.0] * 3
     counts = np.zeros((3, 256), np.int64)
     for images in batches:
         for channel in range(3):
@@ -39,6 +37,8 @@ def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[floa
     std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
     if not (std > 0).all():
         raise ValueError(f"every colour channel must vary over the training images; received deviations {std.tolist()}")
+    if method == "rescale":
+        return [0.0] * 3, [255.0] * 3
     return mean.tolist(), std.tolist()
 
 

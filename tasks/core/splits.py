@@ -33,8 +33,11 @@ def split(
     Raises
     ------
     ValueError
-        If a set would be too small to hold every class, or `train_images` exceeds what is left.
+        If there is only one class, a set would be too small to hold every class, or `train_images` exceeds
+        what is left.
     """
+    if len(classes := np.unique(labels)) < 2:
+        raise ValueError(f"labels: must be of at least 2 classes; received only {classes.tolist()}")
     rows = np.arange(len(labels))
     validation = rows[:0]
     if validation_fraction > 0:

@@ -99,7 +99,7 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
     from tasks.train import load_split
 
     network, rows, *_ = _train(blocks(variant, {"train.seed": seed}))
-    split = load_split(NORMALIZED, "test")
+    split = load_split(NORMALIZED, "test", n_classes=10)
     return {
         "validation_accuracy": [row["validation_accuracy"] for row in rows],
         "test_accuracy": scores.accuracy(split.labels, predict(network, split.images, 1000)),
@@ -114,7 +114,7 @@ def bare() -> dict[str, float]:
     reference.SCRATCH.mkdir(exist_ok=True)
     network.save(reference.SCRATCH / "bare.keras")
     for name in ("train", "validation", "test"):
-        split = load_split(NORMALIZED, name)
+        split = load_split(NORMALIZED, name, n_classes=10)
         logits = network.predict(split.images, batch_size=1000, verbose=0)
         print(name, np.mean(logits.argmax(axis=1) == split.labels))
     return {}
@@ -169,13 +169,14 @@ def _train(
     from tasks.core.network import build, initialize
     from tasks.train import WHITENING_IMAGES, constants, load_split
 
-    split = load_split(folder, "train")
-    split = fitting.Split(split.images[:images], split.labels[:images])
     mean, std, n_classes = constants(folder)
+    split = load_split(folder, "train", n_classes)
+    split = fitting.Split(split.images[:images], split.labels[:images])
     network = build(params.model, params.regularize, mean, std, n_classes, machine.precision)
     initialize(network, split.images[:WHITENING_IMAGES], mean, std)
     speeds: list[float] = []
-    rows = fitting.fit(network, split, load_split(folder, "validation"), train, params.regularize, speeds.append)
+    validation = load_split(folder, "validation", n_classes)
+    rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append)
     return network, rows, speeds, len(split)
 
 

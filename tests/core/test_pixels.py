@@ -16,14 +16,15 @@ def test_constants_are_the_mean_and_deviation_whatever_the_batches(images: np.nd
     assert (mean, std) == channel_constants([images[100:], images[:100]], "standardize")
 
 
-def test_rescaling_is_a_division_by_255() -> None:
-    assert channel_constants([], "rescale") == ([0.0] * 3, [255.0] * 3)
+def test_rescaling_is_a_division_by_255(images: np.ndarray) -> None:
+    assert channel_constants([images], "rescale") == ([0.0] * 3, [255.0] * 3)
 
 
-def test_images_of_one_colour_cannot_be_standardized(images: np.ndarray) -> None:
+@pytest.mark.parametrize("method", ["standardize", "rescale"])
+def test_images_of_one_colour_are_refused(images: np.ndarray, method: str) -> None:
     images[..., 1] = 7
     with pytest.raises(ValueError, match="every colour channel must vary"):
-        channel_constants([images], "standardize")
+        channel_constants([images], method)
 
 
 def test_whitened_patches_are_uncorrelated_with_unit_variance(images: np.ndarray) -> None:
