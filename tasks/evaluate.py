@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import runtime, saved_model, step
+from tasks import arrays, runtime, saved_model, step
 from tasks.core import report, scores
 from tasks.core.inference import predict
 from tasks.params import PARAMS_FILE, parse, read
@@ -39,20 +39,19 @@ def evaluate(
     Raises
     ------
     tasks.step.RefusedError
-        If the model cannot be loaded in safe mode, or has another number of classes than the data.
+        If the data is damaged, or the model cannot be loaded in safe mode or has another number of classes.
     """
     params, content = read(Evaluate), parse(PARAMS_FILE)
     mirror = params.test_time_augmentation == "mirror"
     machine = runtime.prepare()
     print(machine)
-    names = json.loads((normalized / "classes.json").read_text(encoding="utf-8"))
+    names = arrays.class_names(normalized)
     network = saved_model.load(model, len(names))
     splits: dict[str, report.Scored] = {}
     for split in SPLITS:
         if not (normalized / f"{split}_labels.npy").exists():
             continue  # validation_fraction: 0
-        labels = np.load(normalized / f"{split}_labels.npy")
-        images = np.load(normalized / f"{split}_images.npy", mmap_mode="r")
+        images, labels = arrays.load_split(normalized, split, len(names))
         probabilities = predict(network, images, params.batch_size, mirror)
         splits[split] = labels, probabilities
         accuracy, loss = scores.accuracy(labels, probabilities), scores.loss(labels, probabilities)
@@ -64,8 +63,8 @@ def evaluate(
     found = report.findings(names, splits)
     drawn = report.drawings(about, found)
     of_images = digests[str(normalized / "test_images.npy")]
-    with step.publishing(predictions, metrics, details, page) as (arrays, summary, folder, html):
-        np.savez_compressed(arrays, labels=labels, probabilities=probabilities, classes=names, images=of_images)
+    with step.publishing(predictions, metrics, details, page) as (scored, summary, folder, html):
+        np.savez_compressed(scored, labels=labels, probabilities=probabilities, classes=names, images=of_images)
         summary.write_text(_json(report.summary(found)), encoding="utf-8")
         _write_details(folder, about, found, drawn, mirror)
         html.write_text(report.html(about, found, drawn), encoding="utf-8")

@@ -1,6 +1,6 @@
 """The model file: written such that the same weights are the same bytes, and loaded only in safe mode.
 
-RefusedError: a file that needs code to load, is no Keras model, or has another number of classes.
+RefusedError: a file that needs code to load, is no Keras model, or has other inputs or classes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from tasks import step
+from tasks.arrays import SHAPE
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
@@ -43,19 +44,24 @@ def save(model: keras.Model, path: Path) -> None:
 
 
 def load(path: Path, n_classes: int) -> keras.Model:
-    """A model for inference, of so many classes; code in the file is refused and never run.
+    """A model for inference, from pixels to so many classes; code in the file is refused and never run.
 
     Raises
     ------
     tasks.step.RefusedError
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
+        if outside:
+            raise ValueError(f"it holds {outside[0]}, a path outside of the archive")
         network = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
     except Exception as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
-    if network.output_shape[-1] != n_classes:
+    received = network.input_shape, network.output_shape
+    if received != ((None, *SHAPE), (None, n_classes)):
         raise step.RefusedError(
-            f"{path} must give {n_classes} logits; received {network.output_shape[-1]}; run `dvc repro`"
+            f"{path} must take {SHAPE} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
         )
     return network

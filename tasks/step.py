@@ -123,4 +123,5 @@ def _record(stage: str, facts: Facts) -> None:
         known = json.loads(RUN_FACTS.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         known = {}
-    RUN_FACTS.write_text(json.dumps({**known, stage: facts}, indent=2) + "\n", encoding="utf-8")
+    with publishing(RUN_FACTS) as (file,):
+        file.write_text(json.dumps({**known, stage: facts}, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ and the same weights are always the same bytes. Nothing is published when traini
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from tasks import runtime, step  # before Keras: it silences the backend's start
 # isort: split
 import keras
 
-from tasks import checkpoints, saved_model
+from tasks import arrays, checkpoints, saved_model
 from tasks.core import fitting, network
 from tasks.params import read
 from tasks.params.model import Model
@@ -48,10 +47,10 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
             "set it to 0, or the optimizer to adamw"
         )
     print(machine)
-    mean, std, n_classes = constants(normalized)
-    training, validation = load_split(normalized, "train", n_classes), None
+    (mean, std), n_classes = arrays.constants(normalized), len(arrays.class_names(normalized))
+    training, validation = fitting.Split(*arrays.load_split(normalized, "train", n_classes)), None
     if (normalized / "validation_labels.npy").exists():
-        validation = load_split(normalized, "validation", n_classes)
+        validation = fitting.Split(*arrays.load_split(normalized, "validation", n_classes))
     elif regularize.early_stopping.patience:
         raise step.RefusedError(
             "regularize.early_stopping.patience must be 0 without a validation split; "
@@ -88,47 +87,6 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         "epochs": len(rows),
         "images_per_second": round(float(np.median(speed))),
     }
-
-
-def constants(normalized: Path) -> tuple[list[float], list[float], int]:
-    """The mean and deviation of each channel, in units of 0–255, and the number of classes.
-
-    Raises
-    ------
-    tasks.step.RefusedError
-        If they would not scale pixels to finite numbers.
-    """
-    classes, scale = (json.loads((normalized / f"{name}.json").read_text()) for name in ("classes", "constants"))
-    mean, std = scale["mean"], scale["std"]
-    if not (np.isfinite(mean).all() and np.greater(std, 0).all()):
-        raise step.RefusedError(
-            f"{normalized}/constants.json must hold finite means and positive deviations; "
-            f"received {mean} and {std}; run `dvc repro -f normalize`"
-        )
-    return mean, std, len(classes)
-
-
-def load_split(normalized: Path, name: str, n_classes: int) -> fitting.Split:
-    """Map the arrays of one split into memory.
-
-    Raises
-    ------
-    tasks.step.RefusedError
-        If they are not uint8 images with as many labels, each of a known class.
-    """
-    images = np.load(normalized / f"{name}_images.npy", mmap_mode="r")
-    labels = np.load(normalized / f"{name}_labels.npy")
-    if images.dtype != np.uint8 or images.shape[1:] != network.SHAPE or labels.shape != images.shape[:1]:
-        raise step.RefusedError(
-            f"{normalized}/{name}_images.npy must be uint8 of shape (n, 32, 32, 3) with n labels; "
-            f"received {images.dtype} of {images.shape} with {labels.shape}; run `dvc repro -f normalize`"
-        )
-    if not len(labels) or labels.max() >= n_classes:
-        raise step.RefusedError(
-            f"{normalized}/{name}_labels.npy must hold labels below {n_classes}; "
-            f"received {np.unique(labels).tolist()}; run `dvc repro -f normalize`"
-        )
-    return fitting.Split(images, labels)
 
 
 def write_history(rows: list[fitting.Row], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 `read` gives one block; `tasks.params.document` checks the whole file, also as
 `python -m tasks.params`. Refused: an unknown or repeated key, a wrong type, a value out of
-range, NaN and infinity, broken YAML, and a file too large to be a parameter file.
+range, NaN and infinity, broken YAML, anchors, and a file too large to be a parameter file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 PARAMS_FILE = Path("params.yaml")
@@ -66,10 +67,22 @@ def parse(path: Path) -> dict[str, Any]:
     return parse_text(text, str(path))
 
 
+class _WithoutAnchors(Composer):
+    """Refuses `&name` and `*name`: a few lines of them expand to more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        if event.anchor is not None:
+            raise ComposerError(None, None, f"anchors are refused; write {event.anchor} out", event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def parse_text(text: str, where: str) -> dict[str, Any]:
     """The same for the text of a parameter file, such as another commit's."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _WithoutAnchors
     try:
-        content = YAML(typ="safe", pure=True).load(text)
+        content = yaml.load(text)
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ParameterError(f"{where}{line}: is not valid YAML: {_first_line(error.problem)}") from error

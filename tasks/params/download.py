@@ -32,7 +32,7 @@ class Source(Block):
     url: str | None = None
     npm: Annotated[str, Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@\d+\.\d+\.\d+$")] | None = None
     sha256: Sha256 | None = None
-    bytes: Annotated[int, Field(ge=1)] | None = None
+    bytes: Annotated[int, Field(ge=1, le=2**40)] | None = None
 
     @field_validator("url")
     @classmethod

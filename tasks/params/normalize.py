@@ -14,5 +14,5 @@ class Normalize(Block):
 
     method: Literal["standardize", "rescale"]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    train_images: Annotated[int, Field(ge=10)] | None
+    train_images: Annotated[int, Field(ge=10, le=50_000)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]

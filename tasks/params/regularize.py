@@ -20,7 +20,7 @@ class Augment(Block):
 class EarlyStopping(Block):
     """Stop when validation loss has not improved for `patience` epochs, and keep the best weights."""
 
-    patience: Annotated[int, Field(ge=0)]
+    patience: Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Regularize(Block):

@@ -18,7 +18,7 @@ class Study(Block):
     A list where a parameter takes a single value is a sweep: a variant for each of its values.
     """
 
-    seeds: int = Field(ge=2)
+    seeds: int = Field(ge=2, le=1000)
     compared: tuple[str, ...] = Field(min_length=1, strict=False)
     base: Overrides
     variants: dict[Name, Overrides]

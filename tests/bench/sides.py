@@ -94,29 +94,29 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
     """A whole training of the committed parameters or of a variant, scored on test once it is done."""
+    from tasks.arrays import load_split
     from tasks.core import scores
     from tasks.core.inference import predict
-    from tasks.train import load_split
 
     network, rows, *_ = _train(blocks(variant, {"train.seed": seed}))
-    split = load_split(NORMALIZED, "test", n_classes=10)
+    images, labels = load_split(NORMALIZED, "test", 10)
     return {
         "validation_accuracy": [row["validation_accuracy"] for row in rows],
-        "test_accuracy": scores.accuracy(split.labels, predict(network, split.images, 1000)),
+        "test_accuracy": scores.accuracy(labels, predict(network, images, 1000)),
     }
 
 
 def bare() -> dict[str, float]:
     """What the stages train and evaluate do, in one script without DVC: train, save, score three splits."""
-    from tasks.train import load_split
+    from tasks.arrays import load_split
 
     network, *_ = _train(blocks("default", {}))
     reference.SCRATCH.mkdir(exist_ok=True)
     network.save(reference.SCRATCH / "bare.keras")
     for name in ("train", "validation", "test"):
-        split = load_split(NORMALIZED, name, n_classes=10)
-        logits = network.predict(split.images, batch_size=1000, verbose=0)
-        print(name, np.mean(logits.argmax(axis=1) == split.labels))
+        images, labels = load_split(NORMALIZED, name, 10)
+        logits = network.predict(images, batch_size=1000, verbose=0)
+        print(name, np.mean(logits.argmax(axis=1) == labels))
     return {}
 
 
@@ -161,21 +161,21 @@ def _train(
     params: Any, images: int | None = None, folder: Path = NORMALIZED
 ) -> tuple[Any, list[Any], list[float], int]:
     """As stage train does: the network, the history, the images per second of each epoch, and how many images."""
-    from tasks import runtime
+    from tasks import arrays, runtime
 
     train = params.train
     machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
     from tasks.core import fitting
     from tasks.core.network import build, initialize
-    from tasks.train import WHITENING_IMAGES, constants, load_split
+    from tasks.train import WHITENING_IMAGES
 
-    mean, std, n_classes = constants(folder)
-    split = load_split(folder, "train", n_classes)
-    split = fitting.Split(split.images[:images], split.labels[:images])
+    (mean, std), n_classes = arrays.constants(folder), len(arrays.class_names(folder))
+    of_train, labels = arrays.load_split(folder, "train", n_classes)
+    split = fitting.Split(of_train[:images], labels[:images])
     network = build(params.model, params.regularize, mean, std, n_classes, machine.precision)
     initialize(network, split.images[:WHITENING_IMAGES], mean, std)
     speeds: list[float] = []
-    validation = load_split(folder, "validation", n_classes)
+    validation = fitting.Split(*arrays.load_split(folder, "validation", n_classes))
     rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append)
     return network, rows, speeds, len(split)
 
