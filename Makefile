@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run study server deploy worker bench bench-reference test test-all check format lock gpu clean
+.PHONY: help setup run study server deploy worker bench bench-reference test test-all doctor soak check format lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,12 @@ bench: setup ## measure the ratios of docs/bench.json again; about an hour, afte
 
 bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
 	python -m tests.bench.reference
+
+doctor: setup ## check everything that this folder keeps, by content, and repair what can be
+	@python -m flows.doctor
+
+soak: setup ## half an hour of random commands, kills and damage against one workspace
+	SOAK_SECONDS=1800 pytest -m slow tests/faults/test_soak.py -s
 
 check: setup ## lint, format and types
 	ruff check .

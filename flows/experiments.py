@@ -67,7 +67,7 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
     """
     worktree = root / WORKTREES / name
     worktree.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(worktree.parent)
+    sweep(worktree.parent)
     with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
@@ -95,7 +95,7 @@ def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def _sweep(worktrees: Path) -> None:
+def sweep(worktrees: Path) -> None:
     """Remove the worktrees of runs that were killed."""
     for left in worktrees.iterdir():
         if left.is_dir():

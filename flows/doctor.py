@@ -1,0 +1,261 @@
+"""`python -m flows.doctor`: everything that this folder keeps, checked by content, and repaired where nothing is lost.
+
+Time stamps are not believed: DVC's bookkeeping, its cache, every output of dvc.lock and every checkpoint is read and
+hashed. What is damaged is moved into `.doctor/` and never deleted; what the cache or git has is restored. Status 0:
+all is well, or is now; 1: something is left, and its line ends in the next command; 75: something is running here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows import experiments
+from tasks.params import ParameterError
+from tasks.params.document import load
+
+ASIDE = Path(".doctor")
+LOCK = Path("dvc.lock")
+BUSY = 75  # the shell's EX_TEMPFAIL
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was wrong with a file, and what was done about it or is to be done."""
+
+    path: str
+    fault: str
+    remedy: str
+    is_open: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.fault}; {self.remedy}"
+
+
+class Doctor:
+    """One visit to a checkout of this repository."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.aside = root / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
+        self.lost: set[str] = set()  # of the cache
+        self.cache = Path(experiments.run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()) / "files/md5"
+
+    def visit(self) -> Iterator[Finding]:
+        """Check everything, and repair it in an order in which each repair can build on those before it."""
+        yield from self._parameters()
+        yield from self._locks()
+        yield from self._lock_file()
+        yield from self._objects()
+        yield from self._outputs()
+        yield from self._run_cache()
+        yield from self._checkpoints()
+        yield from self._leftovers()
+
+    def _parameters(self) -> Iterator[Finding]:
+        try:
+            load(self.root / "params.yaml")
+        except ParameterError as error:
+            yield Finding("params.yaml", str(error), "edit it, or `git checkout params.yaml`", is_open=True)
+
+    def _locks(self) -> Iterator[Finding]:
+        """DVC's list of who reads and writes what. Nobody does: `running` was asked before."""
+        path = self.root / ".dvc/tmp/rwlock"
+        if path.exists():
+            with suppress(ValueError):
+                if not any(json.loads(path.read_text(encoding="utf-8")).values()):
+                    return
+            yield Finding(".dvc/tmp/rwlock", "left behind by a command that was killed", self._set_aside(path))
+
+    def _lock_file(self) -> Iterator[Finding]:
+        path = self.root / LOCK
+        if path.exists() and _entries(path.read_bytes()) is None:
+            remedy = self._set_aside(path)
+            committed = self._in_git(LOCK)
+            if committed is not None and _entries(committed) is not None:
+                path.write_bytes(committed)
+                remedy += " and the committed one restored; `dvc repro` brings back what was newer, uncomputed"
+            yield Finding(str(LOCK), "is not what DVC wrote", remedy)
+
+    def _objects(self) -> Iterator[Finding]:
+        """DVC's cache. What is lost there and lies in the workspace is put back by `_outputs`."""
+        for path in sorted(self.cache.glob("[0-9a-f][0-9a-f]/*")):
+            digest = path.parent.name + path.name
+            if MD5.fullmatch(digest) and _md5(path) != digest.removesuffix(".dir"):
+                self.lost.add(digest)
+                yield Finding(f"cache object {digest}", "does not have the content of its name", self._set_aside(path))
+
+    def _outputs(self) -> Iterator[Finding]:
+        """Every file of every output, against its digest in dvc.lock."""
+        if not (self.root / LOCK).exists():
+            return
+        for output, digest in _entries((self.root / LOCK).read_bytes()) or []:
+            expected = self._files(output, digest)
+            if expected is None:
+                remedy = "`dvc pull` fetches it, or `dvc repro` makes it"
+                yield Finding(output, "its list of files is not in the cache", remedy, is_open=True)
+                continue
+            present = [path for path in [*(self.root / output).rglob("*"), self.root / output] if path.is_file()]
+            for path in sorted({*expected, *present}):
+                right, actual = expected.get(path), _md5(path) if path.is_file() else None
+                if actual != right:
+                    yield self._restore(path, actual, right)
+                elif right in self.lost:
+                    _copy(path, self._object(right), 0o444)  # as DVC protects its objects
+                    yield Finding(f"cache object {right}", "is missing", f"put back from {output}")
+
+    def _files(self, output: str, digest: str) -> dict[Path, str] | None:
+        """The digest of each file of an output; None where the cache has not its list."""
+        if not digest.endswith(".dir"):
+            return {self.root / output: digest}
+        listed = self._object(digest)
+        if not listed.exists():
+            return None
+        entries = json.loads(listed.read_text(encoding="utf-8"))
+        return {self.root / output / entry["relpath"]: entry["md5"] for entry in entries}
+
+    def _restore(self, path: Path, actual: str | None, right: str | None) -> Finding:
+        """Bring back a file of an output, or say how to. DVC's checkout goes by time stamps, and leaves reports out."""
+        name = path.relative_to(self.root)
+        moved = "" if actual is None else f"{self._set_aside(path)} and "
+        if right is None:
+            return Finding(str(name), "belongs to no output", moved.removesuffix(" and "))
+        fault = "is missing" if actual is None else "is not what dvc.lock says"
+        if self._object(right).exists():
+            _copy(self._object(right), path, 0o644)
+            return Finding(str(name), fault, f"{moved}restored from the cache")
+        committed = self._in_git(name)
+        if committed is not None and hashlib.md5(committed, usedforsecurity=False).hexdigest() == right:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(committed)
+            return Finding(str(name), fault, f"{moved}restored from git")
+        return Finding(str(name), fault, f"{moved}`dvc repro` makes it again", is_open=True)
+
+    def _run_cache(self) -> Iterator[Finding]:
+        for path in sorted((self.cache.parents[1] / "runs").glob("*/*/*")):
+            if path.is_file() and not isinstance(_yaml(path.read_bytes()), dict):
+                yield Finding(f"run {path.name[:8]} in DVC's cache", "is not what DVC wrote", self._set_aside(path))
+
+    def _checkpoints(self) -> Iterator[Finding]:
+        for folder in sorted((self.root / ".checkpoints").glob("*/epoch-*")):
+            try:
+                about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                digest, content = about.pop("sha256"), (folder / "arrays.npz").read_bytes()
+                is_whole = hashlib.sha256(json.dumps(about, sort_keys=True).encode() + content).hexdigest() == digest
+            except (OSError, ValueError, LookupError, AttributeError):
+                is_whole = False
+            if not is_whole:
+                name = str(folder.relative_to(self.root))
+                yield Finding(name, "is damaged; training goes on from the one before it", self._set_aside(folder))
+
+    def _leftovers(self) -> Iterator[Finding]:
+        """What killed steps, runs and git commands were about to write."""
+        for pattern in ("*/.part-*", ".git/*.lock", ".git/refs/**/*.lock"):
+            for path in sorted(self.root.glob(pattern)):
+                if time.time() - path.stat().st_mtime < experiments.STALE_SECONDS:
+                    continue  # of a command of this moment
+                yield Finding(str(path.relative_to(self.root)), "was left half-written", self._set_aside(path))
+        worktrees = self.root / experiments.WORKTREES
+        before = {path.name for path in worktrees.glob("[!.]*")}
+        if before:
+            experiments.sweep(worktrees)
+        for name in sorted(before - {path.name for path in worktrees.glob("[!.]*")}):
+            yield Finding(str(experiments.WORKTREES / name), "was left by a run that was killed", "removed")
+
+    def _set_aside(self, path: Path) -> str:
+        """Move a file out of the way; say where it is."""
+        place = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(*path.parts[-2:])
+        target = self.aside / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+        return f"moved to {target.relative_to(self.root)}"
+
+    def _object(self, digest: str) -> Path:
+        return self.cache / digest[:2] / digest[2:]
+
+    def _in_git(self, name: Path) -> bytes | None:
+        try:
+            return experiments.run(self.root, "git", "show", f"HEAD:{name}").encode()
+        except RuntimeError:
+            return None  # it is not in the commit
+
+
+def running(root: Path) -> list[str]:
+    """The commands of DVC, of steps and of flows that run in a checkout or in one of its worktrees."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
+        command = " ".join(process.info["cmdline"] or [])
+        inside = Path(process.info["cwd"] or "/").is_relative_to(root)
+        if inside and re.search(r"-m tasks\.|-m flows\.(pipeline|study)|\bdvc(\s|$)", command):
+            found.append(f"{command} (process {process.info['pid']})")
+    return found
+
+
+def _copy(source: Path, target: Path, mode: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".part-{target.name}")
+    shutil.copyfile(source, partial)
+    partial.chmod(mode)
+    partial.replace(target)
+
+
+def _entries(lock: bytes) -> list[tuple[str, str]] | None:
+    """The outputs of a dvc.lock with their digests; None for a file that DVC cannot have written."""
+    content = _yaml(lock)
+    try:
+        stages = content["stages"].values()
+        files = [file for stage in stages for file in (*stage.get("deps", []), *stage["outs"])]
+        if not all(MD5.fullmatch(file["md5"]) and isinstance(file["size"], int) for file in files):
+            return None
+        return [(out["path"], out["md5"]) for stage in stages for out in stage["outs"]]
+    except (LookupError, TypeError, AttributeError):
+        return None
+
+
+def _yaml(content: bytes) -> Any:
+    try:
+        return YAML(typ="safe").load(content)
+    except (YAMLError, ValueError):
+        return None
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def main() -> int:
+    """Visit the folder, and say what was found."""
+    root = Path.cwd()
+    if busy := running(root):
+        print(f"error: doctor: nothing may run here meanwhile; received {busy[0]}; wait for its end", file=sys.stderr)
+        return BUSY
+    findings = []
+    try:
+        for finding in Doctor(root).visit():
+            print(finding, flush=True)
+            findings.append(finding)
+    except (RuntimeError, OSError) as error:
+        print(f"error: doctor: {error}", file=sys.stderr)
+        return 1
+    n_open = sum(finding.is_open for finding in findings)
+    print(f"{len(findings)} found, {n_open} left to do" if findings else "nothing found: every digest is right")
+    return 1 if n_open else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
