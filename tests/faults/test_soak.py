@@ -1,0 +1,178 @@
+"""Random commands, kills and damage against one workspace and one server; then all is as if nothing had happened.
+
+SOAK_SECONDS says for how long (`make soak`: half an hour), SOAK_SEED with which sequence.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Clone
+from tests.flows.serving import Prefect, serving, wait_for, workers_of
+
+pytestmark = pytest.mark.slow
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+SEED = int(os.environ.get("SOAK_SEED", "0"))
+COMMANDS = 30  # at least
+DOCTOR = (sys.executable, "-m", "flows.doctor")
+MODEL = Path("models/classifier.keras")
+ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
+
+
+@pytest.fixture(scope="module")
+def prefect(clone: Clone) -> Iterator[Prefect]:
+    with serving(clone) as made:
+        yield made
+
+
+class Soak:
+    """One workspace, what can happen to it, and a generator that chooses."""
+
+    def __init__(self, prefect: Prefect):
+        self.prefect, self.clone, self.random = prefect, prefect.clone, random.Random(SEED)
+
+    def tried(self, *command: str) -> int:
+        """Run a command to its end, which may be a refusal: damage is about."""
+        done = subprocess.run(
+            command, cwd=self.clone.path, env=self.clone.environment, capture_output=True, text=True, timeout=300
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode
+
+    def repro(self) -> None:
+        if self.tried("dvc", "repro"):
+            self.tried(*DOCTOR)
+
+    def killed_repro(self) -> None:
+        """A training that is new, struck down: all of it, DVC alone, or the step alone."""
+        self.clone.edit(train__epochs=2, train__seed=self.random.randrange(2**31))
+        running = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=self.clone.path,
+            env=self.clone.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(self.random.uniform(0.3, 8))
+        blow = self.random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+        below = psutil.Process(running.pid).children(recursive=True) if running.poll() is None else []
+        struck = self.random.choice(
+            [[running.pid], [child.pid for child in below], [running.pid, *(c.pid for c in below)]]
+        )
+        for pid in struck:
+            try:
+                os.kill(pid, blow)
+            except ProcessLookupError:
+                continue  # it ended with its parent
+        running.wait(60)
+        wait_for("the end of every child", lambda: not workers_of(self.clone), 20)
+
+    def flow(self) -> None:
+        self._await(self.prefect.start())
+
+    def flow_apart(self) -> None:
+        self._await(self.prefect.start("pipeline/local", "--param", 'overrides={"evaluate.batch_size": 500}'))
+
+    def cancelled_flow(self) -> None:
+        self.clone.edit(train__seed=self.random.randrange(2**31))
+        flow_run = self.prefect.start()
+        time.sleep(self.random.uniform(1, 6))
+        self.prefect.clone.run("prefect", "flow-run", "cancel", flow_run)
+        self._await(flow_run)
+
+    def killed_flow(self) -> None:
+        """The step below a flow run is killed."""
+        self.clone.edit(train__seed=self.random.randrange(2**31))
+        flow_run = self.prefect.start()
+        time.sleep(self.random.uniform(3, 9))
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            command = " ".join(process.info["cmdline"] or [])
+            if "-m tasks." in command and (process.info["cwd"] or "").startswith(str(self.clone.path)):
+                process.kill()
+        self._await(flow_run)
+
+    def _await(self, flow_run: str) -> None:
+        wait_for("the end of the run", lambda: self.prefect.state(flow_run) in ENDED, 240)
+        wait_for("the end of every child", lambda: not workers_of(self.clone), 20)
+
+    def damaged_file(self) -> None:
+        kept = [Path("dvc.lock"), Path(".dvc/tmp/rwlock"), *self._outputs(), *self._objects()]
+        path = self.clone.path / self.random.choice(kept)
+        if not path.is_file():
+            return
+        content = bytearray(path.read_bytes())
+        harm = self.random.choice(["delete", "flip", "truncate"])
+        path.chmod(0o644)
+        if harm == "delete":
+            path.unlink()
+        elif harm == "flip" and content:
+            content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+            path.write_bytes(content)
+        else:
+            path.write_bytes(content[: len(content) // 2])
+        if ".dvc" in path.parts or path.name == "dvc.lock":  # DVC refuses these, or would trust them
+            self.tried(*DOCTOR)
+
+    def _outputs(self) -> list[Path]:
+        folders = ("data/raw", "data/normalized", "models", "reports/evaluation")
+        found = [path for folder in folders for path in (self.clone.path / folder).glob("*.*")]
+        return [path for path in found if path.name[0] != "."]
+
+    def _objects(self) -> list[Path]:
+        return self.random.sample(sorted((self.clone.path / ".dvc/cache/files/md5").glob("*/*")), 3)
+
+    def checkout(self) -> None:
+        self.clone.run("git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
+        if self.tried("dvc", "checkout", "--force"):
+            self.tried(*DOCTOR)
+
+    def doctor(self) -> None:
+        assert self.tried(*DOCTOR) in {0, 1}
+
+
+WEIGHTS = {
+    Soak.repro: 3,
+    Soak.killed_repro: 3,
+    Soak.flow: 1,
+    Soak.flow_apart: 1,
+    Soak.cancelled_flow: 1,
+    Soak.killed_flow: 1,
+    Soak.damaged_file: 14,
+    Soak.checkout: 4,
+    Soak.doctor: 2,
+}
+
+
+def test_after_random_commands_kills_and_damage_the_weights_are_those_of_an_undisturbed_run(prefect: Prefect) -> None:
+    clone, soak = prefect.clone, Soak(prefect)
+    undisturbed = (clone.path / MODEL).read_bytes()
+    history: list[str] = []
+    started = time.monotonic()
+    try:
+        while time.monotonic() - started < SECONDS or len(history) < COMMANDS:
+            (command,) = soak.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            history.append(command.__name__)
+            print(f"{time.monotonic() - started:6.1f} s  {command.__name__}", flush=True)
+            command(soak)
+    except BaseException:
+        print(f"SOAK_SEED={SEED}: {' '.join(history)}")
+        raise
+    wait_for("the end of every child", partial(lambda: not workers_of(clone)), 20)
+    soak.doctor()
+    clone.run("git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
+    clone.run("dvc", "repro")
+    assert (clone.path / MODEL).read_bytes() == undisturbed
+    assert clone.run(*DOCTOR) == "nothing found: every digest is right\n"
+    assert clone.run("git", "status", "--porcelain") == ""
