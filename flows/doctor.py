@@ -77,7 +77,7 @@ class Doctor:
         path = self.root / ".dvc/tmp/rwlock"
         if path.exists():
             with suppress(ValueError):
-                if not any(json.loads(path.read_text(encoding="utf-8")).values()):
+                if json.loads(path.read_bytes()) in ({}, {"read": {}}, {"write": {}}, {"read": {}, "write": {}}):
                     return
             yield Finding(".dvc/tmp/rwlock", "left behind by a command that was killed", self._set_aside(path))
 

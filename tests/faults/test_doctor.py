@@ -153,7 +153,10 @@ def test_a_lock_cut_at_any_line_is_whole_or_found(sound: Clone) -> None:
         assert found is None or found == whole[: len(found)]
 
 
-@pytest.mark.parametrize("content", ["", '{"write": {"x": {"pid"', '{"write": {"/x": {"pid": 1, "cmd": "dvc repro"}}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"wri|e": {}}', '{"write": {"x": {"pid"', '{"write": {"/x": {"pid": 1, "cmd": "dvc repro"}}}'],
+)
 def test_locks_of_killed_commands_are_removed(sound: Clone, content: str) -> None:
     rwlock = sound.path / ".dvc/tmp/rwlock"
     rwlock.write_text(content)

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-COMMANDS = 30  # at least
 DOCTOR = (sys.executable, "-m", "flows.doctor")
 MODEL = Path("models/classifier.keras")
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
@@ -68,10 +67,8 @@ class Soak:
         time.sleep(self.random.uniform(0.3, 8))
         blow = self.random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
         below = psutil.Process(running.pid).children(recursive=True) if running.poll() is None else []
-        struck = self.random.choice(
-            [[running.pid], [child.pid for child in below], [running.pid, *(c.pid for c in below)]]
-        )
-        for pid in struck:
+        dvc, steps = [running.pid], [child.pid for child in below]
+        for pid in self.random.choice([dvc, steps, dvc + steps]):
             try:
                 os.kill(pid, blow)
             except ProcessLookupError:
@@ -142,16 +139,16 @@ class Soak:
         assert self.tried(*DOCTOR) in {0, 1}
 
 
-WEIGHTS = {
+ROUND = {  # how often each is in a round of thirty
     Soak.repro: 3,
     Soak.killed_repro: 3,
     Soak.flow: 1,
     Soak.flow_apart: 1,
     Soak.cancelled_flow: 1,
     Soak.killed_flow: 1,
-    Soak.damaged_file: 14,
+    Soak.damaged_file: 13,
     Soak.checkout: 4,
-    Soak.doctor: 2,
+    Soak.doctor: 3,
 }
 
 
@@ -161,11 +158,11 @@ def test_after_random_commands_kills_and_damage_the_weights_are_those_of_an_undi
     history: list[str] = []
     started = time.monotonic()
     try:
-        while time.monotonic() - started < SECONDS or len(history) < COMMANDS:
-            (command,) = soak.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            history.append(command.__name__)
-            print(f"{time.monotonic() - started:6.1f} s  {command.__name__}", flush=True)
-            command(soak)
+        while time.monotonic() - started < SECONDS:
+            for command in soak.random.sample(list(ROUND), k=sum(ROUND.values()), counts=list(ROUND.values())):
+                history.append(command.__name__)
+                print(f"{time.monotonic() - started:6.1f} s  {command.__name__}", flush=True)
+                command(soak)
     except BaseException:
         print(f"SOAK_SEED={SEED}: {' '.join(history)}")
         raise
