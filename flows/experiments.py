@@ -37,7 +37,7 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
     DVC refuses to save two different experiments under one name.
     """
     settings = json.dumps(overrides, sort_keys=True).encode()
-    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-') or 'run'}-{hashlib.sha256(settings).hexdigest()[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-')[:80] or 'run'}-{hashlib.sha256(settings).hexdigest()[:8]}"
 
 
 def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:

@@ -53,7 +53,7 @@ def test_the_file_map_names_every_file_and_nothing_else() -> None:
         and not any(file == path or file.startswith(f"{path}/") for path in mapped - {"tasks"})
     ]
     assert unmapped == []
-    made_by_a_run = ("data", "models", "reports", ".prefect", "prefect.toml", ".checkpoints")
+    made_by_a_run = ("data", "models", "reports", ".prefect", "prefect.toml", ".checkpoints", ".doctor")
     assert [path for path in mapped if not path.startswith(made_by_a_run) and not (ROOT / path).exists()] == []
 
 

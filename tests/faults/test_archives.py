@@ -100,7 +100,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_member_that_is_not_the_expected_file_is_refused_by_name(
     folder: Path, tmp_path: Path, raw_files: dict[str, bytes], digests: dict[str, str], spoil: Spoil, says: str
 ) -> None:
-    files = dict(raw_files)
+    files = {name: raw_files[name] for name in (FIRST, "data_batch_2.bin")}
     with tarfile.open(tmp_path / "spoiled.tar", "w") as tar:
         spoil(tar, files)
         for name, content in files.items():
@@ -108,6 +108,15 @@ def test_a_member_that_is_not_the_expected_file_is_refused_by_name(
     with pytest.raises(SourceError) as caught:
         unpack(tmp_path / "spoiled.tar", folder, digests)
     assert says in str(caught.value)
+
+
+def test_a_naive_extraction_would_have_written_outside(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "spoiled.tar", "w") as tar:
+        add(tar, f"../{FIRST}", b"x")
+    (tmp_path / "inside").mkdir()
+    with tarfile.open(tmp_path / "spoiled.tar") as tar:
+        tar.extractall(tmp_path / "inside", filter="fully_trusted")
+    assert (tmp_path / FIRST).exists()
 
 
 def test_members_that_nobody_asked_for_are_passed_over(

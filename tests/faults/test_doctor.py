@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import Clone
 from tests.test_invalidation import assert_nothing_is_stale
 
+SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps the first of a kind
+
 MODEL = "models/classifier.keras"
 Damage = Callable[[Path], object]
 
@@ -64,12 +66,12 @@ def test_a_sound_workspace_is_left_alone(sound: Clone) -> None:
 @pytest.mark.parametrize(
     ("path", "damage"),
     [
-        ("data/raw/data_batch_3.bin", flip),
-        ("data/normalized/train_images.npy", flip),
-        ("data/normalized/constants.json", truncate),
+        pytest.param("data/raw/data_batch_3.bin", flip, marks=SLOW),
+        pytest.param("data/normalized/train_images.npy", flip, marks=SLOW),
+        pytest.param("data/normalized/constants.json", truncate, marks=SLOW),
         (MODEL, flip),
-        ("reports/predictions.npz", Path.unlink),
-        ("reports/metrics.json", Path.unlink),  # which DVC itself would not restore
+        pytest.param("reports/predictions.npz", Path.unlink, marks=SLOW),
+        pytest.param("reports/metrics.json", Path.unlink, marks=SLOW),  # which DVC itself would not restore
     ],
 )
 def test_a_damaged_output_is_named_set_aside_and_restored(sound: Clone, path: str, damage: Damage) -> None:
@@ -88,12 +90,14 @@ def test_a_damaged_output_is_named_set_aside_and_restored(sound: Clone, path: st
     assert_nothing_is_stale(sound)
 
 
+@SLOW
 def test_dvc_alone_would_not_have_seen_it(sound: Clone) -> None:
     flip(sound.path / MODEL)
     assert sound.run("dvc", "status") == "Data and pipelines are up to date.\n"
     assert visit(sound)[-1] == "1 found, 0 left to do"
 
 
+@SLOW
 def test_a_report_that_git_has_is_restored_without_the_cache(sound: Clone) -> None:
     report = sound.path / "reports/history.csv"
     right = report.read_bytes()
@@ -106,6 +110,7 @@ def test_a_report_that_git_has_is_restored_without_the_cache(sound: Clone) -> No
     assert_sound(sound)
 
 
+@SLOW
 @pytest.mark.parametrize("damage", [flip, truncate])
 def test_a_damaged_cache_object_is_put_back_from_the_workspace(sound: Clone, damage: Damage) -> None:
     stored = cache_object(sound, MODEL)
@@ -120,6 +125,7 @@ def test_a_damaged_cache_object_is_put_back_from_the_workspace(sound: Clone, dam
     assert_sound(sound)
 
 
+@SLOW
 def test_what_nothing_can_restore_is_set_aside_with_the_command_that_makes_it_again(sound: Clone) -> None:
     for path in (cache_object(sound, MODEL), sound.path / MODEL):
         path.chmod(0o644)
@@ -132,6 +138,7 @@ def test_what_nothing_can_restore_is_set_aside_with_the_command_that_makes_it_ag
     assert_sound(sound)
 
 
+@SLOW
 @pytest.mark.parametrize("content", [b"", b"stages:\n  train:\n    outs:\n    - path: a\n      md5: 12", b"\x00\xff"])
 def test_a_truncated_lock_file_is_replaced_by_the_committed_one(sound: Clone, content: bytes) -> None:
     (sound.path / "dvc.lock").write_bytes(content)
@@ -153,6 +160,7 @@ def test_a_lock_cut_at_any_line_is_whole_or_found(sound: Clone) -> None:
         assert found is None or found == whole[: len(found)]
 
 
+@SLOW
 @pytest.mark.parametrize(
     "content",
     ["", "[]", '{"wri|e": {}}', '{"write": {"x": {"pid"', '{"write": {"/x": {"pid": 1, "cmd": "dvc repro"}}}'],
@@ -166,6 +174,7 @@ def test_locks_of_killed_commands_are_removed(sound: Clone, content: str) -> Non
     assert_sound(sound)
 
 
+@SLOW
 def test_a_damaged_checkpoint_and_half_written_files_are_set_aside(sound: Clone) -> None:
     checkpoint = sound.path / ".checkpoints/0123/epoch-00002"
     checkpoint.mkdir(parents=True)
@@ -181,6 +190,7 @@ def test_a_damaged_checkpoint_and_half_written_files_are_set_aside(sound: Clone)
     assert_sound(sound)
 
 
+@SLOW
 def test_a_broken_entry_of_the_run_cache_is_set_aside(sound: Clone) -> None:
     entry = next(path for path in (sound.path / ".dvc/cache/runs").glob("*/*/*"))
     entry.chmod(0o644)

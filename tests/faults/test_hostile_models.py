@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from tasks import saved_model
@@ -83,6 +84,19 @@ def test_a_model_that_needs_code_is_refused_and_the_code_does_not_run(
     with pytest.raises(RefusedError, match=r"hostile.keras must be a Keras model that loads in safe mode: "):
         saved_model.load(rewritten(good, change), 10)
     assert not RAN.exists()
+
+
+def test_the_code_of_a_lambda_would_run_without_safe_mode(good: Path) -> None:
+    inputs = keras.Input((32, 32, 3))
+    touching = keras.layers.Lambda(lambda x: [__import__("pathlib").Path("ran").touch(), x][1])
+    flat = keras.layers.Flatten()(touching(inputs))
+    keras.Model(inputs, keras.layers.Dense(10)(flat)).save("hostile.keras")
+    RAN.unlink()
+    with pytest.raises(RefusedError, match="Lambda"):
+        saved_model.load(Path("hostile.keras"), 10)
+    assert not RAN.exists()
+    keras.models.load_model("hostile.keras", safe_mode=False)(np.zeros((1, 32, 32, 3)))
+    assert RAN.exists()
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-from-a-model", "assets/../../escaped"])

@@ -1,0 +1,69 @@
+"""Secrets stay where they were put, names and values are data, and the server is this machine's alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.experiments import name_of
+from tasks import step
+from tasks.download import download
+from tests.conftest import Clone, edit
+from tests.faults import scripted
+from tests.flows.serving import serving
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.mark.parametrize("run", ["../../etc", "x; touch ran", "$(touch ran)", "--force", "", "ünï\n\x00", "a" * 300])
+def test_an_experiment_is_named_with_letters_digits_and_hyphens(run: str) -> None:
+    name = name_of(run, {"train.optimizer": "$(touch ran)"})
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+    assert name[0] != "-"
+    assert len(name) < 100
+
+
+@pytest.mark.usefixtures("cache_home")
+def test_a_token_in_an_address_is_neither_printed_nor_recorded(
+    workplace: Path, archive: Path, digests: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = [scripted.status(503), scripted.cut(1_000_000)]
+    with scripted.serving(archive.read_bytes(), *script) as server:
+        source = {"url": f"{server.url}?token={SECRET}"}
+        edit(workplace / "params.yaml", download__digests=digests, download__sources=[source])
+        facts = download(Path("data/raw"))
+        assert SECRET in server.requested[0][0]
+    said = "".join(capfd.readouterr())
+    assert server.url in said
+    assert SECRET not in said + json.dumps(facts)
+    assert not step.RUN_FACTS.exists()
+
+
+@pytest.mark.slow
+def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Clone) -> None:
+    clone.run("dvc", "remote", "add", "--local", "safe", "webdavs://nowhere.invalid/store")
+    clone.run("dvc", "remote", "modify", "--local", "safe", "password", SECRET)
+    run = "from flows.pipeline import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
+    assert "kept as a DVC experiment" in (said := clone.run(sys.executable, "-c", run))
+    assert SECRET not in said
+    assert SECRET not in clone.run("git", "grep", "--cached", "-c", "", "--", ".dvc")
+    for ref in clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split():
+        assert SECRET not in clone.run("git", "archive", "--format=tar", ref, "--", ".dvc")
+    holders = [
+        path.relative_to(clone.path)
+        for path in clone.path.rglob("*")
+        if path.is_file() and path.stat().st_size < 50_000_000 and SECRET.encode() in path.read_bytes()
+    ]
+    assert holders == [Path(".dvc/config.local")]
+
+
+@pytest.mark.slow
+def test_the_server_listens_on_this_machine_only(clone: Clone) -> None:
+    with serving(clone) as prefect:
+        port = prefect.api.base_url.port
+        listening = [c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
+    assert [address.ip for address in listening] == ["127.0.0.1"]
