@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,27 @@ def bare() -> dict[str, float]:
     return {}
 
 
+def checkpointed() -> dict[str, float]:
+    """The committed recipe with its checkpoints, and the seconds that these took."""
+    from tasks.checkpoints import Checkpoints, key
+
+    params, spent = blocks("default", {}), 0.0
+    inputs = [getattr(params, name) for name in ("model", "regularize", "train")]
+
+    def timed(act: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal spent
+        before = time.perf_counter()
+        found = act(*arguments)
+        spent += time.perf_counter() - before
+        return found
+
+    started = time.perf_counter()
+    saved = Checkpoints(timed(key, inputs, NORMALIZED.glob("*"), "bench"))
+    _train(params, keep=partial(timed, saved.keep))
+    timed(saved.remove)
+    return {"seconds": time.perf_counter() - started, "checkpoint_seconds": spent}
+
+
 def stock_memory() -> dict[str, float]:
     """The notebook's script, whole data set, one epoch; watched from outside."""
     reference.network().fit(*reference.arrays("train"), batch_size=reference.BATCH_SIZE, epochs=1, verbose=0)
@@ -158,7 +181,10 @@ def bulk(times: int = 1) -> dict[str, float]:
 
 
 def _train(
-    params: Any, images: int | None = None, folder: Path = NORMALIZED
+    params: Any,
+    images: int | None = None,
+    folder: Path = NORMALIZED,
+    keep: Callable[[Any], None] = lambda state: None,
 ) -> tuple[Any, list[Any], list[float], int]:
     """As stage train does: the network, the history, the images per second of each epoch, and how many images."""
     from tasks import arrays, runtime
@@ -176,7 +202,7 @@ def _train(
     initialize(network, split.images[:WHITENING_IMAGES], mean, std)
     speeds: list[float] = []
     validation = fitting.Split(*arrays.load_split(folder, "validation", n_classes))
-    rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append)
+    rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append, keep=keep)
     return network, rows, speeds, len(split)
 
 
@@ -186,7 +212,7 @@ def _cores() -> int:
     return available_cores()
 
 
-SIDES = (stock, ours, default, fast, torch, recipe, bare, stock_memory, our_memory, bulk)
+SIDES = (stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, bulk)
 
 
 def main(name: str, *arguments: str) -> None:
