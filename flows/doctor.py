@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import experiments
-from tasks.params import ParameterError
+from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import load
 
 ASIDE = Path(".doctor")
@@ -67,10 +67,12 @@ class Doctor:
         yield from self._leftovers()
 
     def _parameters(self) -> Iterator[Finding]:
+        path = self.root / PARAMS_FILE
         try:
-            load(self.root / "params.yaml")
+            load(path)
         except ParameterError as error:
-            yield Finding("params.yaml", str(error), "edit it, or `git checkout params.yaml`", is_open=True)
+            fault = str(error).removeprefix(f"{path}: ")
+            yield Finding(str(PARAMS_FILE), fault, f"edit it, or `git checkout {PARAMS_FILE}`", is_open=True)
 
     def _locks(self) -> Iterator[Finding]:
         """DVC's list of who reads and writes what. Nobody does: `running` was asked before."""
@@ -88,7 +90,8 @@ class Doctor:
             committed = self._in_git(LOCK)
             if committed is not None and _entries(committed) is not None:
                 path.write_bytes(committed)
-                remedy += " and the committed one restored; `dvc repro` brings back what was newer, uncomputed"
+                remedy += ", and the committed one restored"
+            remedy += "; `dvc repro` brings back what was newer from DVC's cache"
             yield Finding(str(LOCK), "is not what DVC wrote", remedy)
 
     def _objects(self) -> Iterator[Finding]:
@@ -195,12 +198,12 @@ class Doctor:
 
 
 def running(root: Path) -> list[str]:
-    """The commands of DVC, of steps and of flows that run in a checkout or in one of its worktrees."""
+    """The commands of git, DVC, steps and flows that run in a checkout or in one of its worktrees."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         command = " ".join(process.info["cmdline"] or [])
         inside = Path(process.info["cwd"] or "/").is_relative_to(root)
-        if inside and re.search(r"-m tasks\.|-m flows\.(pipeline|study)|\bdvc(\s|$)", command):
+        if inside and re.search(r"-m tasks\.|-m flows\.(pipeline|study)|\b(dvc|git)(\s|$)", command):
             found.append(f"{command} (process {process.info['pid']})")
     return found
 

@@ -199,6 +199,13 @@ def test_a_broken_entry_of_the_run_cache_is_set_aside(sound: Clone) -> None:
     assert "in DVC's cache: is not what DVC wrote; moved to .doctor/" in found
 
 
+def test_a_parameter_that_breaks_a_rule_is_named_and_left_to_its_owner(sound: Clone) -> None:
+    sound.edit(train__epochs=0)
+    found, summary = visit(sound, status=1)
+    assert found.startswith("params.yaml: train.epochs: must be greater than or equal to 1; received 0; edit it, or")
+    assert summary == "1 found, 1 left to do"
+
+
 def test_nothing_is_touched_while_something_runs(sound: Clone) -> None:
     flip(sound.path / MODEL)
     command = [sys.executable, "-c", "import time; time.sleep(60)", "-m tasks.train"]
