@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -112,6 +113,7 @@ def show(checkout: Path, experiment: str) -> dict[str, Any]:
 
 def main() -> int:
     """Run the pipeline here; one line instead of a trace for what the user can mend."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary server would outlive this process
     try:
         experiments.check(Path.cwd())  # before Prefect starts, which would print a trace first
         pipeline()

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -343,6 +344,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of all runs")
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
     asked = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary server would outlive this process
     try:
         settings = dict(_setting(text) for text in asked.set)
         _refuse_below_one(**{"--seeds": asked.seeds, "--jobs": asked.jobs})

@@ -29,7 +29,8 @@ MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accu
 HOW_SURE = (
     "Brackets hold 95 % intervals by Student's t over seeds; differences are paired, as a seed gives every variant the "
     "same split and the same order of images. P-values are of paired t-tests, corrected for the number of variants by "
-    "Holm's method, which holds whatever the tests' dependence; below 0.05 a difference is called real. One seed per "
+    "Holm's method, which holds whatever the tests' dependence; below 0.05 a difference is called real. The "
+    "intervals are not corrected. One seed per "
     "run drives everything that is random in it. A variant with early stopping picks its epoch on the validation "
     "images that it is then judged on, which favours it a little."
 )

@@ -57,6 +57,28 @@ def test_the_file_map_names_every_file_and_nothing_else() -> None:
     assert [path for path in mapped if not path.startswith(made_by_a_run) and not (ROOT / path).exists()] == []
 
 
+def table(text: str) -> dict[str, list[str]]:
+    """The rows of a Markdown table, by the first word of each."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    return {cells[0].split(":")[0]: cells[1:] for cells in rows if cells[0][0] != "-"}
+
+
+def emphasized(difference: str, p: str) -> str:
+    """A difference as the README shows it: bold where it is real."""
+    is_real = p and float(p.removeprefix("< ")) < 0.05
+    return re.sub(r"^(\S+)", r"**\1**", difference) if is_real else difference
+
+
+def test_the_table_of_the_study_is_what_the_study_found() -> None:
+    shown = table(section("The study"))
+    found = table((ROOT / "reports/study/study.md").read_text(encoding="utf-8").split("\n- ")[0])
+    del shown["variant"], found["variant"]
+    assert shown == {
+        variant: [gap, emphasized(closed, p_gap), accuracy, emphasized(gained, p_accuracy)]
+        for variant, (_, gap, closed, p_gap, accuracy, gained, p_accuracy) in found.items()
+    }
+
+
 @pytest.mark.slow
 def test_the_everyday_loop_runs_as_it_is_written(trained: Clone, tmp_path: Path) -> None:
     """Line by line, after one change, in a clone of its own: `dvc gc` empties the cache."""

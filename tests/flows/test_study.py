@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
@@ -152,7 +153,8 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_study_and_everything_below_it(clone: Clone) -> None:
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: signal.Signals) -> None:
     long = [
         "python",
         "-m",
@@ -170,13 +172,14 @@ def test_ctrl_c_ends_a_study_and_everything_below_it(clone: Clone) -> None:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         next(line for line in process.stdout if "epoch 2/" in line)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal_)
         started = time.monotonic()
         rest = process.stdout.read()
         assert process.wait() == 130
     assert time.monotonic() - started < 2 * CANCEL_SECONDS
     assert "error: interrupted; the same command finishes what is missing" in rest
     assert workers_of(clone) == []
+    assert not [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
     assert "dropout" not in "".join(study.finished(clone.path))
 
 
