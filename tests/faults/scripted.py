@@ -127,6 +127,6 @@ def redirect(url: str) -> Answer:
 def serving(content: bytes, *script: Answer) -> Iterator[Scripted]:
     with Scripted(content) as server:
         server.script = list(script)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()

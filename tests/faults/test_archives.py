@@ -77,6 +77,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert not Path("/tmp/data_batch_1.bin").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -119,6 +120,7 @@ def test_a_naive_extraction_would_have_written_outside(tmp_path: Path) -> None:
     assert (tmp_path / FIRST).exists()
 
 
+@pytest.mark.slow
 def test_members_that_nobody_asked_for_are_passed_over(
     folder: Path, tmp_path: Path, raw_files: dict[str, bytes], digests: dict[str, str]
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Clone
 from tests.test_invalidation import assert_nothing_is_stale
 
-SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps the first of a kind
+SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps those that do not
 
 MODEL = "models/classifier.keras"
 Damage = Callable[[Path], object]
@@ -69,7 +69,7 @@ def test_a_sound_workspace_is_left_alone(sound: Clone) -> None:
         pytest.param("data/raw/data_batch_3.bin", flip, marks=SLOW),
         pytest.param("data/normalized/train_images.npy", flip, marks=SLOW),
         pytest.param("data/normalized/constants.json", truncate, marks=SLOW),
-        (MODEL, flip),
+        pytest.param(MODEL, flip, marks=SLOW),
         pytest.param("reports/predictions.npz", Path.unlink, marks=SLOW),
         pytest.param("reports/metrics.json", Path.unlink, marks=SLOW),  # which DVC itself would not restore
     ],
@@ -199,6 +199,7 @@ def test_a_broken_entry_of_the_run_cache_is_set_aside(sound: Clone) -> None:
     assert "in DVC's cache: is not what DVC wrote; moved to .doctor/" in found
 
 
+@SLOW
 def test_a_parameter_that_breaks_a_rule_is_named_and_left_to_its_owner(sound: Clone) -> None:
     sound.edit(train__epochs=0)
     found, summary = visit(sound, status=1)
@@ -206,6 +207,7 @@ def test_a_parameter_that_breaks_a_rule_is_named_and_left_to_its_owner(sound: Cl
     assert summary == "1 found, 1 left to do"
 
 
+@SLOW
 def test_nothing_is_touched_while_something_runs(sound: Clone) -> None:
     flip(sound.path / MODEL)
     command = [sys.executable, "-c", "import time; time.sleep(60)", "-m tasks.train"]

@@ -13,6 +13,8 @@ from tasks.normalize import normalize
 from tasks.step import RefusedError
 from tests.conftest import edit
 
+pytestmark = pytest.mark.slow
+
 RAW, DATA = Path("data/raw"), Path("data/normalized")
 Records = np.ndarray
 
