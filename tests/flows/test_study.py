@@ -179,7 +179,8 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     assert time.monotonic() - started < 2 * CANCEL_SECONDS
     assert "error: interrupted; the same command finishes what is missing" in rest
     assert workers_of(clone) == []
-    assert not [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
+    left = [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
+    assert [one for one in left if one.pid != os.getpid()] == []  # Prefect's temporary server neither
     assert "dropout" not in "".join(study.finished(clone.path))
 
 
