@@ -50,9 +50,8 @@ def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Cl
     run = "from flows.pipeline import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
     assert "kept as a DVC experiment" in (said := clone.run(sys.executable, "-c", run))
     assert SECRET not in said
-    assert SECRET not in clone.run("git", "grep", "--cached", "-c", "", "--", ".dvc")
     for ref in clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split():
-        assert SECRET not in clone.run("git", "archive", "--format=tar", ref, "--", ".dvc")
+        assert clone.run("git", "grep", SECRET, ref, status=1) == ""
     holders = [
         path.relative_to(clone.path)
         for path in clone.path.rglob("*")
