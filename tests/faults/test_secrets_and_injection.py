@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.conftest import Clone, edit
 from tests.faults import scripted
 from tests.flows.serving import serving
 
-SECRET = "correct-horse-battery-staple"
+SECRET = secrets.token_hex(16)  # a new one, so that no file of the repository holds it
 
 
 @pytest.mark.parametrize("run", ["../../etc", "x; touch ran", "$(touch ran)", "--force", "", "ünï\n\x00", "a" * 300])
