@@ -215,6 +215,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: P
 
 @pytest.fixture(scope="module")
 def clone(trained: Clone) -> Clone:
-    """The trained clone, as it was after its first run."""
+    """The trained clone, as it was after its first run; no Prefect server in it knows of an earlier one."""
+    shutil.rmtree(trained.path / ".prefect", ignore_errors=True)
     trained.reset()
     return trained

@@ -49,6 +49,11 @@ class Prefect:
         except httpx.TransportError:
             return False
 
+    def worked(self) -> bool:
+        """Whether a worker is there and polls."""
+        workers = self.api.post("/work_pools/local/workers/filter", json={}).raise_for_status().json()
+        return any(worker["status"] == "ONLINE" for worker in workers)
+
     def read(self, kind: str, flow_run: str) -> list[dict[str, Any]]:
         key = "flow_run_id" if kind == "logs" else "flow_runs"
         criterion = {"any_": [flow_run]} if kind == "logs" else {"id": {"any_": [flow_run]}}
@@ -148,4 +153,5 @@ def serving(clone: Clone) -> Iterator[Prefect]:
         output = clone.run("make", "deploy")
         assert "Traceback" not in output
         stack.enter_context(running(clone, "make", "worker"))
+        wait_for("the worker", made.worked)
         yield made

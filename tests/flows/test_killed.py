@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_killed_run_holds_no_limit_for_long_and_the_next_one_removes_its_worktree(clone: Clone) -> None:
-    shutil.rmtree(clone.path / ".prefect", ignore_errors=True)
     with serving(clone) as prefect:
         killed = prefect.start("pipeline/local", "--param", f'overrides={{"train.epochs": {LONG}}}')
         prefect.wait_for_training(killed)
