@@ -52,8 +52,8 @@ deploy: setup ## work pool, GPU limit and deployments, in the running server
 worker: setup ## run what the deployments are asked for
 	prefect worker start --pool local
 
-test: setup ## the tests, under 5 minutes
-	pytest -m "not slow"
+test: setup ## the tests, about 3 minutes in two processes
+	pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: test ## also the slow tests: an epoch on the real data set
 	pytest -m slow

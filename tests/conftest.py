@@ -25,6 +25,15 @@ from tasks.core import cifar10
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def prepared() -> None:
+    """TensorFlow takes its threads once a process: as the steps set them, before a test needs it, if any does."""
+    if "keras" in sys.modules:
+        from tasks import runtime
+
+        runtime.prepare()
+
+
 @pytest.fixture(scope="session")
 def raw_files() -> dict[str, bytes]:
     """The six files, with images that a small network can learn: a class is a colour and a stripe."""

