@@ -56,7 +56,7 @@ def _epoch(overrides: dict[str, Any], variant: str = "default") -> dict[str, flo
 
 def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, float]:
     """An epoch of the same network as a plain PyTorch loop, channels last."""
-    import torch  # type: ignore[import-not-found, unused-ignore]
+    import torch
     from torch import nn
 
     torch.set_num_threads(_cores())
