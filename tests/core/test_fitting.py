@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -185,6 +186,14 @@ def test_training_that_diverges_is_named_and_stopped(optimizer: str, rate: float
         fit(optimizer=optimizer, learning_rate=rate, schedule="constant", epochs=1)
 
 
+def test_without_the_check_a_training_that_diverges_would_end_with_such_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitting.EpochScores, "_refuse_divergence", lambda *_: None)
+    diverged, _ = fit(learning_rate=1e30, schedule="constant", epochs=1)
+    assert not all(np.isfinite(weights).all() for weights in diverged.get_weights())
+
+
 def rates(schedule: str, warmup: float = 0.25, steps: int = 100) -> list[float]:
     made = fitting.learning_rate(Train(**{**RECIPE, "schedule": schedule, "warmup": warmup}), steps)
     if isinstance(made, float):
@@ -247,6 +256,24 @@ def test_a_training_that_goes_on_ends_with_the_same_bits(recipe: dict[str, Any],
     assert rows_again == rows
     for expected, weights in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(weights, expected)
+
+
+@pytest.mark.parametrize("lost", ["optimizer", "random state", "early stopping"])
+def test_a_state_that_lacks_a_part_ends_elsewhere(lost: str) -> None:
+    recipe: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}
+    states: list[fitting.State] = []
+    whole, rows = fit(augment=AUGMENT, keep=states.append, **recipe)
+    state, network_variables = states[len(rows) - 2], whole.variables
+    kept = list(state.variables)
+    for place, variable in enumerate(network_variables):
+        if lost == "random state" and "seed" in variable.path:
+            kept[place] = np.zeros_like(kept[place])
+    if lost == "optimizer":
+        kept[len(network_variables) :] = [np.zeros_like(value) for value in kept[len(network_variables) :]]
+    stopping = {} if lost == "early stopping" else state.stopping
+    resumed, rows_again = fit(augment=AUGMENT, start=replace(state, variables=kept, stopping=stopping), **recipe)
+    same = all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
+    assert not (same and rows_again == rows)
 
 
 def test_a_finished_training_leaves_no_state_behind_it() -> None:

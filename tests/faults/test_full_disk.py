@@ -61,6 +61,17 @@ def test_a_step_that_cannot_write_says_so_in_one_line_and_leaves_what_was_there(
     assert not list(clone.path.glob("*/.part-*"))
 
 
+def test_writing_under_the_final_name_would_have_left_half_a_file_there(tmp_path: Path) -> None:
+    code = (
+        "import resource, numpy\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "numpy.save('images.npy', numpy.zeros(100_000, 'uint8'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert 0 < (tmp_path / "images.npy").stat().st_size < 100_000
+
+
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     """The folder on a disk of so many bytes."""
