@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import row
 from tests.conftest import ROOT, Clone
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +79,12 @@ def test_the_table_of_the_study_is_what_the_study_found() -> None:
         variant: [gap, emphasized(closed, p_gap), accuracy, emphasized(gained, p_accuracy)]
         for variant, (_, gap, closed, p_gap, accuracy, gained, p_accuracy) in found.items()
     }
+
+
+def test_the_table_of_speed_is_what_the_benchmark_measured() -> None:
+    ratios = json.loads((ROOT / "docs/bench.json").read_text(encoding="utf-8"))["ratios"]
+    shown = [line for line in section("Speed").splitlines() if line[:2] == "| "]
+    assert shown[2:] == [row(one) for one in ratios]
 
 
 @pytest.mark.slow

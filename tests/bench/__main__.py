@@ -92,6 +92,7 @@ def ratio(
     above: tuple[str, Iterable[float]],
     below: tuple[str, Iterable[float]],
     better: str = "higher",
+    unit: str = "s",
 ) -> Found:
     """Median over median, with what it was made of."""
     sides = {}
@@ -109,6 +110,7 @@ def ratio(
         "better": better,
         "met": value >= goal if better == "higher" else value <= goal,
         "n": min(first["n"], second["n"]),
+        "unit": unit,
         "sides": {
             label: {key: round(figure, 3) for key, figure in figures.items()} for label, figures in sides.items()
         },
@@ -312,16 +314,18 @@ def memory() -> list[Found]:
         ratio(
             "peak anonymous memory of training: ours / the reference script",
             0.6,
-            of(whole["ours"], "ours, MiB", "peak_mib"),
-            of(whole["stock"], "reference script, MiB", "peak_mib"),
+            of(whole["ours"], "ours", "peak_mib"),
+            of(whole["stock"], "reference script", "peak_mib"),
             "lower",
+            "MiB",
         ),
         ratio(
             "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
             1.3,
-            of(bulk["ten"], "10 ×, MiB", "peak_mib"),
-            of(bulk["once"], "1 ×, MiB", "peak_mib"),
+            of(bulk["ten"], "10 ×", "peak_mib"),
+            of(bulk["once"], "1 ×", "peak_mib"),
             "lower",
+            "MiB",
         ),
     ]
 
@@ -385,21 +389,26 @@ def versions() -> dict[str, str]:
     }
 
 
+def row(one: Found) -> str:
+    """A ratio as a row of the README's table: the medians of its sides, and whether its goal was met."""
+    medians = " / ".join(f"{side['median']:,.{1 if side['median'] < 100 else 0}f}" for side in one["sides"].values())
+    goal = f"{'≥' if one['better'] == 'higher' else '≤'} {one['goal']:g}, {'met' if one['met'] else 'missed'}"
+    return f"| {one['name']} | {medians} {one['unit']} | {one['ratio']:.2f} | {goal} | {one['n']} |"
+
+
 def main(groups: list[str]) -> None:
     """Run groups. A ratio measured now replaces its older self; those of another machine or version are dropped."""
     about = {"machine": machine(), "versions": versions()}
     for group in groups:
         old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"ratios": []}
-        kept = old["ratios"] if {key: old.get(key) for key in about} == about else []
+        same = all(old.get(key, {}).items() <= about[key].items() for key in about)  # a new package changes none
+        kept = old["ratios"] if same else []
         measured = [{**one, "date": datetime.date.today().isoformat()} for one in GROUPS[group]()]
         names = {one["name"] for one in measured}
         ratios = [one for one in kept if one["name"] not in names] + measured
         content = json.dumps({**about, "ratios": ratios}, indent=2, ensure_ascii=False)
         RESULTS.write_text(content + "\n", encoding="utf-8")
-        for one in measured:
-            verdict = "met" if one["met"] else "MISSED"
-            sign = "≥" if one["better"] == "higher" else "≤"
-            print(f"{one['ratio']:8.2f} {sign} {one['goal']:<5} {verdict:6} {one['name']} (n = {one['n']})")
+        print(*map(row, measured), sep="\n")
 
 
 if __name__ == "__main__":
