@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -132,16 +131,19 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
     assert said[0].startswith(f"waiting for another DVC process in {clone.path}: ")
 
 
-def test_flows_never_import_tensorflow_and_start_quickly() -> None:
-    code = (
-        "import time; started = time.perf_counter(); import flows.pipeline, sys;"
-        "print(time.perf_counter() - started); assert not {'tensorflow', 'keras'} & set(sys.modules)"
-    )
-    seconds = []
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-        seconds.append(float(done.stdout))
-    assert min(seconds) < 2.5
+def test_flows_never_import_tensorflow() -> None:
+    code = "import flows.pipeline, sys; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_flows_start_in_less_than_three_times_what_prefect_alone_takes() -> None:
+    seconds: dict[str, list[float]] = {"flows.pipeline": [], "prefect.flows": []}
+    for _ in range(3):
+        for module, found in seconds.items():
+            code = f"import time; before = time.perf_counter(); import {module}; print(time.perf_counter() - before)"
+            found.append(float(subprocess.check_output([sys.executable, "-c", code])))
+    assert min(seconds["flows.pipeline"]) < 3 * min(seconds["prefect.flows"]), seconds
 
 
 def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(clone: Clone) -> None:
