@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from tasks.core.fitting import State
+from tasks.core.state import State
 
 FOLDER = Path(".checkpoints")
 KEPT = 2
@@ -80,8 +80,8 @@ class Checkpoints:
         """The newest state that is whole; None where there is none."""
         for folder in self._newest_first():
             try:
-                return _read(folder)
-            except (OSError, ValueError, KeyError) as error:
+                return read(folder)
+            except (OSError, ValueError) as error:
                 print(f"checkpoint {folder.name} is damaged and passed over: {error}")
         return None
 
@@ -93,10 +93,17 @@ class Checkpoints:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
 
 
-def _read(folder: Path) -> State:
-    about: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+def read(folder: Path) -> State:
+    """The state in the folder of one epoch.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is not what was written.
+    """
+    about: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     content = (folder / "arrays.npz").read_bytes()
-    if about.pop("sha256") != _digest(about, content):
+    if not isinstance(about, dict) or about.pop("sha256", None) != _digest(about, content):
         raise ValueError("it does not match its digest")
     with np.load(BytesIO(content)) as saved:
         arrays = [saved[f"arr_{n}"] for n in range(len(saved.files))]

@@ -6,6 +6,7 @@ is called before a network is built, since TensorFlow fixes its devices and thre
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,13 @@ def _quiet_start(quiet: bool = True) -> Iterator[None]:
         os.close(nowhere)
 
 
+# The backend makes over half a million objects that stay: to look for garbage among them takes a quarter of its start,
+# and at the end of the process another second.
+gc.disable()
 with _quiet_start():
     import keras
+gc.freeze()
+gc.enable()
 
 
 class DeviceError(RuntimeError):

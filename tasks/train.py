@@ -20,6 +20,7 @@ import keras
 
 from tasks import arrays, checkpoints, saved_model
 from tasks.core import fitting, network
+from tasks.core.state import Row
 from tasks.params import read
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
@@ -89,7 +90,7 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     }
 
 
-def write_history(rows: list[fitting.Row], path: Path) -> None:
+def write_history(rows: list[Row], path: Path) -> None:
     """Write a row per epoch as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")

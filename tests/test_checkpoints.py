@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tasks.checkpoints import Checkpoints, key
-from tasks.core.fitting import State
+from tasks.core.state import State
 from tests.conftest import Clone
 from tests.flows.serving import heed_interrupts
 

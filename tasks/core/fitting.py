@@ -17,11 +17,12 @@ from keras import ops
 from numpy.typing import NDArray
 
 from tasks.core.augmentation import Draws, draw, fetch
+from tasks.core.inference import logits
 from tasks.core.network import SHAPE
+from tasks.core.state import Row, State
 from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
 
-Row = dict[str, float]
 PREDICT_BATCH = 500
 
 
@@ -38,20 +39,6 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class State:
-    """A training after some epochs: all that the rest of it depends on, besides its inputs.
-
-    The order of images and their augmentation follow from the epoch, the schedule from the optimizer's own
-    count of updates, and dropout from seeds that are among the network's variables.
-    """
-
-    rows: list[Row]
-    variables: list[NDArray[Any]]  # of the network, then of the optimizer
-    stopping: dict[str, float]  # early stopping's memory; empty where it is off
-    best: list[NDArray[Any]]  # its best weights
 
 
 def fit(
@@ -178,10 +165,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Shuffled batches of an epoch with one-hot labels: augmented uint8 images, or without `images` what they are
     made of, `(order, *Draws)`.
 
-    Keras prepares the next batch in a thread while the current one trains. The order and the
+    Keras prepares the next batches in threads while the current one trains. The order and the
     augmentation of an epoch depend on (seed, epoch, step) alone, so neither threads nor a
     resumed run can change them.
     """
+
+    # With fewer, Keras leaves it to TensorFlow's autotuning, whose end makes an epoch take up to twice its time.
+    WORKERS = 2
 
     def __init__(
         self,
@@ -193,7 +183,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int,
         epoch: int = 0,
     ):
-        super().__init__()
+        super().__init__(workers=self.WORKERS)
         self.images, self.labels = images, labels
         self.one_hot = np.eye(n_classes, dtype=np.float32)
         self.batch_size = batch_size
@@ -306,9 +296,9 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
             )
 
     def _score(self, split: Split) -> tuple[float, float]:
-        logits = self.network.predict(split.images, batch_size=PREDICT_BATCH, verbose=0)
-        losses = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
-        return float(ops.mean(losses)), float(np.mean(logits.argmax(axis=1) == split.labels))
+        found = logits(self.network, split.images, PREDICT_BATCH)
+        losses = keras.losses.sparse_categorical_crossentropy(split.labels, found, from_logits=True)
+        return float(ops.mean(losses)), float(np.mean(found.argmax(axis=1) == split.labels))
 
 
 def optimizer(recipe: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
@@ -41,15 +43,24 @@ def split(
     rows = np.arange(len(labels))
     validation = rows[:0]
     if validation_fraction > 0:
-        rows, validation = train_test_split(
-            rows, test_size=validation_fraction, stratify=labels, random_state=seed, shuffle=True
-        )
+        kept = len(rows) - math.ceil(validation_fraction * len(rows))
+        rows, validation = _part(rows, labels, kept, seed, f"validation_fraction: {validation_fraction}")
     if train_images is not None and train_images != len(rows):
         if train_images > len(rows):
             raise ValueError(
                 f"train_images: must be at most {len(rows):,}, what validation leaves; received {train_images:,}"
             )
-        rows, _ = train_test_split(
-            rows, train_size=train_images, stratify=labels[rows], random_state=seed, shuffle=True
-        )
+        rows, _ = _part(rows, labels, train_images, seed, f"train_images: {train_images:,}")
     return np.sort(rows), np.sort(validation)
+
+
+def _part(rows: Rows, labels: NDArray[np.uint8], kept: int, seed: int, setting: str) -> tuple[Rows, Rows]:
+    """So many rows and the others, both with the same share of each class."""
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    if min(counts) < 2 or min(kept, len(rows) - kept) < len(classes):
+        raise ValueError(
+            f"{setting} parts {len(rows):,} images of {len(classes)} classes, the rarest with {min(counts):,}, into "
+            f"{kept:,} and {len(rows) - kept:,}; either part must have room for one image of each class"
+        )
+    part, others = train_test_split(rows, train_size=kept, stratify=labels[rows], random_state=seed)
+    return part, others

@@ -5,8 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from tasks.core import fitting, network
+from tasks.core.state import Row, State
 from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
@@ -45,10 +47,10 @@ def fit(
     patience: int = 0,
     augment: dict[str, Any] = PLAIN,
     on_device: bool = False,
-    start: fitting.State | None = None,
-    keep: Callable[[fitting.State], None] = lambda state: None,
+    start: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
     **recipe: Any,
-) -> tuple[keras.Model, list[fitting.Row]]:
+) -> tuple[keras.Model, list[Row]]:
     keras.utils.set_random_seed(0)
     regularize = Regularize(
         l2=0.001,
@@ -107,6 +109,12 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:
     walked.on_epoch_end()
     np.testing.assert_array_equal(walked[2][0], jumped[2][0])
     assert not np.array_equal(batches(seed=1)[0][0], batches(seed=0)[0][0])
+
+
+def test_batches_come_from_threads_that_work_ahead_and_not_from_autotuning() -> None:
+    adapter = PyDatasetAdapter(batches())
+    assert adapter.enqueuer is not None
+    assert not adapter.get_tf_dataset().options().autotune.enabled
 
 
 def test_training_learns_and_the_history_has_a_row_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,9 +250,9 @@ class Cut(Exception):  # noqa: N818
 )
 def test_a_training_that_goes_on_ends_with_the_same_bits(recipe: dict[str, Any], cut_after: int) -> None:
     whole, rows = fit(augment=AUGMENT, **recipe)
-    states: list[fitting.State] = []
+    states: list[State] = []
 
-    def cut(state: fitting.State) -> None:
+    def cut(state: State) -> None:
         states.append(state)
         if len(states) == cut_after:
             raise Cut
@@ -261,7 +269,7 @@ def test_a_training_that_goes_on_ends_with_the_same_bits(recipe: dict[str, Any],
 @pytest.mark.parametrize("lost", ["optimizer", "random state", "early stopping"])
 def test_a_state_that_lacks_a_part_ends_elsewhere(lost: str) -> None:
     recipe: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}
-    states: list[fitting.State] = []
+    states: list[State] = []
     whole, rows = fit(augment=AUGMENT, keep=states.append, **recipe)
     state, network_variables = states[len(rows) - 2], whole.variables
     kept = list(state.variables)
@@ -277,6 +285,6 @@ def test_a_state_that_lacks_a_part_ends_elsewhere(lost: str) -> None:
 
 
 def test_a_finished_training_leaves_no_state_behind_it() -> None:
-    states: list[fitting.State] = []
+    states: list[State] = []
     fit(epochs=3, keep=states.append)
     assert [len(state.rows) for state in states] == [1, 2]

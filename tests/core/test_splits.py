@@ -38,3 +38,22 @@ def test_validation_may_be_empty() -> None:
 def test_a_subset_larger_than_what_is_left_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 900, what validation leaves; received 901"):
         split(LABELS, 0.1, 901, 0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "images", "message"),
+    [
+        (0.001, None, r"validation_fraction: 0\.001 parts 1,000 images of 10 classes.* into 999 and 1;"),
+        (0.999, None, r"validation_fraction: 0\.999 parts 1,000 images .* into 1 and 999;"),
+        (0.1, 9, r"train_images: 9 parts 900 images .* into 9 and 891;"),
+        (0.1, 899, r"train_images: 899 parts 900 images .* into 899 and 1;"),
+    ],
+)
+def test_a_part_without_room_for_each_class_names_the_key(fraction: float, images: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(LABELS, fraction, images, 0)
+
+
+def test_a_class_of_one_image_cannot_be_parted() -> None:
+    with pytest.raises(ValueError, match="the rarest with 1, into"):
+        split(np.append(LABELS, np.uint8(10)), 0.1, None, 0)
