@@ -369,14 +369,24 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": cpu(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
         "system": platform.system(),
     }
+
+
+def cpu() -> str:
+    """A processor by its name, family and model, and whether it computes in bfloat16: the name alone may be two."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor()
+    first = path.read_text(encoding="utf-8").split("\n\n")[0]
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    model = "".join(f", {key.split()[-1]} {about[key]}" for key in ("cpu family", "model") if key in about)
+    has_bfloat16 = not {"avx512_bf16", "amx_bf16"}.isdisjoint(about.get("flags", "").split())
+    return f"{about.get('model name', platform.processor())}{model}, with{'' if has_bfloat16 else 'out'} bfloat16"
 
 
 def versions() -> dict[str, str]:
@@ -390,20 +400,22 @@ def versions() -> dict[str, str]:
 
 
 def row(one: Found) -> str:
-    """A ratio as a row of the README's table: the medians of its sides, and whether its goal was met."""
+    """A ratio as a row of the README's table: the medians of its sides, whether its goal was met, and on what CPU."""
     medians = " / ".join(f"{side['median']:,.{1 if side['median'] < 100 else 0}f}" for side in one["sides"].values())
     goal = f"{'≥' if one['better'] == 'higher' else '≤'} {one['goal']:g}, {'met' if one['met'] else 'missed'}"
-    return f"| {one['name']} | {medians} {one['unit']} | {one['ratio']:.2f} | {goal} | {one['n']} |"
+    bfloat16 = "yes" if one["cpu"].endswith("with bfloat16") else "no"
+    return f"| {one['name']} | {medians} {one['unit']} | {one['ratio']:.2f} | {goal} | {one['n']} | {bfloat16} |"
 
 
 def main(groups: list[str]) -> None:
-    """Run groups. A ratio measured now replaces its older self; those of another machine or version are dropped."""
+    """Run groups. A ratio measured now replaces its older self, whose CPU may have been another; each names its own."""
     about = {"machine": machine(), "versions": versions()}
     for group in groups:
         old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"ratios": []}
-        same = all(old.get(key, {}).items() <= about[key].items() for key in about)  # a new package changes none
+        same = old.get("versions", {}).items() <= about["versions"].items()  # a new package changes none
         kept = old["ratios"] if same else []
-        measured = [{**one, "date": datetime.date.today().isoformat()} for one in GROUPS[group]()]
+        now = {"cpu": about["machine"]["cpu"], "date": datetime.date.today().isoformat()}
+        measured = [{**one, **now} for one in GROUPS[group]()]
         names = {one["name"] for one in measured}
         ratios = [one for one in kept if one["name"] not in names] + measured
         content = json.dumps({**about, "ratios": ratios}, indent=2, ensure_ascii=False)
