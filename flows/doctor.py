@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import experiments
+from flows.summary import made_by
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import load
@@ -31,6 +32,7 @@ from tasks.params.document import load
 ASIDE = Path(".doctor")
 LOCK = Path("dvc.lock")
 BUSY = 75  # the shell's EX_TEMPFAIL
+WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\b(dvc|git)(\s|$)")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -86,9 +88,12 @@ class Doctor:
 
     def _lock_file(self) -> Iterator[Finding]:
         path = self.root / LOCK
-        if path.exists() and _entries(path.read_bytes()) is None:
+        if not path.exists():
+            return
+        content, committed = path.read_bytes(), self._in_git(LOCK)
+        was_cut = committed is not None and content != committed and committed.startswith(content)  # between two stages
+        if was_cut or _entries(content) is None:
             remedy = self._set_aside(path)
-            committed = self._in_git(LOCK)
             if committed is not None and _entries(committed) is not None:
                 path.write_bytes(committed)
                 remedy += ", and the committed one restored"
@@ -107,29 +112,31 @@ class Doctor:
         """Every file of every output, against its digest in dvc.lock."""
         if not (self.root / LOCK).exists():
             return
+        cached = made_by(self.root, "outs")  # reports that git keeps are in DVC's cache by chance
         for output, digest in _entries((self.root / LOCK).read_bytes()) or []:
+            if digest.endswith(".dir") and not self._object(digest).exists():
+                listed = _list_of_files(self.root / output)
+                if hashlib.md5(listed, usedforsecurity=False).hexdigest() != digest.removesuffix(".dir"):
+                    remedy = "`dvc pull` fetches it, or `dvc repro` makes it"
+                    yield Finding(output, "its list of files is not in the cache", remedy, is_open=True)
+                    continue
+                _publish(listed, self._object(digest), 0o444)
+                yield Finding(f"cache object {digest}", "is missing", f"made again from {output}")
             expected = self._files(output, digest)
-            if expected is None:
-                remedy = "`dvc pull` fetches it, or `dvc repro` makes it"
-                yield Finding(output, "its list of files is not in the cache", remedy, is_open=True)
-                continue
             present = [path for path in [*(self.root / output).rglob("*"), self.root / output] if path.is_file()]
             for path in sorted({*expected, *present}):
                 right, actual = expected.get(path), _md5(path) if path.is_file() else None
                 if actual != right:
                     yield self._restore(path, actual, right)
-                elif right in self.lost:
-                    _copy(path, self._object(right), 0o444)  # as DVC protects its objects
+                elif right and (right in self.lost or output in cached) and not self._object(right).exists():
+                    _publish(path.read_bytes(), self._object(right), 0o444)  # as DVC protects its objects
                     yield Finding(f"cache object {right}", "is missing", f"put back from {output}")
 
-    def _files(self, output: str, digest: str) -> dict[Path, str] | None:
-        """The digest of each file of an output; None where the cache has not its list."""
+    def _files(self, output: str, digest: str) -> dict[Path, str]:
+        """The digest of each file of an output."""
         if not digest.endswith(".dir"):
             return {self.root / output: digest}
-        listed = self._object(digest)
-        if not listed.exists():
-            return None
-        entries = json.loads(listed.read_text(encoding="utf-8"))
+        entries = json.loads(self._object(digest).read_text(encoding="utf-8"))
         return {self.root / output / entry["relpath"]: entry["md5"] for entry in entries}
 
     def _restore(self, path: Path, actual: str | None, right: str | None) -> Finding:
@@ -140,12 +147,11 @@ class Doctor:
             return Finding(str(name), "belongs to no output", moved.removesuffix(" and "))
         fault = "is missing" if actual is None else "is not what dvc.lock says"
         if self._object(right).exists():
-            _copy(self._object(right), path, 0o644)
+            _publish(self._object(right).read_bytes(), path, 0o644)
             return Finding(str(name), fault, f"{moved}restored from the cache")
         committed = self._in_git(name)
         if committed is not None and hashlib.md5(committed, usedforsecurity=False).hexdigest() == right:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(committed)
+            _publish(committed, path, 0o644)
             return Finding(str(name), fault, f"{moved}restored from git")
         return Finding(str(name), fault, f"{moved}`dvc repro` makes it again", is_open=True)
 
@@ -164,7 +170,7 @@ class Doctor:
 
     def _leftovers(self) -> Iterator[Finding]:
         """What killed steps, runs and git commands were about to write."""
-        for pattern in ("*/.part-*", ".git/*.lock", ".git/refs/**/*.lock"):
+        for pattern in ("*/.part-*", ".checkpoints/*/.part-*", ".git/*.lock", ".git/refs/**/*.lock"):
             for path in sorted(self.root.glob(pattern)):
                 if time.time() - path.stat().st_mtime < experiments.STALE_SECONDS:
                     continue  # of a command of this moment
@@ -200,15 +206,21 @@ def running(root: Path) -> list[str]:
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         command = " ".join(process.info["cmdline"] or [])
         inside = Path(process.info["cwd"] or "/").is_relative_to(root)
-        if inside and re.search(r"-m tasks\.|-m flows\.(pipeline|study)|\b(dvc|git)(\s|$)", command):
+        if inside and WORK.search(command):
             found.append(f"{command} (process {process.info['pid']})")
     return found
 
 
-def _copy(source: Path, target: Path, mode: int) -> None:
+def _list_of_files(folder: Path) -> bytes:
+    """A folder as DVC's cache lists it, in the object whose digest ends in `.dir`."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return json.dumps([{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]).encode()
+
+
+def _publish(content: bytes, target: Path, mode: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".part-{target.name}")
-    shutil.copyfile(source, partial)
+    partial.write_bytes(content)
     partial.chmod(mode)
     partial.replace(target)
 

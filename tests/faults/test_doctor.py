@@ -126,6 +126,35 @@ def test_a_damaged_cache_object_is_put_back_from_the_workspace(sound: Clone, dam
 
 
 @SLOW
+@pytest.mark.parametrize("output", [MODEL, "data/normalized"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_an_object_that_is_lost_is_made_again_from_the_workspace(sound: Clone, output: str, damage: Damage) -> None:
+    """A file, or the list of a folder's files: without it DVC would remove the sound output and make it again."""
+    stored = cache_object(sound, output)
+    right = stored.read_bytes()
+    damage(stored)
+    *_, back, summary = visit(sound)
+    assert back.startswith("cache object ")
+    assert back.endswith(f"from {output}")
+    assert summary.endswith("found, 0 left to do")
+    assert stored.read_bytes() == right
+    assert_sound(sound)
+    assert_nothing_is_stale(sound)
+
+
+@SLOW
+def test_a_lock_cut_between_two_stages_is_found_too(sound: Clone) -> None:
+    """Such a file is whole YAML, and DVC takes it for one of fewer stages."""
+    lock = sound.path / "dvc.lock"
+    whole = lock.read_text()
+    lock.write_text(whole[: whole.index("  normalize:\n")])
+    found, _ = visit(sound)
+    assert found.startswith("dvc.lock: is not what DVC wrote; moved to .doctor/")
+    assert lock.read_text() == whole
+    assert_sound(sound)
+
+
+@SLOW
 def test_what_nothing_can_restore_is_set_aside_with_the_command_that_makes_it_again(sound: Clone) -> None:
     for path in (cache_object(sound, MODEL), sound.path / MODEL):
         path.chmod(0o644)
