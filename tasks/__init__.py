@@ -14,6 +14,8 @@ if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") 
         "then `source .venv/bin/activate`, and try again"
     )
 
+CALLER = os.getppid()  # before the seconds that imports take, in which it may be killed
+
 # A personal keras.json must not decide what a committed run computes.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
@@ -47,8 +48,9 @@ class Checkpoints:
     def __init__(self, key: str):
         self.folder = _main_checkout() / FOLDER / key
         for other in self.folder.parent.glob("*"):
-            if time.time() - other.stat().st_mtime > FORGET_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another training has just removed its own
+                if time.time() - other.stat().st_mtime > FORGET_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def keep(self, state: State) -> None:
         """Write a state, then drop all but the newest ones. Where that fails, training goes on without it."""

@@ -77,10 +77,23 @@ def artifacts() -> dict[str, Path]:
     return paths
 
 
+def _read_calibration(path: Path) -> dict[str, Any]:
+    """The class names, the temperature, and whether an image's mirror counts too."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names, temperature, _ = found["classes"], found["temperature"], found["mirror"]
+        if not all(isinstance(name, str) for name in names) or not (temperature is None or temperature > 0):
+            raise ValueError
+    except (ValueError, LookupError, TypeError) as error:
+        rule = "must hold class names, a temperature above 0 and `mirror`"
+        raise step.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
+    return found
+
+
 def classify(images: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[dict[str, float]]:
     """For each image, the calibrated probability of every class by name, most probable first."""
     runtime.prepare("cpu")  # a few images are not worth a GPU's start
-    calibration: dict[str, Any] = json.loads(paths["calibration"].read_text(encoding="utf-8"))
+    calibration = _read_calibration(paths["calibration"])
     names = calibration["classes"]
     network = saved_model.load(paths["classifier"], len(names))
     raw = predict(network, np.stack(images), BATCH_SIZE, calibration["mirror"])

@@ -197,7 +197,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
                 raise SourceError(f"SHA-256 of {target} must be {digests[target]}; received {received}")
             Path(folder, target).write_bytes(content)
             found.add(target)
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a full disk is no fault of the archive
         raise SourceError(f"{archive.name} is not a readable archive: {error}") from error
@@ -254,7 +254,7 @@ def _read_labels(archive: Path) -> dict[str, np.ndarray]:
         files = cifar10.TRAINING_FILES if PNG_LABELS[name] > 1 else (cifar10.TEST_FILE,)
         try:
             values = np.asarray(json.loads(content), dtype=np.int64)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise SourceError(f"{name} must be a JSON list of labels: {error}") from error
         if values.shape != (len(files) * cifar10.RECORDS,) or values.min() < 0 or values.max() > 9:
             raise SourceError(f"{name} must hold {len(files) * cifar10.RECORDS:,} labels from 0 to 9")
@@ -270,7 +270,7 @@ def _records_from_png(name: str, content: bytes, labels: np.ndarray | None) -> b
             if image.size != PNG_SIZE or image.mode != "RGB":
                 raise SourceError(f"{name} must be RGB of {PNG_SIZE}; received {image.mode} of {image.size}")
             pixels = np.asarray(image).reshape(-1, cifar10.SIDE, cifar10.SIDE, 3)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"{name} is not a readable PNG: {error}") from error
     return cifar10.encode(pixels, labels)
 

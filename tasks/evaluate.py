@@ -72,8 +72,12 @@ def evaluate(
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:
-    with path.open(encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:  # a missing field is None
+        message = f"{path} must hold a number in each field: {error}; `make doctor` restores it"
+        raise step.RefusedError(message) from error
 
 
 def _parameters(content: dict[str, Any]) -> list[dict[str, Any]]:

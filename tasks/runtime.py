@@ -39,6 +39,9 @@ gc.freeze()
 gc.enable()
 
 
+CPUINFO = Path("/proc/cpuinfo")  # Linux only
+
+
 class DeviceError(RuntimeError):
     """The device that was asked for is not there."""
 
@@ -127,11 +130,17 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 def _has_bfloat16(gpu: str | None) -> bool:
     """Whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
     if gpu is not None:
-        if keras.backend.backend() != "tensorflow":
-            return True
-        import tensorflow as tf
+        return _compute_capability() >= (8, 0)
+    return CPUINFO.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(CPUINFO.read_text().split())
 
-        details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
-        return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpuinfo.read_text().split())
+
+def _compute_capability() -> tuple[int, ...]:
+    """Of the first GPU, major and minor; (0, 0) where the backend does not say it."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return tuple(int(part) for part in str(getattr(jax.devices()[0], "compute_capability", "0.0")).split("."))
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0])
+    return tuple(details.get("compute_capability", (0, 0)))

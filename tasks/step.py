@@ -15,6 +15,7 @@ import ctypes
 import errno
 import inspect
 import json
+import os
 import shutil
 import signal
 import sys
@@ -27,6 +28,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from tasks import CALLER
 from tasks.params import ParameterError
 
 RUN_FACTS = Path("reports/run.json")
@@ -111,6 +113,8 @@ def _end_with_the_caller() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        if os.getppid() != CALLER:  # it was killed while this process still imported
+            sys.exit(143)  # as SIGTERM would have ended it
 
 
 def _fail(step: Callable[..., Facts], message: str, status: int) -> NoReturn:

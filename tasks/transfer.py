@@ -105,9 +105,9 @@ def _receive(response: httpx.Response, partial: Path, mark: Path, size: int | No
     have = partial.stat().st_size if partial.exists() else 0
     start, total = _extent(response, have)
     if start is None:  # the server has not what was asked for
-        if response.status_code == 416 and total == have:
+        if response.status_code == 416 and have and total == have:
             return  # as there is no more: an earlier try ended between the last byte and its check
-        partial.unlink()
+        partial.unlink(missing_ok=True)
         raise InterruptedTransferError("server has no such part of the file; starting over")
     cap = size or MAX_BYTES
     if total and total > cap:

@@ -8,7 +8,9 @@ import json
 import os
 import socket
 import stat
+import struct
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,11 @@ def tar(path: Path, members: dict[str, bytes]) -> Path:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG file, with its length and its checksum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def picture(mode: str, size: tuple[int, int]) -> bytes:
@@ -228,7 +235,12 @@ def test_a_page_instead_of_an_archive_is_refused(sources: Sources, tmp_path: Pat
             "test_lables.json must hold 10,000 labels from 0 to 9",
         ),
         ({"package/test_lables.json": b"{"}, "test_lables.json must be a JSON list of labels"),
+        ({"package/test_lables.json": b"[" * 100_000}, "test_lables.json must be a JSON list of labels"),
         ({"package/test_batch.png": b"\x89PNG\r\n\x1a\n"}, "test_batch.png is not a readable PNG"),
+        (
+            {"package/test_batch.png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"short")},
+            "test_batch.png is not a readable PNG",
+        ),
         ({"package/test_batch.png": picture("L", (1024, 10000))}, r"must be RGB of \(1024, 10000\); received L of"),
         ({"package/test_batch.png": picture("RGB", (10, 10))}, r"received RGB of \(10, 10\)"),
     ],

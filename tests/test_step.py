@@ -143,6 +143,23 @@ def test_a_step_never_runs_twice_at_once_in_a_folder(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
+def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from tasks import CALLER, step\n"
+        "def eager(path):\n    print('began', flush=True); return {}\n"
+        "print('imported', flush=True)\n"
+        "while os.getppid() == CALLER: time.sleep(0.01)\n"
+        f"sys.argv = ['x', 'y']; os.chdir({str(tmp_path)!r}); step.run(eager)"
+    )
+    caller = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {code!r}]); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "imported\n"
+        process.kill()
+        assert process.stdout.read() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
 def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from tasks import step\n"

@@ -91,13 +91,38 @@ def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Pat
     assert done.stdout.splitlines()[-1] == "(1, 4) float32"
 
 
+def on_jax(*command: str) -> str:
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run([sys.executable, *command], env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
+def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
+    """JAX's `fit` looks at the first batches and starts over, which counts as an epoch, as it does on TensorFlow."""
+    code = (
+        "import numpy as np\n"
+        "from keras.src.backend.jax.trainer import JAXEpochIterator\n"
+        "from tasks.core.fitting import Batches\n"
+        "from tasks.params.regularize import Augment\n"
+        "images = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)\n"
+        "still = Augment(flip='none', translate=0, cutout=0)\n"
+        "batches = JAXEpochIterator(x=Batches(images, np.zeros(200, np.uint8), 10, 8, still, seed=0))\n"
+        "for _, _, steps in batches:\n    next(steps)\n    break\n"
+        "batches.reset()\n"
+        "for _ in range(3):\n"
+        "    print(*(int(image) for _, _, steps in batches for x, _ in steps for image in np.asarray(x)[:, 0, 0, 0]))\n"
+    )
+    seen = [[int(image) for image in line.split()] for line in on_jax("-c", code).splitlines()]
+    assert seen == [np.random.default_rng([0, epoch]).permutation(200).tolist() for epoch in (1, 2, 3)]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("arrays")
 @pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
 def test_the_same_configuration_trains_on_jax() -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    command = [sys.executable, "-m", "tasks.train", str(DATA), str(MODEL), str(HISTORY)]
-    subprocess.run(command, env=environment, check=True)
+    on_jax("-m", "tasks.train", str(DATA), str(MODEL), str(HISTORY))
     assert json.loads(Path("reports/run.json").read_text())["train"]["backend"] == "jax"
     assert keras.models.load_model(MODEL).output_shape == (None, 4)
 
@@ -118,6 +143,14 @@ def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> 
     once, mirrored = (predict(network, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(once, mirrored, atol=1e-6)
     assert np.abs(once - predict(network, images, 30)).max() > 1e-4
+
+
+@pytest.mark.usefixtures("arrays")
+def test_a_damaged_history_is_one_line() -> None:
+    train(DATA, MODEL, HISTORY)
+    HISTORY.write_bytes(HISTORY.read_bytes()[:-9])
+    with pytest.raises(RefusedError, match=r"history.csv must hold a number in each field: .*`make doctor` restores"):
+        run_evaluate()
 
 
 @pytest.mark.usefixtures("arrays")

@@ -7,7 +7,7 @@ Keras' own seed, the order of the images and their augmentation from (seed, epoc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,8 +170,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     resumed run can change them.
     """
 
-    # With fewer, Keras leaves it to TensorFlow's autotuning, whose end makes an epoch take up to twice its time.
-    WORKERS = 2
+    # With one, Keras leaves it to TensorFlow's autotuning, whose end makes an epoch take up to twice its time. On JAX
+    # it looks at the first batches and starts over, and with more than one would then hand out stale ones.
+    WORKERS = 2 if keras.backend.backend() == "tensorflow" else 1
 
     def __init__(
         self,
@@ -270,7 +271,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         images_per_second = self.n_images / (time.perf_counter() - self.epoch_started)
-        self._refuse_divergence(epoch, logs["loss"])
+        _refuse_divergence(epoch, {"loss": logs["loss"], **{weight.path: weight for weight in self.network.weights}})
         row: Row = {"epoch": epoch + 1}
         row["train_loss"], row["train_accuracy"] = self._score(self.train)
         if self.validation:
@@ -278,6 +279,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
             row["generalization_gap"] = row["train_accuracy"] - row["validation_accuracy"]
         row["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {name: value if name == "epoch" else round(value, 6) for name, value in row.items()}
+        _refuse_divergence(epoch, row)  # finite weights may still be too large to compute with
         logs.update(row)  # early stopping reads validation_loss here
         self.rows.append(row)
         elapsed = time.perf_counter() - self.started
@@ -286,19 +288,21 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         self.on_speed(images_per_second)
         print(f"epoch {epoch + 1}/{self.epochs}  {values}  {images_per_second:,.0f} images/s  {remaining:.0f} s left")
 
-    def _refuse_divergence(self, epoch: int, loss: float) -> None:
-        wrong = [] if np.isfinite(loss) else [f"loss {loss}"]
-        wrong += [w.path for w in self.network.weights if not np.isfinite(ops.convert_to_numpy(w)).all()]
-        if wrong:
-            raise DivergedError(
-                f"epoch {epoch + 1}: loss and weights must stay finite; received {wrong[0]}; "
-                "lower train.learning_rate, then run the stage again"
-            )
-
     def _score(self, split: Split) -> tuple[float, float]:
         found = logits(self.network, split.images, PREDICT_BATCH)
         losses = keras.losses.sparse_categorical_crossentropy(split.labels, found, from_logits=True)
         return float(ops.mean(losses)), float(np.mean(found.argmax(axis=1) == split.labels))
+
+
+def _refuse_divergence(epoch: int, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        numbers = ops.convert_to_numpy(value)
+        if not np.isfinite(numbers).all():
+            shown = f"{name} {numbers}" if numbers.ndim == 0 else name
+            raise DivergedError(
+                f"epoch {epoch + 1}: loss and weights must stay finite; received {shown}; "
+                "lower train.learning_rate, then run the stage again"
+            )
 
 
 def optimizer(recipe: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:

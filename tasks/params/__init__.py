@@ -16,7 +16,7 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 PARAMS_FILE = Path("params.yaml")
-MAX_BYTES = 1_000_000  # ours has a few thousand; a larger one is a mistake, and slow to parse
+MAX_BYTES = 100_000  # ours has a few thousand; a larger one is a mistake, and takes seconds to parse
 
 
 class ParameterError(ValueError):

@@ -45,7 +45,8 @@ class Source(Block):
             raise ValueError("must hold no credentials: this file is in git, and addresses are printed")
         if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
             return url
-        raise ValueError(f"must start with https:// or file:// (http:// only for this machine); received {url!r}")
+        shown = repr(_without_query(url))
+        raise ValueError(f"must start with https:// or file:// (http:// only for this machine); received {shown}")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
@@ -55,8 +56,13 @@ class Source(Block):
 
     @property
     def name(self) -> str:
-        """For messages and facts: without the query, which may hold a token."""
-        return urlsplit(self.url)._replace(query="", fragment="").geturl() if self.url else f"npm {self.npm}"
+        """For messages and facts."""
+        return _without_query(self.url) if self.url else f"npm {self.npm}"
+
+
+def _without_query(url: str) -> str:
+    """An address as it may be shown: its query may hold a token."""
+    return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 class Download(Block):

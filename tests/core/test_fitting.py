@@ -194,10 +194,16 @@ def test_training_that_diverges_is_named_and_stopped(optimizer: str, rate: float
         fit(optimizer=optimizer, learning_rate=rate, schedule="constant", epochs=1)
 
 
+def test_weights_that_are_finite_and_too_large_to_compute_with_are_refused() -> None:
+    """After a single update the loss was that of the first weights, and the new ones are finite."""
+    with pytest.raises(fitting.DivergedError, match="epoch 1: loss and weights must stay finite; received train_loss"):
+        fit(optimizer="adam", learning_rate=1e30, schedule="constant", epochs=1, batch_size=len(TRAIN))
+
+
 def test_without_the_check_a_training_that_diverges_would_end_with_such_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fitting.EpochScores, "_refuse_divergence", lambda *_: None)
+    monkeypatch.setattr(fitting, "_refuse_divergence", lambda *_: None)
     diverged, _ = fit(learning_rate=1e30, schedule="constant", epochs=1)
     assert not all(np.isfinite(weights).all() for weights in diverged.get_weights())
 

@@ -1,0 +1,52 @@
+"""What a step takes of the machine: cores, precision, and bits that repeat or need not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks import runtime
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system limits no process to a core")
+def test_only_the_cores_that_the_process_may_use_are_counted() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert runtime.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert runtime.available_cores() == len(allowed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx2 avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("avx2 avx512f", "float32")],
+)
+def test_auto_is_bfloat16_where_the_processor_computes_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: str
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags : fpu {flags} sse\n")
+    monkeypatch.setattr(runtime, "CPUINFO", cpuinfo)
+    assert runtime.prepare("cpu", precision="auto").precision == expected
+    assert runtime.prepare("cpu", precision="float32").precision == "float32"
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    with pytest.raises(runtime.DeviceError, match="needs a GPU that the backend sees; received none; set it to auto"):
+        runtime.prepare("gpu")
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((8, 0), "mixed_bfloat16"), ((7, 5), "float32")])
+def test_auto_is_bfloat16_on_gpus_since_ampere(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+) -> None:
+    monkeypatch.setattr(runtime, "_gpu", lambda wanted: "gpu (one)")
+    monkeypatch.setattr(runtime, "_compute_capability", lambda: capability)
+    assert runtime.prepare(precision="auto").precision == expected
