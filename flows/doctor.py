@@ -178,7 +178,7 @@ class Doctor:
         worktrees = self.root / experiments.WORKTREES
         before = {path.name for path in worktrees.glob("[!.]*")}
         if before:
-            experiments.sweep(worktrees)
+            experiments.sweep(self.root)
         for name in sorted(before - {path.name for path in worktrees.glob("[!.]*")}):
             yield Finding(str(experiments.WORKTREES / name), "was left by a run that was killed", "removed")
 

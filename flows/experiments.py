@@ -26,6 +26,7 @@ from flows.stages import environment
 from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import override, validate
 
+NULL = "tag:yaml.org,2002:null"
 WORKTREES = Path(".dvc/tmp/worktrees")
 STALE_SECONDS = 5.0
 OWN_SECONDS = 60.0  # for another run to finish sweeping what a killed one left under this name
@@ -51,9 +52,10 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
 
-def uncommitted(root: Path) -> str:
-    """The edits that a run apart does not see, as `git status` lists them."""
-    return run(root, "git", "status", "--porcelain", "--untracked-files=no")
+def uncommitted(root: Path, *but: Path) -> str:
+    """The edits that a run apart does not see, as `git status` lists them; without those in some folders."""
+    excluded = (f":(exclude){path}" for path in but)
+    return run(root, "git", "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 
 
 @contextmanager
@@ -66,16 +68,14 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
         If the overrides break a rule of the parameters at that commit.
     """
     worktree = root / WORKTREES / name
-    worktree.parent.mkdir(parents=True, exist_ok=True)
-    sweep(worktree.parent)
+    sweep(root)
     with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
-                run(root, "git", "worktree", "prune")  # forget those that were swept
                 run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), commit)
             check(worktree, overrides)
             _share_storage(root, worktree)
-            yaml, params = YAML(), worktree / PARAMS_FILE  # the file's comments stay
+            yaml, params = _layout(), worktree / PARAMS_FILE
             yaml.dump(override(yaml.load(params), overrides), params)
             yield worktree
         finally:
@@ -95,12 +95,25 @@ def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def sweep(worktrees: Path) -> None:
-    """Remove the worktrees of runs that were killed."""
+def sweep(root: Path) -> None:
+    """Remove the worktrees of runs that were killed, and let git forget them."""
+    worktrees = root / WORKTREES
+    worktrees.mkdir(parents=True, exist_ok=True)
     for left in worktrees.iterdir():
         if left.is_dir():
             with suppress(Timeout), _owned(left):
                 shutil.rmtree(left, ignore_errors=True)
+    with FileLock(worktrees / ".git.lock"):
+        run(root, "git", "worktree", "prune")
+
+
+def _layout() -> YAML:
+    """Writes params.yaml as it is laid out in git, comments included, so that applying an experiment changes little."""
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    return yaml
 
 
 def _share_storage(root: Path, worktree: Path) -> None:

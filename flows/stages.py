@@ -38,6 +38,7 @@ POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 _one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 _running: set[subprocess.Popen[str]] = set()
+ending = threading.Event()  # everything that runs here is being ended: nothing further begins
 
 
 class StageFailedError(RuntimeError):
@@ -261,6 +262,8 @@ def repro(
         text=True,
     )
     _running.add(process)
+    if ending.is_set():
+        end(process)  # it was started while the others were ended
     overdue = threading.Event()
 
     def end_overdue() -> None:
@@ -354,7 +357,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def end_running() -> None:
-    """End every `dvc repro` that this process runs, in whichever thread."""
+    """End every `dvc repro` that this process runs, in whichever thread, and let none begin."""
+    ending.set()
     for process in tuple(_running):
         end(process)
 

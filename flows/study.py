@@ -21,10 +21,9 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import experiments, study_report
-from flows.stages import Place, end_running, repro, unreachable
+from flows.stages import Place, end_running, ending, repro, unreachable
 from flows.summary import made_by
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, validate
@@ -51,8 +50,6 @@ LIMIT_SECONDS = 24 * 3600.0
 POLL_SECONDS = 0.2  # between looks for a free slot
 SEEDS = ("normalize.seed", "train.seed")
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
-
-_ending = threading.Event()  # the study is over: no further run begins
 
 
 @dataclass(frozen=True)
@@ -120,14 +117,18 @@ def finished(root: Path) -> dict[str, str]:
 
 def default_jobs() -> int:
     """One for each GPU; without one, for each two cores."""
-    return _gpus() or max(len(_cores()) // 2, 1)
+    return len(_gpus()) or max(len(_cores()) // 2, 1)
 
 
-def _gpus() -> int:
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (allowed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in allowed.split(",") if name and name != "-1"]
     if not shutil.which("nvidia-smi"):
-        return 0
+        return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)  # noqa: S607
-    return listed.stdout.count("\n")
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]  # without a driver: an error
+    return [str(number) for number in range(len(lines))]
 
 
 def _cores() -> list[int]:
@@ -144,7 +145,7 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
     """Bring one trial into being, unless it is there; the name of its experiment."""
     logger = get_run_logger()
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
-    with FileLock(root / SCRATCH / f"{trial.name}.lock"):  # another study may be at the same trial
+    with _first_free([root / SCRATCH / f"{trial.name}.lock"]):  # another study may be at the same trial
         if trial.name in finished(root):
             return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
         with _slot(root, jobs) as (cores, variables):
@@ -161,22 +162,28 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
 def _slot(root: Path, jobs: int) -> Iterator[tuple[frozenset[int], dict[str, str]]]:
     """One of so many slots: its share of the cores, and variables that name its GPU.
 
-    As locks of this folder, slots are shared by two studies. A study that ends meanwhile stops waiting.
+    As locks of this folder, slots are shared by two studies.
     """
-    cores = _cores()
+    cores, gpus = _cores(), _gpus()
     share = max(len(cores) // jobs, 1)
-    gpus = _gpus()
-    while not _ending.is_set():
-        for number in range(jobs):
-            lock = FileLock(root / SCRATCH / f"slot-{number}.lock")
+    with _first_free([root / SCRATCH / f"slot-{number}.lock" for number in range(jobs)]) as number:
+        first = number * share % len(cores)
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
+        yield frozenset(cores[first : first + share]), gpu
+
+
+@contextmanager
+def _first_free(locks: list[Path]) -> Iterator[int]:
+    """Hold one of these locks, and give its number. A study that ends meanwhile stops waiting."""
+    while not ending.is_set():
+        for number, path in enumerate(locks):
+            lock = FileLock(path)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
             try:
-                first = number * share % len(cores)
-                gpu = {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
-                yield frozenset(cores[first : first + share]), gpu
+                yield number
             finally:
                 lock.release()
             return
@@ -238,9 +245,11 @@ def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
             done = len(missing) - len(left)
             soon = estimate(root, left, jobs)
             logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, soon)
-            update_progress_artifact(progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs")
+            with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
+                update_progress_artifact(
+                    progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs"
+                )
     except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
-        _ending.set()
         end_running()
         raise
     return failures
@@ -277,8 +286,9 @@ def study(
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
     trials = plan(root, variants, seeds or asked["seeds"], settings)
-    _ending.clear()
-    if edits := experiments.uncommitted(root):
+    ending.clear()
+    experiments.sweep(root)
+    if edits := experiments.uncommitted(root, REPORT):
         logger.warning(
             "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
             edits.rstrip(),
@@ -294,7 +304,9 @@ def study(
         runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
         side_by_side = run_trials.with_options(task_runner=runner)
         failures = side_by_side(root, missing, jobs)
-    text = study_report.write(root / REPORT, collect(root, trials), trials[0].variant, settings)
+    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
+    with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
+        text = study_report.write(root / REPORT, collect(root, trials), trials[0].variant, settings, failures)
     create_markdown_artifact(text, key="study", description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, REPORT)
     if failures:

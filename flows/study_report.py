@@ -7,7 +7,7 @@ which are hundredths.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ COLUMNS = (
     "generalization_gap",
     "experiment",
 )
+MIN_SEEDS = 3  # with fewer, a difference is never called real
 MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
 HOW_SURE = (
     "Brackets hold 95 % intervals by Student's t over seeds; differences are paired, as a seed gives every variant the "
@@ -98,7 +99,13 @@ def analyse(rows: Sequence[Row], baseline_name: str) -> Findings:
     return found
 
 
-def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, Any] | None = None) -> str:
+def write(
+    folder: Path,
+    rows: Sequence[Row],
+    baseline: str,
+    settings: dict[str, Any] | None = None,
+    failures: Mapping[str, str] | None = None,
+) -> str:
     """Write study.csv, study.md, study.html and the figures; the tables as Markdown.
 
     Parameters
@@ -107,6 +114,8 @@ def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, 
         The variant that the others are compared with.
     settings : dict, optional
         Parameters that were set for all runs, to be named.
+    failures : dict, optional
+        What became of the runs that failed, by the experiment's name: they are missing from the tables.
 
     Raises
     ------
@@ -117,7 +126,7 @@ def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, 
         raise RuntimeError(f"a study needs a finished run of its baseline, {baseline}; the log says why there is none")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
-        old.unlink()
+        old.unlink(missing_ok=True)
     with (folder / "study.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -128,12 +137,13 @@ def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, 
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     headers, effect_rows, test_rows = tables(found)
     sentences = [sentence(found, variant) for variant in list(found["generalization_gap"])[1:]]
+    lost = [f"{name} failed, and is not in these tables: {why}" for name, why in (failures or {}).items()]
     given = "".join(f"; {key} = {value}" for key, value in (settings or {}).items())
     text = "\n".join(
         [
             *table(headers[0], effect_rows),
             "",
-            *(f"- {line}" for line in sentences),
+            *(f"- {line}" for line in [*sentences, *lost]),
             "",
             HOW_SURE,
             "",
@@ -151,7 +161,7 @@ def write(folder: Path, rows: Sequence[Row], baseline: str, settings: dict[str, 
         headers=headers,
         effect_rows=effect_rows,
         test_rows=test_rows,
-        sentences=sentences,
+        sentences=[*sentences, *lost],
         drawings=drawn,
         how_sure=HOW_SURE,
     )
@@ -187,13 +197,19 @@ def sentence(found: Findings, variant: str) -> str:
         f"{variant}: gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
         f"{_interval(accuracy.difference, '+')}, n = {gap.difference.n}. "
     )
-    if not gap.is_real:
-        return said + ("Too few seeds to tell." if gap.p is None else "Its effect on the gap is not told from noise.")
-    moved = "closes" if gap.difference.mean < 0 else "widens"
-    if not accuracy.is_real:
-        return said + f"It {moved} the gap; its effect on validation accuracy is not told from noise."
-    helped = "gains" if accuracy.difference.mean > 0 else "loses"
-    return said + f"It {moved} the gap and {helped} validation accuracy."
+    if gap.difference.n < MIN_SEEDS:
+        return said + "Too few seeds to tell."
+    closes = "closes the gap" if gap.difference.mean < 0 else "widens the gap"
+    gains = "gains validation accuracy" if accuracy.difference.mean > 0 else "loses validation accuracy"
+    return (
+        said
+        + {
+            (True, True): f"It {closes} and {gains}.",
+            (True, False): f"It {closes}; its effect on validation accuracy is not told from noise.",
+            (False, True): f"It {gains}; its effect on the gap is not told from noise.",
+            (False, False): "Its effect on the gap is not told from noise.",
+        }[gap.is_real, accuracy.is_real]
+    )
 
 
 def drawings(rows: Sequence[Row], found: Findings) -> dict[str, str]:

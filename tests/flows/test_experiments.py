@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
 
 from flows import experiments
 from tasks.params import ParameterError
-from tests.conftest import Clone
+from tests.conftest import ROOT, Clone
 
 
 def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clone: Clone) -> None:
@@ -28,6 +29,14 @@ def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clo
             assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running", "mine"}
         other.communicate("")
     assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running"}
+
+
+def test_a_run_apart_lays_its_parameters_out_as_git_has_them() -> None:
+    """So that `dvc exp apply` changes no more lines than parameters."""
+    text, written = (ROOT / "params.yaml").read_text(), StringIO()
+    layout = experiments._layout()
+    layout.dump(layout.load(text), written)
+    assert written.getvalue() == text
 
 
 def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:

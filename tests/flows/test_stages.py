@@ -15,7 +15,7 @@ import pytest
 from flows import stages
 from flows.stages import Place, StageFailedError
 from tests.conftest import Clone
-from tests.flows.serving import heed_interrupts
+from tests.flows.serving import heed_interrupts, workers_of
 
 NAMES = ("download", "normalize", "train", "evaluate")
 MODEL = "models/classifier.keras"
@@ -111,6 +111,16 @@ def test_a_stage_that_exceeds_its_limit_is_ended_with_everything_below_it(clone:
     assert not [command for command in left if "tasks.train" in command or "dvc" in command]
     clone.run("git", "checkout", "--quiet", "params.yaml")
     assert stages.reproduce(Place(clone.path), "train", 60, print) == "restored"  # no stale lock is left
+
+
+def test_what_starts_while_everything_is_ended_is_ended_too(clone: Clone) -> None:
+    stages.end_running()
+    try:
+        with pytest.raises(StageFailedError, match="a late run failed"):
+            stages.repro(Place(clone.path, force=True), "a late run", 60, print)
+    finally:
+        stages.ending.clear()
+    assert not workers_of(clone)
 
 
 @pytest.mark.slow

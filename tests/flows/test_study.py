@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import study
+from flows import stages, study
 from tasks.params import ParameterError
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
@@ -98,10 +100,17 @@ def rows(clone: Clone) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def everything(clone: Clone) -> dict[str, bytes]:
+    """All that a user sees in the folder, but for the report."""
+    names = clone.run("git", "ls-files", "--cached", "--others").splitlines()
+    ours = [name for name in names if name.startswith((".checkpoints/", ".prefect/", "reports/study/"))]
+    return {name: (clone.path / name).read_bytes() for name in set(names).difference(ours)}
+
+
 @pytest.mark.slow
 def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the_user(clone: Clone) -> None:
     clone.edit(train__epochs=77)  # an edit that is not committed
-    edited = (clone.path / "params.yaml").read_bytes()
+    before = everything(clone)
     killed = subprocess.Popen(command(), cwd=clone.path, env=clone.environment, start_new_session=True)
     until = time.monotonic() + 180
     while not study.finished(clone.path) or not list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*")):
@@ -123,7 +132,7 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
     assert "uncommitted changes" in said
     assert not any(path.exists() for path in left)
     assert checkpoint.exists()
-    assert (clone.path / "params.yaml").read_bytes() == edited
+    assert everything(clone) == before
     found = study.finished(clone.path)
     assert there.items() <= found.items()
     assert [row["experiment"] for row in rows(clone)] == names(clone)
@@ -136,9 +145,12 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
         assert float(row["generalization_gap"]) == metrics["generalization_gap"]
     assert names(clone)[0] in clone.run("dvc", "exp", "list", "--all-commits")
 
-    before = {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()}
+    report = {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()}
+    killed_again = clone.path / ".dvc/tmp/worktrees/none-seed9-00000000"
+    killed_again.mkdir()
     assert "4 runs: 4 exist already, 0 to run" in clone.run(*command())
-    assert {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()} == before
+    assert not killed_again.exists()
+    assert {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()} == report
 
 
 @pytest.mark.slow
@@ -150,6 +162,8 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
     assert "1 of 2 runs failed, the first mad-seed0-" in line
     assert "must stay finite" in said
     assert [row["variant"] for row in rows(clone)] == ["none"]
+    report = (clone.path / "reports/study/study.md").read_text()
+    assert re.search(r"- mad-seed0-\S+ failed, and is not in these tables: ", report)
 
 
 @pytest.mark.slow
@@ -182,6 +196,43 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     left = [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
     assert [one for one in left if one.pid != os.getpid()] == []  # Prefect's temporary server neither
     assert "dropout" not in "".join(study.finished(clone.path))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "listed", "found"),
+    [
+        (None, "GPU 0: one (UUID: a)\nGPU 1: two (UUID: b)", ["0", "1"]),
+        (None, "NVIDIA-SMI has failed because it couldn't communicate with the driver.\nIs it running?", []),
+        ("3,5", "GPU 0: one (UUID: a)", ["3", "5"]),
+        ("", "GPU 0: one (UUID: a)", []),
+    ],
+)
+def test_a_job_is_one_of_the_gpus_that_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: str | None, listed: str, found: list[str]
+) -> None:
+    """The command is a script here: this machine may have no GPU."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    if allowed is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert study._gpus() == found
+    assert study.default_jobs() == (len(found) or max(len(study._cores()) // 2, 1))
+
+
+def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
+    slots = [tmp_path / "a", tmp_path / "b"]
+    with study._first_free(slots) as first, study._first_free(slots) as second:
+        assert (first, second) == (0, 1)
+        threading.Timer(0.5, stages.ending.set).start()
+        try:
+            with pytest.raises(RuntimeError, match="ended before this run began"), study._first_free(slots):
+                pass
+        finally:
+            stages.ending.clear()
 
 
 @pytest.mark.slow
