@@ -412,15 +412,20 @@ def main(groups: list[str]) -> None:
     about = {"machine": machine(), "versions": versions()}
     for group in groups:
         old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"ratios": []}
-        same = old.get("versions", {}).items() <= about["versions"].items()  # a new package changes none
+        known, installed = old.get("versions", {}), about["versions"]
+        same = all(known[name] == installed[name] for name in known.keys() & installed.keys())
         kept = old["ratios"] if same else []
         now = {"cpu": about["machine"]["cpu"], "date": datetime.date.today().isoformat()}
         measured = [{**one, **now} for one in GROUPS[group]()]
         names = {one["name"] for one in measured}
         ratios = [one for one in kept if one["name"] not in names] + measured
+        about["versions"] = {**known, **installed} if same else installed  # torch may be gone again
         content = json.dumps({**about, "ratios": ratios}, indent=2, ensure_ascii=False)
         RESULTS.write_text(content + "\n", encoding="utf-8")
-        print(*map(row, measured), sep="\n")
+        print(" · ".join([*about["machine"].values(), *(" ".join(pair) for pair in installed.items())]))
+        for one in measured:
+            spreads = (f"{name} {side['minimum']:,.4g}–{side['maximum']:,.4g}" for name, side in one["sides"].items())
+            print(f"{row(one)} ranges: {', '.join(spreads)}")
 
 
 if __name__ == "__main__":

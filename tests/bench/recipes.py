@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CURVES = Path("docs/recipes.csv")
-COLUMNS = ("variant", "seed", "recipe", "epoch", "validation_accuracy", "test_accuracy")
+COLUMNS = ("variant", "seed", "recipe", "machine", "epoch", "validation_accuracy", "test_accuracy")
 SEEDS = {"default": 5, "fast": 3}
 BLOCKS = ("normalize", "model", "regularize", "train")
 
@@ -71,6 +71,7 @@ def measure(variant: str, seed: int) -> None:
                     "variant": variant,
                     "seed": seed,
                     "recipe": recipe(variant),
+                    "machine": found["machine"],
                     "epoch": epoch,
                     "validation_accuracy": f"{value:.4f}",
                     "test_accuracy": f"{found['test_accuracy']:.4f}" if last else "",

@@ -53,7 +53,7 @@ def fast() -> dict[str, float]:
 
 
 def _epoch(overrides: dict[str, Any], variant: str = "default") -> dict[str, float]:
-    _, _, speeds, _ = _train(blocks(variant, {**overrides, "train.epochs": 1 + EPOCHS}), TIMED)
+    _, _, speeds, *_ = _train(blocks(variant, {**overrides, "train.epochs": 1 + EPOCHS}), TIMED)
     return {"seconds": WHOLE / statistics.harmonic_mean(speeds[1:])}
 
 
@@ -101,16 +101,28 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
 
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
-    """A whole training of the committed parameters or of a variant, scored on test once it is done."""
-    from tasks.arrays import load_split
-    from tasks.core import scores
+    """A whole training of the committed parameters or of a variant; the finished model is scored in float32."""
+    import keras
+
+    from tasks import arrays
+    from tasks.core import network, scores
     from tasks.core.inference import predict
 
-    network, rows, *_ = _train(blocks(variant, {"train.seed": seed}))
-    images, labels = load_split(NORMALIZED, "test", 10)
+    params = blocks(variant, {"train.seed": seed})
+    trained, rows, *_, machine = _train(params)
+    finished = network.build(
+        params.model, params.regularize, *arrays.constants(NORMALIZED), 10,
+        batch_normalization=keras.layers.BatchNormalization,
+    )  # fmt: skip
+    finished.set_weights(trained.get_weights())
+    last = {}
+    for split in ("validation", "test"):
+        images, labels = arrays.load_split(NORMALIZED, split, 10)
+        last[split] = scores.accuracy(labels, predict(finished, images, 1000))
     return {
-        "validation_accuracy": [row["validation_accuracy"] for row in rows],
-        "test_accuracy": scores.accuracy(labels, predict(network, images, 1000)),
+        "machine": f"{machine.threads} threads {machine.precision}",
+        "validation_accuracy": [*(row["validation_accuracy"] for row in rows[:-1]), last["validation"]],
+        "test_accuracy": last["test"],
     }
 
 
@@ -190,8 +202,8 @@ def _train(
     images: int | None = None,
     folder: Path = NORMALIZED,
     keep: Callable[[Any], None] = lambda state: None,
-) -> tuple[Any, list[Any], list[float], int]:
-    """As stage train does: the network, the history, the images per second of each epoch, and how many images."""
+) -> tuple[Any, list[Any], list[float], Any]:
+    """As stage train does: the network, the history, the images per second of each epoch, and the machine."""
     from tasks import arrays, runtime
 
     train = params.train
@@ -208,7 +220,7 @@ def _train(
     speeds: list[float] = []
     validation = fitting.Split(*arrays.load_split(folder, "validation", n_classes))
     rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append, keep=keep)
-    return network, rows, speeds, len(split)
+    return network, rows, speeds, machine
 
 
 def _cores() -> int:
