@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tasks import runtime
+
+RUNTIME = "; from tasks import runtime"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system limits no process to a core")
@@ -19,6 +24,20 @@ def test_only_the_cores_that_the_process_may_use_are_counted() -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert runtime.available_cores() == len(allowed)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system's C library is not glibc")
+def test_memory_that_was_freed_is_not_asked_of_the_system_again() -> None:
+    code = (
+        "import resource, numpy as np{}\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "np.ones(2**23)\n"
+        "before = faults()\n"
+        "for _ in range(20): np.ones(2**23)\n"
+        "print(faults() - before)"
+    )
+    plain, kept = (int(subprocess.check_output([sys.executable, "-c", code.format(how)])) for how in ("", RUNTIME))
+    assert kept < plain / 10
 
 
 @pytest.mark.parametrize(

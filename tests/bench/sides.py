@@ -7,6 +7,7 @@ training images: the mean of three after one that warms up, in seconds for 45,00
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -67,7 +68,7 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
     import torch
     from torch import nn
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     shape = [(3, 32), (32, 64), (64, 128)]
     network = nn.Sequential()
@@ -221,12 +222,6 @@ def _train(
     validation = fitting.Split(*arrays.load_split(folder, "validation", n_classes))
     rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append, keep=keep)
     return network, rows, speeds, machine
-
-
-def _cores() -> int:
-    from tasks.runtime import available_cores
-
-    return available_cores()
 
 
 SIDES = (stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, bulk)
