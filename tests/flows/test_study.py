@@ -101,10 +101,12 @@ def rows(clone: Clone) -> list[dict[str, str]]:
 
 
 def everything(clone: Clone) -> dict[str, bytes]:
-    """All that a user sees in the folder, but for the report."""
-    names = clone.run("git", "ls-files", "--cached", "--others").splitlines()
-    ours = [name for name in names if name.startswith((".checkpoints/", ".prefect/", "reports/study/"))]
-    return {name: (clone.path / name).read_bytes() for name in set(names).difference(ours)}
+    """All that a user has in the folder, outputs included, but for the study's own report."""
+    names = clone.run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    outputs = [path for folder in ("data", "models", "reports") for path in (clone.path / folder).rglob("*")]
+    files = {*(clone.path / name for name in names), *outputs}
+    report = clone.path / "reports/study"
+    return {str(path): path.read_bytes() for path in files if path.is_file() and not path.is_relative_to(report)}
 
 
 @pytest.mark.slow
