@@ -108,7 +108,6 @@ def test_before_the_first_run_the_next_command_is_named(workplace: Path, capsys:
     assert capsys.readouterr().err == "error: models/classifier.keras must exist; `dvc repro` makes it\n"
 
 
-@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("content", ["", "[]", '{"classes": ["cat"], "temperature": 0, "mirror": false}'])
 @pytest.mark.usefixtures("pictures")
 def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], content: str) -> None:
@@ -119,6 +118,7 @@ def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], c
     assert line.startswith(f"error: {calibration} must hold class names, a temperature above 0")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_model_that_carries_code_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     inputs = keras.Input((32, 32, 3))
     keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs))).save(MODEL)

@@ -87,7 +87,7 @@ def test_a_broken_rule_is_one_line(file: Path, change: dict[str, Any], line: str
         (b"a: 1\na: 2\n", "is not valid YAML: found duplicate key"),
         (b"\xff\xfe\x00", "is not valid YAML"),
         (b"a: \x00", "is not valid YAML"),
-        (b"# " + b"x" * 1_100_000, "must be at most 1,000,000 bytes; received 1,100,002"),
+        (b"# " + b"x" * 110_000, "must be at most 100,000 bytes; received 110,002"),
         (b"a: !!python/object/apply:os.system ['false']", "is not valid YAML"),
         (b"download: 1\n", "download: must be a valid dictionary"),
         (b"a: [" * 4000, "is not valid YAML"),
