@@ -87,6 +87,11 @@ class Soak:
         flow_run = self.prefect.start()
         time.sleep(self.random.uniform(1, 6))
         self.prefect.clone.run("prefect", "flow-run", "cancel", flow_run)
+        try:
+            wait_for("the end of the run", lambda: self.prefect.state(flow_run) in ENDED, 60)
+        except AssertionError:  # Prefect forgets one that is cancelled in the moment in which it starts
+            assert self.prefect.state(flow_run) == "Cancelling"
+            self.prefect.give_up(flow_run)
         self._await(flow_run)
 
     def killed_flow(self) -> None:
