@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -339,21 +339,26 @@ def environment() -> dict[str, str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a child and all that it started: first what is lowest, so that DVC can still free its locks."""
-    if process.poll() is not None:
-        return
-    try:
-        below = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        below = []
-    for child in below:
-        _signal(child.terminate)
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        for running in (*below, process):
+    """End a child and all that it started: first what is below it, whenever that begins; DVC then frees its locks."""
+    told: set[psutil.Process] = set()
+    deadline = time.monotonic() + END_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        for child in _below(process) - told:
+            _signal(child.terminate)
+            told.add(child)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    if process.poll() is None:
+        for running in (*_below(process), process):
             _signal(running.kill)
         process.wait()
+
+
+def _below(process: subprocess.Popen[str]) -> set[psutil.Process]:
+    try:
+        return set(psutil.Process(process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def end_running() -> None:

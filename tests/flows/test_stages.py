@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -121,6 +122,9 @@ def test_what_starts_while_everything_is_ended_is_ended_too(clone: Clone) -> Non
     finally:
         stages.ending.clear()
     assert not workers_of(clone)
+    locks = json.loads((clone.path / ".dvc/tmp/rwlock").read_text())
+    assert not any(locks.values())
+    clone.run("dvc", "checkout", "--quiet", "--force")
 
 
 @pytest.mark.slow
