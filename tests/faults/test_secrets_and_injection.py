@@ -13,6 +13,8 @@ import pytest
 from flows.experiments import name_of
 from tasks import step
 from tasks.download import download
+from tasks.params import ParameterError
+from tasks.params.document import load
 from tests.conftest import Clone, edit
 from tests.faults import scripted
 from tests.flows.serving import serving
@@ -42,6 +44,13 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
     assert server.url in said
     assert SECRET not in said + json.dumps(facts)
     assert not step.RUN_FACTS.exists()
+
+
+def test_a_token_in_an_address_that_is_refused_is_not_shown(workplace: Path) -> None:
+    edit(workplace / "params.yaml", download__sources=[{"url": f"http://mirror.invalid/a.tar.gz?token={SECRET}"}])
+    with pytest.raises(ParameterError, match=r"received 'http://mirror\.invalid/a\.tar\.gz'") as caught:
+        load(workplace / "params.yaml")
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.slow
