@@ -142,6 +142,16 @@ def test_a_step_never_runs_twice_at_once_in_a_folder(
     assert capsys.readouterr().err.startswith("error: probe: only one may run in a folder, and another holds")
 
 
+def assert_it_ends_with_its_caller(code: str, line: str) -> None:
+    """Kill the process that runs this code once it has printed the line; nothing more may come."""
+    caller = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {code!r}]); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{line}\n"
+        process.kill()
+        assert process.stdout.read() == ""  # the end of the pipe: the step has gone too
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
 def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_path: Path) -> None:
     code = (
@@ -151,12 +161,7 @@ def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_pat
         "while os.getppid() == CALLER: time.sleep(0.01)\n"
         f"sys.argv = ['x', 'y']; os.chdir({str(tmp_path)!r}); step.run(eager)"
     )
-    caller = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {code!r}]); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "imported\n"
-        process.kill()
-        assert process.stdout.read() == ""
+    assert_it_ends_with_its_caller(code, "imported")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
@@ -166,9 +171,4 @@ def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
         "def sleeper(path):\n    print('started', flush=True); time.sleep(60); return {}\n"
         f"sys.argv = ['x', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
     )
-    caller = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {code!r}]); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", caller], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        process.kill()
-        assert process.stdout.read() == ""  # the end of the pipe: the step has gone too
+    assert_it_ends_with_its_caller(code, "started")
