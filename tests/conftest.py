@@ -191,6 +191,16 @@ class Clone:
         self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
 
 
+def copy_tracked(target: Path) -> None:
+    """Copy this repository's files, edits included, but nothing that git ignores."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in listed.split("\0"):
+        if name and (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: Path, digests: dict[str, str]) -> Clone:
     """A clone after its first `dvc repro`, committed; its data set is the small one of the tests.
@@ -198,17 +208,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: P
     Nothing else in it differs from this repository. Tests use it through `clone`.
     """
     made = Clone(tmp_path_factory.mktemp("scratch") / "clone")
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout.split("\0")
-    for name in tracked:
-        if name and (ROOT / name).exists():
-            (made.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, made.path / name)
+    copy_tracked(made.path)
     source = {"url": f"{mirror.url}/{archive.name}"}
     made.edit(**SMALL, download__digests=digests, download__sources=[source])
     made.run("git", "init", "--quiet", "--initial-branch", "main")

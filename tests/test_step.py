@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from filelock import FileLock
 from tasks import step
 from tasks.params import ParameterError
 from tests.conftest import ROOT, edit
+
+STEP_SECONDS = 60  # of one that its caller's death must end
 
 
 def probe(raw: Path) -> step.Facts:
@@ -149,7 +152,9 @@ def assert_it_ends_with_its_caller(code: str, line: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{line}\n"
         process.kill()
+        killed = time.monotonic()
         assert process.stdout.read() == ""  # the end of the pipe: the step has gone too
+    assert time.monotonic() - killed < STEP_SECONDS / 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
@@ -168,7 +173,7 @@ def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_pat
 def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from tasks import step\n"
-        "def sleeper(path):\n    print('started', flush=True); time.sleep(60); return {}\n"
+        f"def sleeper(path):\n    print('started', flush=True); time.sleep({STEP_SECONDS}); return {{}}\n"
         f"sys.argv = ['x', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
     )
     assert_it_ends_with_its_caller(code, "started")
