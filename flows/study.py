@@ -306,13 +306,32 @@ def study(
         failures = side_by_side(root, missing, jobs)
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
     with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
-        text = study_report.write(root / REPORT, collect(root, trials), trials[0].variant, settings, failures)
+        text = study_report.write(
+            root / REPORT,
+            collect(root, trials),
+            trials[0].variant,
+            settings,
+            failures,
+            strengths(trials, {**asked["base"], **settings}),
+        )
     create_markdown_artifact(text, key="study", description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, REPORT)
     if failures:
         first = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first[0]}: {first[1]}")
     return text
+
+
+def strengths(trials: list[Trial], common: dict[str, Any]) -> dict[str, str]:
+    """What each variant sets differently from what all have in common, in words: `dropout 0.5`."""
+    return {
+        trial.variant: ", ".join(
+            f"{key.rpartition('.')[2]} {str(value).lower()}"  # true and null as in params.yaml
+            for key, value in trial.overrides.items()
+            if key not in SEEDS and value != common.get(key)
+        )
+        for trial in trials
+    }
 
 
 def _refuse_below_one(**counts: int | None) -> None:

@@ -105,6 +105,7 @@ def write(
     baseline: str,
     settings: dict[str, Any] | None = None,
     failures: Mapping[str, str] | None = None,
+    strengths: Mapping[str, str] | None = None,
 ) -> str:
     """Write study.csv, study.md, study.html and the figures; the tables as Markdown.
 
@@ -116,6 +117,8 @@ def write(
         Parameters that were set for all runs, to be named.
     failures : dict, optional
         What became of the runs that failed, by the experiment's name: they are missing from the tables.
+    strengths : dict, optional
+        What each variant sets, such as {"dropout": "dropout 0.5"}, for the sentences.
 
     Raises
     ------
@@ -136,7 +139,9 @@ def write(
     for name, drawing in drawn.items():
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     headers, effect_rows, test_rows = tables(found)
-    sentences = [sentence(found, variant) for variant in list(found["generalization_gap"])[1:]]
+    sentences = [
+        sentence(found, variant, (strengths or {}).get(variant)) for variant in list(found["generalization_gap"])[1:]
+    ]
     lost = [f"{name} failed, and is not in these tables: {why}" for name, why in (failures or {}).items()]
     given = "".join(f"; {key} = {value}" for key, value in (settings or {}).items())
     text = "\n".join(
@@ -188,13 +193,14 @@ def tables(found: Findings) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], li
     return (tuple(header), ("variant", "n", "test accuracy", "difference")), rows, tests
 
 
-def sentence(found: Findings, variant: str) -> str:
-    """What a technique was found to do: "dropout: gap −6.1 points [−6.8, −5.4], …"."""
+def sentence(found: Findings, variant: str, strength: str | None = None) -> str:
+    """What a technique was found to do: "dropout (dropout 0.5): gap −6.1 points [−6.8, −5.4], …"."""
     gap, accuracy = (found[measure][variant] for measure in MEASURES)
     if gap.difference is None or accuracy.difference is None:
         return f"{variant}: no seed in common with the baseline."
     said = (
-        f"{variant}: gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
+        f"{variant}{f' ({strength})' if strength else ''}: "
+        f"gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
         f"{_interval(accuracy.difference, '+')}, n = {gap.difference.n}. "
     )
     if gap.difference.n < MIN_SEEDS:

@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import stages, study
-from tasks.params import ParameterError
+from tasks.params import ParameterError, parse
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
 
@@ -45,6 +45,17 @@ def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_di
     changed = {key for key, value in trials[0].overrides.items() if trials[3].overrides[key] != value}
     assert changed == {"normalize.seed", "train.seed"}
     assert all(trial.overrides["train.epochs"] == 4 for trial in trials)
+
+
+def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:
+    settings = {"train.epochs": 4}
+    trials = study.plan(clone.path, ["none", "less_capacity", "batch_norm", "l2_strength"], 1, settings)
+    common = {**parse(clone.path / "params.yaml")["study"]["base"], **settings}
+    said = study.strengths(trials, common)
+    assert said["none"] == ""
+    assert said["less_capacity"] == "filters [8, 16, 32], dense_units 32"
+    assert said["batch_norm"] == "batch_norm true"
+    assert said["l2_strength=0.001"] == "l2 0.001"
 
 
 def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Clone) -> None:

@@ -80,6 +80,9 @@ def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds
     text = sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant)
     assert text.endswith(says)
     assert f"n = {seeds}" in text
+    assert sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant, "dropout 0.5").startswith(
+        f"{variant} (dropout 0.5): gap "
+    )
     assert bool(re.search(r"gap [+−]?\d+\.\d points \[[+−]?\d+\.\d, [+−]\d+\.\d\]", text)) == (seeds > 1)
 
 
