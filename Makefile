@@ -56,7 +56,7 @@ test: setup ## the tests, about 3 minutes in two processes
 	pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: test ## also the slow tests: an epoch on the real data set
-	pytest -m slow
+	pytest -m slow --numprocesses 2 --dist loadfile
 
 bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
 	$(call add-extra,bench)

@@ -5,6 +5,7 @@ A test that passes without its protection would show nothing.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -297,7 +298,10 @@ def test_without_its_protection_a_test_fails(copy: Path, without: str) -> None:
     file.write_text(code.replace(control.protection, control.instead), encoding="utf-8")
     try:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False, timeout=300)
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # bytecode goes by the second of a change
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
     finally:
         file.write_text(code, encoding="utf-8")
     assert f"FAILED {test}" in done.stdout, done.stdout[-3000:]
