@@ -78,12 +78,12 @@ def without_ranges(request: Request) -> None:
     request.send(200, request.server.content, ETag=request.server.tag)
 
 
-def cut(n: int, tag: str | None = None) -> Answer:
-    """The connection closes after so many bytes of what was announced."""
+def cut(n: int, tag: str | None = None, content: bytes | None = None) -> Answer:
+    """The connection closes after so many bytes of what was announced: the server's content, or another."""
 
     def answer(request: Request) -> None:
-        content = request.server.content
-        request.send(200, content[:n], length=len(content), ETag=tag or request.server.tag)
+        whole = content or request.server.content
+        request.send(200, whole[:n], length=len(whole), ETag=tag or request.server.tag)
 
     return answer
 
