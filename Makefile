@@ -55,8 +55,9 @@ worker: setup ## run what the deployments are asked for
 test: setup ## the tests, about 3 minutes in two processes
 	pytest -m "not slow" --numprocesses 2 --dist loadfile
 
+# By order, not by their number in a file: the soak is one test, the longest, and would begin last.
 test-all: test ## also the slow tests: an epoch on the real data set
-	pytest -m slow --numprocesses 2 --dist loadfile
+	pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
 	$(call add-extra,bench)

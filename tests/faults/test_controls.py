@@ -64,6 +64,18 @@ CONTROLS = {
         'return "one for all"',
         "test_checkpoints.py::test_other_data_or_another_machine_is_another_key",
     ),
+    "the checkpoint before a damaged one": Control(
+        "tasks/checkpoints.py",
+        'print(f"checkpoint {folder.name} is damaged and passed over: {error}")',
+        "return None",
+        "test_checkpoints.py::test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used",
+    ),
+    "another name until the end": Control(
+        "tasks/step.py",
+        'output.with_name(f".part-{output.name}") for output in outputs',
+        "output for output in outputs",
+        "test_step.py::test_outputs_appear_when_a_step_ends_well_and_only_then",
+    ),
     "training on without a checkpoint": Control(
         "tasks/checkpoints.py",
         'print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")',
@@ -77,6 +89,36 @@ CONTROLS = {
         "flows/test_stages.py::test_what_starts_while_everything_is_ended_is_ended_too",
     ),
     # --- download
+    "Range": Control(
+        "tasks/transfer.py",
+        '"Range": f"bytes={have}-", ',
+        "",
+        f"{TRANSFERS}::test_a_cut_connection_goes_on_where_it_broke_off",
+    ),
+    "the mark of what came": Control(
+        "tasks/transfer.py",
+        'mark.write_text(_mark(response), encoding="utf-8")',
+        "pass",
+        f"{TRANSFERS}::test_the_next_run_goes_on_too",
+    ),
+    "the end at 404": Control(
+        "tasks/transfer.py",
+        "raise SourceError(status)",
+        "raise InterruptedTransferError(status)",
+        f"{TRANSFERS}::test_what_is_not_there_is_not_asked_for_again",
+    ),
+    "an archive that is set aside": Control(
+        "tasks/download.py",
+        "if archive.parent == cache_folder():",
+        "if False:",
+        "test_download.py::test_a_page_that_was_cached_as_an_archive_is_set_aside",
+    ),
+    "the end of a bomb": Control(
+        "tasks/download.py",
+        "if self.stream.tell() > MAX_UNPACKED_BYTES:",
+        "if False:",
+        f"{ARCHIVES}::test_a_bomb_is_left_once_it_exceeds_the_data_set[a header that would fill the memory]",
+    ),
     "If-Range": Control(
         "tasks/transfer.py",
         ', "If-Range": known}',
@@ -193,6 +235,18 @@ CONTROLS = {
         "test_arrays.py::test_damage_is_one_line_that_names_the_file",
     ),
     # --- bad input
+    "the sense of a calibration": Control(
+        "tasks/classify.py",
+        "except (ValueError, LookupError, TypeError) as error:",
+        "except UnicodeError as error:",
+        "test_classify.py::test_a_damaged_calibration_is_one_line",
+    ),
+    "the numbers of a history": Control(
+        "tasks/evaluate.py",
+        "except (ValueError, TypeError) as error:",
+        "except UnicodeError as error:",
+        "test_train_and_evaluate.py::test_a_damaged_history_is_one_line",
+    ),
     "unknown keys": Control(
         "tasks/params/__init__.py",
         'extra="forbid"',
@@ -229,6 +283,24 @@ CONTROLS = {
         "if False:",
         "faults/test_senseless_data.py::test_images_that_teach_nothing_are_refused",
     ),
+    "room for every class in a split": Control(
+        "tasks/core/splits.py",
+        "if min(counts) < 2 or min(kept, len(rows) - kept) < len(classes):",
+        "if False:",
+        "faults/test_senseless_data.py::test_a_split_that_cannot_hold_every_class_is_refused",
+    ),
+    "weights too large to compute with": Control(
+        "tasks/core/fitting.py",
+        "_refuse_divergence(epoch, row)",
+        "pass",
+        "core/test_fitting.py::test_weights_that_are_finite_and_too_large_to_compute_with_are_refused",
+    ),
+    "a model file that is none": Control(
+        "tasks/saved_model.py",
+        "except Exception as error:",
+        "except ValueError as error:",
+        "faults/test_hostile_models.py::test_what_is_no_keras_archive_is_refused_under_any_name",
+    ),
     "safe mode": Control(
         "tasks/saved_model.py",
         "compile=False)",
@@ -258,6 +330,12 @@ CONTROLS = {
         'return urlsplit(url)._replace(query="", fragment="").geturl()',
         "return url",
         f"{SECRETS}::test_a_token_in_an_address_is_neither_printed_nor_recorded",
+    ),
+    "the query of an address that is refused": Control(
+        "tasks/params/download.py",
+        "shown = repr(_without_query(url))",
+        "shown = repr(url)",
+        f"{SECRETS}::test_a_token_in_an_address_that_is_refused_is_not_shown",
     ),
     "the name of an experiment": Control(
         "flows/experiments.py",
