@@ -116,7 +116,8 @@ def test_a_naive_extraction_would_have_written_outside(tmp_path: Path) -> None:
         add(tar, f"../{FIRST}", b"x")
     (tmp_path / "inside").mkdir()
     with tarfile.open(tmp_path / "spoiled.tar") as tar:
-        tar.extractall(tmp_path / "inside", filter="fully_trusted")
+        tar.extraction_filter = lambda member, _: member  # before 3.11.4, Python has no other way
+        tar.extractall(tmp_path / "inside")
     assert (tmp_path / FIRST).exists()
 
 
