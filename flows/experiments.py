@@ -72,16 +72,21 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
     with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
-                run(root, "git", "worktree", "add", "--quiet", "--detach", str(worktree), commit)
+                run(root, "git", "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
             check(worktree, overrides)
             _share_storage(root, worktree)
             yaml, params = _layout(), worktree / PARAMS_FILE
             yaml.dump(override(yaml.load(params), overrides), params)
             yield worktree
         finally:
-            shutil.rmtree(worktree, ignore_errors=True)
-            with FileLock(worktree.parent / ".git.lock"):
-                run(root, "git", "worktree", "prune")
+            _remove(root, worktree)
+
+
+def _remove(root: Path, worktree: Path) -> None:
+    """Remove a worktree, whether git knows it or not; `git worktree prune` could forget one of the user's, too."""
+    with FileLock(worktree.parent / ".git.lock"), suppress(RuntimeError):
+        run(root, "git", "worktree", "remove", "--force", "--force", str(worktree))
+    shutil.rmtree(worktree, ignore_errors=True)
 
 
 @contextmanager
@@ -102,9 +107,7 @@ def sweep(root: Path) -> None:
     for left in worktrees.iterdir():
         if left.is_dir():
             with suppress(Timeout), _owned(left):
-                shutil.rmtree(left, ignore_errors=True)
-    with FileLock(worktrees / ".git.lock"):
-        run(root, "git", "worktree", "prune")
+                _remove(root, left)
 
 
 def _layout() -> YAML:
@@ -124,6 +127,7 @@ def _share_storage(root: Path, worktree: Path) -> None:
     with Config(str(worktree / ".dvc")).edit("local") as local:
         local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))
         local["cache"]["type"] = ["reflink", "hardlink", "symlink", "copy"]  # what is about to go is not copied
+        local["core"]["site_cache_dir"] = str(worktree / ".dvc/tmp/site")  # goes with it, where DVC's own would stay
         local["remote"].update(settings["remote"])
         local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
 

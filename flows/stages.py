@@ -261,9 +261,6 @@ def repro(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    _running.add(process)
-    if ending.is_set():
-        end(process)  # it was started while the others were ended
     overdue = threading.Event()
 
     def end_overdue() -> None:
@@ -271,12 +268,16 @@ def repro(
         end(process)
 
     watchdog = threading.Timer(limit_seconds, end_overdue)
-    watchdog.start()
+    watchdog.daemon = True
     try:
+        _running.add(process)
+        if ending.is_set():
+            end(process)  # it was started while the others were ended
+        watchdog.start()
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
         assert process.stdout is not None
-        with _signals_that_stay() as raise_again:
+        with signals_that_stay() as raise_again:
             for line in process.stdout:
                 if line := line.strip():
                     lines.append(line)
@@ -296,7 +297,7 @@ def repro(
 
 
 @contextmanager
-def _signals_that_stay() -> Iterator[Callable[[], None]]:
+def signals_that_stay() -> Iterator[Callable[[], None]]:
     """A function that raises anew what a signal raised and someone swallowed.
 
     Ctrl-C or a cancellation that arrives while Prefect's client waits for the server gets lost there.

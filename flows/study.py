@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import experiments, study_report
-from flows.stages import Place, end_running, ending, repro, unreachable
+from flows.stages import Place, end_running, ending, repro, signals_that_stay, unreachable
 from flows.summary import made_by
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, validate
@@ -79,16 +81,28 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     at_head = parse_text(experiments.run(root, "git", "show", f"{commit}:{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
     code = code_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
+    base = here["study"]["base"]
+    taken = {
+        key: f"what variant {name} varies"
+        for name, own in differences.items()
+        for key in own
+        if own[key] != base.get(key)
+    }
+    for key in taken.keys() & set(SEEDS):
+        raise ParameterError(f"study.variants: {key}: is what a seed sets, so no variant can")
+    taken |= dict.fromkeys(SEEDS, "what a seed sets")
     for key in settings:
-        varied = [name for name, own in differences.items() if own.get(key) != here["study"]["base"].get(key)]
-        if key in SEEDS or varied:
-            rule = "is what a seed sets" if key in SEEDS else f"is what variant {varied[0]} varies"
-            raise ParameterError(f"settings: {key}: {rule}, so it cannot be set for all runs")
+        for other, what in taken.items():
+            if _overlap(key, other):
+                raise ParameterError(f"settings: {key}: is {what}, so it cannot be set for all runs")
     trials = []
     for seed in range(seeds):
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
+            if effective.train.precision == "auto":  # runs of two machines must not be paired across precisions
+                chosen["train.precision"] = _precision_here(effective.train.device)
+                effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
             if not effective.normalize.validation_fraction:
                 raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
             values = effective.model_dump(mode="json")
@@ -99,10 +113,23 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     return trials
 
 
+def _overlap(key: str, other: str) -> bool:
+    """Whether two keys are one, or one is a block that holds the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+@cache
+def _precision_here(device: str) -> str:
+    """What `train.precision: auto` stands for here; a process of its own asks, as flows load no TensorFlow."""
+    code = f"from tasks import runtime; print(runtime.prepare({device!r}, precision='auto').precision)"
+    root = Path(__file__).resolve().parents[1]
+    return experiments.run(root, sys.executable, "-c", code).strip()
+
+
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """The digests of the committed code that a run depends on: what dvc.yaml lists, and dvc.yaml itself."""
+    """The digests of what a run depends on beside parameters and data: code, as dvc.yaml lists it, and libraries."""
     stages = YAML(typ="safe").load(experiments.run(root, "git", "show", f"{commit}:dvc.yaml"))["stages"]
-    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml"}
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml", "requirements.lock"}
     listed = experiments.run(root, "git", "ls-tree", "-r", commit).splitlines()
     blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
     return {path: blobs[path] for path in sorted(needed) if path in blobs}
@@ -162,7 +189,7 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
 def _slot(root: Path, jobs: int) -> Iterator[tuple[frozenset[int], dict[str, str]]]:
     """One of so many slots: its share of the cores, and variables that name its GPU.
 
-    As locks of this folder, slots are shared by two studies.
+    As locks of this folder, slots are shared by two studies of as many jobs.
     """
     cores, gpus = _cores(), _gpus()
     share = max(len(cores) // jobs, 1)
@@ -222,7 +249,7 @@ def estimate(root: Path, missing: list[Trial], jobs: int) -> str:
     timed = [known[_kind(trial)] for trial in missing if _kind(trial) in known]
     if not timed:
         return "no such run was timed here yet: an estimate follows the first"
-    minutes = statistics.mean(timed) * len(missing) / jobs / 60
+    minutes = statistics.mean(timed) * math.ceil(len(missing) / jobs) / 60
     return f"about {minutes:.0f} minutes with {jobs} job{'s' if jobs > 1 else ''}"
 
 
@@ -230,25 +257,30 @@ def estimate(root: Path, missing: list[Trial], jobs: int) -> str:
 def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
     """Run trials side by side; the failures, by the experiment's name. A failing one does not stop the rest."""
     logger = get_run_logger()
-    futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
     failures: dict[str, str] = {}
     left = list(missing)
-    progress: Any = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
+    progress: Any = None
     try:
-        for future in as_completed(list(futures)):
-            future.wait()  # its state may still be on its way
-            trial = futures[future]
-            left.remove(trial)
-            if not future.state.is_completed():
-                failures[trial.name] = (future.state.message or "failed").splitlines()[0]
-                logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
-            done = len(missing) - len(left)
-            soon = estimate(root, left, jobs)
-            logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, soon)
+        with signals_that_stay() as raise_again:
+            futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
             with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
-                update_progress_artifact(
-                    progress, 100 * done / len(missing), description=f"{done} of {len(missing)} runs"
-                )
+                progress = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
+            raise_again()
+            for future in as_completed(list(futures)):
+                future.wait()  # its state may still be on its way
+                trial = futures[future]
+                left.remove(trial)
+                if not future.state.is_completed():
+                    failures[trial.name] = (future.state.message or "failed").splitlines()[0]
+                    logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
+                done = len(missing) - len(left)
+                soon = estimate(root, left, jobs)
+                logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, soon)
+                if progress is not None:
+                    told = f"{done} of {len(missing)} runs"
+                    with suppress(httpx.HTTPError):
+                        update_progress_artifact(progress, 100 * done / len(missing), description=told)
+                raise_again()
     except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
         end_running()
         raise
@@ -310,9 +342,9 @@ def study(
             root / REPORT,
             collect(root, trials),
             trials[0].variant,
-            settings,
+            {key: value for key, value in trials[0].overrides.items() if key in {*settings, "train.precision"}},
             failures,
-            strengths(trials, {**asked["base"], **settings}),
+            strengths(trials),
         )
     create_markdown_artifact(text, key="study", description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, REPORT)
@@ -322,13 +354,14 @@ def study(
     return text
 
 
-def strengths(trials: list[Trial], common: dict[str, Any]) -> dict[str, str]:
-    """What each variant sets differently from what all have in common, in words: `dropout 0.5`."""
+def strengths(trials: list[Trial]) -> dict[str, str]:
+    """What each variant sets differently from the baseline, in words: `dropout 0.5`."""
+    baseline = trials[0].overrides
     return {
         trial.variant: ", ".join(
             f"{key.rpartition('.')[2]} {str(value).lower()}"  # true and null as in params.yaml
             for key, value in trial.overrides.items()
-            if key not in SEEDS and value != common.get(key)
+            if key not in SEEDS and value != baseline.get(key)
         )
         for trial in trials
     }

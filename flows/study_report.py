@@ -25,15 +25,14 @@ COLUMNS = (
     "generalization_gap",
     "experiment",
 )
-MIN_SEEDS = 3  # with fewer, a difference is never called real
 MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
+GAP = "The gap is training less validation accuracy, in points, which are hundredths."
 HOW_SURE = (
     "Brackets hold 95 % intervals by Student's t over seeds; differences are paired, as a seed gives every variant the "
     "same split and the same order of images. P-values are of paired t-tests, corrected for the number of variants by "
-    "Holm's method, which holds whatever the tests' dependence; below 0.05 a difference is called real. The "
-    "intervals are not corrected. One seed per "
-    "run drives everything that is random in it. A variant with early stopping picks its epoch on the validation "
-    "images that it is then judged on, which favours it a little."
+    "Holm's method, for each measure by itself, which holds whatever the tests' dependence; below 0.05 a difference is "
+    "called real. The intervals are not corrected. One seed per run drives everything that is random in it. A variant "
+    "with early stopping picks its epoch on the validation images that it is then judged on, which favours it a little."
 )
 
 
@@ -157,7 +156,7 @@ def write(
             *table(headers[1], test_rows),
         ]
     )
-    (folder / "study.md").write_text(f"# Against {baseline}{given}\n\n{text}\n", encoding="utf-8")
+    (folder / "study.md").write_text(f"# Each variant against {baseline}{given}\n\n{GAP}\n\n{text}\n", encoding="utf-8")
     html = page.render(
         "study.html",
         baseline=baseline + given,
@@ -203,15 +202,15 @@ def sentence(found: Findings, variant: str, strength: str | None = None) -> str:
         f"gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
         f"{_interval(accuracy.difference, '+')}, n = {gap.difference.n}. "
     )
-    if gap.difference.n < MIN_SEEDS:
+    if gap.difference.n < effects.MIN_PAIRS:
         return said + "Too few seeds to tell."
-    closes = "closes the gap" if gap.difference.mean < 0 else "widens the gap"
+    narrows = "narrows the gap" if gap.difference.mean < 0 else "widens the gap"
     gains = "gains validation accuracy" if accuracy.difference.mean > 0 else "loses validation accuracy"
     return (
         said
         + {
-            (True, True): f"It {closes} and {gains}.",
-            (True, False): f"It {closes}; its effect on validation accuracy is not told from noise.",
+            (True, True): f"It {narrows} and {gains}.",
+            (True, False): f"It {narrows}; its effect on validation accuracy is not told from noise.",
             (False, True): f"It {gains}; its effect on the gap is not told from noise.",
             (False, False): "Its effect on the gap is not told from noise.",
         }[gap.is_real, accuracy.is_real]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 REACH_SECONDS = 5.0  # to resolve and reach a host; beyond that the next source is faster
 STALL_SECONDS = 30.0  # without a single byte
-TRANSFER_SECONDS = 1800.0  # for one try, however slowly it drips
+TRANSFER_SECONDS = 1800.0  # however slowly it drips; then the next source may be faster
 PATIENCE_SECONDS = 60.0  # that a server may ask for
 MAX_BYTES = 2**30  # for a source that does not state its size
 
@@ -36,7 +36,7 @@ class SourceError(Exception):
 
 
 class UnreachableError(SourceError):
-    """The host of a source did not answer; a later run may have better luck."""
+    """The host of a source did not answer, or too slowly; a later run may have better luck."""
 
 
 class InterruptedTransferError(SourceError):
@@ -121,7 +121,7 @@ def _receive(response: httpx.Response, partial: Path, mark: Path, size: int | No
             file.write(chunk)
             bar.update(len(chunk))
             if time.monotonic() > deadline:
-                raise InterruptedTransferError(f"took more than {TRANSFER_SECONDS:,.0f} s")
+                raise UnreachableError(f"took more than {TRANSFER_SECONDS:,.0f} s")
         if total and file.tell() < total:
             raise InterruptedTransferError(f"connection closed after {file.tell():,} of {total:,} bytes")
 

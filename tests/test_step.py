@@ -17,7 +17,7 @@ from tasks import step
 from tasks.params import ParameterError
 from tests.conftest import ROOT, edit
 
-STEP_SECONDS = 20  # of one that its caller's death must end
+STEP_SECONDS = 10  # of one that its caller's death must end
 
 
 def probe(raw: Path) -> step.Facts:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+MIN_PAIRS = 3  # with fewer, a difference is never called real
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """The two-sided p-value of a paired t-test; None where it tells nothing: below three pairs, or without spread."""
+    """The two-sided p-value of a paired t-test; None where it tells nothing: below MIN_PAIRS, or without spread."""
     differences = np.asarray(values, float) - np.asarray(baseline, float)
-    if len(differences) < 3 or np.ptp(differences) < 1e-12:
+    if len(differences) < MIN_PAIRS or np.ptp(differences) < 1e-12:
         return None
     return float(stats.ttest_rel(values, baseline).pvalue)
 

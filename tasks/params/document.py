@@ -70,11 +70,14 @@ def expand(content: dict[str, Any], variant: str, where: str = "variants") -> di
         If there is no such variant, or it sweeps over more than one parameter.
     """
     variants = content["study"]["variants"]
-    merged = dict(content["study"]["base"])
+    made: Overrides = {}
     for name in variant.split("+"):
         if name not in variants:
             raise ParameterError(f"{where}: {name}: is no variant; known: {', '.join(variants)}")
-        merged |= variants[name]
+        for key, value in variants[name].items():
+            if made.setdefault(key, value) != value:
+                raise ParameterError(f"{where}: {variant}: {key}: must be set alike by its parts; received two values")
+    merged = {**content["study"]["base"], **made}
     override(content, merged, f"{where}.{variant}")  # refuses a key that is no parameter
     swept = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
     if len(swept) > 1:

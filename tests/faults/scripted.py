@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-STALL = 10.0  # seconds; the client gives up before
+STALL = 6.0  # seconds; the client gives up before
 
 
 class Request(BaseHTTPRequestHandler):

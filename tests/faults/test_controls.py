@@ -86,7 +86,25 @@ CONTROLS = {
         "flows/stages.py",
         "if ending.is_set():",
         "if False:",
-        "flows/test_stages.py::test_what_starts_while_everything_is_ended_is_ended_too",
+        "flows/test_ending.py::test_what_starts_while_everything_is_ended_is_ended_too",
+    ),
+    "the end of what is below": Control(
+        "flows/stages.py",
+        "_signal(child.terminate)",
+        "pass",
+        "flows/test_ending.py::test_what_is_ended_leaves_no_process_and_no_lock",
+    ),
+    "a signal that came meanwhile": Control(
+        "flows/stages.py",
+        "log(line)\n                    raise_again()",
+        "log(line)",
+        "flows/test_ending.py::test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage",
+    ),
+    "the end of waiting": Control(
+        "flows/study.py",
+        "while not ending.is_set():",
+        "while True:",
+        "flows/test_ending.py::test_whoever_waits_for_a_slot_stops_when_the_study_ends",
     ),
     # --- download
     "Range": Control(
@@ -337,6 +355,12 @@ CONTROLS = {
         "shown = repr(url)",
         f"{SECRETS}::test_a_token_in_an_address_that_is_refused_is_not_shown",
     ),
+    "settings that stay here": Control(
+        "flows/experiments.py",
+        '.edit("local")',
+        '.edit("repo")',
+        f"{SECRETS}::test_a_remotes_password_is_in_no_experiment",
+    ),
     "the name of an experiment": Control(
         "flows/experiments.py",
         ".strip('-')[:80]",
@@ -364,9 +388,12 @@ def test_without_its_protection_a_test_fails(copy: Path, without: str) -> None:
     file.write_text(code.replace(control.protection, control.instead), encoding="utf-8")
     try:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # bytecode goes by the second of a change
+        settings = {
+            "PYTHONDONTWRITEBYTECODE": "1",  # bytecode goes by the second of a change
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the start
+        }
         done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=copy, env={**os.environ, **settings}, capture_output=True, text=True, check=False, timeout=300
         )
     finally:
         file.write_text(code, encoding="utf-8")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
+import socket
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows import experiments
 from flows.experiments import name_of
 from tasks import step
 from tasks.download import download
 from tasks.params import ParameterError
 from tasks.params.document import load
-from tests.conftest import Clone, edit
+from tests.conftest import ROOT, Clone, edit
 from tests.faults import scripted
 from tests.flows.serving import serving
 
@@ -53,15 +56,41 @@ def test_a_token_in_an_address_that_is_refused_is_not_shown(workplace: Path) -> 
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.slow
-def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Clone) -> None:
+def test_a_remotes_password_is_in_no_experiment(tmp_path: Path) -> None:
+    """A run apart gets the settings of the workspace; its experiment must not."""
+    clone = Clone(tmp_path / "clone")
+    clone.path.mkdir()
+    shutil.copy(ROOT / "params.yaml", clone.path)
+    clone.run("git", "init", "--quiet")
+    clone.run("dvc", "init", "--quiet")
+    clone.commit("start")
+    with_password(clone)
+    with experiments.apart(clone.path, {"train.epochs": 1}, "run") as checkout:
+        assert SECRET in "".join(path.read_text() for path in (checkout / ".dvc").glob("config*"))
+        experiments.save(clone.path, checkout, "run")
+    assert_no_experiment_has_it(clone)
+
+
+def with_password(clone: Clone) -> None:
+    """Give it a remote whose password is the secret."""
     clone.run("dvc", "remote", "add", "--local", "safe", "webdavs://nowhere.invalid/store")
     clone.run("dvc", "remote", "modify", "--local", "safe", "password", SECRET)
+
+
+def assert_no_experiment_has_it(clone: Clone) -> None:
+    refs = clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    assert refs
+    for ref in refs:
+        assert clone.run("git", "grep", SECRET, ref, status=1) == ""
+
+
+@pytest.mark.slow
+def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Clone) -> None:
+    with_password(clone)
     run = "from flows.pipeline import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
     assert "kept as a DVC experiment" in (said := clone.run(sys.executable, "-c", run))
     assert SECRET not in said
-    for ref in clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split():
-        assert clone.run("git", "grep", SECRET, ref, status=1) == ""
+    assert_no_experiment_has_it(clone)
     holders = [
         path.relative_to(clone.path)
         for path in clone.path.rglob("*")
@@ -70,9 +99,18 @@ def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Cl
     assert holders == [Path(".dvc/config.local")]
 
 
+def listening(port: int | None) -> set[str]:
+    """The addresses on which anything here listens at a port."""
+    found = [c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr]
+    return {address.ip for address in found if address.port == port}
+
+
+def test_a_server_for_the_whole_network_would_be_seen() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as anybodys:
+        assert listening(anybodys.getsockname()[1]) == {"0.0.0.0"}
+
+
 @pytest.mark.slow
 def test_the_server_listens_on_this_machine_only(clone: Clone) -> None:
     with serving(clone) as prefect:
-        port = prefect.api.base_url.port
-        listening = [c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
-    assert [address.ip for address in listening] == ["127.0.0.1"]
+        assert listening(prefect.api.base_url.port) == {"127.0.0.1"}

@@ -113,8 +113,11 @@ def workers_of(clone: Clone) -> list[str]:
 # Traces in Prefect's own log that are no faults: it makes a write again that lost a race in SQLite, and a run that is
 # cancelled before its flow was loaded cannot be asked for cancellation hooks, of which this project has none. One that
 # is cancelled in the moment in which it starts ends its process with a trace, before any of this project's code runs.
+# And a step that a test killed fails its task.
 HOOKS = r"to execute on_cancellation hooks.*FileNotFoundError.*workspace\.json"
-HARMLESS = re.compile(rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state", re.DOTALL)
+HARMLESS = re.compile(
+    rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state|exited with -9", re.DOTALL
+)
 
 
 def _faults(log: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from io import StringIO
@@ -29,6 +30,30 @@ def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clo
             assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running", "mine"}
         other.communicate("")
     assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running"}
+
+
+def test_a_worktree_of_the_users_own_stays_known_though_its_disk_is_away(clone: Clone) -> None:
+    clone.reset()
+    own = clone.path.parent / "own"
+    clone.run("git", "worktree", "add", "--quiet", "--detach", str(own))
+    away = own.rename(clone.path.parent / "away")
+    with experiments.apart(clone.path, {"train.epochs": 3}, "mine"):
+        pass
+    experiments.sweep(clone.path)
+    listed = clone.run("git", "worktree", "list")
+    away.rename(own)
+    clone.run("git", "worktree", "remove", str(own))
+    assert str(own) in listed
+    assert "mine" not in listed
+
+
+def test_a_run_apart_leaves_nothing_outside_of_its_repository(clone: Clone) -> None:
+    """DVC keeps a folder for each repository that it ever saw."""
+    clone.reset()
+    with experiments.apart(clone.path, {"train.epochs": 3}, "mine") as mine:
+        code = "from dvc.repo import Repo; print(Repo('.').site_cache_dir)"
+        place = clone.run("bash", "-c", f"cd {mine} && python -c {shlex.quote(code)}")
+    assert place.startswith(str(mine))
 
 
 def test_a_run_apart_lays_its_parameters_out_as_git_has_them() -> None:

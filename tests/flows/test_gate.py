@@ -25,7 +25,7 @@ def write(wrong: set[int] | range = range(0, 300), confidence: float = 0.7, imag
     probabilities = np.full((N, 4), (1 - confidence) / 3)
     probabilities[np.arange(N), said] = confidence
     saved = {"labels": labels, "probabilities": probabilities, "classes": CLASSES, "images": images, **keys}
-    np.savez(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
+    np.savez_compressed(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
     accuracy = 1 - len(wrong) / N
     scores = {"accuracy": accuracy, "loss": 0.5}
     METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
@@ -152,6 +152,16 @@ def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[
     write()
     assert main(["--base", "HEAD"]) == 0
     assert "the predictions of HEAD cannot be read: 'classes is not a file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("at", [0.02, 0.5, 0.98])  # a header, the numbers, the directory
+def test_damaged_predictions_are_named(capsys: pytest.CaptureFixture[str], at: float) -> None:
+    content = bytearray(PREDICTIONS.read_bytes())
+    place = int(at * len(content))
+    content[place : place + 20] = bytes(20)
+    PREDICTIONS.write_bytes(content)
+    assert main(["--base", "HEAD"]) == 2
+    assert "error: the predictions of this workspace cannot be read: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
-"""DVC's verdict on a stage, and what becomes of its process: decided and done without a flow."""
+"""DVC's verdict on a stage, and its run: decided and done without a flow."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +12,7 @@ import pytest
 from flows import stages
 from flows.stages import Place, StageFailedError
 from tests.conftest import Clone
-from tests.flows.serving import heed_interrupts, workers_of
+from tests.flows.serving import workers_of
 
 NAMES = ("download", "normalize", "train", "evaluate")
 MODEL = "models/classifier.keras"
@@ -111,19 +108,6 @@ def test_a_stage_that_exceeds_its_limit_is_ended_with_everything_below_it(clone:
     assert stages.reproduce(Place(clone.path), "train", 60, print) == "restored"  # no stale lock is left
 
 
-def test_what_starts_while_everything_is_ended_is_ended_too(clone: Clone) -> None:
-    stages.end_running()
-    try:
-        with pytest.raises(StageFailedError, match="a late run failed"):
-            stages.repro(Place(clone.path, force=True), "a late run", 60, print)
-    finally:
-        stages.ending.clear()
-    assert not workers_of(clone)
-    locks = json.loads((clone.path / ".dvc/tmp/rwlock").read_text())
-    assert not any(locks.values())
-    clone.run("dvc", "checkout", "--quiet", "--force")
-
-
 @pytest.mark.slow
 def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
     clone.edit(regularize__dropout=0.3)
@@ -155,14 +139,3 @@ def test_flows_start_in_less_than_three_times_what_prefect_alone_takes() -> None
             code = f"import time; before = time.perf_counter(); import {module}; print(time.perf_counter() - before)"
             found.append(float(subprocess.check_output([sys.executable, "-c", code])))
     assert min(seconds["flows.pipeline"]) < 3 * min(seconds["prefect.flows"]), seconds
-
-
-def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(clone: Clone) -> None:
-    def swallow(_: str) -> None:
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-    heed_interrupts()
-    with pytest.raises(KeyboardInterrupt):
-        stages.reproduce(Place(clone.path, force=True), "normalize", 60, swallow)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

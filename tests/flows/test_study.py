@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import stages, study
-from tasks.params import ParameterError, parse
+from flows import study
+from tasks.params import ParameterError
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
 
@@ -50,8 +49,7 @@ def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_di
 def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:
     settings = {"train.epochs": 4}
     trials = study.plan(clone.path, ["none", "less_capacity", "batch_norm", "l2_strength"], 1, settings)
-    common = {**parse(clone.path / "params.yaml")["study"]["base"], **settings}
-    said = study.strengths(trials, common)
+    said = study.strengths(trials)
     assert said["none"] == ""
     assert said["less_capacity"] == "filters [8, 16, 32], dense_units 32"
     assert said["batch_norm"] == "batch_norm true"
@@ -69,7 +67,25 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     network.write_text(network.read_text() + "# changed\n")
     assert names(clone) == before  # a run starts from HEAD
     clone.commit("code")
-    assert set(names(clone)).isdisjoint(before)
+    after = names(clone)
+    assert set(after).isdisjoint(before)
+    with (clone.path / "requirements.lock").open("a") as file:
+        file.write("# another version\n")
+    clone.commit("libraries")
+    assert set(names(clone)).isdisjoint(after)
+
+
+def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = {**SMALL, "train.precision": "auto"}
+    monkeypatch.setattr("flows.study._precision_here", lambda device: {"auto": "mixed_bfloat16"}[device])
+    assert {t.overrides["train.precision"] for t in study.plan(clone.path, ["none"], 1, auto)} == {"mixed_bfloat16"}
+    assert set(names(clone, auto)).isdisjoint(names(clone))
+    monkeypatch.undo()
+    monkeypatch.chdir(clone.path)
+    (here,) = study.plan(clone.path, ["none"], 1, auto)
+    assert here.overrides["train.precision"] in {"float32", "mixed_bfloat16"}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +98,11 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
         (["--set", "train.epochs=["], "--set train.epochs, line "),
         (["--set", "train.seed=3"], "train.seed: is what a seed sets, so it cannot be set for all runs"),
         (["--variants", "none,l2", "--set", "regularize.l2=0.1"], "regularize.l2: is what variant l2 varies"),
+        (
+            ["--variants", "none,augmentation", "--set", "regularize.augment={flip: none}"],
+            "is what variant augmentation",
+        ),
+        (["--variants", "none,reference+fast"], "must be set alike by its parts; received two values"),
         (["--seeds", "0"], "--seeds must be at least 1; received 0"),
         (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
     ],
@@ -99,6 +120,12 @@ def test_a_variant_that_breaks_a_rule_is_an_error_before_anything_runs(clone: Cl
     clone.edit(study__variants__bad={"train.optimizer": "adam", "regularize.weight_decay": 0.1})
     with pytest.raises(ParameterError, match=r"weight_decay: must be 0 with train.optimizer adam"):
         study.plan(clone.path, ["none", "bad"], 1, {})
+
+
+def test_a_seed_is_nothing_that_a_variant_sets(clone: Clone) -> None:
+    clone.edit(study__variants__other={"train.seed": 3})
+    with pytest.raises(ParameterError, match=r"train\.seed: is what a seed sets, so no variant can"):
+        study.plan(clone.path, ["none", "other"], 1, {})
 
 
 def command(*arguments: str, variants: str = "none,dropout", seeds: int = 2) -> list[str]:
@@ -234,18 +261,6 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
     assert study._gpus() == found
     assert study.default_jobs() == (len(found) or max(len(study._cores()) // 2, 1))
-
-
-def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
-    slots = [tmp_path / "a", tmp_path / "b"]
-    with study._first_free(slots) as first, study._first_free(slots) as second:
-        assert (first, second) == (0, 1)
-        threading.Timer(0.5, stages.ending.set).start()
-        try:
-            with pytest.raises(RuntimeError, match="ended before this run began"), study._first_free(slots):
-                pass
-        finally:
-            stages.ending.clear()
 
 
 @pytest.mark.slow

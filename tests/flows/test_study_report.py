@@ -69,7 +69,7 @@ def test_pairs_are_made_by_seed_whatever_the_order_and_what_is_missing() -> None
 @pytest.mark.parametrize(
     ("variant", "seeds", "says"),
     [
-        ("dropout", 5, "It closes the gap and gains validation accuracy."),
+        ("dropout", 5, "It narrows the gap and gains validation accuracy."),
         ("l2", 5, "Its effect on the gap is not told from noise."),
         ("wide", 5, "It widens the gap and loses validation accuracy."),
         ("steady", 5, "It gains validation accuracy; its effect on the gap is not told from noise."),

@@ -1,0 +1,112 @@
+"""How what runs is ended: everything below it goes, DVC keeps no lock, and nobody waits on.
+
+The stage is a small one, in a repository of its own: real steps are ended in the other files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import stages, study
+from flows.stages import END_SECONDS, Place, StageFailedError
+from tests.conftest import Clone
+from tests.flows.serving import heed_interrupts
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A repository with one stage, which says that it began, and then takes a while."""
+    made = Clone(tmp_path / "repository")
+    made.path.mkdir()
+    (made.path / "nap.py").write_text(
+        "import time\nprint('began', flush=True)\ntime.sleep(3)\nopen('made', 'w').close()\n"
+    )
+    (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
+    made.run("git", "init", "--quiet")
+    made.run("dvc", "init", "--quiet")
+    return Place(made.path)
+
+
+def assert_nothing_is_left(place: Place) -> None:
+    """No process in the repository, no lock of DVC, and no output of the stage."""
+    left = [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(place.root)]
+    assert left == []
+    lock = place.root / ".dvc/tmp/rwlock"
+    assert not lock.exists() or not any(json.loads(lock.read_text()).values())
+    assert not (place.root / "made").exists()
+
+
+def test_a_stage_that_is_left_alone_ends_well(place: Place) -> None:
+    assert stages.reproduce(place, "nap", 60, print) == "ran"
+    assert (place.root / "made").exists()
+
+
+def test_what_is_ended_leaves_no_process_and_no_lock(place: Place) -> None:
+    def end_soon(line: str) -> None:
+        if line == "began":
+            began.append(time.monotonic())
+            stages.end_running()
+
+    began: list[float] = []
+    try:
+        with pytest.raises(StageFailedError, match="nap failed"):
+            stages.reproduce(place, "nap", 60, end_soon)
+    finally:
+        stages.ending.clear()
+    assert time.monotonic() - began[0] < END_SECONDS
+    assert_nothing_is_left(place)
+
+
+def test_what_starts_while_everything_is_ended_is_ended_too(place: Place) -> None:
+    stages.end_running()
+    try:
+        with pytest.raises(StageFailedError, match="a late run failed"):
+            stages.repro(place, "a late run", 60, print)
+    finally:
+        stages.ending.clear()
+    assert_nothing_is_left(place)
+
+
+def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(place: Place) -> None:
+    def swallow(_: str) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    heed_interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        stages.reproduce(place, "nap", 60, swallow)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_nothing_is_left(place)
+
+
+def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
+    slots = [tmp_path / "a", tmp_path / "b"]
+    said: list[str] = []
+
+    def wait() -> None:
+        try:
+            with study._first_free(slots):
+                said.append("began")
+        except RuntimeError as error:
+            said.append(str(error))
+
+    with study._first_free(slots) as first, study._first_free(slots) as second:
+        assert (first, second) == (0, 1)
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        stages.ending.set()
+        try:
+            waiting.join(5)
+        finally:
+            stages.ending.clear()
+        assert said == ["the study was ended before this run began"]
