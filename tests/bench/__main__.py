@@ -399,11 +399,12 @@ def versions() -> dict[str, str]:
 
 
 def row(one: Found) -> str:
-    """A ratio as a row of the README's table: the medians of its sides, whether its goal was met, and on what CPU."""
+    """A ratio as a row of the README's table: the medians of its sides, the goal, and on what CPU it was met, when."""
     medians = " / ".join(f"{side['median']:,.{1 if side['median'] < 100 else 0}f}" for side in one["sides"].values())
     goal = f"{'≥' if one['better'] == 'higher' else '≤'} {one['goal']:g}, {'met' if one['met'] else 'missed'}"
     bfloat16 = "yes" if one["cpu"].endswith("with bfloat16") else "no"
-    return f"| {one['name']} | {medians} {one['unit']} | {one['ratio']:.2f} | {goal} | {one['n']} | {bfloat16} |"
+    cells = (one["name"], f"{medians} {one['unit']}", f"{one['ratio']:.2f}", goal, one["n"], bfloat16, one["date"])
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main(groups: list[str]) -> None:
