@@ -122,8 +122,13 @@ def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
 
     assert "T03:00:00Z" in wait_for("a run in the calendar", starts)[0]
     prefect.clone.run("git", "checkout", "--quiet", "prefect.yaml")
-    prefect.clone.run("make", "deploy")
-    wait_for("an empty calendar", lambda: not starts())
+
+    def is_empty() -> bool:
+        """Each deploy empties it; Prefect's scheduler may add what it had in hand when the schedule went."""
+        prefect.clone.run("make", "deploy")
+        return not starts()
+
+    wait_for("an empty calendar", is_empty)
 
 
 def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, tmp_path: Path) -> None:
