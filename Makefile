@@ -1,92 +1,127 @@
-# Every command of the project. CI calls nothing else.
+# Every command of the project. CI calls nothing else. Paths are relative, so that a folder may have any name, and every
+# program of .venv is called by its path: some makes do not search the PATH that they export.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
-export PATH := $(BIN):$(PATH)
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Personal settings of Python and pip that would install elsewhere, or other things.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_ROOT
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run study server deploy worker bench bench-reference test test-all doctor soak check format lock gpu clean
+.NOTPARALLEL:
+.PHONY: help setup run study server deploy worker bench bench-reference test test-all test-pythons doctor soak check format lock gpu clean
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(VENV)/ready ## make .venv and install the locked dependencies
 
-# uv installs in a fifth of pip's time; where it cannot (a private index that only pip knows), pip does.
+# A clone that was moved, or whose Python was upgraded away, has an environment that cannot be used: it is made again.
+where = cd $(VENV) && pwd -P
+ifneq ($(shell [ "$$(cat $(VENV)/ready)" = "$$($(where))" ] 2>/dev/null && $(BIN)/python -c '' 2>/dev/null && echo usable),usable)
+.PHONY: $(VENV)/ready
+endif
+
+# uv installs in a fifth of pip's time; where it cannot (a private index that only pip knows), pip does. The lock names
+# everything, so pip has nothing to resolve, at which it would fail: with hashes it takes `sqlalchemy[asyncio]` for another.
+# The hook has each program of .venv settle what it inherits (tasks/surroundings.py) when it starts.
+hook = import os, sys; from importlib.machinery import SourceFileLoader; \
+  file = os.path.join(os.path.dirname(sys.prefix), "tasks", "surroundings.py"); \
+  os.path.exists(file) and exec(SourceFileLoader("surroundings", file).get_code("surroundings"), \
+  {"__name__": "surroundings", "__file__": file})
 $(VENV)/ready: requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: Python must be 3.11, 3.12 or 3.13; received %d.%d; try: make PYTHON=python3.12" % v)'
-	$(PYTHON) -m venv $(VENV)
+	@command -v git >/dev/null || { echo "error: git must be installed, and is not"; exit 2; }
+	@git rev-parse --git-dir >/dev/null || { echo 'error: git must take this folder for a repository, as DVC keeps its' \
+	  'history there; clone it, or run: git init && git add --all && git commit --message "Start"'; exit 2; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: Python must be 3.11, 3.12 or 3.13; received %d.%d; try: make PYTHON=python3.12" % v)'
+	@rm -f $@
+	"$$("$(PYTHON)" -c 'import sys; print(sys._base_executable)')" -m venv --clear $(VENV)
+	echo '$(hook)' \
+	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/surroundings.pth"
 	awk '/^uv==/ {on = 1} on && /# via/ {exit} on' requirements.lock > $(VENV)/uv.lock
-	pip install --quiet --require-hashes --requirement $(VENV)/uv.lock
-	uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock \
-	  || pip install --quiet --require-hashes --requirement requirements.lock
-	@touch $@
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock \
+	  || $(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	@ready=$$($(where)) && printf '%s' "$$ready" > $@
 
 # What an extra brings, beside the locked versions; pip takes no file with hashes as bounds.
 define add-extra
 sed -E '/^ *--hash/d; s/ *\\$$//' requirements.lock > $(VENV)/bounds.txt
-pip install --quiet --constraint $(VENV)/bounds.txt --editable '.[$(1)]'
+$(BIN)/python -m pip install --quiet --constraint $(VENV)/bounds.txt --editable '.[$(1)]'
 endef
 
 run: setup ## train on real CIFAR-10 (dvc repro), then show the result
-	@python -m tasks.params
-	dvc repro
-	@python -m flows.summary
+	@$(BIN)/python -m tasks.params
+	$(BIN)/dvc repro
+	@$(BIN)/python -m flows.summary
 
 study: setup ## compare the regularizers: study.compared × study.seeds, resumable, then the tables in reports/study
-	python -m flows.study
+	$(BIN)/python -m flows.study
 
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is.
 PORT ?= 4200
 server: setup ## a lasting Prefect server and its UI, on this machine only (PORT=4200)
-	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
 	  || { echo "error: port $(PORT) is taken, perhaps by a server that runs already; try: make server PORT=4201"; exit 1; }
 	@printf '[api]\nurl = "http://127.0.0.1:%s/api"\n' $(PORT) > prefect.toml
-	@trap 'rm -f prefect.toml' EXIT INT TERM HUP; prefect server start --host 127.0.0.1 --port $(PORT)
+	@trap 'rm -f prefect.toml' EXIT INT TERM HUP; $(BIN)/prefect server start --host 127.0.0.1 --port $(PORT)
 
 deploy: setup ## work pool, GPU limit and deployments, in the running server
-	prefect work-pool create local --type process --overwrite
-	prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || prefect global-concurrency-limit create gpu --limit 1
-	PWD=$(CURDIR) prefect --no-prompt deploy --all
+	$(BIN)/prefect work-pool create local --type process --overwrite
+	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
+	PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all
 
 worker: setup ## run what the deployments are asked for
-	prefect worker start --pool local
+	$(BIN)/prefect worker start --pool local
 
 test: setup ## the tests, about 3 minutes in two processes
-	pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 # By order, not by their number in a file: the soak is one test, the longest, and would begin last.
-test-all: test ## also the slow tests: an epoch on the real data set
-	pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test-all: test test-pythons ## also the slow tests (an epoch on the real data set), and the quick ones on other Pythons
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Those of pyenv, and those that the PATH knows; the one of .venv was tested before.
+OTHER_PYTHONS = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[123].*/bin/python) python3.11 python3.12 python3.13
+test-pythons: setup ## the quick tests on each further Python from 3.11 to 3.13 that is found
+	@seen=" $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') "; \
+	for python in $(OTHER_PYTHONS); do \
+	  version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  case "$$seen" in *" $$version "*) continue;; esac; seen="$$seen$$version "; \
+	  echo "tests on Python $$version: $$python"; \
+	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version test || exit 1; \
+	done
 
 bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
 	$(call add-extra,bench)
-	python -m tests.bench
+	$(BIN)/python -m tests.bench
 
 bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
-	python -m tests.bench.reference
+	$(BIN)/python -m tests.bench.reference
 
 doctor: setup ## check everything that this folder keeps, by content, and repair what can be
-	@python -m flows.doctor
+	@$(BIN)/python -m flows.doctor
 
 soak: setup ## half an hour of random commands, kills and damage against one workspace
-	SOAK_SECONDS=1800 pytest -m slow tests/faults/test_soak.py -s
+	SOAK_SECONDS=1800 $(BIN)/python -m pytest -m slow tests/faults/test_soak.py -s
 
 check: setup ## lint, format and types
-	ruff check .
-	ruff format --check .
-	mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: setup ## rewrite the code in the house's format
-	ruff check --fix .
-	ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --extra dev pyproject.toml --output-file requirements.lock
 
 gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
 	$(call add-extra,gpu)
 
-clean: ## remove .venv and caches; data, models and reports stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the virtual environments and caches; data, models and reports stay
+	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache

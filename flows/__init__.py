@@ -1,6 +1,3 @@
 """When and where the stages run: orchestration, which never imports TensorFlow."""
 
-import os
-
-# Read by Prefect's client when it is imported, from the environment alone.
-os.environ.setdefault("DO_NOT_TRACK", "1")
+import tasks  # noqa: F401  # settles what this process and its children inherit, before Prefect reads it

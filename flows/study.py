@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import joblib
+import psutil
 from filelock import FileLock, Timeout
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -49,6 +51,8 @@ from tasks.params.document import expand, override, validate
 REPORT = Path("reports/study")
 SCRATCH = Path(".dvc/tmp/study")
 LIMIT_SECONDS = 24 * 3600.0
+JOB_BYTES = 3 * 2**29  # of memory for a run: its training, dvc, and the evaluation that follows
+CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 POLL_SECONDS = 0.2  # between looks for a free slot
 SEEDS = ("normalize.seed", "train.seed")
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
@@ -143,8 +147,17 @@ def finished(root: Path) -> dict[str, str]:
 
 
 def default_jobs() -> int:
-    """One for each GPU; without one, for each two cores."""
-    return len(_gpus()) or max(len(_cores()) // 2, 1)
+    """One for each GPU; without one, for each two cores, as far as a container's quota and the memory allow."""
+    return len(_gpus()) or max(min(joblib.cpu_count() // 2, _memory() // JOB_BYTES), 1)
+
+
+def _memory() -> int:
+    """The bytes that this process may use: the machine's, or what its container leaves of them."""
+    limits: list[int] = [psutil.virtual_memory().total]
+    for limit in CONTAINER_MEMORY:
+        with suppress(OSError, ValueError):  # not in a container, or `max`
+            limits.append(int(limit.read_text()))
+    return min(limits)
 
 
 def _gpus() -> list[str]:
@@ -193,10 +206,11 @@ def _slot(root: Path, jobs: int) -> Iterator[tuple[frozenset[int], dict[str, str
     """
     cores, gpus = _cores(), _gpus()
     share = max(len(cores) // jobs, 1)
+    threads = {"LOKY_MAX_CPU_COUNT": str(max(joblib.cpu_count() // jobs, 1))}  # a container's quota names no cores
     with _first_free([root / SCRATCH / f"slot-{number}.lock" for number in range(jobs)]) as number:
         first = number * share % len(cores)
         gpu = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-        yield frozenset(cores[first : first + share]), gpu
+        yield frozenset(cores[first : first + share]), threads | gpu
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """The steps of the pipeline, one module per stage; `python -m tasks.<stage>` runs one.
 
 What has to hold before anything else is imported stands here: the interpreter has the
-project's packages, and Keras runs on TensorFlow unless the environment names another backend.
+project's packages, the caller's surroundings decide nothing, and Keras runs on TensorFlow unless the environment names
+another backend.
 """
 
 import os
 import platform
 import sys
 from importlib.util import find_spec
+
+from tasks import surroundings
 
 if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") if not find_spec(name.split(".")[0])]:
     sys.exit(
@@ -17,9 +20,10 @@ if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") 
 
 CALLER = os.getppid()  # before the seconds that imports take, in which it may be killed
 
-# A personal keras.json must not decide what a committed run computes.
+surroundings.settle(os.environ)
+surroundings.show_any_text()
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if platform.machine().lower() in {"x86_64", "amd64"}:
     # TensorFlow leaves oneDNN's convolutions to CPUs with AVX-512; on AVX2 they take two thirds of its own ones' time.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"

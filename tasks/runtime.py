@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 
 def _keep_freed_memory() -> None:
     """Have glibc keep what is freed, as each step of training frees and asks for hundreds of megabytes.
@@ -86,7 +88,7 @@ def prepare(
     DeviceError
         If `device` is gpu and there is none.
     """
-    threads = threads or available_cores()
+    threads = threads or joblib.cpu_count()  # what affinity and a container's quota leave
     with _quiet_start(device != "gpu"):  # who asks for a GPU wants to know why there is none
         gpu = _gpu(device)
         if keras.backend.backend() == "tensorflow":
@@ -95,13 +97,6 @@ def prepare(
     if precision == "auto":
         precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
     return Machine(gpu or "cpu", threads, precision)
-
-
-def available_cores() -> int:
-    """The cores that this process may use, which a container or `taskset` may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpu(wanted: str) -> str | None:

@@ -26,6 +26,8 @@ def allowed(importer: str) -> tuple[str, ...]:
         core = ("__init__.py", "scores.py", "effects.py", "effect_figures.py", "page.py")
         others = ("tasks/__init__.py", "tasks/params/", "tasks/checkpoints.py")
         return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
+    if importer == "tasks/__init__.py":
+        return ("tasks/surroundings.py",)
     if importer.startswith("tasks/core/"):
         return ("tasks/__init__.py", "tasks/core/", "tasks/params/")
     if importer.startswith("tasks/params/") or importer in {"tasks/step.py", "tasks/runtime.py"}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +12,6 @@ import pytest
 from tasks import runtime
 
 RUNTIME = "; from tasks import runtime"
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system limits no process to a core")
-def test_only_the_cores_that_the_process_may_use_are_counted() -> None:
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert runtime.available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
-    assert runtime.available_cores() == len(allowed)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system's C library is not glibc")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tasks.core.effects import Estimate
-from tasks.core.figures import INK, STYLE, TRAIN, VALIDATION, svg
+from tasks.core.figures import INK, TRAIN, VALIDATION, drawing_style, svg
 
 Pair = tuple[Estimate, Estimate]  # of the gap and of validation accuracy, in points
 PanelCurves = Sequence[tuple[Sequence[float], Sequence[float]]]  # a seed's gaps and accuracies by epoch
@@ -21,7 +21,7 @@ PanelCurves = Sequence[tuple[Sequence[float], Sequence[float]]]  # a seed's gaps
 def effects(values: Mapping[str, Pair], differences: Mapping[str, tuple[Estimate | None, Estimate | None]]) -> str:
     """Gap and validation accuracy of each variant, and the difference of both from the baseline, with intervals."""
     names = list(values)
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(10.5, 1.2 + 0.7 * len(names)), layout="constrained")
         panels = figure.subplots(2, 2, sharey=True)
         titles = (("gap", "validation accuracy"), ("gap: difference", "validation accuracy: difference"))
@@ -51,7 +51,7 @@ def curves(variants: Mapping[str, PanelCurves]) -> str:
     """The gap and the validation accuracy of every variant by epoch: the mean over the seeds that got so far."""
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     markers = "osv^D<>pPX*h"
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
         panels = figure.subplots(1, 2)
         for number, (name, seeds) in enumerate(variants.items()):
@@ -78,7 +78,7 @@ def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
 def sweep(name: str, points: Mapping[float, Pair]) -> str:
     """Gap and validation accuracy over a parameter's values; the axis is logarithmic where they span decades."""
     strengths = list(points)
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
         labels = ("gap (points)", "validation accuracy (%)")

@@ -8,7 +8,8 @@ tell apart on light and on dark paper.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -38,6 +39,15 @@ STYLE = {
 Rows = Sequence[Mapping[str, float]]
 
 
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults and STYLE, whatever a personal matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
 def learning_curves(history: Rows, stopped: int | None = None) -> str:
     """Loss, accuracy with the gap as a band, and learning rate by epoch.
 
@@ -47,7 +57,7 @@ def learning_curves(history: Rows, stopped: int | None = None) -> str:
     stopped : int, optional
         The epoch whose weights early stopping kept.
     """
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(10.5, 3.4), layout="constrained")
         loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
         epochs = [row["epoch"] for row in history]
@@ -86,7 +96,7 @@ def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> str:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbered = len(names) <= MAX_NUMBERED
     side = 2.0 + (0.66 if numbered else 0.2) * len(names)
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.add_subplot()
         cells = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
@@ -109,7 +119,7 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
     ----------
     bins : mapping of a label to (n, accuracy, confidence), each of shape (n_bins,)
     """
-    with mpl.rc_context(STYLE):
+    with drawing_style():
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
         diagram, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         diagram.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="confidence is accuracy")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -158,10 +159,14 @@ def serving(clone: Clone) -> Iterator[Prefect]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     venv = clone.path / ".venv"
-    venv.symlink_to(sys.prefix)
-    shutil.copystat(ROOT / "requirements.lock", clone.path / "requirements.lock")  # or make installs it again
     with ExitStack() as stack:
-        stack.callback(venv.unlink)
+        if not venv.exists():
+            assert Path(sys.prefix, "ready").exists(), (
+                "make would take an environment that it did not make for a broken one"
+            )
+            venv.symlink_to(sys.prefix)
+            stack.callback(venv.unlink)
+            shutil.copystat(ROOT / "requirements.lock", clone.path / "requirements.lock")  # or make installs it again
         made = Prefect(clone, port)
         stack.enter_context(running(clone, "make", "server", f"PORT={port}"))
         wait_for("the server", made.healthy)

@@ -260,7 +260,7 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
     assert study._gpus() == found
-    assert study.default_jobs() == (len(found) or max(len(study._cores()) // 2, 1))
+    assert study.default_jobs() == (len(found) or max(len(study._cores()) // 2, 1))  # there is memory for these
 
 
 @pytest.mark.slow

@@ -1,0 +1,165 @@
+"""Whatever a caller has in its environment, home or container: results stay the same, and commands work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import study
+from tasks import surroundings
+from tests.conftest import ROOT, Clone
+
+NOWHERE = "127.0.0.1:9"  # the port of `discard`, where nobody listens
+
+HOSTILE = {
+    "GIT_DIR": "/nowhere/.git",
+    "GIT_INDEX_FILE": "/nowhere/index",
+    "DVC_STAGE": "another",
+    "KERAS_MAX_EPOCHS": "1",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "MPLBACKEND": "module://of.a.notebook",
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONIOENCODING": "ascii",
+    "SHELL": "/bin/false",
+    "BASH_ENV": "/nowhere/profile",
+    "FORCE_COLOR": "1",
+    "LANG": "C",
+    "TZ": "Pacific/Kiritimati",
+    "HTTP_PROXY": f"http://{NOWHERE}",
+    "https_proxy": f"http://{NOWHERE}",
+    "ALL_PROXY": f"socks://{NOWHERE}",
+}
+
+
+@pytest.fixture
+def hostile(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """The trained clone, called by somebody whose variables and personal files are set against it."""
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    (home / ".keras/keras.json").write_text(json.dumps({"image_data_format": "channels_first", "floatx": "float16"}))
+    (home / ".config/matplotlib").mkdir(parents=True)
+    (home / ".config/matplotlib/matplotlibrc").write_text("font.size: 30\naxes.grid: True\nsvg.fonttype: path\n")
+    inherited = {name: value for name, value in clone.environment.items() if name != "XDG_CONFIG_HOME"}
+    monkeypatch.setattr(clone, "environment", {**inherited, **HOSTILE, "HOME": str(home)})
+    return clone
+
+
+def test_stages_give_the_same_bytes_whoever_calls(hostile: Clone) -> None:
+    assert "Running stage 'evaluate'" in hostile.run("dvc", "repro", "--force")
+    hostile.environment = {**hostile.environment, "GIT_DIR": f"{hostile.path}/.git"}
+    hostile.environment.pop("GIT_INDEX_FILE")
+    assert hostile.run("git", "status", "--porcelain") == ""
+
+
+def test_what_remains_is_the_same_whoever_calls() -> None:
+    calm = {"PATH": os.defpath, "HOME": "/root"}
+    settled, disturbed = dict(calm), {**calm, **HOSTILE}
+    surroundings.settle(settled)
+    surroundings.settle(disturbed)
+    proxies = {name for name in disturbed if name.lower().endswith("_proxy")}
+    assert {name: value for name, value in disturbed.items() if name not in proxies | {"LANG", "TZ"}} == settled
+    again = dict(disturbed)
+    surroundings.settle(again)
+    assert again == disturbed
+
+
+def test_a_chosen_backend_and_device_stay() -> None:
+    chosen = {"PATH": os.defpath, "HOME": "/root", "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "1"}
+    settled = dict(chosen)
+    surroundings.settle(settled)
+    assert settled.items() >= {key: chosen[key] for key in ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES")}.items()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "localhost,127.0.0.1,::1"), ("*", "*"), ("a.org", "a.org,localhost,127.0.0.1,::1")]
+)
+def test_a_proxy_is_not_asked_for_this_machine(given: str, expected: str) -> None:
+    environ = {"PATH": os.defpath, "HOME": "/root", "http_proxy": f"http://{NOWHERE}", "NO_PROXY": given}
+    surroundings.settle(environ)
+    assert environ["no_proxy"] == environ["NO_PROXY"] == expected
+
+
+def test_every_program_of_the_environment_starts_from_them() -> None:
+    """`make setup` installs a hook, so that a plain `dvc` or `prefect` is settled before its first line."""
+    code = "import os; print(os.environ['SHELL'], os.environ.get('KERAS_MAX_EPOCHS'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **HOSTILE},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "/bin/sh None\n"
+
+
+@pytest.mark.slow
+def test_a_flow_and_its_embedded_server_work_behind_proxies(hostile: Clone) -> None:
+    said = hostile.run(sys.executable, "-m", "flows.pipeline")
+    assert said.count("Cached") == 4, said
+    assert "Traceback" not in said
+
+
+# --- Containers ----------------------------------------------------------------------------------
+
+
+def in_namespace(*command: str, before: str = "true", user: int = 0, **variables: str) -> str:
+    """Run a command as a container would: as another user, with other mounts, and few variables."""
+    inner = ["unshare", "--user", f"--map-user={user}", f"--map-group={user}", *command] if user else list(command)
+    outer = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{before} && exec "$@"', "sh", *inner]
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **variables}
+    done = subprocess.run(
+        outer, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def namespaces_work() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    probe = ["unshare", "--user", "--map-root-user", "--mount", "unshare", "--user", "--map-user=1", "mount", "--help"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+container = pytest.mark.skipif(not namespaces_work(), reason="this system lets nobody make namespaces")
+
+
+@container
+def test_a_user_without_an_entry_and_a_home_that_is_read_only() -> None:
+    """`docker run --user 12345`: DVC asks for the user's name, and caches find another place."""
+    code = "from tasks.download import cache_folder; print(cache_folder())"
+    read_only = "mount -t tmpfs -o ro none /srv"
+    in_namespace("dvc", "status", "normalize", user=12345, HOME="/srv", before=read_only)
+    said = in_namespace(sys.executable, "-c", code, user=12345, HOME="/srv", before=read_only)
+    assert said.strip().startswith(str(ROOT / ".cache"))
+
+
+@container
+@pytest.mark.parametrize(
+    ("cpu", "memory"),
+    [
+        ({"cpu.max": "800000 100000"}, "memory.max"),
+        ({"cpu/cpu.cfs_quota_us": "800000", "cpu/cpu.cfs_period_us": "100000"}, "memory/memory.limit_in_bytes"),
+    ],
+    ids=["cgroup v2", "cgroup v1"],
+)
+def test_threads_and_jobs_follow_the_containers_limits(cpu: dict[str, str], memory: str) -> None:
+    """On 64 cores, which Python is told of, as no such machine is at hand: eight may be used, and memory for three."""
+    limits = "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/cpu /sys/fs/cgroup/memory"
+    files = {**cpu, memory: str(3 * study.JOB_BYTES)}
+    writes = [f"echo '{content}' > /sys/fs/cgroup/{name}" for name, content in files.items()]
+    code = (
+        "import os; os.cpu_count = lambda: 64; os.sched_getaffinity = lambda _: set(range(64))\n"
+        "from flows import study; from tasks import runtime\n"
+        "print(runtime.prepare('cpu').threads, study.default_jobs())"
+    )
+    said = in_namespace(sys.executable, "-c", code, before=" && ".join([limits, *writes]), HOME="/tmp")
+    assert said.split()[-2:] == ["8", "3"]
