@@ -1,14 +1,21 @@
-"""The model file: written such that the same weights are the same bytes, and loaded only in safe mode.
+"""The model file: the same weights are the same bytes, an older Keras reads it, and only safe mode loads it.
+
+Keras refuses a key that its version does not know, even one that only states a default, and each version writes
+more of them. So the file states what differs from the defaults of the layers, and no initializers, which
+a finished model needs no more: Keras 3.8 and newer load it (tests/test_saved_model.py).
 
 RefusedError: a file that needs code to load, is no Keras model, or has other inputs or classes.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import zipfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +29,8 @@ ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 def save(model: keras.Model, path: Path) -> None:
     """Write a model such that the same weights are the same bytes, and see that it reads back.
 
-    Keras stamps the time into the archive's entries and its metadata; both are replaced here.
+    Keras stamps the time into the archive's entries and its metadata; both are replaced here, and its
+    configuration by one that older versions know.
     """
     stamped = path.with_suffix(".stamped.keras")
     try:
@@ -32,6 +40,8 @@ def save(model: keras.Model, path: Path) -> None:
                 content = source.read(name)
                 if name == "metadata.json":
                     content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
+                elif name == "config.json":
+                    content = json.dumps(without_defaults(json.loads(content))).encode()
                 target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
     finally:
         stamped.unlink(missing_ok=True)
@@ -41,6 +51,40 @@ def save(model: keras.Model, path: Path) -> None:
         raise OSError(f"{path} does not read back as it was written")
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def without_defaults(config: Any) -> Any:
+    """What Keras wrote about a model, without initializers and without what layers assume anyway.
+
+    An object of Keras is a mapping with `module`, `class_name` and `config`, however deep; the rest stays as it is.
+    """
+    if isinstance(config, list):
+        return [without_defaults(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    kept = {key: without_defaults(value) for key, value in config.items() if not _is_initializer(value)}
+    if {"module", "class_name", "config"} <= kept.keys():
+        kind = getattr(import_module(kept["module"]), kept["class_name"])
+        if issubclass(kind, keras.Layer):
+            kept["config"] = _differences(kind, kept["config"])
+    return kept
+
+
+def _is_initializer(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("module") == "keras.initializers"
+
+
+def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a layer's configuration that differs from the defaults of its class."""
+    defaults = {
+        name: json.dumps(one.default, default=repr)  # as Keras writes a tuple: a list
+        for name, one in inspect.signature(kind).parameters.items()
+    }
+    differing = {key: value for key, value in config.items() if defaults.get(key) != json.dumps(value)}
+    try:
+        return differing if differing == config or kind.from_config({**differing}) else config
+    except KeyError:  # a class may insist on a key all the same, as Rescaling does on its offset
+        return config
 
 
 def load(path: Path, n_classes: int) -> keras.Model:

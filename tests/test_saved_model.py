@@ -1,0 +1,143 @@
+"""A saved model's configuration: what an older Keras knows, and nothing of the model is lost by it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tasks import saved_model
+from tasks.core import network
+from tasks.params.model import Model
+from tasks.params.regularize import Augment, EarlyStopping, Regularize
+
+OLDEST = "3.8.0"
+NO_AUGMENT = Augment(flip="none", translate=0, cutout=0)
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+EVERY = [
+    pytest.param(*each, id="-".join(map(str, each)))
+    for each in itertools.product(["reference", "speed"], [0.0, 0.02], [0.0, 0.5], [False, True])
+]
+# What the constructors of Keras 3.8.0 take, of the layers that the networks are made of.
+ALL = {"name", "trainable", "dtype"}
+KNOWN = {
+    "InputLayer": "shape batch_size sparse batch_shape batch_tensor optional",
+    "Normalization": "axis mean variance invert",
+    "Conv2D": "filters kernel_size strides padding data_format dilation_rate groups activation use_bias "
+    "kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
+    "kernel_constraint bias_constraint",
+    "BatchNormalization": "axis momentum epsilon center scale beta_initializer gamma_initializer "
+    "moving_mean_initializer moving_variance_initializer beta_regularizer gamma_regularizer beta_constraint "
+    "gamma_constraint synchronized",
+    "ReLU": "max_value negative_slope threshold",
+    "MaxPooling2D": "pool_size strides padding data_format",
+    "GlobalMaxPooling2D": "data_format keepdims",
+    "Flatten": "data_format",
+    "Dense": "units activation use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer "
+    "activity_regularizer kernel_constraint bias_constraint lora_rank",
+    "Dropout": "rate noise_shape seed",
+    "Rescaling": "scale offset",
+}
+
+
+def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model:
+    """A network as train publishes it, with weights that are no longer the first ones."""
+    model = Model(network=name, filters=(4, 8), dense_units=8, pool_before_norm=True)  # type: ignore[arg-type]
+    regularize = Regularize(
+        l2=l2,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        label_smoothing=0.1,
+        weight_decay=0.0,
+        augment=NO_AUGMENT,
+        early_stopping=EarlyStopping(patience=0),
+    )
+    made = network.build(
+        model, regularize, [120.0] * 3, [60.0] * 3, 4, batch_normalization=keras.layers.BatchNormalization
+    )
+    rng = np.random.default_rng(1)
+    made.set_weights([weight + rng.uniform(-0.05, 0.05, weight.shape) for weight in made.get_weights()])
+    return made
+
+
+def objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a configuration that stands for an object of Keras."""
+    if isinstance(config, dict) and "class_name" in config:
+        yield config
+    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        yield from objects(value)
+
+
+@pytest.mark.parametrize(("name", "l2", "dropout", "batch_norm"), EVERY)
+def test_the_configuration_holds_what_keras_3_8_knows_and_no_initializer(
+    tmp_path: Path, name: str, l2: float, dropout: float, batch_norm: bool
+) -> None:
+    path = tmp_path / "m.keras"
+    saved_model.save(built(name, l2, dropout, batch_norm), path)
+    config = json.loads(zipfile.ZipFile(path).read("config.json"))
+    assert "initializer" not in json.dumps(config)
+    layers = {layer["class_name"]: layer["config"].keys() for layer in config["config"]["layers"]}
+    layers["InputLayer"] -= {"ragged"}  # it takes any further key
+    assert {kind: list(keys - ALL - set(KNOWN[kind].split())) for kind, keys in layers.items()} == {
+        kind: [] for kind in layers
+    }
+    assert ("L2" in {one["class_name"] for one in objects(config)}) == (l2 > 0)
+
+
+@pytest.mark.parametrize(("name", "l2", "dropout", "batch_norm"), EVERY)
+def test_a_model_reads_back_with_every_setting_and_answer(
+    tmp_path: Path, name: str, l2: float, dropout: float, batch_norm: bool
+) -> None:
+    model, path = built(name, l2, dropout, batch_norm), tmp_path / "m.keras"
+    saved_model.save(model, path)
+    copy = saved_model.load(path, 4)
+    assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
+    assert [float(loss) for loss in copy.losses] == [float(loss) for loss in model.losses]
+    np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
+
+
+def test_what_keras_itself_writes_is_more_than_an_older_one_knows() -> None:
+    layer = keras.saving.serialize_keras_object(keras.layers.BatchNormalization(name="norm"))
+    assert layer["config"].keys() - ALL - set(KNOWN["BatchNormalization"].split())
+    assert saved_model.without_defaults(layer)["config"].keys() <= ALL
+
+
+@pytest.mark.slow
+def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
+    """In an environment of its own, on another backend, without this project."""
+    for each in EVERY:
+        model, path = built(*each.values), tmp_path / f"{each.id}.keras"  # type: ignore[arg-type]
+        saved_model.save(model, path)
+        np.save(path.with_suffix(".npy"), model.predict_on_batch(IMAGES))
+    np.save(tmp_path / "images.npy", IMAGES)
+    uv, old = Path(sys.executable).with_name("uv"), tmp_path / "old"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, old], check=True)
+    packages = f"keras=={OLDEST}", "jax==0.10.2"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", old / "bin/python", *packages], check=True)
+    code = (
+        "import keras, numpy, pathlib\n"
+        "images = numpy.load('images.npy')\n"
+        "for path in sorted(pathlib.Path().glob('*.keras')):\n"
+        "    found, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
+        "    numpy.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
+        "    print(keras.__version__, path.stem)\n"
+    )
+    done = subprocess.run(
+        [old / "bin/python", "-c", code],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(old), "KERAS_BACKEND": "jax"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"{OLDEST} {name}" for name in sorted(str(each.id) for each in EVERY)]
