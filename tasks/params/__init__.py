@@ -7,8 +7,10 @@ range, NaN and infinity, broken YAML, anchors, and a file too large to be a para
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -49,7 +51,7 @@ def read(block: type[B], path: Path = PARAMS_FILE) -> B:
     name = block.__name__.lower()
     content = parse(path)
     if name not in content:
-        raise ParameterError(f"{path}: {name}: this block is missing; `git diff {path}` shows what changed")
+        raise ParameterError(f"{path}: {name}: this block is missing; `python -m tasks.params` says what is wrong")
     return check(block, content[name], str(path), name)
 
 
@@ -94,26 +96,39 @@ def parse_text(text: str, where: str) -> dict[str, Any]:
 
 
 def check(block: type[B], values: object, where: str, *keys: str) -> B:
-    """Validate `values` as a block; `where` and the dotted key open the message when a rule is broken."""
+    """Validate `values` as a block; `where` and the dotted key open the message when a rule is broken.
+
+    Unknown keys come first: a misspelled key is the cause of the one that is missing.
+    """
     try:
         return block.model_validate(values)
     except ValidationError as error:
-        first, *others = error.errors(include_url=False)
+        errors = error.errors(include_url=False)
+        unknown = [one for one in errors if one["type"] == "extra_forbidden"]
+        first, *others = unknown or errors
         key = ".".join([*keys, *(str(part) for part in first["loc"])])
-        rule = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-        if first["type"] == "extra_forbidden":
-            rule = f"is no parameter; {_known(block, first['loc'])}"
-        received = "" if first["type"] in {"missing", "value_error"} else f"; received {_shown(first['input'])}"
         more = f" (and {len(others)} more)" if others else ""
+        if unknown:
+            rule = f"is no parameter; {known_instead(str(first['loc'][-1]), _siblings(block, first['loc']))}"
+            raise ParameterError(f"{where}: {key}: {rule}{more}") from error
+        rule = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+        received = "" if first["type"] in {"missing", "value_error"} else f"; received {_shown(first['input'])}"
         raise ParameterError(f"{where}: {key}: {rule}{received}{more}") from error
 
 
-def _known(block: type[Block], loc: tuple[int | str, ...]) -> str:
+def known_instead(unknown: str, known: Collection[str], otherwise: str = "") -> str:
+    """Name the known one that an unknown name is nearest to; where none is near, all of them."""
+    nearest = get_close_matches(unknown, known, n=1)
+    return f"did you mean {nearest[0]}?" if nearest else otherwise or "known here: " + ", ".join(known)
+
+
+def _siblings(block: type[Block], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where one is not."""
     for part in loc[:-1]:
-        inner = block.model_fields[str(part)].annotation if str(part) in block.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, Block):
-            block = inner
-    return "known here: " + ", ".join(block.model_fields)
+        if isinstance(part, str):  # a number is a place in a list
+            kind = block.model_fields[part].annotation
+            block = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Block))
+    return [field.alias or name for name, field in block.model_fields.items()]
 
 
 def _first_line(message: object) -> str:

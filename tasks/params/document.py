@@ -6,11 +6,12 @@ reruns only the stages that read it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tasks.params import PARAMS_FILE, Block, ParameterError, check, parse
+from tasks.params import PARAMS_FILE, Block, ParameterError, check, known_instead, parse
 from tasks.params.download import Download
 from tasks.params.evaluate import Evaluate
 from tasks.params.model import Model
@@ -43,13 +44,13 @@ def load(path: Path = PARAMS_FILE) -> Params:
     content = parse(path)
     params = validate(content, str(path))
     for name in params.study.variants:
-        for swept, overrides in expand(content, name, f"{path}: study.variants").items():
+        for swept, overrides in expand(content, name, f"{path}: study").items():
             where = f"{path}: study.variants.{swept}"
             validate(override(content, overrides, where), where)
     return params
 
 
-def expand(content: dict[str, Any], variant: str, where: str = "variants") -> dict[str, Overrides]:
+def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[str, Overrides]:
     """A variant as overrides of the file, `study.base` included; a sweep as one entry for each of its values.
 
     Parameters
@@ -69,16 +70,18 @@ def expand(content: dict[str, Any], variant: str, where: str = "variants") -> di
     ParameterError
         If there is no such variant, or it sweeps over more than one parameter.
     """
-    variants = content["study"]["variants"]
+    base, variants = content["study"]["base"], content["study"]["variants"]
+    override(content, base, f"{where}.base")  # refuses a key that is no parameter
+    where = f"{where}.variants"
     made: Overrides = {}
     for name in variant.split("+"):
         if name not in variants:
-            raise ParameterError(f"{where}: {name}: is no variant; known: {', '.join(variants)}")
+            raise ParameterError(f"{where}: {name}: is no variant; {known_instead(name, variants)}")
         for key, value in variants[name].items():
             if made.setdefault(key, value) != value:
                 raise ParameterError(f"{where}: {variant}: {key}: must be set alike by its parts; received two values")
-    merged = {**content["study"]["base"], **made}
-    override(content, merged, f"{where}.{variant}")  # refuses a key that is no parameter
+    merged = {**base, **made}
+    override(content, merged, f"{where}.{variant}")
     swept = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
     if len(swept) > 1:
         raise ParameterError(f"{where}: {variant}: must sweep over one parameter; received {', '.join(swept)}")
@@ -136,6 +139,16 @@ def override(content: dict[str, Any], overrides: Overrides, where: str = "overri
         for block in blocks:
             place = place.get(block) if isinstance(place, dict) else None
         if not isinstance(place, dict) or name not in place or not blocks:
-            raise ParameterError(f"{where}: {key}: is no parameter of the file; write it as block.key")
+            instead = known_instead(key, list(_dotted_keys(content)), "write it as block.key")
+            raise ParameterError(f"{where}: {key}: is no parameter; {instead}")
         place[name] = value
     return content
+
+
+def _dotted_keys(content: dict[str, Any], *blocks: str) -> Iterator[str]:
+    """Every parameter that an override may name; a study's own are not for its runs."""
+    for name, value in content.items():
+        if isinstance(value, dict) and name != "study":
+            yield from _dotted_keys(value, *blocks, str(name))
+        elif blocks:
+            yield ".".join((*blocks, str(name)))

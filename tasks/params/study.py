@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tasks.params import Block
+from tasks.params import Block, known_instead
 
 Overrides = dict[str, Any]  # "block.key" → value
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it becomes part of file and experiment names
@@ -27,5 +27,5 @@ class Study(Block):
     def _compared_are_variants(self) -> Study:
         for name in self.compared:
             if name not in self.variants:
-                raise ValueError(f"compared must name variants; received {name}; known: {', '.join(self.variants)}")
+                raise ValueError(f"compared must name variants; received {name}; {known_instead(name, self.variants)}")
         return self

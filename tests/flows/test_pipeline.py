@@ -124,7 +124,7 @@ def test_a_flipped_byte_and_a_lost_output_are_restored(workspace: Path) -> None:
 def test_a_bad_parameter_fails_before_any_stage(clone: Clone) -> None:
     run = Run(overrides={"train.epoch": 3})
     assert run.state.is_failed()
-    assert "overrides: train.epoch: is no parameter of the file" in (run.state.message or "")
+    assert "overrides: train.epoch: is no parameter; did you mean train.epochs?" in (run.state.message or "")
     assert run.states == {}
     clone.edit(train__epochs=0)
     run = Run()

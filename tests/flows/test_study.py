@@ -91,8 +91,8 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--variants", "none,drop"], "drop: is no variant; known: none, less_capacity"),
-        (["--set", "train.epoch=3"], "train.epoch: is no parameter of the file"),
+        (["--variants", "none,drop"], "drop: is no variant; did you mean dropout?"),
+        (["--set", "train.epoch=3"], "train.epoch: is no parameter; did you mean train.epochs?"),
         (["--set", "train.epochs=0"], "train.epochs: must be greater than or equal to 1; received 0"),
         (["--set", "train.epochs"], "--set must be KEY=VALUE; received train.epochs"),
         (["--set", "train.epochs=["], "--set train.epochs, line "),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from tasks.params import ParameterError, parse, read
 from tasks.params.__main__ import main
@@ -46,8 +47,9 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ({"regularize__dropout": 1.0}, "regularize.dropout: must be less than 1; received 1.0"),
         ({"regularize__batch_norm": 1}, "regularize.batch_norm: must be a valid boolean; received 1"),
         ({"train__optimizer": "adm"}, "train.optimizer: must be 'adam', 'adamw' or 'sgd'; received 'adm'"),
-        ({"train__epoch": 3}, "train.epoch: is no parameter; known here: epochs, batch_size,"),
-        ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; known here: flip, translate"),
+        ({"train__epoch": 3}, "train.epoch: is no parameter; did you mean epochs?"),
+        ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; did you mean flip?"),
+        ({"train__surprise": 3}, "train.surprise: is no parameter; known here: epochs, batch_size,"),
         ({"model__filters": []}, "model.filters: Tuple should have at least 1 item"),
         ({"model__filters": [8] * 5}, "model: filters: must name at most 4 blocks, each halves the image; received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
@@ -63,7 +65,7 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ({"train__optimizer": "adam"}, "regularize.weight_decay: must be 0 with train.optimizer adam"),
         (
             {"study__variants__typo": {"train.epoch": 3}},
-            "study.variants.typo: train.epoch: is no parameter of the file",
+            "study.variants.typo: train.epoch: is no parameter; did you mean train.epochs?",
         ),
         (
             {"study__variants__bad": {"train.epochs": -1}},
@@ -101,6 +103,75 @@ def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes
         load(file)
     assert line in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "misspelled", "line"),
+    [
+        ("", "train", "trian", "trian: is no parameter; did you mean train?"),
+        ("", "regularize", "regularise", "regularise: is no parameter; did you mean regularize?"),
+        ("train", "learning_rate", "learningrate", "train.learningrate: is no parameter; did you mean learning_rate?"),
+        ("regularize", "augment", "augmentation", "regularize.augmentation: is no parameter; did you mean augment?"),
+        ("regularize.augment", "flip", "flips", "regularize.augment.flips: is no parameter; did you mean flip?"),
+        ("download", "sources", "source", "download.source: is no parameter; did you mean sources?"),
+        ("download.sources.0", "url", "ulr", "download.sources.0.ulr: is no parameter; did you mean url?"),
+        (
+            "download.digests",
+            "test_batch.bin",
+            "test_batch_bin",
+            "download.digests.test_batch_bin: is no parameter; did you mean test_batch.bin?",
+        ),
+        ("study", "variants", "variant", "study.variant: is no parameter; did you mean variants?"),
+        (
+            "study.base",
+            "train.epochs",
+            "trian.epochs",
+            "study.base: trian.epochs: is no parameter; did you mean train.epochs?",
+        ),
+        (
+            "study.variants.l2",
+            "regularize.l2",
+            "regularise.l2",
+            "study.variants.l2: regularise.l2: is no parameter; did you mean regularize.l2?",
+        ),
+    ],
+    ids=lambda value: value,
+)
+def test_a_misspelled_key_is_named_first_with_the_nearest_known_one(
+    file: Path, place: str, key: str, misspelled: str, line: str
+) -> None:
+    yaml = YAML()
+    content = yaml.load(file)
+    content["train"]["epochs"] = "another mistake"
+    inner = content
+    for part in place.split(".") if place else []:
+        inner = inner[int(part) if part.isdigit() else part]
+    inner[misspelled] = inner.pop(key)
+    if place.startswith(("study.base", "study.variants")):
+        content["train"]["epochs"] = 1  # as they are checked once the blocks are right
+    yaml.dump(content, file)
+    assert complaint(file) == line
+
+
+def test_of_several_unknown_keys_the_first_is_named_and_the_others_counted(file: Path) -> None:
+    edit(file, train__epoch=3, train__seeds=1, train__batch_size=0)
+    assert complaint(file) == "train.epoch: is no parameter; did you mean epochs? (and 1 more)"
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("trian.epochs", "did you mean train.epochs?"),
+        ("train.epoch", "did you mean train.epochs?"),
+        ("epochs", "did you mean train.epochs?"),
+        ("regularize.augment.flp", "did you mean regularize.augment.flip?"),
+        ("x", "write it as block.key"),
+    ],
+)
+def test_a_misspelled_override_names_the_nearest_parameter(key: str, instead: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        override(parse(ROOT / "params.yaml"), {key: 3})
+    assert str(caught.value) == f"overrides: {key}: is no parameter; {instead}"
 
 
 def test_a_missing_file_names_the_command_that_restores_it(tmp_path: Path) -> None:
@@ -193,10 +264,10 @@ def test_a_list_where_a_parameter_takes_one_value_is_a_sweep() -> None:
 
 
 def test_an_unknown_variant_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ParameterError, match="drop: is no variant; known: none, l2, wide"):
+    with pytest.raises(ParameterError, match="drop: is no variant; known here: none, l2, wide"):
         expand(CONTENT, "none+drop")
 
 
 def test_what_is_compared_must_be_variants(file: Path) -> None:
     edit(file, study__compared=["none", "nothing"])
-    assert "study: compared must name variants; received nothing; known: none," in complaint(file)
+    assert "study: compared must name variants; received nothing; known here: none," in complaint(file)
