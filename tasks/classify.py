@@ -2,41 +2,36 @@
 
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
-Takes any image files; what is not 32 × 32 pixels is resized, with a note. The model is loaded in safe mode, so that
-one which carries code is refused. Ends with 2 when a file is no image; the others are still classified.
+Takes any image files, as a browser shows them on a white page; what is not 32 × 32 pixels is resized, and what was
+changed is noted. The model is loaded in safe mode, so that one which carries code is refused. Ends with 2 when a file
+is no image; the others are still classified.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
 from tasks import runtime, saved_model, step
-from tasks.core import scores
+from tasks.core import images, scores
 from tasks.core.inference import predict
 from tasks.core.network import SHAPE
 
 SIDE = SHAPE[0]  # pixels
 BATCH_SIZE = 500
-MAX_PIXELS = 100_000_000  # an image that claims more is refused before it is decoded
 
 
-def read_image(path: Path) -> tuple[NDArray[np.uint8], str]:
-    """An image as the model takes it, and a note on what had to be changed.
-
-    Returns
-    -------
-    pixels : ndarray of shape (32, 32, 3), dtype=uint8
-    note : str
-        Empty when the image had that shape.
+def read_image(path: Path) -> images.Picture:
+    """A picture as the model takes it, of 32 × 32 pixels, and notes on what had to be changed.
 
     Raises
     ------
@@ -44,21 +39,15 @@ def read_image(path: Path) -> tuple[NDArray[np.uint8], str]:
         If the file cannot be read as an image.
     """
     try:
-        with Image.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise step.RefusedError(f"{path}: must have at most {MAX_PIXELS:,} pixels; received {file.size}")
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):  # Pillow would clip it, not scale it
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in {"I", "F"}:
-                raise step.RefusedError(f"{path}: must have 8 or 16 bits a channel; received mode {image.mode}")
-            image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be read as one"
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe waits for who writes into it
+            raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
+        with path.open("rb") as file:
+            return images.fit(images.read(file), SIDE)
+    except OSError as error:
+        why = error.strerror or error
         raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
-    note = "" if image.size == (SIDE, SIDE) else f"resized from {image.width} × {image.height}"
-    resized = image if not note else image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(resized), note
+    except images.PictureError as error:
+        raise step.RefusedError(f"{path}: {error}") from error
 
 
 def artifacts() -> dict[str, Path]:
@@ -90,27 +79,37 @@ def _read_calibration(path: Path) -> dict[str, Any]:
     return found
 
 
-def classify(images: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[dict[str, float]]:
+def classify(pixels: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[dict[str, float]]:
     """For each image, the calibrated probability of every class by name, most probable first."""
     runtime.prepare("cpu")  # a few images are not worth a GPU's start
     calibration = _read_calibration(paths["calibration"])
     names = calibration["classes"]
     network = saved_model.load(paths["classifier"], len(names))
-    raw = predict(network, np.stack(images), BATCH_SIZE, calibration["mirror"])
+    raw = predict(network, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
     probabilities = scores.with_temperature(raw, calibration["temperature"] or 1.0)
     return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 
 
+def shown(text: object) -> str:
+    """Text on one line, as a terminal can show it: a file's name may hold any byte but two."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Classify the files that are named, and print what is on them."""
+    for stream in (sys.stdout, sys.stderr):  # an encoding that lacks a character must cost no answer
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m tasks.classify", description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="show so many classes, default 3")
     parser.add_argument("--json", action="store_true", help="print JSON: all classes of every image")
     asked = parser.parse_args(arguments)
-    read: dict[Path, tuple[NDArray[np.uint8], str]] = {}
+    read: dict[Path, images.Picture] = {}
     refused: dict[Path, str] = {}
     try:
         paths = artifacts()
@@ -119,23 +118,20 @@ def main(arguments: list[str] | None = None) -> int:
                 read[path] = read_image(path)
             except step.RefusedError as error:
                 refused[path] = str(error)
-        found = dict(zip(read, classify([pixels for pixels, _ in read.values()], paths), strict=True)) if read else {}
+        answers = classify([picture.pixels for picture in read.values()], paths) if read else []
     except step.RefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
+    found = [(path, "; ".join(read[path].notes), classes) for path, classes in zip(read, answers, strict=True)]
     if asked.json:
-        print(
-            json.dumps(
-                [{"image": str(path), "note": read[path][1], "classes": found[path]} for path in found], indent=2
-            )
-        )
+        entries = [{"image": str(path), "note": note, "classes": classes} for path, note, classes in found]
+        print(json.dumps(entries, indent=2))
     else:
-        for path, classes in found.items():
-            note = f"  ({read[path][1]})" if read[path][1] else ""
+        for path, note, classes in found:
             likely = ", ".join(f"{name} {chance:.1%}" for name, chance in list(classes.items())[: asked.top])
-            print(f"{path}: {likely}{note}")
+            print(shown(f"{path}: {likely}{f'  ({note})' if note else ''}"))
     for message in refused.values():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {shown(message)}", file=sys.stderr)
     return step.RefusedError.status if refused else 0
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -12,11 +15,11 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from tasks.classify import main, read_image
+from tasks.classify import main
 from tasks.evaluate import evaluate
-from tasks.step import RefusedError
 from tasks.train import train
 from tests.conftest import ROOT, SMALL, edit
+from tests.core.pictures import FOLDER
 from tests.test_train_and_evaluate import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
 
 
@@ -69,16 +72,6 @@ def test_its_probabilities_are_the_models_at_the_fitted_temperature(
     assert list(found["classes"].values()) == sorted(found["classes"].values(), reverse=True)
 
 
-def test_sixteen_bits_are_scaled_and_never_clipped(pictures: list[Path]) -> None:
-    grey = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32) * 64)
-    grey.save("deep.png")
-    pixels, _ = read_image(Path("deep.png"))
-    np.testing.assert_array_equal(pixels[..., 0], np.arange(1024).reshape(32, 32) * 64 // 256)
-    Image.fromarray(np.ones((32, 32), np.float32)).save("float.tiff")
-    with pytest.raises(RefusedError, match=r"float.tiff: must have 8 or 16 bits a channel; received mode F"):
-        read_image(Path("float.tiff"))
-
-
 def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
     pictures: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +85,51 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
     assert all(f"error: {name}: must be an image, such as a PNG or JPEG file" in line for name, line in zip(
         ("text.png", "cut.png", "nowhere.png", "folder.png"), errors, strict=True))  # fmt: skip
     assert "No such file" in errors[2]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show() -> None:
+    """As a process: a name that is not UTF-8, one of two lines, a pipe, odd EXIF, and an encoding without ×."""
+    image, odd = Path("as-it-is.png").read_bytes(), (FOLDER / "exif_datetime_as_rational.jpg").read_bytes()
+    names = {b"caf\xe9.png": image, b"two\nlines\x1b[31m.png": image, "é.png".encode(): image, b"odd.jpg": odd}
+    for name, content in names.items():
+        Path(os.fsdecode(name)).write_bytes(content)
+    os.mkfifo("pipe.png")
+    command = [sys.executable, "-m", "tasks.classify", *map(os.fsdecode, names), "pipe.png", os.fsdecode(b"n\xe9.png")]
+    environment = {**os.environ, "LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+
+    def said(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *options], env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    done = said()
+    assert done.returncode == 2, done.stderr
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
+        r"caf\udce9.png",
+        r"two\nlines\x1b[31m.png",
+        r"\xe9.png",
+        "odd.jpg",
+    ]
+    assert done.stdout.splitlines()[-1].endswith(r"(resized from 32 \xd7 40)")
+    rule = "must be an image, such as a PNG or JPEG file"
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: pipe.png: {rule}: it is no regular file",
+        rf"error: n\udce9.png: {rule}: No such file or directory",
+    ]
+    assert [os.fsencode(entry["image"]) for entry in json.loads(said("--json").stdout)] == list(names)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_transparent_image_is_classified_as_it_looks_on_white(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.open(FOLDER / "rgba_green_hidden.png").convert("RGB").save("green.png")
+    white = Image.new("RGB", (32, 32), "white")
+    white.paste((200, 30, 30), (8, 8, 24, 24))
+    white.save("white.png")
+    assert main([str(FOLDER / "rgba_green_hidden.png"), "white.png", "green.png", "--json"]) == 0
+    hidden, on_white, green = json.loads(capsys.readouterr().out)
+    assert hidden["classes"] == on_white["classes"] != green["classes"]
+    assert (hidden["note"], on_white["note"]) == ("transparency over white", "")
 
 
 def test_an_image_that_claims_a_huge_size_is_refused_before_it_is_decoded(

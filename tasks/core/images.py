@@ -1,0 +1,167 @@
+"""Pictures: any image file to RGB pixels, as a browser shows it on a white page.
+
+The only way a picture is read. What differs from a plain RGB picture is converted, with a note: an orientation
+and a colour profile are applied, transparency is laid over white, and an animation is its first frame. Metadata
+never costs a picture: damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read whole.
+
+Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is the high bytes of its samples, so
+that its transparent colour takes colours along which differ from it in the low bytes alone.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from contextlib import suppress
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
+# Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "ICO", "TIFF", "JPEG2000", "PPM", "QOI", "TGA")
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF's orientation
+SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's name of a layout, such as RGB;16B; BGR;16 is 5, 6 and 5
+GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales samples of 2 and 4 bits to 0–255, and not the transparent one
+
+
+class PictureError(ValueError):
+    """A file is no picture that can be read; the message is the rule and the reason."""
+
+
+class Picture(NamedTuple):
+    """Pixels, an ndarray of shape (height, width, 3), dtype=uint8, and what was changed to get them."""
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...]
+
+
+def read(source: bytes | IO[bytes]) -> Picture:
+    """Read a picture from the bytes of a file, or from an open one.
+
+    Raises
+    ------
+    PictureError
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is ignored or refused here
+        try:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
+                if file.width * file.height > MAX_PIXELS:
+                    rule = f"must have at most {MAX_PIXELS:,} pixels"
+                    raise PictureError(f"{rule}; received {file.width:,} × {file.height:,}")
+                return _converted(file)
+        except PictureError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise PictureError(f"must have at most {MAX_PIXELS:,} pixels; it claims more") from error
+        except UnidentifiedImageError as error:
+            raise _unreadable(f"it is in none of the formats {', '.join(FORMATS)}") from error
+        except Exception as error:  # each of Pillow's decoders has its own
+            system = error.strerror if isinstance(error, OSError) else None
+            raise _unreadable(system or (str(error) or type(error).__name__).splitlines()[0]) from error
+
+
+def fit(picture: Picture, side: int) -> Picture:
+    """The picture as a square of so many pixels, whatever its shape; unchanged where it has that size."""
+    height, width = picture.pixels.shape[:2]
+    if (height, width) == (side, side):
+        return picture
+    resized = Image.fromarray(picture.pixels).resize((side, side), Image.Resampling.LANCZOS)
+    return Picture(np.asarray(resized), (*picture.notes, f"resized from {width} × {height}"))
+
+
+def _unreadable(why: str) -> PictureError:
+    return PictureError(f"must be an image, such as a PNG or JPEG file: {why}")
+
+
+def _converted(file: Any) -> Picture:
+    """An open file's pixels: upright, then of 8 bits, then in sRGB, then over white."""
+    if getattr(file, "default_image", False):
+        file.seek(1)  # what stands before an animated PNG is for those who cannot animate
+    layout = str(file.tile[0][3]) if file.tile else ""  # of the samples in the file; gone after `load`
+    file.load()
+    image = file.transpose(UPRIGHT[turned]) if (turned := _orientation(file)) in UPRIGHT else file
+    alpha = _alpha(image, layout, file.dispose_extent if file.format == "GIF" else None)
+    opaque, notes = _in_srgb(_eight_bits(image, file.format), image.info.get("icc_profile"))
+    rgb = opaque.convert("RGB")
+    if SIXTEEN_BITS.search(layout) or image.mode.startswith("I"):
+        notes.append("16 bits scaled to 8")
+    if image.mode == "CMYK":
+        notes.append("converted from CMYK")
+    if alpha and np.asarray(alpha).min() < 255:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+        notes.append("transparency over white")
+    pixels = np.asarray(rgb)
+    if (frames := _n_frames(file)) > 1:
+        notes.append(f"the first of {frames} frames")
+    return Picture(pixels, tuple(notes))
+
+
+def _orientation(file: Any) -> Any:
+    with suppress(Exception):  # EXIF is written by thousands of programs, and damaged by as many
+        return file.getexif().get(ExifTags.Base.Orientation)
+    return None
+
+
+def _n_frames(file: Any) -> int:
+    with suppress(Exception):  # a later frame may be damaged
+        return int(getattr(file, "n_frames", 1)) - bool(getattr(file, "default_image", False))
+    return 1
+
+
+def _alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, int] | None) -> Image.Image | None:
+    """How opaque each pixel is, 0–255; None where the file does not say.
+
+    `extent` is the part that a GIF's first frame fills; the rest of its canvas is free.
+    """
+    if extent and extent != (0, 0, *image.size):
+        alpha = Image.new("L", image.size)
+        alpha.paste(image.convert("RGBA").getchannel("A").crop(extent), extent)
+        return alpha
+    if not image.has_transparency_data:
+        return None
+    key = image.info.get("transparency")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+    if isinstance(key, int) and image.mode == "L":
+        image.info["transparency"] = key * GREY_STEPS.get(layout, 1)
+    elif isinstance(key, tuple) and SIXTEEN_BITS.search(layout):
+        image.info["transparency"] = tuple(sample >> 8 for sample in key)
+    return image.convert("RGBA").getchannel("A")
+
+
+def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
+    """The colours alone, 8 bits a channel, as grey, CMYK or RGB, which a profile may be about."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):  # Pillow would clip, not scale
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in {"I", "F"}:
+        raise PictureError(f"must have 8 or 16 bits a channel; received mode {image.mode}")
+    if image.mode == "CMYK":
+        return image
+    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """The colours in sRGB, which is what numbers without a profile mean."""
+    if not profile:
+        return image, []
+    with suppress(Exception):  # a profile that is damaged, or of other channels, says nothing
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(found).strip()
+        if not name.startswith("sRGB"):
+            srgb = ImageCms.profileToProfile(image, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if srgb is not None:
+                return srgb, [f"colours of {name} in sRGB"]
+    return image, []
