@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import socket
 import stat
 import struct
@@ -169,6 +170,26 @@ def test_a_source_that_fails_on_this_machine_costs_no_other_one(
     )
     assert download(RAW) == {"source": f"{mirror.url}/{archive.name}"}
     assert_published(raw_files)
+
+
+def test_where_there_is_no_room_every_source_is_tried_and_the_line_says_make_room(
+    sources: Sources, tmp_path: Path, mirror: Server, archive: Path
+) -> None:
+    sources({"url": f"{mirror.url}/{archive.name}"}, {"url": f"{mirror.url}/absent.tar.gz"})
+    mirror.requested.clear()
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.download", str(RAW)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert done.returncode == 1
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: download: File too large: ")
+    assert last.endswith("; make room, then `dvc repro` starts this stage again")
+    assert mirror.requested[-1] == "/absent.tar.gz"
 
 
 def download_without_a_home(**environment: str) -> str:
