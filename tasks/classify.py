@@ -10,7 +10,6 @@ is no image; the others are still classified.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import stat
 import sys
@@ -101,9 +100,6 @@ def shown(text: object) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Classify the files that are named, and print what is on them."""
-    for stream in (sys.stdout, sys.stderr):  # an encoding that lacks a character must cost no answer
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m tasks.classify", description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="show so many classes, default 3")

@@ -52,8 +52,6 @@ SET = {
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CACHE = os.path.join(ROOT, ".cache")  # where the user has none that can be written
 
 
 def settle(environ: MutableMapping[str, str]) -> None:
@@ -67,7 +65,6 @@ def settle(environ: MutableMapping[str, str]) -> None:
     _find_programs(environ)
     _reach_loopback(environ)
     _name_the_user(environ)
-    _find_a_cache(environ)
 
 
 def _is_removed(name: str) -> bool:
@@ -113,16 +110,6 @@ def _name_the_user(environ: MutableMapping[str, str]) -> None:
     except KeyError:
         environ.setdefault("USER", f"user-{os.getuid()}")
         environ.setdefault("HOME", "/")
-
-
-def _find_a_cache(environ: MutableMapping[str, str]) -> None:
-    """Keep caches in this folder where the user's own cannot be written."""
-    nearest = os.path.abspath(environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"))
-    while not os.path.exists(nearest):
-        nearest = os.path.dirname(nearest)
-    if not os.access(nearest, os.W_OK):
-        environ["XDG_CACHE_HOME"] = CACHE
-        environ["npm_config_cache"] = os.path.join(CACHE, "npm")
 
 
 def show_any_text() -> None:

@@ -134,13 +134,9 @@ container = pytest.mark.skipif(not namespaces_work(), reason="this system lets n
 
 
 @container
-def test_a_user_without_an_entry_and_a_home_that_is_read_only() -> None:
-    """`docker run --user 12345`: DVC asks for the user's name, and caches find another place."""
-    code = "from tasks.download import cache_folder; print(cache_folder())"
-    read_only = "mount -t tmpfs -o ro none /srv"
-    in_namespace("dvc", "status", "normalize", user=12345, HOME="/srv", before=read_only)
-    said = in_namespace(sys.executable, "-c", code, user=12345, HOME="/srv", before=read_only)
-    assert said.strip().startswith(str(ROOT / ".cache"))
+def test_dvc_works_for_a_user_without_an_entry() -> None:
+    """`docker run --user 12345`, with a home that is read-only: DVC asks for the user's name."""
+    in_namespace("dvc", "status", "normalize", user=12345, HOME="/srv", before="mount -t tmpfs -o ro none /srv")
 
 
 @container
