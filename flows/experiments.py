@@ -3,6 +3,9 @@
 The user's workspace is never touched. The worktree shares DVC's cache, so that what does not
 depend on the changed parameters is restored and not computed; it is removed in the end, and the
 experiment stays. Uncommitted edits are not in HEAD, and not in the run.
+
+DVC's own `exp save` is not used: it finds no worktree of a submodule, needs the user to have a git identity, and two of
+them collide. An experiment is a commit under `refs/exps/`, which git makes by itself; all of `dvc exp` works on it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,13 +24,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
+from flows.git import failure, git, keep, refuse_unresolved, repository
 from flows.stages import environment
+from flows.summary import made_by
+from tasks import checkpoints
 from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import override, validate
 
 NULL = "tag:yaml.org,2002:null"
 WORKTREES = Path(".dvc/tmp/worktrees")
-STALE_SECONDS = 5.0
 OWN_SECONDS = 60.0  # for another run to finish sweeping what a killed one left under this name
 
 
@@ -42,12 +46,13 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
-    """Check a checkout's parameters, with the overrides in place.
+    """Check that a checkout can run: git answers, no merge waits, its parameters are right with the overrides in place.
 
     Raises
     ------
-    tasks.params.ParameterError
+    flows.git.GitError, tasks.params.ParameterError
     """
+    refuse_unresolved(checkout)
     where = "overrides" if overrides else str(PARAMS_FILE)
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
@@ -55,12 +60,17 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
 def uncommitted(root: Path, *but: Path) -> str:
     """The edits that a run apart does not see, as `git status` lists them; without those in some folders."""
     excluded = (f":(exclude){path}" for path in but)
-    return run(root, "git", "status", "--porcelain", "--untracked-files=no", ".", *excluded)
+    return git(root, "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 
 
 @contextmanager
 def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
     """A worktree at a commit with the overrides in its params.yaml; removed at the end, whatever happened.
+
+    Yields
+    ------
+    Path
+        The project in it, which may be a part of the repository.
 
     Raises
     ------
@@ -68,16 +78,17 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
         If the overrides break a rule of the parameters at that commit.
     """
     worktree = root / WORKTREES / name
+    checkout = worktree / repository(root).project
     sweep(root)
     with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
-                run(root, "git", "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
-            check(worktree, overrides)
-            _share_storage(root, worktree)
-            yaml, params = _layout(), worktree / PARAMS_FILE
+                git(root, "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
+            check(checkout, overrides)
+            _share_storage(root, checkout)
+            yaml, params = _layout(), checkout / PARAMS_FILE
             yaml.dump(override(yaml.load(params), overrides), params)
-            yield worktree
+            yield checkout
         finally:
             _remove(root, worktree)
 
@@ -85,7 +96,7 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
 def _remove(root: Path, worktree: Path) -> None:
     """Remove a worktree, whether git knows it or not; `git worktree prune` could forget one of the user's, too."""
     with FileLock(worktree.parent / ".git.lock"), suppress(RuntimeError):
-        run(root, "git", "worktree", "remove", "--force", "--force", str(worktree))
+        git(root, "worktree", "remove", "--force", "--force", str(worktree))
     shutil.rmtree(worktree, ignore_errors=True)
 
 
@@ -119,45 +130,39 @@ def _layout() -> YAML:
     return yaml
 
 
-def _share_storage(root: Path, worktree: Path) -> None:
-    """Give a worktree the cache and the remotes of the root, which may be local settings or relative paths."""
+def _share_storage(root: Path, checkout: Path) -> None:
+    """Give a checkout the root's checkpoints, cache and remotes, which may be local settings or relative paths."""
     from dvc.config import Config
 
+    (root / checkpoints.FOLDER).mkdir(exist_ok=True)
+    (checkout / checkpoints.FOLDER).symlink_to((root / checkpoints.FOLDER).absolute())
     settings = Config(str(root / ".dvc"))
-    with Config(str(worktree / ".dvc")).edit("local") as local:
+    with Config(str(checkout / ".dvc")).edit("local") as local:
         local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))
         local["cache"]["type"] = ["reflink", "hardlink", "symlink", "copy"]  # what is about to go is not copied
-        local["core"]["site_cache_dir"] = str(worktree / ".dvc/tmp/site")  # goes with it, where DVC's own would stay
+        local["core"]["no_scm"] = True  # it would look for the root of a submodule's worktree in the wrong place
+        local["core"]["site_cache_dir"] = str(checkout / ".dvc/tmp/site")  # goes with it, where DVC's own would stay
         local["remote"].update(settings["remote"])
         local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
 
 
-def save(root: Path, worktree: Path, name: str) -> None:
-    """Keep the worktree's state as a DVC experiment of HEAD; one at a time, as they share git's stash."""
-    with FileLock(root / WORKTREES / ".save.lock"):
-        _free_references(root)
-        run(worktree, sys.executable, "-m", "dvc", "exp", "save", "--force", "--name", name)
-
-
-def _free_references(root: Path) -> None:
-    """Remove the locks on experiments' references that a killed save has left; git holds a live one for moments."""
-    for lock in (root / ".git/refs").glob("**/*.lock"):
-        with suppress(FileNotFoundError):
-            if time.time() - lock.stat().st_mtime > STALE_SECONDS:
-                lock.unlink()
+def save(checkout: Path, name: str) -> None:
+    """Keep a checkout's state as a DVC experiment of its HEAD."""
+    baseline = git(checkout, "rev-parse", "HEAD").strip()
+    made = ["dvc.lock", *made_by(checkout, "metrics", "plots")]
+    keep(checkout, f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", f"experiment {name}", made)
 
 
 def run(root: Path, *command: str) -> str:
-    """Run git or dvc in a checkout.
+    """Run DVC or Python in a checkout.
 
     Raises
     ------
     RuntimeError
-        With the command's last line, if it fails.
+        With what it said, if it fails.
     """
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         shown = " ".join(command[2:] if command[0] == sys.executable else command)
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise RuntimeError(f"`{shown}` must succeed in {root}; it ended with {done.returncode}: {last}")
+        raise RuntimeError(failure(root, shown, done.returncode, done.stderr or done.stdout))
     return done.stdout

@@ -24,6 +24,7 @@ from prefect.tasks import exponential_backoff
 
 from flows import experiments
 from flows.gate import IncomparableError, compare
+from flows.git import git
 from flows.stages import Place, stage, unreachable
 from flows.summary import made_by, summary
 from tasks.params import ParameterError
@@ -77,7 +78,7 @@ def pipeline(
         evaluate(place, arrays, model)
 
         if overrides:
-            experiments.save(root, checkout, name)
+            experiments.save(checkout, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
         metrics = show(checkout, name if overrides else "")
         if push:
@@ -87,7 +88,7 @@ def pipeline(
 
 def show(checkout: Path, experiment: str) -> dict[str, Any]:
     """Publish what a finished run achieved as artifacts; its metrics."""
-    commit = experiments.run(checkout, "git", "rev-parse", "--short", "HEAD").strip()
+    commit = git(checkout, "rev-parse", "--short", "HEAD").strip()
     text = summary(checkout)
     get_run_logger().info("\n%s", text)
     kept = f", experiment `{experiment}`" if experiment else ""

@@ -43,6 +43,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import experiments, study_report
+from flows.git import at, git
 from flows.stages import Place, end_running, ending, repro, signals_that_stay, unreachable
 from flows.summary import made_by
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
@@ -81,8 +82,8 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
         If a variant or a setting is unknown or breaks a rule.
     """
     here = parse(root / PARAMS_FILE)
-    commit = experiments.run(root, "git", "rev-parse", "HEAD").strip()
-    at_head = parse_text(experiments.run(root, "git", "show", f"{commit}:{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
+    commit = git(root, "rev-parse", "HEAD").strip()
+    at_head = parse_text(_read(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
     code = code_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
     base = here["study"]["base"]
@@ -132,17 +133,25 @@ def _precision_here(device: str) -> str:
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
     """The digests of what a run depends on beside parameters and data: code, as dvc.yaml lists it, and libraries."""
-    stages = YAML(typ="safe").load(experiments.run(root, "git", "show", f"{commit}:dvc.yaml"))["stages"]
+    stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml", "requirements.lock"}
-    listed = experiments.run(root, "git", "ls-tree", "-r", commit).splitlines()
+    listed = git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]
     blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
     return {path: blobs[path] for path in sorted(needed) if path in blobs}
+
+
+def _read(root: Path, commit: str, path: Path | str) -> str:
+    """A file of a commit, as text."""
+    content = at(root, commit, path)
+    if content is None:
+        raise RuntimeError(f"{path} must be in commit {commit[:7]}; received none; `git add {path} && git commit`")
+    return content.decode()
 
 
 def finished(root: Path) -> dict[str, str]:
     """The commits of all experiments of this repository, by name."""
     pattern = "refs/exps/??/*/*"  # DVC's scheme: the baseline commit in two parts, then the name
-    listed = experiments.run(root, "git", "for-each-ref", "--format=%(refname) %(objectname)", pattern)
+    listed = git(root, "for-each-ref", "--format=%(refname) %(objectname)", pattern)
     return {ref.rsplit("/", 1)[1]: commit for ref, commit in (line.split() for line in listed.splitlines())}
 
 
@@ -193,7 +202,7 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
             label = f"{trial.variant} seed {trial.seed}"
             with experiments.apart(root, trial.overrides, trial.name, trial.commit) as checkout:
                 repro(Place(checkout), label, LIMIT_SECONDS, logger.info, cores=cores, variables=variables)
-                experiments.save(root, checkout, trial.name)
+                experiments.save(checkout, trial.name)
             _remember(root, trial, time.perf_counter() - started)
     return Completed(message=f"kept as experiment {trial.name}", data=trial.name)
 
@@ -394,8 +403,8 @@ def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
     rows = []
     for trial in trials:
         if commit := exist.get(trial.name):
-            metrics = json.loads(experiments.run(root, "git", "show", f"{commit}:{metrics_file}"))
-            history = experiments.run(root, "git", "show", f"{commit}:{history_file}")
+            metrics = json.loads(_read(root, commit, metrics_file))
+            history = _read(root, commit, history_file)
             curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
             rows.append(
                 study_report.Row(

@@ -2,8 +2,8 @@
 
 One folder for each combination of parameters, data and code, so that changed inputs never resume; in it the states
 after the two newest epochs, each written under a temporary name and renamed when it is whole on the disk. A
-checkpoint that does not match its digest is passed over. They lie in the main checkout, outside every output of DVC,
-and worktrees share them.
+checkpoint that does not match its digest is passed over. They lie outside every output of DVC; in the worktree of a
+run apart the folder is a link to that of the checkout which asked for the run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Checkpoints:
     """The checkpoints of one training."""
 
     def __init__(self, key: str):
-        self.folder = _main_checkout() / FOLDER / key
+        self.folder = FOLDER / key
         for other in self.folder.parent.glob("*"):
             with suppress(FileNotFoundError):  # another training has just removed its own
                 if time.time() - other.stat().st_mtime > FORGET_SECONDS:
@@ -131,13 +131,3 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _main_checkout() -> Path:
-    """The checkout that owns this one: itself, unless it is a git worktree, whose `.git` is a file that says where."""
-    git = Path(".git")
-    if git.is_file():
-        of_worktree = Path(git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip())
-        if of_worktree.parts[-3:-1] == (".git", "worktrees"):  # a submodule's file leads elsewhere
-            return of_worktree.parents[2]
-    return Path()

@@ -23,6 +23,20 @@ from ruamel.yaml import YAML
 from tasks.core import cifar10
 
 ROOT = Path(__file__).resolve().parents[1]
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits, and of no others
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A user whom git does not know, and whose name it must not guess: as in a fresh container."""
+    config = tmp_path_factory.mktemp("nobody") / "gitconfig"
+    config.write_text("[user]\n\tuseConfigOnly = true\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("EMAIL", *(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL"))):
+            patch.delenv(name, raising=False)
+        patch.setenv("GIT_CONFIG_GLOBAL", str(config))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -150,9 +164,6 @@ class Clone:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(cache),
             "PYTHONDONTWRITEBYTECODE": "1",
-            **{
-                f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-            },
         }
 
     def run(self, *command: str, status: int = 0) -> str:
@@ -188,7 +199,7 @@ class Clone:
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--allow-empty", "--message", message)
+        self.run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", message)
 
 
 def copy_tracked(target: Path) -> None:

@@ -98,22 +98,6 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> N
     assert len(found.rows) == 1
 
 
-@pytest.mark.parametrize(
-    ("git", "folder"),
-    [
-        ("/main/.git/worktrees/apart", "/main/.checkpoints/a1b2"),
-        ("/main/.git/modules/apart", ".checkpoints/a1b2"),  # a submodule
-        ("../x.git", ".checkpoints/a1b2"),
-    ],
-)
-def test_worktrees_share_the_folder_of_the_main_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git: str, folder: str
-) -> None:
-    (tmp_path / ".git").write_text(f"gitdir: {git}\n")
-    monkeypatch.chdir(tmp_path)
-    assert Checkpoints("a1b2").folder == Path(folder)
-
-
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
     data = tmp_path / "images.npy"
     data.write_bytes(b"1")

@@ -60,14 +60,15 @@ def test_a_remotes_password_is_in_no_experiment(tmp_path: Path) -> None:
     """A run apart gets the settings of the workspace; its experiment must not."""
     clone = Clone(tmp_path / "clone")
     clone.path.mkdir()
-    shutil.copy(ROOT / "params.yaml", clone.path)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, clone.path)
     clone.run("git", "init", "--quiet")
     clone.run("dvc", "init", "--quiet")
     clone.commit("start")
     with_password(clone)
     with experiments.apart(clone.path, {"train.epochs": 1}, "run") as checkout:
         assert SECRET in "".join(path.read_text() for path in (checkout / ".dvc").glob("config*"))
-        experiments.save(clone.path, checkout, "run")
+        experiments.save(checkout, "run")
     assert_no_experiment_has_it(clone)
 
 
