@@ -21,7 +21,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
+from flows.git import GitError, at, commit_of, refuse_unresolved
 from flows.summary import made_by, table
 from tasks.core import scores
 
@@ -121,19 +124,25 @@ def compare(root: Path, base: str) -> Comparison:
     IncomparableError
         If there is no such commit, a side has no metrics, or the two were scored on different test images.
     """
-    if not base:  # DVC would take it for the workspace
-        raise IncomparableError("--base must be a commit of this repository; received nothing")
+    try:
+        refuse_unresolved(root)
+        commit = commit_of(root, base) if base else None
+    except GitError as error:
+        raise IncomparableError(str(error)) from error
+    if commit is None:
+        raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
     (metrics_file,) = made_by(root, "metrics")
     (predictions_file,) = (path for path in made_by(root, "outs") if path.endswith(".npz"))
     try:
-        then, now = (json.loads(content) for content in (_at(root, base, metrics_file), _here(root, metrics_file)))
+        sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
+        then, now = (json.loads(content) for content in sides)
         metrics = list(_of_metrics(then, now))
     except (ValueError, AttributeError, TypeError) as error:
         raise IncomparableError(f"{metrics_file} must hold scores on both sides; it is damaged: {error}") from error
     if JUDGED not in {one.metric for one in metrics}:
         raise IncomparableError(f"{metrics_file} must hold {JUDGED} on both sides; received none at {base} or here")
     try:
-        old = Predictions.read(_at(root, base, predictions_file), base)
+        old = Predictions.read(_at(root, base, commit, predictions_file), base)
     except IncomparableError as error:
         return Comparison(base, metrics, f"metrics alone, without intervals: {error}")
     new = Predictions.read(_here(root, predictions_file), "this workspace")
@@ -158,24 +167,50 @@ def _here(root: Path, path: str) -> bytes:
         raise IncomparableError(f"{path} must exist in this workspace; run `dvc repro` first") from None
 
 
-def _at(root: Path, revision: str, path: str) -> bytes:
+def _at(root: Path, base: str, commit: str, path: str) -> bytes:
     """A file of a commit, from git or DVC's cache or remote."""
+    try:
+        content = at(root, commit, path)
+        if content is None and (digest := _locked(root, commit, path)):
+            content = _stored(root, digest)
+    except (GitError, OSError, YAMLError, KeyError) as error:
+        raise IncomparableError(f"{path} of {base} cannot be read: {error}") from error
+    if content is None:
+        raise IncomparableError(
+            f"{path} of {base} is in neither git nor DVC's cache; `dvc fetch --all-commits` gets it from a remote, "
+            f"or `git checkout {base} && dvc repro` makes it again"
+        )
+    return content
+
+
+def _locked(root: Path, commit: str, path: str) -> str | None:
+    """The digest of an output, as a commit's dvc.lock has it."""
+    stages = (YAML(typ="safe").load(at(root, commit, "dvc.lock") or b"") or {}).get("stages", {})
+    outputs = (out for stage in stages.values() for out in stage.get("outs", []))
+    return next((out["md5"] for out in outputs if out["path"] == path), None)
+
+
+def _stored(root: Path, digest: str) -> bytes | None:
+    """An object of DVC's cache or remote.
+
+    DVC is not asked for the commit: its own git would wait for ever for what a partial clone lacks.
+    """
+    from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    try:
-        with Repo(str(root), rev=revision) as repo, repo.dvcfs.open(path, "rb") as file:
-            content: bytes = file.read()
-            return content
-    except FileNotFoundError:
-        raise IncomparableError(
-            f"{path} of {revision} is in neither git nor DVC's cache; `dvc fetch --all-commits` gets it from a remote, "
-            f"or `git checkout {revision} && dvc repro` makes it again"
-        ) from None
-    except OSError as error:
-        raise IncomparableError(f"{path} of {revision} cannot be read: {error}") from error
-    except DvcException as error:
-        raise IncomparableError(f"--base must be a commit of this repository; received {revision}: {error}") from error
+    with Repo(str(root)) as repo:
+        for storage in (lambda: repo.cache.local, repo.cloud.get_remote_odb):
+            try:
+                odb = storage()
+                with odb.fs.open(odb.oid_to_path(digest), "rb") as file:
+                    content: bytes = file.read()
+                    return content
+            except (FileNotFoundError, NoRemoteError):
+                continue
+            except DvcException as error:
+                raise OSError(str(error)) from error
+    return None
 
 
 def _of_metrics(base: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[Difference]:
