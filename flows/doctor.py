@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import experiments
+from flows.git import at, commit_of, repository, resolution, unresolved
 from flows.summary import made_by
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, ParameterError
@@ -32,7 +33,9 @@ from tasks.params.document import load
 ASIDE = Path(".doctor")
 LOCK = Path("dvc.lock")
 BUSY = 75  # the shell's EX_TEMPFAIL
-WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\b(dvc|git)(\s|$)")
+STALE_SECONDS = 5.0
+WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
+GIT = re.compile(r"\bgit(\s|$)")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -54,12 +57,17 @@ class Doctor:
 
     def __init__(self, root: Path):
         self.root = root
+        self.git = repository(root)
+        self.head = commit_of(root, "HEAD")  # none before the first commit
         self.aside = root / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
         self.lost: set[str] = set()  # of the cache
         self.cache = Path(experiments.run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()) / "files/md5"
 
     def visit(self) -> Iterator[Finding]:
         """Check everything, and repair it in an order in which each repair can build on those before it."""
+        if files := unresolved(self.root):  # whoever resolves them needs both sides
+            yield Finding(", ".join(files), "hold both sides of a merge", resolution(files), is_open=True)
+            return
         yield from self._parameters()
         yield from self._locks()
         yield from self._lock_file()
@@ -170,11 +178,13 @@ class Doctor:
 
     def _leftovers(self) -> Iterator[Finding]:
         """What killed steps, runs and git commands were about to write."""
-        for pattern in ("*/.part-*", ".checkpoints/*/.part-*", ".git/*.lock", ".git/refs/**/*.lock"):
-            for path in sorted(self.root.glob(pattern)):
-                if time.time() - path.stat().st_mtime < experiments.STALE_SECONDS:
+        half_written = [(self.root, "*/.part-*"), (self.root, ".checkpoints/*/.part-*")]
+        for folder, pattern in [*half_written, (self.git.own, "*.lock"), (self.git.common, "refs/**/*.lock")]:
+            for path in sorted(folder.glob(pattern)):
+                if time.time() - path.stat().st_mtime < STALE_SECONDS:
                     continue  # of a command of this moment
-                yield Finding(str(path.relative_to(self.root)), "was left half-written", self._set_aside(path))
+                name = str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+                yield Finding(name, "was left half-written", self._set_aside(path))
         worktrees = self.root / experiments.WORKTREES
         before = {path.name for path in worktrees.glob("[!.]*")}
         if before:
@@ -194,19 +204,16 @@ class Doctor:
         return self.cache / digest[:2] / digest[2:]
 
     def _in_git(self, name: Path) -> bytes | None:
-        try:
-            return experiments.run(self.root, "git", "show", f"HEAD:{name}").encode()
-        except RuntimeError:
-            return None  # it is not in the commit
+        return at(self.root, self.head, name) if self.head else None
 
 
 def running(root: Path) -> list[str]:
-    """The commands of git, DVC, steps and flows that run in a checkout or in one of its worktrees."""
-    found = []
+    """The commands of DVC, steps and flows in a checkout or in one of its worktrees, and of git in its repository."""
+    found, top = [], repository(root).top
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         command = " ".join(process.info["cmdline"] or [])
-        inside = Path(process.info["cwd"] or "/").is_relative_to(root)
-        if inside and WORK.search(command):
+        folder = Path(process.info["cwd"] or "/")
+        if any(folder.is_relative_to(of) and kind.search(command) for of, kind in ((root, WORK), (top, GIT))):
             found.append(f"{command} (process {process.info['pid']})")
     return found
 
@@ -252,12 +259,12 @@ def _md5(path: Path) -> str:
 
 def main() -> int:
     """Visit the folder, and say what was found."""
-    root = Path.cwd()
-    if busy := running(root):
-        print(f"error: doctor: nothing may run here meanwhile; received {busy[0]}; wait for its end", file=sys.stderr)
-        return BUSY
-    findings = []
+    root, findings = Path.cwd(), []
     try:
+        if busy := running(root):
+            wait = f"nothing may run here meanwhile; received {busy[0]}; wait for its end"
+            print(f"error: doctor: {wait}", file=sys.stderr)
+            return BUSY
         for finding in Doctor(root).visit():
             print(finding, flush=True)
             findings.append(finding)

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows.git import GitError, refuse_unresolved
 
 RUN_FACTS = Path("reports/run.json")  # written by the steps; no output of any stage
 
@@ -25,6 +28,8 @@ def summary(root: Path) -> str:
     ------
     FileNotFoundError
         If the pipeline has not been run there.
+    ValueError, YAMLError, LookupError, TypeError, AttributeError
+        If what it reads is damaged.
     """
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
     (metrics_path,) = made_by(root, "metrics")
@@ -75,8 +80,27 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
     return [f"| {line} |" for line in lines]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print the summary; one line instead of a trace for what the user can mend."""
     try:
         print(summary(Path()))
+        return 0
     except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename} must exist before it can be summed up; run `dvc repro` first")
+        fault = f"{error.filename} must exist before it can be summed up; run `dvc repro` first"
+    except (ValueError, YAMLError, LookupError, TypeError, AttributeError) as error:
+        fault = _what_damaged(error)
+    print(f"error: {fault}", file=sys.stderr)
+    return 1
+
+
+def _what_damaged(error: Exception) -> str:
+    """A merge that waits, where there is one."""
+    try:
+        refuse_unresolved(Path())
+    except GitError as merge:
+        return str(merge)
+    return f"dvc.yaml and the metrics must be as DVC wrote them; {error}; `make doctor` restores them"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ range, NaN and infinity, broken YAML, anchors, and a file too large to be a para
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 PARAMS_FILE = Path("params.yaml")
+MARKER = re.compile(r"^<{7} ", re.MULTILINE)  # of git, where two branches changed the same lines
 MAX_BYTES = 100_000  # ours has a few thousand; a larger one is a mistake, and takes seconds to parse
 
 
@@ -81,6 +83,12 @@ class _WithoutAnchors(Composer):
 
 def parse_text(text: str, where: str) -> dict[str, Any]:
     """The same for the text of a parameter file, such as another commit's."""
+    if (marker := MARKER.search(text)) is not None:
+        number = text.count("\n", 0, marker.start()) + 1
+        raise ParameterError(
+            f"{where}, line {number}: must hold one side of a merge; received both; choose, and take the lines of "
+            "<<<<<<<, ======= and >>>>>>> out; `make doctor` says how the merge is ended"
+        )
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _WithoutAnchors
     try:
