@@ -30,6 +30,7 @@ class Control:
 
 TRANSFERS = "faults/test_transfers.py"
 ARCHIVES = "faults/test_archives.py"
+GIT = "flows/test_git.py"
 SECRETS = "faults/test_secrets_and_injection.py"
 
 CONTROLS = {
@@ -105,6 +106,43 @@ CONTROLS = {
         "while not ending.is_set():",
         "while True:",
         "flows/test_ending.py::test_whoever_waits_for_a_slot_stops_when_the_study_ends",
+    ),
+    # --- git
+    "an identity for hidden commits": Control(
+        "flows/git.py",
+        "variables=_identity(root)",
+        "variables={}",
+        f"{GIT}::test_a_run_apart_is_kept_for_a_user_without_identity",
+    ),
+    "no hooks": Control(
+        "flows/git.py",
+        '["git", *NO_HOOKS, *arguments]',
+        '["git", *arguments]',
+        f"{GIT}::test_no_hook_of_the_users_runs_on_a_run_apart[in_the_repository]",
+    ),
+    "paths below the top of a repository": Control(
+        "flows/git.py",
+        'f"{commit}:./{path}"',
+        'f"{commit}:{path}"',
+        f"{GIT}::test_a_run_apart_is_kept_wherever_the_project_lies[subfolder]",
+    ),
+    "DVC without git in a worktree": Control(
+        "flows/experiments.py",
+        'local["core"]["no_scm"] = True',
+        "pass",
+        f"{GIT}::test_a_run_apart_is_kept_wherever_the_project_lies[submodule]",
+    ),
+    "the link to the checkpoints": Control(
+        "flows/experiments.py",
+        "(checkout / checkpoints.FOLDER).symlink_to((root / checkpoints.FOLDER).absolute())",
+        "pass",
+        f"{GIT}::test_checkpoints_of_a_run_apart_outlive_it[subfolder]",
+    ),
+    "the look for a merge": Control(
+        "flows/doctor.py",
+        "if files := unresolved(self.root):",
+        "if files := list[str]():",
+        f"{GIT}::test_the_way_out_of_a_merge_that_is_named_ends_it[False]",
     ),
     # --- download
     "Range": Control(

@@ -1,0 +1,429 @@
+"""Where git is not what one expects: a part of a bigger repository, a partial clone, hooks, a merge, no identity."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from flows import doctor, experiments, gate, pipeline, study, summary
+from flows.stages import Place, repro
+from tasks.checkpoints import Checkpoints
+from tasks.core.state import State
+from tasks.params import __main__ as params
+from tests.conftest import IDENTITY, ROOT, edit
+
+# A pipeline of the same stages that learns nothing: its accuracy falls with train.seed.
+STEP = """\
+import json, sys
+from pathlib import Path
+import numpy as np
+from ruamel.yaml import YAML
+train = YAML(typ="safe").load(Path("params.yaml"))["train"]
+n, wrong = 200, 20 + 10 * train["seed"]
+labels = np.arange(n) % 2
+right = np.where(np.arange(n) < wrong, 0.2, 0.8)
+probabilities = np.where(labels[:, None] == np.arange(2), right[:, None], 1 - right[:, None])
+np.savez("reports/predictions.npz", labels=labels, probabilities=probabilities, classes=["cat", "dog"], images="a")
+Path("reports/evaluation").mkdir(exist_ok=True)
+Path("reports/evaluation/per_class.csv").write_text("class,recall\\ncat,0.5\\n")
+Path("reports/index.html").write_text("page")
+scores = {"accuracy": 1 - wrong / n, "loss": 0.5}
+gap = {"generalization_gap": 0.1}
+Path("reports/metrics.json").write_text(json.dumps({"train": scores, "validation": scores, "test": scores, **gap}))
+"""
+STAGES = """\
+stages:
+  download:
+    cmd: mkdir -p data/raw && echo images > data/raw/batch
+    params: [download.digests]
+    outs: [data/raw]
+  normalize:
+    cmd: mkdir -p data/normalized && cp data/raw/batch data/normalized
+    deps: [data/raw]
+    params: [normalize]
+    outs: [data/normalized]
+  train:
+    cmd: echo weights > model && cp curve.csv reports/history.csv
+    deps: [data/normalized]
+    params: [model, regularize, train]
+    outs: [model]
+    plots: [{reports/history.csv: {cache: false}}]
+  evaluate:
+    cmd: python step.py
+    deps: [model, step.py]
+    params: [train]
+    outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
+    metrics: [{reports/metrics.json: {cache: false}}]
+"""
+
+
+def git(path: Path, *arguments: str) -> str:
+    command = ["git", *IDENTITY, "-c", "protocol.file.allow=always", *arguments]
+    return subprocess.run(command, cwd=path, check=True, capture_output=True, text=True).stdout
+
+
+def dvc(path: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=path, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def commit(path: Path, message: str) -> None:
+    git(path, "add", "--all")
+    git(path, "commit", "--quiet", "--message", message)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of two runs: HEAD's with train.seed 1, and the one before it with seed 0."""
+    path = tmp_path_factory.mktemp("git") / "origin"
+    shutil.copytree(ROOT / ".dvc", path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+    for name in ("params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, path)
+    edit(path / "params.yaml", train__seed=0, train__precision="float32")
+    (path / "step.py").write_text(STEP)
+    (path / "curve.csv").write_text("epoch,generalization_gap,validation_accuracy\n0,0.1,0.8\n")
+    (path / "dvc.yaml").write_text(STAGES)
+    (path / "reports").mkdir()
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    for seed in (0, 1):
+        edit(path / "params.yaml", train__seed=seed)
+        dvc(path, "repro", "--quiet")
+        commit(path, f"seed {seed}")
+    git(path, "config", "uploadpack.allowFilter", "true")
+    return path
+
+
+@pytest.fixture
+def project(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its copy, to work in."""
+    made = tmp_path / "project"
+    shutil.copytree(origin, made, symlinks=True)
+    monkeypatch.chdir(made)
+    return made
+
+
+def subfolder(origin: Path, place: Path) -> Path:
+    project = place / "mono/some/project"
+    shutil.copytree(origin, project, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    (place / "mono/other.txt").write_text("another team's")
+    git(place / "mono", "init", "--quiet")
+    commit(place / "mono", "all")
+    return project
+
+
+def submodule(origin: Path, place: Path) -> Path:
+    (place / "super").mkdir()
+    git(place / "super", "init", "--quiet")
+    git(place / "super", "submodule", "--quiet", "add", origin.as_uri(), "lib/project")
+    return with_cache(origin, place / "super/lib/project")
+
+
+def shallow(origin: Path, place: Path) -> Path:
+    git(place, "clone", "--quiet", "--depth", "1", origin.as_uri(), "shallow")
+    return with_cache(origin, place / "shallow")
+
+
+def worktree(origin: Path, place: Path) -> Path:
+    """One of the user's own. (Of a submodule, DVC itself takes it for a folder outside of its repository.)"""
+    git(subfolder(origin, place), "worktree", "add", "--quiet", "--detach", str(place / "own"))
+    return with_cache(origin, place / "own/some/project")
+
+
+def with_cache(origin: Path, clone: Path) -> Path:
+    shutil.copytree(origin / ".dvc/cache", clone / ".dvc/cache")
+    return clone
+
+
+Layout = Callable[[Path, Path], Path]
+BIGGER = [subfolder, submodule]
+LAYOUTS = [*BIGGER, *(pytest.param(layout, marks=pytest.mark.slow) for layout in (shallow, worktree))]
+
+
+def run_apart(root: Path, name: str = "mine") -> None:
+    with experiments.apart(root, {"train.seed": 3}, name) as checkout:
+        repro(Place(checkout), name, 60, print)
+        experiments.save(checkout, name)
+
+
+def keep_apart(root: Path, name: str = "mine") -> None:
+    """The same without the run, where that does not matter."""
+    with experiments.apart(root, {"train.seed": 3}, name) as checkout:
+        experiments.save(checkout, name)
+
+
+def author(root: Path, name: str = "mine") -> str:
+    return git(root, "log", "-1", "--format=%an <%ae>, %cn <%ce>", study.finished(root)[name]).strip()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_apart_is_kept_wherever_the_project_lies(origin: Path, tmp_path: Path, layout: Layout) -> None:
+    root = layout(origin, tmp_path)
+    run_apart(root)
+    text = git(root, "show", f"{study.finished(root)['mine']}:./params.yaml")
+    assert YAML(typ="safe").load(text)["train"]["seed"] == 3
+    assert git(root, "status", "--porcelain", ".") == ""
+    assert "mine" not in git(root, "worktree", "list")
+    (trial,) = study.plan(root, ["none"], 1, {})
+    found = study.Trial("none", 0, {}, "mine", trial.commit)
+    assert study.collect(root, [found])[0].test_accuracy == pytest.approx(0.75)
+    assert study.code_at(root, "HEAD").keys() == {"dvc.yaml", "step.py"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_dvc_lists_and_applies_what_was_kept(origin: Path, tmp_path: Path, layout: Layout) -> None:
+    root = layout(origin, tmp_path)
+    run_apart(root)
+    assert dvc(root, "exp", "list", "--name-only").split() == ["mine"]
+    git(root, "config", "user.name", "test")  # of whoever types it: DVC stashes what was there
+    git(root, "config", "user.email", "test@example.org")
+    dvc(root, "exp", "apply", "mine")
+    assert "didn't change, skipping" in dvc(root, "repro")
+    assert git(root, "diff", "--name-only", "--relative").split() == ["dvc.lock", "params.yaml", "reports/metrics.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", BIGGER)
+def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_path: Path, layout: Layout) -> None:
+    root = layout(origin, tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    flow = "from flows.pipeline import pipeline; pipeline(overrides={'train.seed': 4}); pipeline()"
+    subprocess.run([sys.executable, "-c", flow], cwd=root, env=environment, check=True)
+    command = [sys.executable, "-m", "flows.study", "--variants", "none", "--seeds", "1"]
+    subprocess.run(command, cwd=root, env=environment, check=True)
+    assert len(study.finished(root)) == 2
+    assert (root / "reports/study/study.csv").exists()
+
+
+@pytest.mark.parametrize("layout", BIGGER)
+def test_checkpoints_of_a_run_apart_outlive_it(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout
+) -> None:
+    root = layout(origin, tmp_path)
+    with experiments.apart(root, {"train.seed": 3}, "mine") as checkout:
+        monkeypatch.chdir(checkout)
+        Checkpoints("a1b2").keep(State([{"epoch": 0.0}], [np.ones(3)], {}, []))
+    monkeypatch.chdir(root)
+    assert Checkpoints("a1b2").newest() is not None
+
+
+@pytest.mark.parametrize("layout", [pytest.param(subfolder, marks=pytest.mark.slow), submodule])
+def test_the_doctor_finds_what_git_left_half_written_wherever_that_is(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = layout(origin, tmp_path)
+    monkeypatch.chdir(root)
+    top = (root / git(root, "rev-parse", "--git-dir").strip()).resolve()
+    lock = top / "refs/heads/main.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    doctor.main()
+    assert f"{lock}: was left half-written; moved to .doctor/" in capsys.readouterr().out
+    assert not lock.exists()
+    assert len(list((root / ".doctor").rglob("main.lock"))) == 1
+
+
+def compared(path: Path, base: str = "HEAD~1") -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.gate", "--base", base], cwd=path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+def test_the_gate_gets_from_the_remote_what_a_blobless_clone_lacks(origin: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(origin, source)
+    git(tmp_path, "clone", "--quiet", "--filter=blob:none", source.as_uri(), "clone")
+    clone = with_cache(origin, tmp_path / "clone")
+    shutil.copy(origin / "reports/predictions.npz", clone / "reports")
+    away = source.rename(tmp_path / "away")
+    status, said = compared(clone)
+    assert status == 2
+    assert said.startswith("error: reports/metrics.json of HEAD~1 cannot be read: `git ")
+    assert "fatal: could not fetch" in said
+    assert len(said.splitlines()) == 1
+    away.rename(source)
+    status, said = compared(clone)
+    assert status == 1
+    assert "| test.accuracy       | 0.9000" in said
+    assert "regression: test accuracy fell by 5.00 points" in said
+
+
+@pytest.mark.slow
+def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(project: Path, tmp_path: Path) -> None:
+    run_apart(project)
+    (tmp_path / "store").mkdir()
+    (project / ".dvc/cache/files").rename(tmp_path / "store/files")  # as `dvc push` lays them out
+    dvc(project, "remote", "add", "--quiet", "--default", "store", "../store")
+    status, said = compared(project)
+    assert status == 1
+    assert "regression" in said
+    assert "without intervals" not in said
+    status, said = compared(project, "mine")
+    assert status == 0
+    assert "| 0.7500" in said
+
+
+Entry = Callable[[], int]
+ENTRIES: dict[str, Entry] = {
+    "pipeline": pipeline.main,
+    "study": lambda: study.main([]),
+    "gate": lambda: gate.main(["--base", "HEAD"]),
+    "doctor": doctor.main,
+}
+
+
+@pytest.fixture(params=ENTRIES)
+def entry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    monkeypatch.setattr(sys, "argv", [request.param])
+    return ENTRIES[request.param]
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.usefixtures("project")
+def test_a_repository_of_somebody_else_is_named_with_gits_remedy(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert entry() in {1, 2}
+    said = one_line(capsys)
+    assert "fatal: detected dubious ownership in repository at " in said
+    assert "git config --global --add safe.directory " in said
+
+
+@pytest.fixture(scope="module")
+def two_branches(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two branches that both ran, in the middle of their merge."""
+    path = tmp_path_factory.mktemp("branches") / "origin"
+    shutil.copytree(origin, path, symlinks=True)
+    git(path, "checkout", "--quiet", "-b", "other", "HEAD~1")
+    edit(path / "params.yaml", train__seed=2)
+    dvc(path, "repro", "--quiet")
+    commit(path, "seed 2")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(path, "merge", "--quiet", "main")
+    return path
+
+
+@pytest.fixture
+def merging(two_branches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Their copy, to work in."""
+    made = tmp_path / "project"
+    shutil.copytree(two_branches, made, symlinks=True)
+    monkeypatch.chdir(made)
+    return made
+
+
+def check_parameters() -> int:
+    return params.main([])
+
+
+CONFLICTS = ["dvc.lock", "params.yaml", "reports/metrics.json"]
+
+
+def test_every_entry_names_a_merge_and_leaves_its_files(
+    merging: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (merging / name).read_bytes() for name in CONFLICTS}
+    monkeypatch.setattr(sys, "argv", ["flow"])
+    for entry in (*ENTRIES.values(), summary.main, check_parameters):
+        assert entry() in {1, 2}
+        said = "".join(capsys.readouterr())
+        assert ("hold one side of a merge; received both" in said) or ("hold both sides of a merge" in said)
+        assert len(said.splitlines()) <= 2  # the doctor counts, too
+    assert {name: (merging / name).read_bytes() for name in CONFLICTS} == before
+
+
+@pytest.mark.parametrize("added", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_way_out_of_a_merge_that_is_named_ends_it(
+    merging: Path, added: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if added:  # with the markers, by a `git add` too early
+        git(merging, "add", "--all")
+    assert doctor.main() == 1
+    said, summed = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"{', '.join(CONFLICTS)}: hold both sides of a merge; choose in params.yaml, then `git ")
+    assert summed == "1 found, 1 left to do"
+    params_file = merging / "params.yaml"
+    ours_or_theirs = re.compile(r"<{7} .*?\n.*?={7}\n(.*?)>{7} .*?\n", re.DOTALL)
+    params_file.write_text(ours_or_theirs.sub(r"\1", params_file.read_text()))
+    (advice,) = re.findall("`(.+)`", said)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    identity = f"git {shlex.join(IDENTITY)}"
+    command = advice.replace("git commit", f"{identity} commit --no-edit")
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert "Running stage" not in done.stdout  # all of it is in the run cache
+    assert git(merging, "status", "--porcelain") == ""
+    assert git(merging, "log", "--merges", "--format=%s").startswith("Merge branch 'main'")
+    assert '"accuracy": 0.85' in (merging / "reports/metrics.json").read_text()
+
+
+def test_a_run_apart_is_kept_for_a_user_without_identity(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run(["git", "var", "GIT_COMMITTER_IDENT"], check=True, capture_output=True)
+    keep_apart(project)
+    assert author(project) == "pipeline <pipeline@localhost>, pipeline <pipeline@localhost>"
+    git(project, "config", "user.name", "Ada")
+    git(project, "config", "user.email", "ada@example.org")
+    keep_apart(project, "hers")
+    assert author(project, "hers") == "Ada <ada@example.org>, Ada <ada@example.org>"
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Grace")
+    keep_apart(project, "theirs")
+    assert author(project, "theirs") == "Grace <ada@example.org>, Ada <ada@example.org>"
+
+
+HOOKS = ("post-checkout", "pre-commit", "post-commit", "post-index-change", "reference-transaction")
+
+
+def failing_hooks(project: Path, folder: str) -> None:
+    (project / folder).mkdir(exist_ok=True)
+    for name in HOOKS:
+        hook = project / folder / name
+        hook.write_text(f"#!/bin/sh\necho ran >> {project}/hooked\nexit 1\n")
+        hook.chmod(0o755)
+
+
+def in_the_repository(project: Path) -> None:
+    failing_hooks(project, ".git/hooks")
+
+
+def of_husky(project: Path) -> None:
+    failing_hooks(project, ".husky")
+    git(project, "config", "core.hooksPath", ".husky")
+
+
+def of_dvc(project: Path) -> None:
+    dvc(project, "install")
+
+
+@pytest.mark.parametrize("install", [in_the_repository, of_husky, pytest.param(of_dvc, marks=pytest.mark.slow)])
+def test_no_hook_of_the_users_runs_on_a_run_apart(project: Path, install: Callable[[Path], None]) -> None:
+    install(project)
+    keep_apart(project)
+    assert "mine" in study.finished(project)
+    assert not (project / "hooked").exists()
+
+
+def test_what_dvc_says_of_its_failure_is_kept_without_its_advertisement(project: Path) -> None:
+    shutil.rmtree(project / ".dvc/tmp")
+    (project / ".dvc/tmp").write_text("in the way")
+    says = r"^`dvc status` must succeed in .*; it ended with \d+: ERROR: unexpected error - .*: '.*/\.dvc/tmp'$"
+    with pytest.raises(RuntimeError, match=says):
+        experiments.run(project, sys.executable, "-m", "dvc", "status")
