@@ -26,7 +26,9 @@ from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, at, commit_of, refuse_unresolved
 from flows.summary import made_by, table
-from tasks.core import scores
+from tasks.core.intervals import mean_interval
+from tasks.core.per_sample import correct
+from tasks.core.scores import SCORES
 
 JUDGED = "test.accuracy"
 
@@ -97,10 +99,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of the test images: labels of shape (n,), probabilities of shape (n, n_classes)."""
+    """A model's predictions on the test images, as evaluate saves them."""
 
-    labels: NDArray[Any]
-    probabilities: NDArray[Any]
+    y_true: NDArray[Any]  # of shape (n,)
+    y_prob: NDArray[Any]  # of shape (n, n_classes)
     classes: list[str]
     images: str  # their digest
 
@@ -146,7 +148,7 @@ def compare(root: Path, base: str) -> Comparison:
     except IncomparableError as error:
         return Comparison(base, metrics, f"metrics alone, without intervals: {error}")
     new = Predictions.read(_here(root, predictions_file), "this workspace")
-    if old.images != new.images or not np.array_equal(old.labels, new.labels):
+    if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
         raise IncomparableError(
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
         )
@@ -224,18 +226,18 @@ def _of_metrics(base: dict[str, Any], here: dict[str, Any], prefix: str = "") ->
 
 def _of_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
     """The scores on test that are means over images, and the recall of each class, with paired intervals."""
-    for name, score in scores.SCORES.items():
-        if score.of_each_image:
-            pair = (score.of_each_image(one.labels, one.probabilities) for one in (base, here))
-            yield _paired(f"test.{name}", *pair)
-    right = [scores.is_right(one.labels, one.probabilities) for one in (base, here)]
+    sides = base, here
+    for name, score in SCORES.items():
+        if score.per_sample:
+            yield _paired(f"test.{name}", *(score.per_sample(side.y_true, side.y_prob) for side in sides))
+    is_correct = [correct(side.y_true, side.y_prob) for side in sides]
     for label, name in enumerate(here.classes):
-        if (rows := here.labels == label).any():
-            yield _paired(f"test.recall.{name}", *(values[rows] for values in right))
+        if (rows := here.y_true == label).any():
+            yield _paired(f"test.recall.{name}", *(values[rows] for values in is_correct))
 
 
 def _paired(metric: str, base: NDArray[Any], here: NDArray[Any]) -> Difference:
-    return Difference(metric, float(base.mean()), float(here.mean()), scores.interval_of_mean(here - base))
+    return Difference(metric, float(base.mean()), float(here.mean()), mean_interval(here - base))
 
 
 def main(arguments: list[str] | None = None) -> int:

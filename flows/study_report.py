@@ -166,7 +166,7 @@ def write(
         effect_rows=effect_rows,
         test_rows=test_rows,
         sentences=[*sentences, *lost],
-        drawings=drawn,
+        figures=drawn,
         how_sure=HOW_SURE,
     )
     (folder / "study.html").write_text(html, encoding="utf-8")

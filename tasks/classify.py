@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from tasks import runtime, saved_model, step
-from tasks.core import images, scores
+from tasks.core import images
+from tasks.core.calibration import apply_temperature
 from tasks.core.inference import predict
 from tasks.core.network import SHAPE
 
@@ -87,7 +88,7 @@ def classify(pixels: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[di
     raw = predict(network, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
-    probabilities = scores.with_temperature(raw, calibration["temperature"] or 1.0)
+    probabilities = apply_temperature(raw, calibration["temperature"] or 1.0)
     return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 
 

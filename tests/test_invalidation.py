@@ -68,7 +68,7 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
     ("edit", "stages"),
     [
         pytest.param(add_mirror, [], id="a new mirror"),
-        pytest.param(params(study__seeds=3), [], id="the study block"),
+        pytest.param(params(study__seeds=3, **{"study__base__train.epochs": 3}), [], id="the study block"),
         pytest.param(comment("flows/summary.py"), [], id="a file in flows"),
         pytest.param(comment("tasks/download.py"), [], id="the code of download"),
         pytest.param(comment("tests/conftest.py"), [], id="a test"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -139,10 +140,10 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
 @pytest.mark.usefixtures("arrays")
 def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> None:
     train(DATA, MODEL, HISTORY)
-    network, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
-    once, mirrored = (predict(network, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
+    model, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
+    once, mirrored = (predict(model, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(once, mirrored, atol=1e-6)
-    assert np.abs(once - predict(network, images, 30)).max() > 1e-4
+    assert np.abs(once - predict(model, images, 30)).max() > 1e-4
 
 
 @pytest.mark.usefixtures("arrays")
@@ -158,11 +159,12 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
     train(DATA, MODEL, HISTORY)
     result = run_evaluate()
     with np.load(PREDICTIONS) as saved:
-        labels, probabilities = saved["labels"], saved["probabilities"]
-    np.testing.assert_array_equal(labels, np.load(DATA / "test_labels.npy"))
-    predicted = probabilities.argmax(axis=1)
-    assert result["test"]["accuracy"] == round(metrics.accuracy_score(labels, predicted), 6)
-    assert result["test"]["loss"] == round(metrics.log_loss(labels, probabilities), 6)
+        y_true, y_prob = saved["labels"], saved["probabilities"]
+        assert saved["images"] == hashlib.md5((DATA / "test_images.npy").read_bytes()).hexdigest()
+    np.testing.assert_array_equal(y_true, np.load(DATA / "test_labels.npy"))
+    predicted = y_prob.argmax(axis=1)
+    assert result["test"]["accuracy"] == round(metrics.accuracy_score(y_true, predicted), 6)
+    assert result["test"]["loss"] == round(metrics.log_loss(y_true, y_prob), 6)
     model = keras.models.load_model(MODEL)
     for split in ("train", "validation"):
         images, truth = np.load(DATA / f"{split}_images.npy"), np.load(DATA / f"{split}_labels.npy")
@@ -171,23 +173,23 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
         assert result[split]["loss"] == pytest.approx(metrics.log_loss(truth, expected), abs=1e-5)
     gap = result["train"]["accuracy"] - result["validation"]["accuracy"]
     assert result["generalization_gap"] == pytest.approx(gap, abs=1.1e-6)
-    f1 = metrics.f1_score(labels, predicted, average=None, labels=range(4), zero_division=0)
+    f1 = metrics.f1_score(y_true, predicted, average=None, labels=range(4), zero_division=0)
     assert result["f1"] == {name: round(value, 6) for name, value in zip(NAMES, f1, strict=True)}
 
     with (DETAILS / "confusion.csv").open() as file:
         header, *rows = csv.reader(file)
     assert header[1:] == [row[0] for row in rows] == NAMES
-    counts = metrics.confusion_matrix(labels, predicted, labels=range(4))
+    counts = metrics.confusion_matrix(y_true, predicted, labels=range(4))
     assert [[int(cell) for cell in row[1:]] for row in rows] == counts.tolist()
     with (DETAILS / "per_class.csv").open() as file:
         table = list(csv.DictReader(file))
-    columns = metrics.precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=0)
+    columns = metrics.precision_recall_fscore_support(y_true, predicted, labels=range(4), zero_division=0)
     for name, values in zip(("precision", "recall", "f1", "support"), columns, strict=True):
         assert [float(row[name]) for row in table] == pytest.approx(values.tolist(), abs=1e-6)
     with (DETAILS / "labels.csv").open() as file:
         pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
-    assert pairs == [(NAMES[t], NAMES[p]) for t, p in zip(labels, predicted, strict=True)]
-    report = metrics.classification_report(labels, predicted, target_names=NAMES, digits=4, zero_division=0)
+    assert pairs == [(NAMES[t], NAMES[p]) for t, p in zip(y_true, predicted, strict=True)]
+    report = metrics.classification_report(y_true, predicted, target_names=NAMES, digits=4, zero_division=0)
     assert (DETAILS / "classification_report.txt").read_text() == report
     assert {file.name for file in DETAILS.glob("*.svg")} == {"curves.svg", "confusion.svg", "reliability.svg"}
 

@@ -1,4 +1,4 @@
-"""Figures of a study: estimates in, SVG text out, in the style of `figures`."""
+"""Figures of a study: estimates in, SVG text out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from tasks.core.effects import Estimate
 from tasks.core.figures import INK, TRAIN, VALIDATION, drawing_style, svg
 
-Pair = tuple[Estimate, Estimate]  # of the gap and of validation accuracy, in points
-PanelCurves = Sequence[tuple[Sequence[float], Sequence[float]]]  # a seed's gaps and accuracies by epoch
+# Each pair is of the gap and of validation accuracy, in points.
+Estimates = tuple[Estimate, Estimate]
+Differences = tuple[Estimate | None, Estimate | None]  # None without seeds in common, and for the baseline
+SeedCurves = tuple[Sequence[float], Sequence[float]]  # of one seed: gaps and validation accuracies by epoch
 
 
-def effects(values: Mapping[str, Pair], differences: Mapping[str, tuple[Estimate | None, Estimate | None]]) -> str:
-    """Gap and validation accuracy of each variant, and the difference of both from the baseline, with intervals."""
+def effects(values: Mapping[str, Estimates], differences: Mapping[str, Differences]) -> str:
+    """Draw each variant's gap, validation accuracy, and differences from the baseline."""
     names = list(values)
     with drawing_style():
         figure = Figure(figsize=(10.5, 1.2 + 0.7 * len(names)), layout="constrained")
@@ -39,7 +41,7 @@ def effects(values: Mapping[str, Pair], differences: Mapping[str, tuple[Estimate
 
 
 def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -> None:
-    """A mean as a dot, with its interval where it has one."""
+    """Draw a mean as a dot and its interval as a line."""
     if estimate is None:
         return
     axes.plot([estimate.mean], [place], marker="o", markersize=6, color=colour)
@@ -47,8 +49,11 @@ def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -
         axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
 
 
-def curves(variants: Mapping[str, PanelCurves]) -> str:
-    """The gap and the validation accuracy of every variant by epoch: the mean over the seeds that got so far."""
+def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
+    """Draw every variant's gap and validation accuracy by epoch.
+
+    A point is the mean over the seeds that trained for so many epochs.
+    """
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     markers = "osv^D<>pPX*h"
     with drawing_style():
@@ -75,8 +80,11 @@ def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
     return means
 
 
-def sweep(name: str, points: Mapping[float, Pair]) -> str:
-    """Gap and validation accuracy over a parameter's values; the axis is logarithmic where they span decades."""
+def sweep(name: str, points: Mapping[float, Estimates]) -> str:
+    """Draw gap and validation accuracy over a parameter's values.
+
+    The axis is logarithmic where the values span a factor of 20; it holds zero, too.
+    """
     strengths = list(points)
     with drawing_style():
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
@@ -84,10 +92,10 @@ def sweep(name: str, points: Mapping[float, Pair]) -> str:
         labels = ("gap (points)", "validation accuracy (%)")
         for column, (axes, colour, label) in enumerate(zip(panels, (VALIDATION, TRAIN), labels, strict=True)):
             estimates = [points[strength][column] for strength in strengths]
-            axes.plot(strengths, [one.mean for one in estimates], color=colour, marker="o", markersize=5)
-            for strength, one in zip(strengths, estimates, strict=True):
-                if one.low is not None and one.high is not None:
-                    axes.plot([strength, strength], [one.low, one.high], color=colour, linewidth=2)
+            axes.plot(strengths, [estimate.mean for estimate in estimates], color=colour, marker="o", markersize=5)
+            for strength, estimate in zip(strengths, estimates, strict=True):
+                if estimate.low is not None and estimate.high is not None:
+                    axes.plot([strength, strength], [estimate.low, estimate.high], color=colour, linewidth=2)
             positive = [strength for strength in strengths if strength > 0]
             if positive and max(positive) / min(positive) >= 20:
                 axes.set_xscale("symlog", linthresh=min(positive))

@@ -1,7 +1,7 @@
-"""What a technique does, over seeds: means, paired differences from a baseline, and how sure they are.
+"""Statistics over seeds: means with intervals, and paired tests, corrected.
 
-SciPy does the arithmetic. A seed is the unit: split and order of images are the same for every variant, so
-differences are taken seed by seed.
+SciPy does the arithmetic. A seed gives every variant the same split and the same order of images, so differences are
+taken seed by seed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-MIN_PAIRS = 3  # with fewer, a difference is never called real
+MIN_PAIRS = 3  # with fewer, no difference is called real
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds with its 95 % interval by Student's t; without an interval where n is 1."""
+    """A mean over `n` seeds, with its 95 % interval where n > 1."""
 
     mean: float
     low: float | None
@@ -27,20 +27,25 @@ class Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean over seeds."""
-    found = np.asarray(values, float)
-    centre = float(found.mean())
-    if len(found) < 2:
-        return Estimate(centre, None, None, len(found))
-    error = float(stats.sem(found))
+    """Estimate the mean over seeds, with its interval by Student's t."""
+    n, centre = len(values), float(np.mean(values))
+    if n < 2:
+        return Estimate(centre, None, None, n)
+    error = float(stats.sem(values))
     if error == 0.0:  # SciPy's interval would be NaN
-        return Estimate(centre, centre, centre, len(found))
-    low, high = stats.t.interval(CONFIDENCE, len(found) - 1, centre, error)
-    return Estimate(centre, float(low), float(high), len(found))
+        return Estimate(centre, centre, centre, n)
+    low, high = stats.t.interval(CONFIDENCE, n - 1, centre, error)
+    return Estimate(centre, float(low), float(high), n)
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """The two-sided p-value of a paired t-test; None where it tells nothing: below MIN_PAIRS, or without spread."""
+    """Compute the two-sided p-value of a paired t-test.
+
+    Returns
+    -------
+    float or None
+        None where the test tells nothing: below MIN_PAIRS, or where all differences are equal.
+    """
     differences = np.asarray(values, float) - np.asarray(baseline, float)
     if len(differences) < MIN_PAIRS or np.ptp(differences) < 1e-12:
         return None
@@ -48,15 +53,15 @@ def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for how many there are.
+    """Correct p-values for their number by Holm's method.
 
-    After S. Holm, "A simple sequentially rejective multiple test procedure" (1979). Rejecting what stays below
-    0.05 keeps the chance of even one false finding below 5 %, whatever the tests' dependence: here they share a
-    baseline.
+    After S. Holm, "A simple sequentially rejective multiple test procedure" (1979). Calling real only what stays
+    below 0.05 keeps the chance of even one false finding below 5 %. That holds for dependent tests, as these are:
+    they share a baseline.
     """
     p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
+    corrected[order] = np.minimum(adjusted, 1.0)
     return [float(value) for value in corrected]

@@ -1,8 +1,8 @@
-"""Figures: arrays in, SVG text out; the same arrays are always the same text.
+"""Figures of an evaluation: arrays in, SVG text out.
 
-Everything that is ink has the colour INK and everything that is paper PAPER, and nothing else has them, so that
-a page may put its own colours in their place. The others are of Okabe and Ito's set, which colour-blind people
-tell apart on light and on dark paper.
+The same arrays are always the same text. Axes and words have the colour INK and backgrounds PAPER, and nothing else
+has, so that a page can replace both by its own colours. Curves have colours of Okabe and Ito's set, which colour-blind
+people tell apart on light and on dark paper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 INK, PAPER = "#20242b", "#fefefe"
 TRAIN, VALIDATION, THIRD = "#0072b2", "#d55e00", "#009e73"
-MAX_NUMBERED = 20  # classes, up to which the cells of a confusion matrix have numbers
+MAX_NUMBERED = 20  # classes; with more, the cells of a confusion matrix have no numbers
 STYLE = {
     "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
     "svg.hashsalt": "",
@@ -36,25 +36,26 @@ STYLE = {
     "lines.linewidth": 1.8,
 }
 
-Rows = Sequence[Mapping[str, float]]
+History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
 
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Draw with matplotlib's defaults and STYLE, whatever a personal matplotlibrc says."""
+    """Draw with matplotlib's defaults and STYLE, ignoring a personal matplotlibrc."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
 
 
-def learning_curves(history: Rows, stopped: int | None = None) -> str:
-    """Loss, accuracy with the gap as a band, and learning rate by epoch.
+def learning_curves(history: History, kept_epoch: int | None = None) -> str:
+    """Draw loss, accuracy with the gap, and learning rate by epoch.
 
     Parameters
     ----------
-    history : rows with the columns of reports/history.csv
-    stopped : int, optional
+    history : sequence of mappings
+        Rows with the columns of reports/history.csv.
+    kept_epoch : int, optional
         The epoch whose weights early stopping kept.
     """
     with drawing_style():
@@ -69,55 +70,59 @@ def learning_curves(history: Rows, stopped: int | None = None) -> str:
                     axes.plot(epochs, curves[split], color=colour, marker=marker, markersize=4, label=split)
             if score == "accuracy" and len(curves) == 2:
                 axes.fill_between(epochs, *curves.values(), color=TRAIN, alpha=0.18, linewidth=0, label="gap")
-            _by_epoch(axes, unit, stopped)
+            _label_epochs(axes, unit, kept_epoch)
             axes.legend(labelcolor=INK)
         rate.plot(epochs, [row["learning_rate"] for row in history], color=THIRD, marker="o", markersize=4)
-        _by_epoch(rate, "learning rate", stopped)
+        _label_epochs(rate, "learning rate", kept_epoch)
         return svg(figure)
 
 
-def _by_epoch(axes: Axes, label: str, stopped: int | None) -> None:
+def _label_epochs(axes: Axes, label: str, kept_epoch: int | None) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if stopped is not None:
-        axes.axvline(stopped, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
+    if kept_epoch is not None:
+        axes.axvline(kept_epoch, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
 
 
-def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> str:
-    """The confusion matrix: colour is the share of the true class; in the cells counts, and below them percentages.
+def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """Draw a confusion matrix, coloured by the share of the true class.
+
+    Each cell has its count and below it that share in percent, unless there are more than MAX_NUMBERED classes.
 
     Parameters
     ----------
     counts : ndarray of shape (n_classes, n_classes)
         Rows are true classes.
-    names : sequence of str
+    class_names : sequence of str
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    numbered = len(names) <= MAX_NUMBERED
-    side = 2.0 + (0.66 if numbered else 0.2) * len(names)
+    numbered = len(class_names) <= MAX_NUMBERED
+    side = 2.0 + (0.66 if numbered else 0.2) * len(class_names)
     with drawing_style():
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.add_subplot()
         cells = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-        axes.set_yticks(range(len(names)), names, parse_math=False)
+        ticks = range(len(class_names))
+        axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(ticks, class_names, parse_math=False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         for (row, column), count in np.ndenumerate(counts if numbered else np.empty((0, 0))):
-            ink = "black" if shares[row, column] > 0.5 else "white"
+            colour = "black" if shares[row, column] > 0.5 else "white"
             text = f"{count:,}" + (f"\n{shares[row, column]:.0%}" if shares[row, column] >= 0.005 else "")
-            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         figure.colorbar(cells, ax=axes, label="share of the true class", shrink=0.8)
         return svg(figure)
 
 
 def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> str:
-    """Accuracy over confidence, and below it how many images have that confidence.
+    """Draw accuracy over confidence, and below it the share of images.
 
     Parameters
     ----------
-    bins : mapping of a label to (n, accuracy, confidence), each of shape (n_bins,)
+    bins : mapping of str to (n, accuracy, confidence)
+        Arrays of shape (n_bins,) by the label of their curve.
     """
     with drawing_style():
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
@@ -140,7 +145,7 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
 
 
 def svg(figure: Figure) -> str:
-    """A figure as text that holds no time and no random names."""
+    """Write a figure as text without times and random names."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

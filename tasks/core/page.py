@@ -1,6 +1,6 @@
-"""Pages: what was found, as one HTML file that needs nothing else.
+"""HTML pages, each one file that needs nothing else.
 
-Same findings, same bytes. Everything that comes from data or parameters is escaped; the page may load nothing from
+The same content is the same bytes. All that comes from data or parameters is escaped; a page may load nothing from
 anywhere, and says so in its content security policy.
 """
 
@@ -19,34 +19,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.core import figures
+from tasks.core.per_sample import Labels, Probabilities
 
 N_MISTAKES = 24
 N_EXAMPLES = 5  # of each class and kind
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image of the test set: what it shows, and what the model said."""
+class ImageCard:
+    """A test image with its label and its prediction."""
 
     number: int  # its place in the test set
     png: str  # a data address
     label: str
     predicted: str
-    confidence: float  # of the prediction
-    of_label: float  # the probability of what it shows
+    confidence: float  # probability of the predicted class
+    true_class_probability: float
 
 
 @dataclass(frozen=True)
-class Examples:
-    """The images of a class whose label the model found least and most probable."""
+class ClassExamples:
+    """The images of a class with the least and the most probable labels."""
 
     name: str
-    hardest: list[Picture]
-    easiest: list[Picture]
+    hardest: list[ImageCard]
+    easiest: list[ImageCard]
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template of this folder; a value that it needs and does not get is an error."""
+    """Fill a template of this folder; a missing value is an error."""
     loader = PackageLoader("tasks.core", ".")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -56,49 +57,56 @@ def render(template: str, **content: Any) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with one digit."""
+    """Write a share as a percentage with one digit."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def inline(svg: str) -> Markup:
-    """A figure as a part of the page, in the page's own colours."""
+    """Embed a figure in the page, in the page's own colours."""
     drawing = svg[svg.index("<svg") :].replace(figures.INK, "currentColor").replace(figures.PAPER, "none")
     return Markup(drawing)  # noqa: S704 drawn by figures, which escapes what it is given
 
 
 def mistakes(
-    images: NDArray[np.uint8], labels: NDArray[Any], probabilities: NDArray[Any], names: Sequence[str]
-) -> list[Picture]:
-    """The images that the model gets wrong with the most confidence."""
-    confidence = np.where(probabilities.argmax(axis=1) == labels, -1.0, probabilities.max(axis=1))
+    images: NDArray[np.uint8], y_true: Labels, y_prob: Probabilities, class_names: Sequence[str]
+) -> list[ImageCard]:
+    """Show the images that the model gets wrong with the most confidence."""
+    confidence = np.where(y_prob.argmax(axis=1) == y_true, -1.0, y_prob.max(axis=1))
     order = np.argsort(-confidence, kind="stable")[:N_MISTAKES]
-    return [picture(images, labels, probabilities, names, n) for n in order if confidence[n] >= 0]
+    return [image_card(images, y_true, y_prob, class_names, n) for n in order if confidence[n] >= 0]
 
 
 def examples(
-    images: NDArray[np.uint8], labels: NDArray[Any], probabilities: NDArray[Any], names: Sequence[str]
-) -> list[Examples]:
-    """The hardest and the easiest images of every class that has any."""
-    found = []
-    of_label = probabilities[np.arange(len(labels)), labels]
-    for label, name in enumerate(names):
-        rows = np.flatnonzero(labels == label)
-        order = rows[np.argsort(of_label[rows], kind="stable")]
+    images: NDArray[np.uint8], y_true: Labels, y_prob: Probabilities, class_names: Sequence[str]
+) -> list[ClassExamples]:
+    """Show the hardest and easiest images of every class with images."""
+    shown = []
+    true_class_probability = y_prob[np.arange(len(y_true)), y_true]
+    for label, name in enumerate(class_names):
+        rows = np.flatnonzero(y_true == label)
+        if not len(rows):
+            continue
+        order = rows[np.argsort(true_class_probability[rows], kind="stable")]
         hardest, easiest = (
-            [picture(images, labels, probabilities, names, n) for n in chosen[:N_EXAMPLES]]
+            [image_card(images, y_true, y_prob, class_names, n) for n in chosen[:N_EXAMPLES]]
             for chosen in (order, order[::-1])
         )
-        found += [Examples(name, hardest, easiest)] if hardest else []
-    return found
+        shown.append(ClassExamples(name, hardest, easiest))
+    return shown
 
 
-def picture(
-    images: NDArray[np.uint8], labels: NDArray[Any], probabilities: NDArray[Any], names: Sequence[str], n: int
-) -> Picture:
-    """One image of the test set with what the model said of it."""
-    predicted = int(probabilities[n].argmax())
+def image_card(
+    images: NDArray[np.uint8], y_true: Labels, y_prob: Probabilities, class_names: Sequence[str], n: int
+) -> ImageCard:
+    """Show image `n` of the test set with its label and prediction."""
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(images[n])).save(buffer, format="PNG")
-    png = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    chances = float(probabilities[n, predicted]), float(probabilities[n, labels[n]])
-    return Picture(int(n), png, names[labels[n]], names[predicted], *chances)
+    predicted = int(y_prob[n].argmax())
+    return ImageCard(
+        number=int(n),
+        png=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}",
+        label=class_names[y_true[n]],
+        predicted=class_names[predicted],
+        confidence=float(y_prob[n, predicted]),
+        true_class_probability=float(y_prob[n, y_true[n]]),
+    )

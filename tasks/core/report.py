@@ -1,30 +1,43 @@
-"""What an evaluation found: predictions and learning curves in, numbers, drawings and the page out."""
+"""The report of an evaluation: predictions in; results, figures and page out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import figures, page, scores
+from tasks.core import calibration, figures, intervals, page, scores
+from tasks.core.calibration import ReliabilityBins
+from tasks.core.per_sample import Labels, Probabilities, correct
+from tasks.core.scores import ClassScores
 
-Scored = tuple[NDArray[Any], NDArray[Any]]  # labels of shape (n,), probabilities of shape (n, n_classes)
-SUMMARIZED = ("accuracy", "loss")  # of each split, in the metrics that are compared between commits
+ScoreValues = Mapping[str, float | None]  # by the score's name
+
+CALIBRATION_SCORES = ("loss", "brier", "calibration_error")  # those that a temperature changes
+SUMMARY_SCORES = ("accuracy", "loss")  # of each split, in the metrics that are compared between commits
+
+
+class SplitPredictions(NamedTuple):
+    """The labels of a split and the model's probabilities for it."""
+
+    y_true: Labels  # of shape (n,)
+    y_prob: Probabilities  # of shape (n, n_classes)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on its splits, and how it came to be."""
+    """A model's predictions and its origin, which the report shows."""
 
-    names: Sequence[str]  # of the classes
-    splits: Mapping[str, Scored]  # test, and train and validation where there is one
-    images: NDArray[np.uint8]  # of test
-    history: Sequence[Mapping[str, float]]  # rows of reports/history.csv
+    class_names: Sequence[str]
+    predictions: Mapping[str, SplitPredictions]  # by split: train, validation where there is one, test
+    test_images: NDArray[np.uint8]
+    history: figures.History
     has_early_stopping: bool
-    parameters: Sequence[Mapping[str, Any]]  # key, value, notebook, differs
+    parameters: Mapping[str, Any]  # blocks of params.yaml, by name
     digests: Mapping[str, str]  # path → MD5
 
     @property
@@ -35,85 +48,116 @@ class Evaluation:
         return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])
 
 
-def findings(names: Sequence[str], splits: Mapping[str, Scored]) -> dict[str, Any]:
-    """All that is computed from predictions, by the names that the page and evaluation/scores.json use."""
-    labels, probabilities = splits["test"]
-    found = {split: scores.everything(*pair) for split, pair in splits.items()}
-    temperature = scores.fit_temperature(*splits["validation"]) if "validation" in splits else None
-    counts = scores.confusion(labels, probabilities)
-    gap = None
-    intervals = {"accuracy": scores.interval_of_mean(scores.is_right(labels, probabilities))}
-    if "validation" in splits:
-        seen, unseen = (scores.is_right(*splits[split]) for split in ("train", "validation"))
-        gap = float(seen.mean() - unseen.mean())
-        intervals["generalization_gap"] = scores.interval_of_gap(seen, unseen)
-    return {
-        "splits": found,
-        "gap": gap,
-        "intervals": intervals,
-        "classes": scores.per_class(labels, probabilities, list(names)),
-        "confused": [
-            {"true": names[true], "predicted": names[predicted], "count": count, "of": int(counts[true].sum())}
+@dataclass(frozen=True)
+class Gap:
+    """Train accuracy − validation accuracy, with its interval over images."""
+
+    value: float
+    interval: intervals.Interval
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """A frequent mistake: images of the class `true`, taken for `predicted`."""
+
+    true: str
+    predicted: str
+    count: int
+    support: int  # images of the true class
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of the report: on test, where nothing else is said."""
+
+    scores: Mapping[str, ScoreValues]  # by split
+    accuracy_interval: intervals.Interval
+    gap: Gap | None  # None without a validation split, as is the temperature
+    classes: Sequence[ClassScores]
+    confusion_matrix: NDArray[np.int64]
+    confused: Sequence[ConfusedPair]  # most frequent first
+    temperature: float | None
+    calibration: Mapping[str, ScoreValues]  # as trained, and at the temperature if there is one
+    reliability: Mapping[str, ReliabilityBins]  # likewise
+
+
+def compute_results(class_names: Sequence[str], predictions: Mapping[str, SplitPredictions]) -> Results:
+    """Compute all numbers of the report from the predictions on each split."""
+    y_true, y_prob = predictions["test"]
+    counts = scores.confusion_matrix(y_true, y_prob)
+    temperature = calibration.fit_temperature(*predictions["validation"]) if "validation" in predictions else None
+    calibrated = {"as trained": y_prob}
+    if temperature is not None:
+        calibrated[f"at temperature {temperature:.3f}"] = calibration.apply_temperature(y_prob, temperature)
+    return Results(
+        scores={split: scores.compute_all(*pair) for split, pair in predictions.items()},
+        accuracy_interval=intervals.mean_interval(correct(y_true, y_prob)),
+        gap=_gap(predictions),
+        classes=scores.per_class(y_true, y_prob, class_names),
+        confusion_matrix=counts,
+        confused=[
+            ConfusedPair(class_names[true], class_names[predicted], count, int(counts[true].sum()))
             for true, predicted, count in scores.most_confused(counts)
         ],
-        "temperature": temperature,
-        "calibration": {
-            name: {
-                score: scores.SCORES[score].compute(labels, those) for score in ("loss", "brier", "calibration_error")
-            }
-            for name, those in calibrated(probabilities, temperature)
+        temperature=temperature,
+        calibration={
+            name: {score: scores.SCORES[score].compute(y_true, y_prob) for score in CALIBRATION_SCORES}
+            for name, y_prob in calibrated.items()
         },
-    }
-
-
-def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """The few numbers that stay comparable between commits: `reports/metrics.json`."""
-    metrics = {split: {name: values[name] for name in SUMMARIZED} for split, values in found["splits"].items()}
-    if found["gap"] is not None:
-        metrics["generalization_gap"] = found["gap"]
-    return {**metrics, "f1": {row["class"]: row["f1"] for row in found["classes"]}}
-
-
-def calibrated(probabilities: NDArray[Any], temperature: float | None) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The probabilities as the model gives them, and with the temperature if there is one."""
-    yield "as trained", probabilities
-    if temperature is not None:
-        yield f"at temperature {temperature:.3f}", scores.with_temperature(probabilities, temperature)
-
-
-def drawings(about: Evaluation, found: dict[str, Any]) -> dict[str, str]:
-    """The figures by name, as SVG."""
-    labels, probabilities = about.splits["test"]
-    bins = {name: scores.reliability(labels, those) for name, those in calibrated(probabilities, found["temperature"])}
-    return {
-        "curves": figures.learning_curves(about.history, about.kept_epoch),
-        "confusion": figures.confusion_matrix(scores.confusion(labels, probabilities), about.names),
-        "reliability": figures.reliability(bins),
-    }
-
-
-def html(about: Evaluation, found: dict[str, Any], drawn: dict[str, str]) -> str:
-    """The page that people read."""
-    labels, probabilities = about.splits["test"]
-    return page.render(
-        "page.html",
-        **{**found, "classes": sorted(found["classes"], key=lambda row: -row["f1"])},
-        test=found["splits"]["test"],
-        n_test=len(labels),
-        registry=scores.SCORES,
-        n_bins=scores.BINS,
-        drawings=drawn,
-        verdict=verdict(about.history, about.kept_epoch),
-        kept_epoch=about.kept_epoch,
-        mistakes=page.mistakes(about.images, labels, probabilities, about.names),
-        examples=page.examples(about.images, labels, probabilities, about.names),
-        parameters=about.parameters,
-        digests=about.digests,
+        reliability={name: calibration.reliability_bins(y_true, y_prob) for name, y_prob in calibrated.items()},
     )
 
 
-def verdict(history: Sequence[Mapping[str, float]], kept_epoch: int | None = None) -> str:
-    """What the learning curves say of the weights that were kept, in a sentence or two."""
+def _gap(predictions: Mapping[str, SplitPredictions]) -> Gap | None:
+    if "validation" not in predictions:
+        return None
+    train, validation = (correct(*predictions[split]) for split in ("train", "validation"))
+    return Gap(float(train.mean() - validation.mean()), intervals.gap_interval(train, validation))
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """Select the few numbers that stay comparable between commits: `reports/metrics.json`."""
+    summary: dict[str, Any] = {
+        split: {name: values[name] for name in SUMMARY_SCORES} for split, values in results.scores.items()
+    }
+    if results.gap is not None:
+        summary["generalization_gap"] = results.gap.value
+    return {**summary, "f1": {row.name: row.f1 for row in results.classes}}
+
+
+def draw_figures(evaluation: Evaluation, results: Results) -> dict[str, str]:
+    """Draw the figures of the report: name → SVG."""
+    return {
+        "curves": figures.learning_curves(evaluation.history, evaluation.kept_epoch),
+        "confusion": figures.confusion_matrix(results.confusion_matrix, evaluation.class_names),
+        "reliability": figures.reliability(results.reliability),
+    }
+
+
+def render(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) -> str:
+    """Render the page that people read, as HTML."""
+    y_true, y_prob = evaluation.predictions["test"]
+    return page.render(
+        "page.html",
+        results=results,
+        test=results.scores["test"],
+        n_test=len(y_true),
+        registry=scores.SCORES,
+        classes=sorted(results.classes, key=lambda row: -row.f1),
+        calibration_scores=CALIBRATION_SCORES,
+        n_bins=calibration.BINS,
+        figures=svgs,
+        curves_text=describe_curves(evaluation.history, evaluation.kept_epoch),
+        kept_epoch=evaluation.kept_epoch,
+        mistakes=page.mistakes(evaluation.test_images, y_true, y_prob, evaluation.class_names),
+        examples=page.examples(evaluation.test_images, y_true, y_prob, evaluation.class_names),
+        parameters=dict(_flatten(evaluation.parameters)),
+        digests=evaluation.digests,
+    )
+
+
+def describe_curves(history: figures.History, kept_epoch: int | None = None) -> str:
+    """Say how far the model overfits, and since which epoch."""
     kept = history[-1] if kept_epoch is None else history[kept_epoch - 1]
     epochs = f"{len(history)} epoch{'s' if len(history) > 1 else ''}"
     if "validation_loss" not in kept:
@@ -130,3 +174,12 @@ def verdict(history: Sequence[Mapping[str, float]], kept_epoch: int | None = Non
         f"{gap} Validation loss was lowest in epoch {best['epoch']:.0f}, at {best['validation_loss']:.4f}, "
         f"and ended at {last:.4f}."
     )
+
+
+def _flatten(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """List parameters by dotted key, each value as params.yaml spells it."""
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

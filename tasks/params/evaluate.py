@@ -10,7 +10,7 @@ from tasks.params import Block
 
 
 class Evaluate(Block):
-    """Scoring never changes the model, so these rerun evaluate alone."""
+    """Parameters of scoring; a change reruns evaluate alone, since the model stays."""
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
     test_time_augmentation: Literal["none", "mirror"]

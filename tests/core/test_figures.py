@@ -1,3 +1,5 @@
+"""The figures: words, units, edges, and always the same text."""
+
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
@@ -23,7 +25,7 @@ HISTORY: list[dict[str, float]] = [
 
 
 def texts(svg: str) -> list[str]:
-    """The words in a drawing, in its order."""
+    """The words of a figure, in its order."""
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -31,7 +33,7 @@ def draw(name: str) -> str:
     rng = np.random.default_rng(0)
     bins = rng.integers(0, 9, 15), rng.random(15), rng.random(15)
     drawn: dict[str, Any] = {
-        "curves": lambda: figures.learning_curves(HISTORY, stopped=3),
+        "curves": lambda: figures.learning_curves(HISTORY, kept_epoch=3),
         "confusion": lambda: figures.confusion_matrix(rng.integers(0, 100, (4, 4)), list("abcd")),
         "reliability": lambda: figures.reliability({"as trained": bins}),
     }
@@ -39,7 +41,7 @@ def draw(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["curves", "confusion", "reliability"])
-def test_the_same_arrays_are_the_same_drawing_in_the_houses_ink(name: str) -> None:
+def test_the_same_arrays_are_the_same_figure_in_ink_and_paper(name: str) -> None:
     first = draw(name)
     assert first == draw(name)
     assert figures.INK in first
@@ -52,7 +54,7 @@ def test_curves_name_their_axes_with_units_and_both_splits() -> None:
 
 
 def test_curves_show_where_early_stopping_struck() -> None:
-    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, stopped=2))
+    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, kept_epoch=2))
     assert "kept by early stopping" not in texts(figures.learning_curves(HISTORY))
 
 
@@ -61,7 +63,7 @@ def test_a_single_epoch_without_validation_is_drawn() -> None:
     assert not {"validation", "gap"} & set(texts(figures.learning_curves([row])))
 
 
-def test_cells_of_a_confusion_matrix_have_counts_and_shares_and_classes_have_names() -> None:
+def test_a_confusion_matrix_shows_counts_shares_and_class_names() -> None:
     words = texts(figures.confusion_matrix(np.array([[30, 10], [0, 5]]), ["<b>", "$dog$"]))
     assert {"<b>", "$dog$", "30", "75%", "10", "25%", "5", "100%", "0"} <= set(words)
     assert {"true class", "predicted class", "share of the true class"} <= set(words)

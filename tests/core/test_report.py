@@ -9,96 +9,112 @@ import numpy as np
 import pytest
 from sklearn import calibration, metrics
 
-from tasks.core.report import Evaluation, findings, summary, verdict
-from tests.core.reports import Page, evaluation, history, page, with_test
+from tasks.core.report import Evaluation, compute_results, describe_curves, summarize
+from tests.support.reports import Page, evaluation, history, render_page, with_test
 
 
 def test_the_scores_of_every_split_are_scikit_learns() -> None:
-    about = evaluation(n=500, n_classes=5)
-    header, *rows = Page(page(about)).tables[0]
+    made = evaluation(n=500, n_classes=5)
+    header, *rows = Page(render_page(made)).tables[0]
     assert header == ["score", "train", "validation", "test", "better"]
     shown = {row[0]: dict(zip(header[1:4], row[1:4], strict=True)) for row in rows}
-    for split, (labels, probabilities) in about.splits.items():
-        predicted = probabilities.argmax(axis=1)
+    for split, (y_true, y_prob) in made.predictions.items():
+        predicted = y_prob.argmax(axis=1)
         expected = {
-            "accuracy": metrics.accuracy_score(labels, predicted),
-            "negative log likelihood (nats)": metrics.log_loss(labels, probabilities),
-            "Brier score": metrics.brier_score_loss(labels, probabilities, scale_by_half=False),
-            "top-3 accuracy": metrics.top_k_accuracy_score(labels, probabilities, k=3),
-            "F1, mean over classes": metrics.f1_score(labels, predicted, average="macro"),
-            "Cohen's kappa": metrics.cohen_kappa_score(labels, predicted),
-            "ROC AUC, one against the rest": metrics.roc_auc_score(labels, probabilities, multi_class="ovr"),
-            "expected calibration error": calibration_error(labels, probabilities),
+            "accuracy": metrics.accuracy_score(y_true, predicted),
+            "negative log likelihood (nats)": metrics.log_loss(y_true, y_prob),
+            "Brier score": metrics.brier_score_loss(y_true, y_prob, scale_by_half=False),
+            "top-3 accuracy": metrics.top_k_accuracy_score(y_true, y_prob, k=3),
+            "F1, mean over classes": metrics.f1_score(y_true, predicted, average="macro"),
+            "Cohen's kappa": metrics.cohen_kappa_score(y_true, predicted),
+            "ROC AUC, one against the rest": metrics.roc_auc_score(y_true, y_prob, multi_class="ovr"),
+            "expected calibration error": calibration_error(y_true, y_prob),
         }
         assert {name: shown[name][split] for name in shown} == {
             name: f"{value:.4f}" for name, value in expected.items()
         }
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+def calibration_error(y_true: np.ndarray, y_prob: np.ndarray) -> float:
     """From scikit-learn's calibration curve, whose bins are the same."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    accuracy, mean = calibration.calibration_curve(right, confidence, n_bins=15)
+    confidence, correct = y_prob.max(axis=1), y_prob.argmax(axis=1) == y_true
+    accuracy, mean = calibration.calibration_curve(correct, confidence, n_bins=15)
     shares = np.histogram(confidence, bins=15, range=(0, 1))[0]
-    shares = shares[shares > 0] / len(labels)
+    shares = shares[shares > 0] / len(y_true)
     return float(shares @ np.abs(accuracy - mean))
 
 
 def test_headline_classes_and_mistakes_are_counted_from_the_predictions() -> None:
-    about = evaluation(n=500)
-    found = Page(page(about))
-    labels, probabilities = about.splits["test"]
-    predicted = probabilities.argmax(axis=1)
-    assert f"{100 * metrics.accuracy_score(labels, predicted):.1f}\xa0% of 500 test images" in found.words
+    made = evaluation(n=500)
+    page = Page(render_page(made))
+    y_true, y_prob = made.predictions["test"]
+    predicted = y_prob.argmax(axis=1)
+    assert f"{100 * metrics.accuracy_score(y_true, predicted):.1f}\xa0% of 500 test images" in page.words
 
-    columns = metrics.precision_recall_fscore_support(labels, predicted)
-    expected = sorted(zip(about.names, *columns, strict=True), key=lambda row: -row[3])
+    columns = metrics.precision_recall_fscore_support(y_true, predicted)
+    expected = sorted(zip(made.class_names, *columns, strict=True), key=lambda row: -row[3])
     rows = [[name, f"{f1:.3f}", f"{p:.3f}", f"{r:.3f}", str(n)] for name, p, r, f1, n in expected]
-    (classes,) = (table for table in found.tables if table[0][0] == "class")
+    (classes,) = (table for table in page.tables if table[0][0] == "class")
     assert classes[1:] == rows
 
-    counts = metrics.confusion_matrix(labels, predicted)
-    listed = re.findall(r"(class \d) taken for (class \d): (\d+) of (\d+) images", found.words)
-    for true, taken, count, of in listed:
-        row = counts[about.names.index(true)]
-        assert (int(count), int(of)) == (row[about.names.index(taken)], row.sum())
+    counts = metrics.confusion_matrix(y_true, predicted)
+    listed = re.findall(r"(class \d) taken for (class \d): (\d+) of (\d+) images", page.words)
+    for true, taken, count, support in listed:
+        row = counts[made.class_names.index(true)]
+        assert (int(count), int(support)) == (row[made.class_names.index(taken)], row.sum())
     numbers = [int(count) for _, _, count, _ in listed]
     off_diagonal = counts[~np.eye(4, dtype=bool)]
     assert numbers == sorted(off_diagonal, reverse=True)[:10]
 
 
 def test_the_gap_is_train_less_validation_and_lies_in_its_interval() -> None:
-    about = evaluation()
-    found = findings(about.names, about.splits)
-    train, validation = (metrics.accuracy_score(y, p.argmax(axis=1)) for y, p in list(about.splits.values())[:2])
-    low, high = found["intervals"]["generalization_gap"]
-    assert found["gap"] == pytest.approx(train - validation)
-    assert low < found["gap"] < high
-    assert f"{100 * found['gap']:.1f} points" in Page(page(about)).words
+    made = evaluation()
+    gap = compute_results(made.class_names, made.predictions).gap
+    assert gap is not None
+    train, validation = (
+        metrics.accuracy_score(y_true, y_prob.argmax(axis=1))
+        for y_true, y_prob in (made.predictions["train"], made.predictions["validation"])
+    )
+    assert gap.value == pytest.approx(train - validation)
+    assert gap.interval[0] < gap.value < gap.interval[1]
+    assert f"{100 * gap.value:.1f} points" in Page(render_page(made)).words
 
 
 def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
-    about = evaluation()
-    labels, probabilities = about.splits["test"]
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    expected = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:24]
-    pictures = Page(page(about)).pictures
+    made = evaluation()
+    y_true, y_prob = made.predictions["test"]
+    wrong = np.flatnonzero(y_prob.argmax(axis=1) != y_true)
+    expected = wrong[np.argsort(-y_prob[wrong].max(axis=1))][:24]
+    pictures = Page(render_page(made)).pictures
     shown = [int(re.findall(r"test image (\d+)", picture["alt"] or "")[0]) for picture in pictures]
     assert shown[: len(expected)] == expected.tolist()
     assert all((picture["src"] or "").startswith("data:image/png;base64,") for picture in pictures)
 
 
+def test_parameters_are_listed_by_dotted_key_as_params_yaml_spells_them() -> None:
+    blocks = {"regularize": {"l2": 0.0, "augment": {"flip": "random"}}, "model": {"filters": [4, 8], "norm": True}}
+    (parameters,) = (
+        table for table in Page(render_page(evaluation(parameters=blocks))).tables if table[0][0] == "parameter"
+    )
+    assert parameters[1:] == [
+        ["regularize.l2", "0.0"],
+        ["regularize.augment.flip", "random"],
+        ["model.filters", "[4, 8]"],
+        ["model.norm", "true"],
+    ]
+
+
 def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
-    first = page(evaluation())
-    assert first == page(evaluation())
+    first = render_page(evaluation())
+    assert first == render_page(evaluation())
     assert not re.search(r"<(script|link|iframe)|@import|(src|href)=\"(?!data:|#)", first.replace("xlink:href", ""))
     assert "default-src 'none'" in first
 
 
 def test_names_and_values_are_text_and_never_markup() -> None:
     hostile = "<img src=x onerror=alert(1)>"
-    parameters = [{"key": hostile, "value": "</table><b>", "notebook": "&", "differs": True}]
-    made = page(evaluation(names=[hostile, "$x$", "c & d", "'e'"], parameters=parameters))
+    parameters = {"train": {hostile: "</table><b>", "schedule": "&"}}
+    made = render_page(evaluation(class_names=[hostile, "$x$", "c & d", "'e'"], parameters=parameters))
     assert hostile not in made
     assert "</table><b>" not in made
     assert hostile in Page(made).words
@@ -133,18 +149,18 @@ SAYS = {
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 def test_the_page_holds_on_the_edge_of(edge: str) -> None:
-    found = Page(page(EDGES[edge]))
-    assert SAYS[edge] in found.words
-    assert "nan" not in found.words.lower()
+    page = Page(render_page(EDGES[edge]))
+    assert SAYS[edge] in page.words
+    assert "nan" not in page.words.lower()
 
 
 def test_metrics_keep_few_and_stable_keys() -> None:
-    about = evaluation()
-    metrics = summary(findings(about.names, about.splits))
-    assert list(metrics) == ["train", "validation", "test", "generalization_gap", "f1"]
-    assert all(list(metrics[split]) == ["accuracy", "loss"] for split in ("train", "validation", "test"))
+    made = evaluation()
+    summary = summarize(compute_results(made.class_names, made.predictions))
+    assert list(summary) == ["train", "validation", "test", "generalization_gap", "f1"]
+    assert all(list(summary[split]) == ["accuracy", "loss"] for split in ("train", "validation", "test"))
     without = evaluation(validation=False)
-    assert list(summary(findings(without.names, without.splits))) == ["train", "test", "f1"]
+    assert list(summarize(compute_results(without.class_names, without.predictions))) == ["train", "test", "f1"]
 
 
 @pytest.mark.parametrize(
@@ -155,5 +171,5 @@ def test_metrics_keep_few_and_stable_keys() -> None:
         (history(2, validation=False), "2 epochs without a validation split"),
     ],
 )
-def test_the_verdict_says_what_the_curves_show(rows: list[dict[str, Any]], says: str) -> None:
-    assert says in verdict(rows)
+def test_the_sentence_on_curves_says_what_they_show(rows: list[dict[str, Any]], says: str) -> None:
+    assert says in describe_curves(rows)

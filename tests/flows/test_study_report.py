@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from flows.study_report import Row, analyse, sentence, write
-from tests.core.reports import Page
+from tests.support.reports import Page
 
 GAPS = {
     "none": [0.20, 0.22, 0.19, 0.21, 0.23],

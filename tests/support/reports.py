@@ -1,14 +1,15 @@
-"""Evaluations to write reports of, and the tables of a page."""
+"""Evaluations to report, and a reader of the page that comes out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from tasks.core.report import Evaluation, drawings, findings, html
+from tasks.core.report import Evaluation, SplitPredictions, compute_results, draw_figures, render
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
@@ -23,39 +24,43 @@ def history(epochs: int = 3, validation: bool = True, best: int | None = None) -
     return rows
 
 
-def evaluation(n: int = 200, n_classes: int = 4, skill: float = 1.5, validation: bool = True, **how: Any) -> Evaluation:
-    """A model that knows something of its labels; `skill` is how much."""
+def evaluation(
+    n: int = 200, n_classes: int = 4, skill: float = 1.5, validation: bool = True, **fields: Any
+) -> Evaluation:
+    """A model that predicts labels better than chance; `skill` says how much."""
     rng = np.random.default_rng(0)
 
-    def score(size: int, know: float) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(size) % n_classes
-        return labels, special.softmax(rng.normal(size=(size, n_classes)) + know * np.eye(n_classes)[labels], axis=1)
+    def predict(size: int, skill: float) -> SplitPredictions:
+        y_true = np.arange(size) % n_classes
+        logits = rng.normal(size=(size, n_classes)) + skill * np.eye(n_classes)[y_true]
+        return SplitPredictions(y_true, special.softmax(logits, axis=1))
 
-    splits = {"train": score(2 * n, 2 * skill)}
+    predictions = {"train": predict(2 * n, 2 * skill)}
     if validation:
-        splits["validation"] = score(n, skill)
-    splits["test"] = score(n, skill)
-    made = {
-        "names": [f"class {label}" for label in range(n_classes)],
-        "splits": splits,
-        "images": rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8),
-        "history": history(validation=validation),
-        "has_early_stopping": False,
-        "parameters": [{"key": "train.epochs", "value": 3, "notebook": 150, "differs": True}],
-        "digests": {"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
-    }
-    return Evaluation(**{**made, **how})
+        predictions["validation"] = predict(n, skill)
+    predictions["test"] = predict(n, skill)
+    default = Evaluation(
+        class_names=[f"class {label}" for label in range(n_classes)],
+        predictions=predictions,
+        test_images=rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8),
+        history=history(validation=validation),
+        has_early_stopping=False,
+        parameters={"train": {"epochs": 3}},
+        digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
+    )
+    return replace(default, **fields)
 
 
-def with_test(about: Evaluation, labels: Any, probabilities: Any) -> Evaluation:
-    """The same with other predictions on test."""
-    splits = {**about.splits, "test": (np.asarray(labels), np.asarray(probabilities))}
-    return Evaluation(**{**about.__dict__, "splits": splits})
+def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
+    """The same evaluation with other predictions on test."""
+    test = SplitPredictions(np.asarray(y_true), np.asarray(y_prob))
+    return replace(evaluation, predictions={**evaluation.predictions, "test": test})
 
 
-def page(about: Evaluation) -> str:
-    found = findings(about.names, about.splits)
-    return html(about, found, drawings(about, found))
+def render_page(evaluation: Evaluation) -> str:
+    """The HTML of an evaluation's report."""
+    results = compute_results(evaluation.class_names, evaluation.predictions)
+    return render(evaluation, results, draw_figures(evaluation, results))
 
 
 class Page(HTMLParser):

@@ -1,0 +1,45 @@
+"""Scores of each image, whose means are scores of a model.
+
+`y_true` are the labels, of shape (n,); `y_prob` are the class probabilities, of shape (n, n_classes). Intervals and
+paired comparisons of two models resample these values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.integer[Any]]
+Probabilities = NDArray[np.floating[Any]]
+Values = NDArray[np.floating[Any]]
+
+EPS = np.finfo(np.float64).eps  # a smaller probability counts as this one, or its logarithm would be infinite
+
+
+def correct(y_true: Labels, y_prob: Probabilities) -> Values:
+    """Give 1.0 where the most probable class is the label, else 0.0."""
+    values: Values = (y_prob.argmax(axis=1) == y_true).astype(np.float64)
+    return values
+
+
+def in_top_3(y_true: Labels, y_prob: Probabilities) -> Values:
+    """Give 1.0 where the label is among the three most probable classes.
+
+    A class that is as probable as the label does not push it out.
+    """
+    n_above = (y_prob > y_prob[np.arange(len(y_true)), y_true][:, None]).sum(axis=1)
+    values: Values = (n_above < 3).astype(np.float64)
+    return values
+
+
+def log_loss_per_sample(y_true: Labels, y_prob: Probabilities) -> Values:
+    """Compute the cross-entropy of each image, in nats."""
+    return -np.log(np.clip(y_prob[np.arange(len(y_true)), y_true], EPS, 1.0))
+
+
+def brier_per_sample(y_true: Labels, y_prob: Probabilities) -> Values:
+    """Compute the squared distance from the one-hot label, between 0 and 2."""
+    values: Values = ((y_prob - np.eye(y_prob.shape[1])[y_true]) ** 2).sum(axis=1)
+    return values
