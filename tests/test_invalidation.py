@@ -88,7 +88,7 @@ def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(clone: Clone, edit:
     assert (ran, restored) == (stages, [])
 
 
-def test_going_back_restores_from_the_run_cache_and_trains_no_epoch(clone: Clone) -> None:
+def test_going_back_restores_from_the_run_cache(clone: Clone) -> None:
     clone.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
     ran, restored, output = repro(clone)
     assert ran == []

@@ -18,8 +18,11 @@ def test_an_interval_is_students() -> None:
     assert (found.mean, found.low, found.high, found.n) == pytest.approx((8.8, 8.8 - half, 8.8 + half, 5))
 
 
-def test_one_seed_has_no_interval_and_equal_values_an_empty_one() -> None:
+def test_one_seed_has_no_interval() -> None:
     assert effects.mean([3.0]) == effects.Estimate(3.0, None, None, 1)
+
+
+def test_equal_values_have_an_interval_without_width() -> None:
     assert effects.mean([2.0, 2.0, 2.0]) == effects.Estimate(2.0, 2.0, 2.0, 3)
 
 

@@ -41,7 +41,7 @@ def draw(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["curves", "confusion", "reliability"])
-def test_the_same_arrays_are_the_same_figure_in_ink_and_paper(name: str) -> None:
+def test_the_same_arrays_give_the_same_svg(name: str) -> None:
     first = draw(name)
     assert first == draw(name)
     assert figures.INK in first

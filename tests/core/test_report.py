@@ -67,7 +67,7 @@ def test_headline_classes_and_mistakes_are_counted_from_the_predictions() -> Non
     assert numbers == sorted(off_diagonal, reverse=True)[:10]
 
 
-def test_the_gap_is_train_less_validation_and_lies_in_its_interval() -> None:
+def test_the_gap_lies_in_its_interval() -> None:
     made = evaluation()
     gap = compute_results(made.class_names, made.predictions).gap
     assert gap is not None
@@ -91,7 +91,7 @@ def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
     assert all((picture["src"] or "").startswith("data:image/png;base64,") for picture in pictures)
 
 
-def test_parameters_are_listed_by_dotted_key_as_params_yaml_spells_them() -> None:
+def test_parameters_are_listed_as_params_yaml_spells_them() -> None:
     blocks = {"regularize": {"l2": 0.0, "augment": {"flip": "random"}}, "model": {"filters": [4, 8], "norm": True}}
     (parameters,) = (
         table for table in Page(render_page(evaluation(parameters=blocks))).tables if table[0][0] == "parameter"

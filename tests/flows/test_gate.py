@@ -129,7 +129,7 @@ def test_swapped_images_are_refused(capsys: pytest.CaptureFixture[str], swapped:
     assert "both sides must be scored on the same test images; received others at HEAD" in capsys.readouterr().err
 
 
-def test_without_the_predictions_of_the_base_the_metrics_are_compared_alone(
+def test_without_old_predictions_metrics_are_compared_alone(
     capsys: pytest.CaptureFixture[str], repository: Path
 ) -> None:
     shutil.rmtree(repository / ".dvc/cache")

@@ -56,7 +56,7 @@ def test_every_number_is_scipys() -> None:
     assert found["generalization_gap"]["none"].difference is None
 
 
-def test_pairs_are_made_by_seed_whatever_the_order_and_what_is_missing() -> None:
+def test_runs_are_paired_by_seed_in_any_order() -> None:
     shuffled = [row for row in rows() if (row.variant, row.seed) != ("none", 2)][::-1]
     effect = analyse(shuffled, "none")["generalization_gap"]["dropout"]
     kept = [0, 1, 3, 4]
@@ -96,7 +96,7 @@ def test_a_variant_that_changes_nothing_does_not_lack_seeds() -> None:
     )
 
 
-def test_it_writes_a_row_per_run_a_page_and_test_accuracy_last(tmp_path: Path) -> None:
+def test_every_run_is_a_row_and_test_accuracy_stands_last(tmp_path: Path) -> None:
     text = write(tmp_path, rows(), "none")
     with (tmp_path / "study.csv").open() as file:
         written = list(csv.DictReader(file))
@@ -135,12 +135,12 @@ def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
     assert "sweep-l2" in (tmp_path / "study.html").read_text()
 
 
-def test_a_study_without_its_baseline_is_an_error_and_never_another_comparison(tmp_path: Path) -> None:
+def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
         write(tmp_path, [row for row in rows() if row.variant != "none"], "none")
 
 
-def test_a_baseline_that_lacks_its_first_seed_is_still_the_baseline() -> None:
+def test_a_baseline_without_its_first_seed_stays_the_baseline() -> None:
     found = analyse([row for row in rows() if (row.variant, row.seed) != ("none", 0)][::-1], "none")
     effect = found["generalization_gap"]["dropout"]
     assert effect.difference is not None
