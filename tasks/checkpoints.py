@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from tasks.core.state import State
+from tasks.core.state import TrainingState
 
 FOLDER = Path(".checkpoints")
 KEPT = 2
@@ -52,14 +52,14 @@ class Checkpoints:
                 if time.time() - other.stat().st_mtime > FORGET_SECONDS:
                     shutil.rmtree(other, ignore_errors=True)
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: TrainingState) -> None:
         """Write a state, then drop all but the newest ones. Where that fails, training goes on without it."""
         try:
             self._write(state)
         except OSError as error:
             print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: TrainingState) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         whole, partial = self.folder / f"epoch-{len(state.rows):05}", self.folder / f".part-{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -78,7 +78,7 @@ class Checkpoints:
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def newest(self) -> State | None:
+    def newest(self) -> TrainingState | None:
         """The newest state that is whole; None where there is none."""
         for folder in self._newest_first():
             try:
@@ -95,7 +95,7 @@ class Checkpoints:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
 
 
-def read(folder: Path) -> State:
+def read(folder: Path) -> TrainingState:
     """The state in the folder of one epoch.
 
     Raises
@@ -110,7 +110,7 @@ def read(folder: Path) -> State:
     with np.load(BytesIO(content)) as saved:
         arrays = [saved[f"arr_{n}"] for n in range(len(saved.files))]
     n = about["n_variables"]
-    return State(about["rows"], arrays[:n], about["stopping"], arrays[n:])
+    return TrainingState(about["rows"], arrays[:n], about["stopping"], arrays[n:])
 
 
 def _digest(about: dict[str, Any], arrays: bytes) -> str:

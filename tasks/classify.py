@@ -24,9 +24,8 @@ from tasks import runtime, saved_model, step
 from tasks.core import images
 from tasks.core.calibration import apply_temperature
 from tasks.core.inference import predict
-from tasks.core.network import SHAPE
 
-SIDE = SHAPE[0]  # pixels
+SIDE = 32  # pixels
 BATCH_SIZE = 500
 
 

@@ -42,7 +42,7 @@ def normalize(raw: Path, normalized: Path) -> step.Facts:
             _write(folder, "test", raw, (cifar10.TEST_FILE,), np.arange(cifar10.RECORDS))
             images = np.load(folder / "train_images.npy", mmap_mode="r")
             chunks = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
-            mean, std = pixels.channel_constants(chunks, params.method)
+            mean, std = pixels.channel_mean_std(chunks, params.method)
         except ValueError as error:
             raise step.RefusedError(str(error)) from error
         _write_json(folder / "constants.json", {"method": params.method, "mean": mean, "std": std})

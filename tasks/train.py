@@ -19,14 +19,15 @@ from tasks import runtime, step  # before Keras: it silences the backend's start
 import keras
 
 from tasks import arrays, checkpoints, saved_model
-from tasks.core import fitting, network
+from tasks.core.batches import Batches, IndexBatches, Split
+from tasks.core.callbacks import DivergedError
+from tasks.core.network import build_for_saving, build_for_training
 from tasks.core.state import Row
+from tasks.core.training import fit
 from tasks.params import read
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
-
-WHITENING_IMAGES = 5_000
 
 
 def train(normalized: Path, model: Path, history: Path) -> step.Facts:
@@ -37,47 +38,35 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     tasks.step.RefusedError
         If the data or the parameters cannot be trained on, or training diverges.
     """
-    shape, regularize, recipe = read(Model), read(Regularize), read(Train)
-    try:
-        machine = runtime.prepare(recipe.device, recipe.threads, recipe.precision, recipe.seed, recipe.deterministic)
-    except runtime.DeviceError as error:
-        raise step.RefusedError(str(error)) from error
-    if recipe.optimizer == "adam" and regularize.weight_decay:
-        raise step.RefusedError(
-            f"regularize.weight_decay must be 0 with train.optimizer adam; received {regularize.weight_decay}; "
-            "set it to 0, or the optimizer to adamw"
-        )
+    model_params, regularize, train_params = read(Model), read(Regularize), read(Train)
+    machine = _prepared(train_params)
+    _refuse_decay_with_adam(regularize, train_params)
     print(machine)
     (mean, std), n_classes = arrays.constants(normalized), len(arrays.class_names(normalized))
-    training, validation = fitting.Split(*arrays.load_split(normalized, "train", n_classes)), None
-    if (normalized / "validation_labels.npy").exists():
-        validation = fitting.Split(*arrays.load_split(normalized, "validation", n_classes))
-    elif regularize.early_stopping.patience:
-        raise step.RefusedError(
-            "regularize.early_stopping.patience must be 0 without a validation split; "
-            f"received {regularize.early_stopping.patience}; raise normalize.validation_fraction or set it to 0"
-        )
+    training, validation = _load_splits(normalized, n_classes, regularize)
 
-    trained = network.build(shape, regularize, mean, std, n_classes, machine.precision)
-    network.initialize(trained, training.images[:WHITENING_IMAGES], mean, std)
-    saved = checkpoints.Checkpoints(
-        checkpoints.key((shape, regularize, recipe), normalized.glob("*"), f"{machine} {keras.backend.backend()}")
-    )
-    if start := saved.newest():
-        print(f"going on after epoch {len(start.rows)}, where an earlier run of the same inputs was cut short")
-    speed: list[float] = []
+    trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
+    blocks, machine_settings = (model_params, regularize, train_params), f"{machine} {keras.backend.backend()}"
+    saved = checkpoints.Checkpoints(checkpoints.key(blocks, normalized.glob("*"), machine_settings))
+    if state := saved.newest():
+        print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
+    throughput: list[float] = []
     try:
-        rows = fitting.fit(
-            trained, training, validation, recipe, regularize, speed.append, machine.has_gpu, start, saved.keep
+        rows = fit(
+            trained,
+            training,
+            validation,
+            train_params,
+            regularize,
+            feed=IndexBatches if machine.has_gpu else Batches,
+            resume_from=state,
+            on_state=saved.keep,
+            on_throughput=throughput.append,
         )
-    except fitting.DivergedError as error:
+    except DivergedError as error:
         raise step.RefusedError(str(error)) from error
-    standard = network.build(
-        shape, regularize, mean, std, n_classes, batch_normalization=keras.layers.BatchNormalization
-    )
-    standard.set_weights(trained.get_weights())
     with step.publishing(model, history) as (model_file, history_file):
-        saved_model.save(standard, model_file)
+        saved_model.save(build_for_saving(trained, model_params, regularize, mean, std), model_file)
         write_history(rows, history_file)
     saved.remove()
     return {
@@ -86,8 +75,37 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
         "precision": machine.precision,
         "backend": keras.backend.backend(),
         "epochs": len(rows),
-        "images_per_second": round(float(np.median(speed))),
+        "images_per_second": round(float(np.median(throughput))),
     }
+
+
+def _prepared(train_params: Train) -> runtime.Machine:
+    device, threads, precision = train_params.device, train_params.threads, train_params.precision
+    try:
+        return runtime.prepare(device, threads, precision, train_params.seed, train_params.deterministic)
+    except runtime.DeviceError as error:
+        raise step.RefusedError(str(error)) from error
+
+
+def _refuse_decay_with_adam(regularize: Regularize, train_params: Train) -> None:
+    if train_params.optimizer == "adam" and regularize.weight_decay:
+        raise step.RefusedError(
+            f"regularize.weight_decay must be 0 with train.optimizer adam; received {regularize.weight_decay}; "
+            "set it to 0, or the optimizer to adamw"
+        )
+
+
+def _load_splits(normalized: Path, n_classes: int, regularize: Regularize) -> tuple[Split, Split | None]:
+    """Load training and validation; early stopping cannot do without the second."""
+    training = Split(*arrays.load_split(normalized, "train", n_classes))
+    if (normalized / "validation_labels.npy").exists():
+        return training, Split(*arrays.load_split(normalized, "validation", n_classes))
+    if patience := regularize.early_stopping.patience:
+        raise step.RefusedError(
+            "regularize.early_stopping.patience must be 0 without a validation split; "
+            f"received {patience}; raise normalize.validation_fraction or set it to 0"
+        )
+    return training, None
 
 
 def write_history(rows: list[Row], path: Path) -> None:

@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 
 from tasks.checkpoints import Checkpoints, key
-from tasks.core.state import State
+from tasks.core.state import TrainingState
 from tests.conftest import Clone
 from tests.flows.serving import heed_interrupts
 
 MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
 
 
-def state(epochs: int, value: float = 0.5) -> State:
+def state(epochs: int, value: float = 0.5) -> TrainingState:
     rows = [{"epoch": float(n), "train_loss": 1 / (n + 1)} for n in range(epochs)]
-    return State(rows, [np.full((3, 2), value), np.array(7)], {"wait": 1, "best": 0.3, "best_epoch": 2}, [np.eye(2)])
+    return TrainingState(
+        rows, [np.full((3, 2), value), np.array(7)], {"wait": 1, "best": 0.3, "best_epoch": 2}, [np.eye(2)]
+    )
 
 
 @pytest.fixture

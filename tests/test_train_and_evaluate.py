@@ -63,7 +63,7 @@ def run_evaluate() -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("arrays")
-@pytest.mark.parametrize("network", ["reference", "speed"])
+@pytest.mark.parametrize("network", ["notebook_cnn", "whitened_cnn"])
 def test_training_twice_gives_the_same_bytes_at_another_time_and_address(network: str) -> None:
     edit(Path("params.yaml"), model__network=network, regularize__l2=0.01, regularize__dropout=0.2)
     facts = train(DATA, MODEL, HISTORY)
@@ -105,11 +105,12 @@ def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
     code = (
         "import numpy as np\n"
         "from keras.src.backend.jax.trainer import JAXEpochIterator\n"
-        "from tasks.core.fitting import Batches\n"
+        "from tasks.core.batches import Batches, Split\n"
         "from tasks.params.regularize import Augment\n"
         "images = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)\n"
         "still = Augment(flip='none', translate=0, cutout=0)\n"
-        "batches = JAXEpochIterator(x=Batches(images, np.zeros(200, np.uint8), 10, 8, still, seed=0))\n"
+        "split = Split(images, np.zeros(200, np.uint8))\n"
+        "batches = JAXEpochIterator(x=Batches(split, 10, 8, still, seed=0))\n"
         "for _, _, steps in batches:\n    next(steps)\n    break\n"
         "batches.reset()\n"
         "for _ in range(3):\n"

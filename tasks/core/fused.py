@@ -13,28 +13,28 @@ import keras
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' BatchNormalization over the last axis of a 4-D tensor, computed by `FusedBatchNormV3`."""
+    """Normalize the last axis of a 4-D tensor with the kernel `FusedBatchNormV3`."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        learn = bool(training and self.trainable)
+        is_training = bool(training and self.trainable)
         ones, zeros = tf.ones_like(self.moving_variance), tf.zeros_like(self.moving_mean)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.convert_to_tensor(self.gamma) if self.scale else ones,
             offset=tf.convert_to_tensor(self.beta) if self.center else zeros,
-            mean=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_mean),
-            variance=tf.zeros([0]) if learn else tf.convert_to_tensor(self.moving_variance),
+            mean=tf.zeros([0]) if is_training else tf.convert_to_tensor(self.moving_mean),
+            variance=tf.zeros([0]) if is_training else tf.convert_to_tensor(self.moving_variance),
             epsilon=self.epsilon,
-            is_training=learn,
+            is_training=is_training,
         )
-        if learn:
+        if is_training:
             # The kernel reports the unbiased variance; Keras keeps the biased one.
             n = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
-            keep = self.momentum
-            self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
-            self.moving_variance.assign(self.moving_variance * keep + variance * ((n - 1) / n) * (1 - keep))
+            old, new = self.momentum, 1 - self.momentum
+            self.moving_mean.assign(self.moving_mean * old + mean * new)
+            self.moving_variance.assign(self.moving_variance * old + variance * ((n - 1) / n) * new)
         return outputs

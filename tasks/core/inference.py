@@ -9,22 +9,34 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 
-def predict(network: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool = False) -> NDArray[np.float64]:
-    """Class probabilities of shape (n, n_classes).
+def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool = False) -> NDArray[np.float64]:
+    """Compute class probabilities.
 
-    With `mirror` they are those of the mean of two logits, an image's and its mirror image's.
+    Parameters
+    ----------
+    model : keras.Model
+        From pixels to logits.
+    images : ndarray of shape (n, height, width, 3), dtype=uint8
+    batch_size : int
+    mirror : bool
+        Average the logits of each image and of its mirror image first.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes)
     """
-    found = logits(network, images, batch_size).astype(np.float64)
+    scores = logits(model, images, batch_size).astype(np.float64)
     if mirror:
-        found = (found + logits(network, images[:, :, ::-1], batch_size)) / 2
-    probabilities: NDArray[np.float64] = softmax(found, axis=1)
+        scores = (scores + logits(model, images[:, :, ::-1], batch_size)) / 2
+    probabilities: NDArray[np.float64] = softmax(scores, axis=1)
     return probabilities
 
 
-def logits(network: Any, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
-    """What a network gives, of shape (n, n_classes); only one batch of images is in memory.
+def logits(model: Any, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+    """Compute logits of shape (n, n_classes), with one batch of images in memory.
 
-    Not by `predict`, whose end waits for TensorFlow's autotuning of its input for up to the time that it took.
+    Keras' own `predict` would wait at its end for TensorFlow's autotuning of the input, for up to the time of the
+    prediction itself.
     """
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
-    return np.concatenate([network.predict_on_batch(batch) for batch in batches])
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])

@@ -1,14 +1,14 @@
 """The networks, and where each regularizer attaches to them.
 
-A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its
-first layer. The one that trains may run batch normalization on a fused kernel and compute in
-bfloat16; built once more from Keras' own layers in float32, it takes the same weights.
+A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. The one
+that trains may run batch normalization on a fused kernel and compute in bfloat16. The one that is saved has the same
+weights in Keras' own layers, in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers, regularizers
@@ -18,24 +18,71 @@ from tasks.core.pixels import Images, whitening_filters
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 
-SHAPE = (32, 32, 3)
+WHITENING_FILTERS = 24  # twice the 2 × 2 × 3 values of a patch
+WHITENING_IMAGES = 5_000
+
+BatchNormalization = type[layers.BatchNormalization]
 
 
-def build(
-    model: Model,
+def build_for_training(
+    model_params: Model,
     regularize: Regularize,
+    images: Images,
+    n_classes: int,
     mean: Sequence[float],
     std: Sequence[float],
-    n_classes: int,
-    precision: str = "float32",
-    batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
+    precision: str,
 ) -> keras.Model:
-    """Build a network with fresh weights.
+    """Build a network with its first weights, ready to train.
 
     Parameters
     ----------
-    mean, std : sequence of 3 floats
-        Constants of the first layer, in units of 0–255.
+    images : ndarray of shape (n, side, side, 3), dtype=uint8
+        The training images.
+    precision : str
+        Keras dtype policy of the hidden layers.
+    """
+    model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision)
+    NETWORKS[model_params.network].initialize(model, images, mean, std)
+    return model
+
+
+def build_for_saving(
+    trained: keras.Model, model_params: Model, regularize: Regularize, mean: Sequence[float], std: Sequence[float]
+) -> keras.Model:
+    """Rebuild a trained network from Keras' own layers in float32.
+
+    It then loads without this project's code, and computes in the same precision on every machine.
+    """
+    image_shape, n_classes = trained.input_shape[1:], trained.output_shape[-1]
+    standard = build(
+        model_params, regularize, image_shape, n_classes, mean, std, batch_normalization=layers.BatchNormalization
+    )
+    standard.set_weights(trained.get_weights())
+    return standard
+
+
+def build(
+    model_params: Model,
+    regularize: Regularize,
+    image_shape: tuple[int, ...],
+    n_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    precision: str = "float32",
+    batch_normalization: BatchNormalization = FusedBatchNormalization,
+) -> keras.Model:
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    model_params : Model
+    regularize : Regularize
+    image_shape : tuple of int
+        Height, width and channels of an image.
+    n_classes : int
+    mean, std : sequence of float
+        Constants of the first layer for each channel, in units of 0–255.
     precision : str
         Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
     batch_normalization : type
@@ -44,56 +91,60 @@ def build(
     Returns
     -------
     keras.Model
-        (n, 32, 32, 3) uint8 → (n, n_classes) float32 logits.
+        (n, height, width, channels) uint8 → (n, n_classes) float32 logits.
     """
-    inputs = keras.Input(SHAPE, dtype="uint8", name="pixels")
-    x = layers.Normalization(mean=list(mean), variance=[s * s for s in std], dtype="float32", name="constants")(inputs)
-    x = NETWORKS[model.network](x, model, regularize, precision, batch_normalization)
+    inputs = keras.Input(image_shape, dtype="uint8", name="pixels")
+    variance = [deviation * deviation for deviation in std]
+    x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
+    x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, batch_normalization)
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=model.network)
+    return keras.Model(inputs, logits, name=model_params.network)
 
 
-def reference(
-    x: Any, model: Model, regularize: Regularize, precision: str, batch_normalization: type[layers.BatchNormalization]
+def notebook_cnn(
+    x: Any, model_params: Model, regularize: Regularize, precision: str, batch_normalization: BatchNormalization
 ) -> Any:
-    """The notebook's network: convolutions of 3 × 3, each normalized and all but the last pooled, then one dense layer.
+    """Add the notebook's hidden layers: 3 × 3 convolutions, then one dense layer.
 
-    With `pool_before_norm` the pooling moves in front of the normalization, which then works on
-    a quarter of the values.
+    Each convolution is normalized, and all but the last are pooled. With `pool_before_norm` the pooling moves in front
+    of the normalization, which then works on a quarter of the values.
     """
-    for number, filters in enumerate(model.filters, start=1):
-        pool = number < len(model.filters)
+    for number, filters in enumerate(model_params.filters, start=1):
+        pool = number < len(model_params.filters)
         x = layers.Conv2D(
             filters, 3, padding="same", kernel_regularizer=penalty(regularize), dtype=precision, name=f"conv{number}"
         )(x)
-        if pool and model.pool_before_norm:
+        if pool and model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
         if regularize.batch_norm:
-            x = batch_normalization(dtype=precision, name=f"norm{number}")(x)
+            x = batch_normalization(dtype=precision, name=f"batch_norm{number}")(x)
         x = layers.ReLU(dtype=precision, name=f"relu{number}")(x)
-        if pool and not model.pool_before_norm:
+        if pool and not model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
-    x = layers.Flatten(dtype=precision, name="flat")(x)
+    x = layers.Flatten(dtype=precision, name="flatten")(x)
     x = layers.Dense(
-        model.dense_units, activation="relu", kernel_regularizer=penalty(regularize), dtype=precision, name="dense"
+        model_params.dense_units,
+        activation="relu",
+        kernel_regularizer=penalty(regularize),
+        dtype=precision,
+        name="dense",
     )(x)
     if regularize.dropout:
         x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
     return x
 
 
-def speed(
-    x: Any, model: Model, regularize: Regularize, precision: str, batch_normalization: type[layers.BatchNormalization]
+def whitened_cnn(
+    x: Any, model_params: Model, regularize: Regularize, precision: str, batch_normalization: BatchNormalization
 ) -> Any:
-    """A network after the speed records: a frozen whitening layer, then blocks of two convolutions, pooled in between.
+    """Add a frozen whitening layer, then blocks of two convolutions, pooled in between.
 
-    After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024,
-    https://arxiv.org/abs/2404.00498). Its GELU is a ReLU here, which takes half of the time on a CPU.
-    `initialize` gives it its first weights.
+    After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498). Its
+    GELU is a ReLU here, which takes half of the time on a CPU. `initialize_whitened_cnn` sets the first weights.
     """
-    x = layers.Conv2D(WHITENED, 2, use_bias=False, trainable=False, dtype=precision, name="whiten")(x)
+    x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
     x = layers.ReLU(dtype=precision, name="relu")(x)
-    for block, filters in enumerate(model.filters, start=1):
+    for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
             x = layers.Conv2D(
                 filters,
@@ -108,35 +159,58 @@ def speed(
                 x = layers.MaxPooling2D(dtype=precision, name=f"pool{block}")(x)
             if regularize.batch_norm:
                 # A shorter memory than Keras' own: in a run of a few hundred updates the statistics move fast.
-                x = batch_normalization(momentum=0.9, scale=False, dtype=precision, name=f"norm{block}{half}")(x)
+                x = batch_normalization(momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}")(x)
             x = layers.ReLU(dtype=precision, name=f"relu{block}{half}")(x)
-    x = layers.GlobalMaxPooling2D(dtype=precision, name="peaks")(x)
+    x = layers.GlobalMaxPooling2D(dtype=precision, name="global_max_pool")(x)
     if regularize.dropout:
         x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
-    return layers.Rescaling(1 / 9, dtype="float32", name="temper")(x)
-
-
-NETWORKS = {"reference": reference, "speed": speed}
-WHITENED = 24  # filters: twice the 2 × 2 × 3 values of a patch
+    return layers.Rescaling(1 / 9, dtype="float32", name="logit_scale")(x)
 
 
 def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
-    """The penalty on a kernel; one object for each, as Keras writes a shared one's address into the saved model."""
+    """Make the L2 penalty on a kernel, or none.
+
+    Each kernel needs one of its own, since Keras writes the address of a shared one into the saved model.
+    """
     return regularizers.L2(regularize.l2) if regularize.l2 else None
 
 
-def initialize(network: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Give `speed` its first weights; nothing happens to another network.
+def initialize_whitened_cnn(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Fit the whitening layer to training images, and let convolutions pass their inputs on.
 
-    The frozen layer is fitted to training images. Each convolution behind it starts by passing its inputs on: its
-    first filters are identities, as many as it has inputs, and the rest stay random (Jordan 2024).
+    The first filters of each convolution are identities, as many as it has inputs, and the rest stay random (Jordan
+    2024).
     """
-    for layer in network.layers if network.name == "speed" else ():
-        if layer.name == "whiten":
-            layer.set_weights([whitening_filters(images, mean, std)])
-        elif isinstance(layer, layers.Conv2D):
+    model.get_layer("whitening").set_weights([whitening_filters(images[:WHITENING_IMAGES], mean, std)])
+    for layer in model.layers:
+        if layer.name.startswith("conv"):
             kernel, *bias = layer.get_weights()
             n = min(kernel.shape[2:])
             kernel[..., :n] = 0.0
             kernel[1, 1, range(n), range(n)] = 1.0
             layer.set_weights([kernel, *bias])
+
+
+def keep_random_weights(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Leave the weights as they were built."""
+
+
+class Network(NamedTuple):
+    """The parts in which networks differ.
+
+    Attributes
+    ----------
+    hidden_layers : callable
+        Adds everything between the normalized pixels and the logits.
+    initialize : callable
+        Sets the first weights of a model that was built.
+    """
+
+    hidden_layers: Callable[[Any, Model, Regularize, str, BatchNormalization], Any]
+    initialize: Callable[[keras.Model, Images, Sequence[float], Sequence[float]], None]
+
+
+NETWORKS = {
+    "notebook_cnn": Network(notebook_cnn, keep_random_weights),
+    "whitened_cnn": Network(whitened_cnn, initialize_whitened_cnn),
+}

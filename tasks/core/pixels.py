@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 Images = NDArray[np.uint8]
 
 
-def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[float], list[float]]:
-    """The constants of `(pixel - mean) / std`, per channel, in units of 0–255.
+def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float], list[float]]:
+    """Compute the constants of `(pixel - mean) / std`, per channel, in units of 0–255.
 
-    Counts how often each of the 256 values occurs, so the result is exact, does not depend on
-    the order or size of the batches, and needs no float copy of the images.
+    They come from counts of the 256 values, so the result is exact, does not depend on the order or size of the
+    batches, and needs no float copy of the images.
 
     Parameters
     ----------
@@ -22,10 +22,14 @@ def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[floa
     method : {"standardize", "rescale"}
         Zero mean and unit variance; or simply the range 0–1.
 
+    Returns
+    -------
+    mean, std : list of 3 floats
+
     Raises
     ------
     ValueError
-        If a channel never varies: nothing could be divided by its deviation, or learned from it.
+        If a channel never varies. Its deviation would divide by zero, and it has nothing to teach.
     """
     counts = np.zeros((3, 256), np.int64)
     for images in batches:
@@ -45,11 +49,12 @@ def channel_constants(batches: Iterable[Images], method: str) -> tuple[list[floa
 def whitening_filters(
     images: Images, mean: Sequence[float], std: Sequence[float], side: int = 2, floor: float = 5e-4
 ) -> NDArray[np.float32]:
-    """Filters whose outputs over the patches of normalized images are uncorrelated and of unit variance.
+    """Compute convolution filters that decorrelate the patches of images.
 
-    The eigenvectors of the patches' covariance, each divided by its deviation, and their negatives: a
-    rectified output then loses nothing. After K. Jordan (2024, https://arxiv.org/abs/2404.00498) and
-    D. Page, "How to Train Your ResNet" (2018).
+    Over the patches of normalized images their outputs are uncorrelated and of unit variance. They are the
+    eigenvectors of the patches' covariance, each divided by its deviation, and their negatives, so that a ReLU behind
+    them loses nothing. After K. Jordan (2024, https://arxiv.org/abs/2404.00498) and D. Page, "How to Train Your
+    ResNet" (2018).
 
     Parameters
     ----------
@@ -57,9 +62,9 @@ def whitening_filters(
     mean, std : sequence of float
         Constants of each channel, in units of 0–255.
     side : int
-        Of a patch, pixels.
+        Of a patch, in pixels.
     floor : float
-        Added to the variances, so that directions without any do not blow up.
+        Added to the variances, so that a direction without any does not grow without bound.
 
     Returns
     -------

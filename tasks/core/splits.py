@@ -16,7 +16,7 @@ def split(
 ) -> tuple[Rows, Rows]:
     """Choose the rows of the training and the validation set.
 
-    The validation set is drawn first, so it is the same for every `train_images`.
+    Validation is drawn first, so it is the same for every `train_images`.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def split(
     validation_fraction : float
         Share of all rows that goes to validation; 0 leaves it empty.
     train_images : int or None
-        Keep only so many of the remaining rows, with the same share of each class.
+        Keep only this many of the remaining rows, with the same share of each class.
     seed : int
 
     Returns
@@ -35,32 +35,32 @@ def split(
     Raises
     ------
     ValueError
-        If there is only one class, a set would be too small to hold every class, or `train_images` exceeds
-        what is left.
+        If there is only one class, a set would be too small to hold every class, or `train_images` exceeds the
+        remaining rows.
     """
     if len(classes := np.unique(labels)) < 2:
         raise ValueError(f"labels: must be of at least 2 classes; received only {classes.tolist()}")
     rows = np.arange(len(labels))
     validation = rows[:0]
     if validation_fraction > 0:
-        kept = len(rows) - math.ceil(validation_fraction * len(rows))
-        rows, validation = _part(rows, labels, kept, seed, f"validation_fraction: {validation_fraction}")
+        n_kept = len(rows) - math.ceil(validation_fraction * len(rows))
+        rows, validation = _stratified(rows, labels, n_kept, seed, f"validation_fraction: {validation_fraction}")
     if train_images is not None and train_images != len(rows):
         if train_images > len(rows):
             raise ValueError(
                 f"train_images: must be at most {len(rows):,}, what validation leaves; received {train_images:,}"
             )
-        rows, _ = _part(rows, labels, train_images, seed, f"train_images: {train_images:,}")
+        rows, _ = _stratified(rows, labels, train_images, seed, f"train_images: {train_images:,}")
     return np.sort(rows), np.sort(validation)
 
 
-def _part(rows: Rows, labels: NDArray[np.uint8], kept: int, seed: int, setting: str) -> tuple[Rows, Rows]:
-    """So many rows and the others, both with the same share of each class."""
+def _stratified(rows: Rows, labels: NDArray[np.uint8], n_kept: int, seed: int, setting: str) -> tuple[Rows, Rows]:
+    """Split rows into `n_kept` of them and the rest, with the same share of each class."""
     classes, counts = np.unique(labels[rows], return_counts=True)
-    if min(counts) < 2 or min(kept, len(rows) - kept) < len(classes):
+    if min(counts) < 2 or min(n_kept, len(rows) - n_kept) < len(classes):
         raise ValueError(
             f"{setting} parts {len(rows):,} images of {len(classes)} classes, the rarest with {min(counts):,}, into "
-            f"{kept:,} and {len(rows) - kept:,}; either part must have room for one image of each class"
+            f"{n_kept:,} and {len(rows) - n_kept:,}; either part must have room for one image of each class"
         )
-    part, others = train_test_split(rows, train_size=kept, stratify=labels[rows], random_state=seed)
-    return part, others
+    kept, rest = train_test_split(rows, train_size=n_kept, stratify=labels[rows], random_state=seed)
+    return kept, rest

@@ -103,19 +103,14 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
     """A whole training of the committed parameters or of a variant; the finished model is scored in float32."""
-    import keras
-
     from tasks import arrays
-    from tasks.core import network, scores
+    from tasks.core import scores
     from tasks.core.inference import predict
+    from tasks.core.network import build_for_saving
 
     params = blocks(variant, {"train.seed": seed})
     trained, rows, *_, machine = _train(params)
-    finished = network.build(
-        params.model, params.regularize, *arrays.constants(NORMALIZED), 10,
-        batch_normalization=keras.layers.BatchNormalization,
-    )  # fmt: skip
-    finished.set_weights(trained.get_weights())
+    finished = build_for_saving(trained, params.model, params.regularize, *arrays.constants(NORMALIZED))
     last = {}
     for split in ("validation", "test"):
         images, labels = arrays.load_split(NORMALIZED, split, 10)
@@ -156,7 +151,7 @@ def checkpointed() -> dict[str, float]:
 
     started = time.perf_counter()
     saved = Checkpoints(timed(key, inputs, NORMALIZED.glob("*"), "bench"))
-    _train(params, keep=partial(timed, saved.keep))
+    _train(params, on_state=partial(timed, saved.keep))
     timed(saved.remove)
     return {"seconds": time.perf_counter() - started, "checkpoint_seconds": spent}
 
@@ -202,26 +197,25 @@ def _train(
     params: Any,
     images: int | None = None,
     folder: Path = NORMALIZED,
-    keep: Callable[[Any], None] = lambda state: None,
+    on_state: Callable[[Any], None] = lambda state: None,
 ) -> tuple[Any, list[Any], list[float], Any]:
-    """As stage train does: the network, the history, the images per second of each epoch, and the machine."""
+    """As stage train does: the model, the history, the images per second of each epoch, and the machine."""
     from tasks import arrays, runtime
 
     train = params.train
     machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
-    from tasks.core import fitting
-    from tasks.core.network import build, initialize
-    from tasks.train import WHITENING_IMAGES
+    from tasks.core.batches import Split
+    from tasks.core.network import build_for_training
+    from tasks.core.training import fit
 
     (mean, std), n_classes = arrays.constants(folder), len(arrays.class_names(folder))
     of_train, labels = arrays.load_split(folder, "train", n_classes)
-    split = fitting.Split(of_train[:images], labels[:images])
-    network = build(params.model, params.regularize, mean, std, n_classes, machine.precision)
-    initialize(network, split.images[:WHITENING_IMAGES], mean, std)
+    split = Split(of_train[:images], labels[:images])
+    model = build_for_training(params.model, params.regularize, split.images, n_classes, mean, std, machine.precision)
     speeds: list[float] = []
-    validation = fitting.Split(*arrays.load_split(folder, "validation", n_classes))
-    rows = fitting.fit(network, split, validation, train, params.regularize, speeds.append, keep=keep)
-    return network, rows, speeds, machine
+    validation = Split(*arrays.load_split(folder, "validation", n_classes))
+    rows = fit(model, split, validation, train, params.regularize, on_state=on_state, on_throughput=speeds.append)
+    return model, rows, speeds, machine
 
 
 SIDES = (stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, bulk)

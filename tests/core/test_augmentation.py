@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tasks.core.augmentation import Draws, draw, fetch
+from tasks.core.augmentation import Transforms, apply_transforms, sample_transforms
 from tasks.params.regularize import Augment
 
 OFF: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
@@ -15,15 +15,15 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
 
 
-TURN = np.arange(200) % 4 == 0
+FLIP_PARITY = np.arange(200) % 4 == 0
 
 
 def augment(images: np.ndarray, seed: int = 0, **how: int | str) -> np.ndarray:
-    draws = draw(Augment(**{**OFF, **how}), np.random.default_rng(seed), TURN, side=32)
-    return np.asarray(fetch(images, np.arange(len(images)), draws))
+    transforms = sample_transforms(Augment(**{**OFF, **how}), np.random.default_rng(seed), FLIP_PARITY, side=32)
+    return np.asarray(apply_transforms(images, np.arange(len(images)), transforms))
 
 
-def test_nothing_changes_when_everything_is_off_and_the_batch_is_never_written_to(images: np.ndarray) -> None:
+def test_off_changes_nothing_and_originals_stay_as_they_are(images: np.ndarray) -> None:
     before = images.copy()
     np.testing.assert_array_equal(augment(images), images)
     augment(images, flip="random", translate=2, cutout=8)
@@ -38,10 +38,10 @@ def test_a_flip_mirrors_about_half_of_the_images(images: np.ndarray) -> None:
     assert 70 < sum(flipped) < 130
 
 
-def test_an_alternating_flip_mirrors_those_whose_turn_it_is(images: np.ndarray) -> None:
+def test_an_alternating_flip_mirrors_the_images_of_its_parity(images: np.ndarray) -> None:
     changed = augment(images, flip="alternating")
-    np.testing.assert_array_equal(changed[TURN], images[TURN, :, ::-1])
-    np.testing.assert_array_equal(changed[~TURN], images[~TURN])
+    np.testing.assert_array_equal(changed[FLIP_PARITY], images[FLIP_PARITY, :, ::-1])
+    np.testing.assert_array_equal(changed[~FLIP_PARITY], images[~FLIP_PARITY])
 
 
 def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.ndarray) -> None:
@@ -57,7 +57,7 @@ def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.nd
     assert len(shifts) == 25  # each image draws its own
 
 
-def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarray) -> None:
+def test_a_cutout_greys_one_square_also_over_an_edge(images: np.ndarray) -> None:
     changed = augment(np.zeros_like(images), cutout=8)
     assert set(np.unique(changed)) == {0, 128}
     areas = (changed[..., 0] == 128).sum(axis=(1, 2))
@@ -65,12 +65,20 @@ def test_a_cutout_greys_one_square_that_may_reach_over_the_edge(images: np.ndarr
     assert areas.min() >= 1
 
 
-def test_a_device_fetches_the_same_pixels_as_numpy(images: np.ndarray) -> None:
-    how = Augment(flip="alternating", translate=3, cutout=9)
-    draws, batch = draw(how, np.random.default_rng(0), TURN, side=32), np.arange(200, dtype=np.int32)[::-1]
-    on_device = Draws(*map(ops.convert_to_tensor, draws))
-    there = fetch(ops.convert_to_tensor(images), ops.convert_to_tensor(batch), on_device, ops)
-    np.testing.assert_array_equal(ops.convert_to_numpy(there), fetch(images, batch, draws))
+def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
+    augment, indices = Augment(flip="alternating", translate=3, cutout=9), np.arange(200, dtype=np.int32)[::-1]
+    transforms = sample_transforms(augment, np.random.default_rng(0), FLIP_PARITY, side=32)
+    on_device = Transforms(*map(ops.convert_to_tensor, transforms))
+    found = apply_transforms(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device, ops)
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), apply_transforms(images, indices, transforms))
+
+
+def test_a_pixel_is_greyed_where_row_and_column_are_marked() -> None:
+    marked_rows, marked_columns = np.arange(8) < 2, np.arange(8) < 3
+    places = np.arange(8, dtype=np.int32)[None]
+    transforms = Transforms(places, places, marked_rows[None], marked_columns[None])
+    found = apply_transforms(np.zeros((1, 8, 8, 3), np.uint8), np.array([0]), transforms)
+    np.testing.assert_array_equal(found[0, :, :, 0] == 128, marked_rows[:, None] & marked_columns)
 
 
 def test_the_generator_decides_alone(images: np.ndarray) -> None:

@@ -33,7 +33,7 @@ def pair(policy: str, **options: Any) -> tuple[keras.Layer, keras.Layer]:
 
 @pytest.mark.parametrize("policy", TOLERANCE)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("options", [{}, {"scale": False, "momentum": 0.9}], ids=["as it is", "as in network speed"])
+@pytest.mark.parametrize("options", [{}, {"scale": False, "momentum": 0.9}], ids=["as it is", "as in whitened_cnn"])
 def test_outputs_gradients_and_statistics_are_those_of_keras(
     inputs: np.ndarray, policy: str, training: bool, options: dict[str, Any]
 ) -> None:

@@ -8,8 +8,9 @@ from tasks.core import network
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 
+SHAPE = (32, 32, 3)
 NOTEBOOK: dict[str, Any] = {
-    "network": "reference",
+    "network": "notebook_cnn",
     "filters": (32, 64, 128),
     "dense_units": 64,
     "pool_before_norm": False,
@@ -25,17 +26,16 @@ OFF: dict[str, Any] = {
 }
 
 
-def build(model: dict[str, Any] | None = None, **regularize: Any) -> keras.Model:
-    return network.build(
-        Model(**{**NOTEBOOK, **(model or {})}), Regularize(**{**OFF, **regularize}), [0.0] * 3, [255.0] * 3, 10
-    )
+def build(changes: dict[str, Any] | None = None, **regularize: Any) -> keras.Model:
+    model_params = Model(**{**NOTEBOOK, **(changes or {})})
+    return network.build(model_params, Regularize(**{**OFF, **regularize}), SHAPE, 10, [0.0] * 3, [255.0] * 3)
 
 
 def layers(built: keras.Model) -> list[str]:
     return [type(layer).__name__ for layer in built.layers]
 
 
-def test_the_reference_network_is_the_notebooks_layer_for_layer() -> None:
+def test_notebook_cnn_is_the_notebooks_layer_for_layer() -> None:
     built = build(l2=0.01, dropout=0.5)
     assert built.count_params() == 619_146
     block = ["Conv2D", "FusedBatchNormalization", "ReLU"]
@@ -66,66 +66,66 @@ def test_capacity_follows_filters_and_dense_units() -> None:
     assert small.count_params() == (27 + 1) * 8 + (72 + 1) * 16 + (16 * 16 * 16 + 1) * 4 + (4 + 1) * 10
 
 
-def test_the_network_takes_raw_pixels_and_its_constants_come_first() -> None:
-    built = network.build(Model(**NOTEBOOK), Regularize(**OFF), [10.0, 20.0, 30.0], [2.0, 4.0, 5.0], 10)
+def test_normalization_comes_first_and_takes_raw_pixels() -> None:
+    built = network.build(Model(**NOTEBOOK), Regularize(**OFF), SHAPE, 10, [10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
     pixels = np.full((1, 32, 32, 3), [12, 28, 25], np.uint8)
-    scaled = keras.Model(built.input, built.get_layer("constants").output)(pixels)
+    scaled = keras.Model(built.input, built.get_layer("normalization").output)(pixels)
     np.testing.assert_allclose(scaled[0, 0, 0], [1.0, 2.0, -1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["reference", "speed"])
-def test_the_standard_network_gives_the_same_logits_with_the_same_weights(name: str) -> None:
+@pytest.mark.parametrize("name", ["notebook_cnn", "whitened_cnn"])
+def test_the_model_to_save_gives_the_same_logits(name: str) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     fused = build({"network": name})
-    weights = [rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()]
-    standard = network.build(
-        Model(**{**NOTEBOOK, "network": name}),
-        Regularize(**OFF),
-        [0.0] * 3,
-        [255.0] * 3,
-        10,
-        batch_normalization=keras.layers.BatchNormalization,
-    )
-    fused.set_weights(weights)
-    standard.set_weights(weights)
+    fused.set_weights([rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()])
+    model_params = Model(**{**NOTEBOOK, "network": name})
+    standard = network.build_for_saving(fused, model_params, Regularize(**OFF), [0.0] * 3, [255.0] * 3)
+    assert {type(layer).__module__.split(".")[0] for layer in standard.layers} == {"keras"}
     np.testing.assert_allclose(fused(images), standard(images), rtol=1e-4)
 
 
-SPEED: dict[str, Any] = {"network": "speed", "filters": (8, 16)}
+WHITENED: dict[str, Any] = {"network": "whitened_cnn", "filters": (8, 16)}
 
 
-def test_the_speed_network_is_blocks_of_two_convolutions_behind_a_frozen_layer() -> None:
-    built = build(SPEED, dropout=0.1, l2=0.01)
+def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
+    built = build(WHITENED, dropout=0.1, l2=0.01)
     conv = ["Conv2D", "FusedBatchNormalization", "ReLU"]
     block = ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU", *conv]
     start = ["InputLayer", "Normalization", "Conv2D", "ReLU"]
     assert layers(built) == [*start, *block, *block, "GlobalMaxPooling2D", "Dropout", "Rescaling", "Dense"]
-    assert not built.get_layer("whiten").trainable
-    assert built.get_layer("whiten").kernel.shape == (2, 2, 3, 24)
+    assert not built.get_layer("whitening").trainable
+    assert built.get_layer("whitening").kernel.shape == (2, 2, 3, 24)
     assert len(built.losses) == 4
 
 
-def test_whitening_decorrelates_what_the_first_layer_gives() -> None:
+def test_whitening_decorrelates_the_first_outputs() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
-    built = build(SPEED)
-    network.initialize(built, images, [0.0] * 3, [255.0] * 3)
-    outputs = keras.Model(built.input, built.get_layer("whiten").output)(images).numpy().reshape(-1, 24)[:, :12]
+    built = build(WHITENED)
+    network.initialize_whitened_cnn(built, images, [0.0] * 3, [255.0] * 3)
+    outputs = keras.Model(built.input, built.get_layer("whitening").output)(images).numpy().reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
 
 
-def test_convolutions_behind_it_start_by_passing_their_inputs_on() -> None:
-    built = build(SPEED)
+def test_convolutions_start_by_passing_their_inputs_on() -> None:
+    built = build(WHITENED)
     drawn = built.get_layer("conv2a").get_weights()[0]
-    network.initialize(built, np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8), [0.0] * 3, [9.0] * 3)
+    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    network.initialize_whitened_cnn(built, images, [0.0] * 3, [9.0] * 3)
     inputs = np.random.default_rng(0).random((2, 15, 15, 8), np.float32)
     layer = built.get_layer("conv2a")
     np.testing.assert_array_equal(layer(inputs)[..., :8], inputs)
     np.testing.assert_array_equal(layer.get_weights()[0][..., 8:], drawn[..., 8:])
 
 
-def test_initializing_leaves_another_network_alone() -> None:
-    built = build()
-    before = built.get_weights()
-    network.initialize(built, np.zeros((5, 32, 32, 3), np.uint8), [0.0] * 3, [255.0] * 3)
-    assert all(map(np.array_equal, before, built.get_weights()))
+def test_each_network_starts_with_first_weights_of_its_own() -> None:
+    """The notebook's are random, those of `whitened_cnn` depend on training images too."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    for changes, same in ((NOTEBOOK, True), (WHITENED, False)):
+        keras.utils.set_random_seed(0)
+        random = build(changes)
+        keras.utils.set_random_seed(0)
+        started = network.build_for_training(
+            Model(**{**NOTEBOOK, **changes}), Regularize(**OFF), images, 10, [0.0] * 3, [255.0] * 3, "float32"
+        )
+        assert all(map(np.array_equal, random.get_weights(), started.get_weights())) == same

@@ -341,15 +341,15 @@ CONTROLS = {
     ),
     "room for every class in a split": Control(
         "tasks/core/splits.py",
-        "if min(counts) < 2 or min(kept, len(rows) - kept) < len(classes):",
+        "if min(counts) < 2 or min(n_kept, len(rows) - n_kept) < len(classes):",
         "if False:",
         "faults/test_senseless_data.py::test_a_split_that_cannot_hold_every_class_is_refused",
     ),
     "weights too large to compute with": Control(
-        "tasks/core/fitting.py",
+        "tasks/core/callbacks.py",
         "_refuse_divergence(epoch, row)",
         "pass",
-        "core/test_fitting.py::test_weights_that_are_finite_and_too_large_to_compute_with_are_refused",
+        "core/test_callbacks.py::test_finite_weights_too_large_to_compute_with_are_refused",
     ),
     "a model file that is none": Control(
         "tasks/saved_model.py",

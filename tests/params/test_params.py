@@ -50,6 +50,8 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
         ({"train__epoch": 3}, "train.epoch: is no parameter; did you mean epochs?"),
         ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; did you mean flip?"),
         ({"train__surprise": 3}, "train.surprise: is no parameter; known here: epochs, batch_size,"),
+        ({"model__network": "vgg"}, "model.network: must be 'notebook_cnn' or 'whitened_cnn'; received 'vgg'"),
+        ({"model__network": ["speed"]}, "model.network: must be 'notebook_cnn' or 'whitened_cnn'; received ['speed']"),
         ({"model__filters": []}, "model.filters: Tuple should have at least 1 item"),
         ({"model__filters": [8] * 5}, "model: filters: must name at most 4 blocks, each halves the image; received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
@@ -77,6 +79,12 @@ def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
 def test_a_broken_rule_is_one_line(file: Path, change: dict[str, Any], line: str) -> None:
     edit(file, **change)
     assert complaint(file).startswith(line)
+
+
+@pytest.mark.parametrize(("old", "new"), [("reference", "notebook_cnn"), ("speed", "whitened_cnn")])
+def test_the_old_names_of_networks_still_read(file: Path, old: str, new: str) -> None:
+    edit(file, model__network=old)
+    assert load(file).model.network == new
 
 
 @pytest.mark.parametrize(
@@ -194,7 +202,7 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
     assert (params.train.epochs, params.train.batch_size, params.train.learning_rate) == (150, 64, 3e-4)
     assert (params.train.optimizer, params.train.schedule, params.train.precision) == ("adam", "constant", "float32")
     assert params.model.model_dump() == {
-        "network": "reference",
+        "network": "notebook_cnn",
         "filters": (32, 64, 128),
         "dense_units": 64,
         "pool_before_norm": False,

@@ -1,0 +1,62 @@
+"""Batches: every image once, and an order that depends on seed, epoch and step alone."""
+
+import numpy as np
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+from tasks.core.batches import Batches, train_eval_subset
+from tasks.params.regularize import Augment
+from tests.support.training import AUGMENT, PLAIN, TRAIN, VALIDATION
+
+
+def batches(seed: int = 0, epoch: int = 0) -> Batches:
+    return Batches(TRAIN, 10, 64, Augment(**AUGMENT), seed, epoch)
+
+
+def test_an_epoch_shows_every_image_once() -> None:
+    plain = Batches(TRAIN, 10, 64, Augment(**PLAIN), 0)
+    sizes = [len(plain[step][0]) for step in range(len(plain))]
+    assert sizes == [64, 64, 64, 64, 44]
+    shown = np.concatenate([plain[step][0] for step in range(len(plain))])
+    assert sorted(map(bytes, shown)) == sorted(map(bytes, TRAIN.images))
+
+
+def test_labels_travel_with_their_images() -> None:
+    images, one_hot = Batches(TRAIN, 10, 64, Augment(**PLAIN), 0)[1]
+    bright = images.min(axis=(1, 3)).argmax(axis=1) // 3
+    np.testing.assert_array_equal(one_hot.argmax(axis=1), bright)
+    assert one_hot.sum() == 64
+
+
+def test_each_epoch_has_its_own_order_and_transforms() -> None:
+    first, second = batches(), batches()
+    second.on_epoch_end()
+    assert not np.array_equal(first[0][0], second[0][0])
+
+
+def test_two_alternating_epochs_show_both_sides_of_each_image() -> None:
+    shown: set[bytes] = set()
+    for epoch in (0, 1):
+        turning = Batches(TRAIN, 10, 64, Augment(**{**PLAIN, "flip": "alternating"}), 0, epoch)
+        shown |= {image.tobytes() for step in range(len(turning)) for image in turning[step][0]}
+    assert shown == {side.tobytes() for image in TRAIN.images for side in (image, image[:, ::-1])}
+
+
+def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:
+    walked, jumped = batches(), batches(epoch=1)
+    walked[3], walked[1]
+    walked.on_epoch_end()
+    np.testing.assert_array_equal(walked[2][0], jumped[2][0])
+    assert not np.array_equal(batches(seed=1)[0][0], batches(seed=0)[0][0])
+
+
+def test_threads_prepare_batches_without_autotuning() -> None:
+    adapter = PyDatasetAdapter(batches())
+    assert adapter.enqueuer is not None
+    assert not adapter.get_tf_dataset().options().autotune.enabled
+
+
+def test_train_eval_subset_is_fixed_and_as_large_as_validation() -> None:
+    subset, again = (train_eval_subset(TRAIN, VALIDATION, seed=0) for _ in range(2))
+    assert len(subset) == len(VALIDATION)
+    np.testing.assert_array_equal(subset.images, again.images)
+    assert not np.array_equal(subset.images, train_eval_subset(TRAIN, VALIDATION, seed=1).images)

@@ -1,0 +1,84 @@
+"""A small training: bright lines that a network of a few filters learns in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from tasks.core import network, training
+from tasks.core.batches import Batches, Split
+from tasks.core.state import Row, TrainingState
+from tasks.params.model import Model
+from tasks.params.regularize import Augment, EarlyStopping, Regularize
+from tasks.params.train import Train
+
+AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 0}
+PLAIN: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
+RECIPE: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "schedule": "one_cycle",
+    "warmup": 0.25,
+    "seed": 0,
+    "deterministic": True,
+    "precision": "float32",
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+def split(n: int, seed: int) -> Split:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, n).astype(np.uint8)
+    images = rng.integers(0, 30, (n, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(n), :, labels * 3, :] = 255  # a class is the column of a bright line
+    return Split(images, labels)
+
+
+TRAIN, VALIDATION = split(300, 1), split(100, 2)
+
+
+def train_params(**changes: Any) -> Train:
+    return Train(**{**RECIPE, **changes})
+
+
+def fit(
+    validation: Split | None = VALIDATION,
+    patience: int = 0,
+    augment: dict[str, Any] = PLAIN,
+    batch_norm: bool = True,
+    feed: type[Batches] = Batches,
+    resume_from: TrainingState | None = None,
+    on_state: Callable[[TrainingState], None] = lambda state: None,
+    **recipe: Any,
+) -> tuple[keras.Model, list[Row]]:
+    """Train a small model, with the recipe changed by keyword."""
+    keras.utils.set_random_seed(0)
+    regularize = Regularize(
+        l2=0.001,
+        dropout=0.1,
+        batch_norm=batch_norm,
+        label_smoothing=0.1,
+        weight_decay=0.0,
+        augment=Augment(**augment),
+        early_stopping=EarlyStopping(patience=patience),
+    )
+    model_params = Model(network="notebook_cnn", filters=(4, 8), dense_units=16, pool_before_norm=True)
+    model = network.build(model_params, regularize, (32, 32, 3), 10, [20.0] * 3, [60.0] * 3)
+    rows = training.fit(
+        model,
+        TRAIN,
+        validation,
+        train_params(**recipe),
+        regularize,
+        feed=feed,
+        resume_from=resume_from,
+        on_state=on_state,
+    )
+    return model, rows
