@@ -83,8 +83,8 @@ def classify(pixels: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[di
     runtime.prepare("cpu")  # a few images are not worth a GPU's start
     calibration = _read_calibration(paths["calibration"])
     names = calibration["classes"]
-    network = saved_model.load(paths["classifier"], len(names))
-    raw = predict(network, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
+    model = saved_model.load(paths["classifier"], (SIDE, SIDE, 3), len(names))
+    raw = predict(model, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
     probabilities = apply_temperature(raw, calibration["temperature"] or 1.0)

@@ -40,8 +40,8 @@ def evaluate(
     machine = runtime.prepare()
     print(machine)
     class_names = arrays.class_names(normalized)
-    model = saved_model.load(model_path, len(class_names))
-    splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in _splits(normalized)}
+    model = saved_model.load(model_path, arrays.image_shape(normalized), len(class_names))
+    splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
     predicted: dict[str, report.SplitPredictions] = {}
     for split, (images, y_true) in splits.items():
         y_prob = predict(model, images, evaluate_params.batch_size, mirror)
@@ -63,7 +63,7 @@ def evaluate(
     results = report.compute_results(class_names, predicted)
     svgs = report.draw_figures(evaluation, results)
     files = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, mirror)
-    test, test_digest = predicted["test"], digests[str(normalized / "test_images.npy")]
+    test, test_digest = predicted["test"], digests[str(arrays.images_path(normalized, "test"))]
     with step.publishing(predictions, metrics, details, page) as (npz, summary, folder, html):
         np.savez_compressed(npz, labels=test.y_true, probabilities=test.y_prob, classes=class_names, images=test_digest)
         _write(summary, tables.to_json(report.summarize(results)))
@@ -72,11 +72,6 @@ def evaluate(
             _write(folder / name, text)
         _write(html, report.render(evaluation, results, svgs))
     return {"device": machine.device, "threads": machine.threads}
-
-
-def _splits(normalized: Path) -> list[str]:
-    has_validation = (normalized / "validation_labels.npy").exists()  # not with validation_fraction: 0
-    return ["train", "validation", "test"] if has_validation else ["train", "test"]
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:

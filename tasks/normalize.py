@@ -2,21 +2,20 @@
 
 `python -m tasks.normalize data/raw data/normalized`
 
-Writes the training, validation and test images as uint8 arrays that can be memory-mapped, their
-labels, the class names, and the constants that scale pixels, which are fitted on training pixels
-only. At most one file of the raw data is in memory at a time. With `validation_fraction: 0`
-there are no validation files.
+Writes the training, validation and test images as uint8 arrays that can be memory-mapped, their labels, the class
+names, and the constants that scale pixels, which are fitted on training pixels only. At most one file of the raw data
+is in memory at a time. With `validation_fraction: 0` there are no validation files.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from tasks import step
+from tasks import arrays, step
 from tasks.core import cifar10, pixels, splits
 from tasks.params import read
 from tasks.params.normalize import Normalize
@@ -36,17 +35,16 @@ def normalize(raw: Path, normalized: Path) -> step.Facts:
         try:
             labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
             train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
-            _write(folder, "train", raw, cifar10.TRAINING_FILES, train)
-            if len(validation):
-                _write(folder, "validation", raw, cifar10.TRAINING_FILES, validation)
-            _write(folder, "test", raw, (cifar10.TEST_FILE,), np.arange(cifar10.RECORDS))
-            images = np.load(folder / "train_images.npy", mmap_mode="r")
-            chunks = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
-            mean, std = pixels.channel_mean_std(chunks, params.method)
+            rows = {"train": train, "validation": validation} if len(validation) else {"train": train}
+            _write_splits(folder, raw, cifar10.TRAINING_FILES, rows)
+            _write_splits(folder, raw, (cifar10.TEST_FILE,), {"test": np.arange(cifar10.RECORDS)})
+            images, _ = arrays.load_split(folder, "train", len(cifar10.CLASS_NAMES))
+            parts = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
+            mean, std = pixels.channel_mean_std(parts, params.method)
         except ValueError as error:
             raise step.RefusedError(str(error)) from error
-        _write_json(folder / "constants.json", {"method": params.method, "mean": mean, "std": std})
-        _write_json(folder / "classes.json", list(cifar10.CLASS_NAMES))
+        arrays.write_mean_std(folder, params.method, mean, std)
+        arrays.write_class_names(folder, cifar10.CLASS_NAMES)
     sizes = {"train": len(train), "validation": len(validation), "test": cifar10.RECORDS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
     return sizes
@@ -57,23 +55,19 @@ def _decoded(raw: Path, names: tuple[str, ...]) -> Iterator[tuple[cifar10.Images
         yield cifar10.decode(np.fromfile(raw / name, np.uint8), str(raw / name))
 
 
-def _write(folder: Path, split: str, raw: Path, names: tuple[str, ...], rows: splits.Rows) -> None:
-    """Write the images and labels of `rows`, counted over all of `names`, one raw file at a time."""
-    shape = (len(rows), cifar10.SIDE, cifar10.SIDE, 3)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    labels = []
-    with (folder / f"{split}_images.npy").open("wb") as file:  # not a memory map, which a full disk would kill
-        np.lib.format.write_array_header_1_0(file, header)
-        for number, (part_images, part_labels) in enumerate(_decoded(raw, names)):
+def _write_splits(folder: Path, raw: Path, names: tuple[str, ...], rows: Mapping[str, splits.Rows]) -> None:
+    """Write the rows of each split, which count over all of the raw files, in one pass over these."""
+    image_shape = cifar10.SIDE, cifar10.SIDE, 3
+    with ExitStack() as stack:
+        append = {
+            split: stack.enter_context(arrays.split_writer(folder, split, len(rows[split]), image_shape))
+            for split in rows
+        }
+        for number, (images, labels) in enumerate(_decoded(raw, names)):
             first = number * cifar10.RECORDS
-            here = rows[(rows >= first) & (rows < first + cifar10.RECORDS)] - first
-            file.write(np.ascontiguousarray(part_images[here]).data)
-            labels.append(part_labels[here])
-    np.save(folder / f"{split}_labels.npy", np.concatenate(labels))
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            for split in rows:
+                here = rows[split][(rows[split] >= first) & (rows[split] < first + cifar10.RECORDS)] - first
+                append[split](images[here], labels[here])
 
 
 if __name__ == "__main__":

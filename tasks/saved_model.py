@@ -21,7 +21,6 @@ import keras
 import numpy as np
 
 from tasks import step
-from tasks.arrays import SHAPE
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
@@ -87,8 +86,8 @@ def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, A
         return config
 
 
-def load(path: Path, n_classes: int) -> keras.Model:
-    """A model for inference, from pixels to so many classes; code in the file is refused and never run.
+def load(path: Path, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+    """A model for inference, from such images to so many classes; code in the file is refused and never run.
 
     Raises
     ------
@@ -104,8 +103,8 @@ def load(path: Path, n_classes: int) -> keras.Model:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
     received = network.input_shape, network.output_shape
-    if received != ((None, *SHAPE), (None, n_classes)):
+    if received != ((None, *image_shape), (None, n_classes)):
         raise step.RefusedError(
-            f"{path} must take {SHAPE} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
+            f"{path} must take {image_shape} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
         )
     return network

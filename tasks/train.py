@@ -42,7 +42,7 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
     machine = _prepared(train_params)
     _refuse_decay_with_adam(regularize, train_params)
     print(machine)
-    (mean, std), n_classes = arrays.constants(normalized), len(arrays.class_names(normalized))
+    (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))
     training, validation = _load_splits(normalized, n_classes, regularize)
 
     trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
@@ -98,7 +98,7 @@ def _refuse_decay_with_adam(regularize: Regularize, train_params: Train) -> None
 def _load_splits(normalized: Path, n_classes: int, regularize: Regularize) -> tuple[Split, Split | None]:
     """Load training and validation; early stopping cannot do without the second."""
     training = Split(*arrays.load_split(normalized, "train", n_classes))
-    if (normalized / "validation_labels.npy").exists():
+    if "validation" in arrays.splits(normalized):
         return training, Split(*arrays.load_split(normalized, "validation", n_classes))
     if patience := regularize.early_stopping.patience:
         raise step.RefusedError(

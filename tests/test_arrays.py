@@ -1,4 +1,4 @@
-"""Damaged arrays and constants: one line that names the file and the command that restores it."""
+"""data/normalized: what is written is read, and damage is one line that names the file and what restores it."""
 
 import json
 from collections.abc import Callable
@@ -7,22 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.arrays import class_names, constants, load_split
+from tasks import arrays
+from tasks.arrays import class_names, image_shape, load_split, mean_std
 from tasks.step import RefusedError
 
 
 @pytest.fixture
 def normalized(tmp_path: Path) -> Path:
-    np.save(tmp_path / "train_images.npy", np.zeros((20, 32, 32, 3), np.uint8))
-    np.save(tmp_path / "train_labels.npy", np.arange(20, dtype=np.uint8) % 10)
-    (tmp_path / "constants.json").write_text(json.dumps({"mean": [1, 2, 3], "std": [4, 5, 6]}))
-    (tmp_path / "classes.json").write_text('["a", "b"]')
+    for split in ("train", "test"):
+        with arrays.split_writer(tmp_path, split, 20, (32, 32, 3)) as append:
+            for start in (0, 15):
+                labels = np.arange(20, dtype=np.uint8)[start : start + 15] % 10
+                append(np.repeat(labels, 32 * 32 * 3).reshape(-1, 32, 32, 3), labels)
+    arrays.write_mean_std(tmp_path, "standardize", [1, 2, 3], [4, 5, 6])
+    arrays.write_class_names(tmp_path, ["a", "b"])
     return tmp_path
 
 
 def read_all(normalized: Path) -> None:
-    load_split(normalized, "train", 10)
-    constants(normalized)
+    for split in arrays.splits(normalized):
+        load_split(normalized, split, 10)
+    mean_std(normalized)
     class_names(normalized)
 
 
@@ -38,11 +43,33 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
-def test_whole_files_are_read(normalized: Path) -> None:
+def test_what_is_written_in_parts_is_read(normalized: Path) -> None:
     read_all(normalized)
     images, labels = load_split(normalized, "train", 10)
     assert (images.shape, labels.tolist()) == ((20, 32, 32, 3), [*range(10), *range(10)])
-    assert (constants(normalized), class_names(normalized)) == (([1, 2, 3], [4, 5, 6]), ["a", "b"])
+    assert (images == labels[:, None, None, None]).all()
+    assert (mean_std(normalized), class_names(normalized)) == (([1, 2, 3], [4, 5, 6]), ["a", "b"])
+    assert (arrays.splits(normalized), image_shape(normalized)) == (["train", "test"], (32, 32, 3))
+
+
+def test_the_files_are_those_of_numpy_and_json(normalized: Path, tmp_path: Path) -> None:
+    for name in ("train_images", "train_labels"):
+        np.save(tmp_path / "again.npy", np.load(normalized / f"{name}.npy"))
+        assert (tmp_path / "again.npy").read_bytes() == (normalized / f"{name}.npy").read_bytes()
+    constants = {"method": "standardize", "mean": [1, 2, 3], "std": [4, 5, 6]}
+    assert json.loads((normalized / "constants.json").read_text()) == constants
+
+
+def test_a_split_that_fails_halfway_is_not_listed(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), arrays.split_writer(tmp_path, "train", 20, (32, 32, 3)):
+        raise OSError("full")
+    assert arrays.splits(tmp_path) == []
+
+
+def test_images_of_any_square_size_are_read(tmp_path: Path) -> None:
+    with arrays.split_writer(tmp_path, "train", 2, (48, 48, 3)) as append:
+        append(np.zeros((2, 48, 48, 3), np.uint8), np.zeros(2, np.uint8))
+    assert load_split(tmp_path, "train", 1)[0].shape == (2, 48, 48, 3)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +79,11 @@ def test_whole_files_are_read(normalized: Path) -> None:
         ("train_images.npy", text(""), "cannot be read"),
         ("train_images.npy", text("no array"), "cannot be read"),
         ("train_images.npy", saved(np.zeros((20, 32, 32, 3)), float), "must be uint8 of shape (n, 32, 32, 3)"),
-        ("train_images.npy", saved(np.zeros((20, 28, 28, 3))), "received uint8 of (20, 28, 28, 3)"),
+        ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "received uint8 of (20, 28, 28, 3)"),
+        ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "must be uint8 of shape (n, 32, 32, 3)"),
+        ("train_images.npy", saved(np.zeros((20, 32, 28, 3))), "must have the shape (n, side, side, 3)"),
+        ("train_images.npy", saved(np.zeros((20, 32, 32, 4))), "received (20, 32, 32, 4)"),
+        ("train_images.npy", saved(np.zeros((20, 3072))), "received (20, 3072)"),
         ("train_labels.npy", saved(np.zeros(19)), "with n labels"),
         ("train_labels.npy", saved([10] * 20), "must hold labels below 10; received [10]"),
         ("train_labels.npy", saved([print] * 20, object), "cannot be read"),  # a pickle, which could run code

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def array(name: str) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("raw")
-def test_the_splits_have_the_sizes_that_were_asked_for_and_stay_uint8() -> None:
+def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8() -> None:
     assert normalize(RAW, OUT) == {"train": 1000, "validation": 1000, "test": 10_000}
     for split, n in {"train": 1000, "validation": 1000, "test": 10_000}.items():
         assert array(f"{split}_images").shape == (n, 32, 32, 3)
@@ -48,7 +49,7 @@ def test_every_image_keeps_its_label_and_test_its_order(raw_files: dict[str, byt
 
 
 @pytest.mark.usefixtures("raw")
-def test_the_constants_are_those_of_the_training_pixels_alone() -> None:
+def test_the_constants_come_from_training_pixels_alone() -> None:
     normalize(RAW, OUT)
     constants = json.loads((OUT / "constants.json").read_text())
     pixels = array("train_images").astype("float64")
@@ -62,6 +63,20 @@ def test_rescaling_and_no_validation(raw: Path) -> None:
     assert normalize(RAW, OUT)["validation"] == 0
     assert json.loads((OUT / "constants.json").read_text()) == {"method": "rescale", "mean": [0] * 3, "std": [255] * 3}
     assert not list(OUT.glob("validation*"))
+
+
+@pytest.mark.usefixtures("raw")
+def test_no_raw_file_is_decoded_more_than_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the labels that the split needs, once for the images of all splits."""
+    decode, decoded = cifar10.decode, Counter[str]()
+
+    def count(content: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        decoded[Path(name).name] += 1
+        return decode(content, name)
+
+    monkeypatch.setattr(cifar10, "decode", count)
+    normalize(RAW, OUT)
+    assert decoded == {**dict.fromkeys(cifar10.TRAINING_FILES, 2), cifar10.TEST_FILE: 1}
 
 
 @pytest.mark.usefixtures("raw")

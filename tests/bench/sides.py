@@ -110,7 +110,7 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
 
     params = blocks(variant, {"train.seed": seed})
     trained, rows, *_, machine = _train(params)
-    finished = build_for_saving(trained, params.model, params.regularize, *arrays.constants(NORMALIZED))
+    finished = build_for_saving(trained, params.model, params.regularize, *arrays.mean_std(NORMALIZED))
     last = {}
     for split in ("validation", "test"):
         images, labels = arrays.load_split(NORMALIZED, split, 10)
@@ -208,7 +208,7 @@ def _train(
     from tasks.core.network import build_for_training
     from tasks.core.training import fit
 
-    (mean, std), n_classes = arrays.constants(folder), len(arrays.class_names(folder))
+    (mean, std), n_classes = arrays.mean_std(folder), len(arrays.class_names(folder))
     of_train, labels = arrays.load_split(folder, "train", n_classes)
     split = Split(of_train[:images], labels[:images])
     model = build_for_training(params.model, params.regularize, split.images, n_classes, mean, std, machine.precision)

@@ -280,7 +280,7 @@ CONTROLS = {
     # --- damage
     "the shape of arrays": Control(
         "tasks/arrays.py",
-        "images.dtype != np.uint8 or images.shape[1:] != SHAPE or labels.shape != images.shape[:1]",
+        "images.dtype != np.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]",
         "False",
         "test_arrays.py::test_damage_is_one_line_that_names_the_file",
     ),
@@ -365,7 +365,7 @@ CONTROLS = {
     ),
     "the shape of a model": Control(
         "tasks/saved_model.py",
-        "if received != ((None, *SHAPE), (None, n_classes)):",
+        "if received != ((None, *image_shape), (None, n_classes)):",
         "if False:",
         "faults/test_hostile_models.py::test_a_model_for_other_images_or_classes_is_refused",
     ),

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from flows import doctor, experiments, gate, pipeline, study, summary
 from flows.stages import Place, repro
 from tasks.checkpoints import Checkpoints
-from tasks.core.state import State
+from tasks.core.state import TrainingState
 from tasks.params import __main__ as params
 from tests.conftest import IDENTITY, ROOT, edit
 
@@ -213,7 +213,7 @@ def test_checkpoints_of_a_run_apart_outlive_it(
     root = layout(origin, tmp_path)
     with experiments.apart(root, {"train.seed": 3}, "mine") as checkout:
         monkeypatch.chdir(checkout)
-        Checkpoints("a1b2").keep(State([{"epoch": 0.0}], [np.ones(3)], {}, []))
+        Checkpoints("a1b2").keep(TrainingState([{"epoch": 0.0}], [np.ones(3)], {}, []))
     monkeypatch.chdir(root)
     assert Checkpoints("a1b2").newest() is not None
 
