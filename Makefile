@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study server deploy worker bench bench-reference test test-all test-pythons doctor soak check format lock gpu clean
+.PHONY: help setup run study server deploy worker bench bench-reference test test-all test-pythons doctor soak check format map lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -115,6 +115,9 @@ check: setup ## lint, format and types
 format: setup ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+map: setup ## write what follows from the imports: the code deps in dvc.yaml, and docs/map.md
+	$(BIN)/python -m tests.support.import_graph
 
 lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \

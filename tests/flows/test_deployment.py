@@ -16,8 +16,8 @@ import pytest
 
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, Prefect, heed_interrupts, running, serving, wait_for, workers_of
-from tests.test_house import STAGES
-from tests.test_readme import commands, section
+from tests.support.docs import PAGES, commands
+from tests.support.import_graph import STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def prefect(clone: Clone) -> Iterator[Prefect]:
     """The README's server and worker, on a fresh database."""
-    assert {"make server", "make deploy", "make worker"} <= set(commands(section("Flows")))
+    assert {"make server", "make deploy", "make worker"} <= set(commands(PAGES["docs/flows.md"]))
     with serving(clone) as made:
         yield made
     assert not (clone.path / "prefect.toml").exists()
@@ -34,7 +34,7 @@ def prefect(clone: Clone) -> Iterator[Prefect]:
 
 
 def test_the_readmes_runs_finish_and_say_what_they_did(prefect: Prefect) -> None:
-    for line in commands(section("Flows")):
+    for line in commands(PAGES["docs/flows.md"]):
         if line.startswith("prefect deployment run"):
             assert "Flow run finished successfully" in prefect.clone.run("bash", "-c", line)
     body = {"sort": "EXPECTED_START_TIME_ASC"}

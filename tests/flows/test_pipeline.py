@@ -20,7 +20,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.pipeline import pipeline
 from tests.conftest import Clone
 from tests.flows.test_stages import flip_a_byte
-from tests.test_house import STAGES, stages
+from tests.support.import_graph import STAGES, stages
 
 CACHED = dict.fromkeys(STAGES, "Cached")
 

@@ -1,22 +1,24 @@
-"""The house rules of the project, each shown able to fail."""
+"""The rules of the architecture, each shown able to fail."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from tests.house import closure, imports, third_party
-
-ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("download", "normalize", "train", "evaluate")
-
-
-def stages(root: Path = ROOT) -> dict[str, Any]:
-    content: dict[str, Any] = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    return content
+from tests.support.import_graph import (
+    MAP,
+    ROOT,
+    STAGES,
+    UNTRACKED,
+    closure,
+    code_deps,
+    code_map,
+    imports,
+    stages,
+    third_party,
+    with_code_deps,
+)
 
 
 def allowed(importer: str) -> tuple[str, ...]:
@@ -63,12 +65,10 @@ def wrong_deps(root: Path) -> list[str]:
     """Differences between the code deps of each stage and what its step imports."""
     found = []
     for name, stage in stages(root).items():
-        if name == "download":  # its digests are the contract
-            continue
-        declared = {dep for dep in stage["deps"] if dep.startswith("tasks/")}
-        needed = {file.relative_to(root).as_posix() for file in closure(root / "tasks" / f"{name}.py", root)}
-        found += [f"{name} lacks {dep}" for dep in sorted(needed - declared)]
-        found += [f"{name} does not need {dep}" for dep in sorted(declared - needed)]
+        if name != UNTRACKED:
+            declared, needed = {dep for dep in stage["deps"] if dep.startswith("tasks/")}, set(code_deps(name, root))
+            found += [f"{name} lacks {dep}" for dep in sorted(needed - declared)]
+            found += [f"{name} does not need {dep}" for dep in sorted(declared - needed)]
     return found
 
 
@@ -78,6 +78,30 @@ def test_imports_go_one_way() -> None:
 
 def test_the_deps_of_each_stage_are_exactly_what_its_step_imports() -> None:
     assert wrong_deps(ROOT) == []
+
+
+def test_make_map_would_change_nothing() -> None:
+    assert (ROOT / MAP).read_text(encoding="utf-8") == code_map(ROOT)
+
+
+def test_make_map_mends_wrong_deps_and_nothing_else() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    broken = text.replace("      - tasks/train.py\n", "").replace(
+        "      - tasks/evaluate.py\n", "      - tasks/gone.py\n"
+    )
+    assert broken != text
+    assert with_code_deps(broken, ROOT) == text
+
+
+def test_every_file_says_what_it_holds() -> None:
+    listed = code_map(ROOT)
+    files = [
+        file
+        for package in ("flows", "tasks")
+        for file in (ROOT / package).rglob("*.*")
+        if file.suffix in {".py", ".html"}
+    ]
+    assert [file for file in files if f"| `{file.name}` |" not in listed] == []
 
 
 def test_every_stage_has_a_step_and_the_graph_is_download_normalize_train_evaluate() -> None:
@@ -105,8 +129,8 @@ def test_training_imports_neither_scores_nor_figures() -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A small house that keeps the rules, for a test to break."""
+def repository(tmp_path: Path) -> Path:
+    """A small repository that keeps the rules, for a test to break."""
     files = {
         "tasks/__init__.py": "",
         "tasks/core/__init__.py": "",
@@ -142,18 +166,18 @@ def house(tmp_path: Path) -> Path:
         ("flows/pipeline.py", "def f():\n    import keras", "flows/pipeline.py imports TensorFlow"),
     ],
 )
-def test_each_import_rule_can_fail(house: Path, file: str, line: str, complaint: str) -> None:
-    (house / file).write_text((house / file).read_text() + line + "\n")
-    assert complaint in forbidden_imports(house)
+def test_each_import_rule_can_fail(repository: Path, file: str, line: str, complaint: str) -> None:
+    (repository / file).write_text((repository / file).read_text() + line + "\n")
+    assert complaint in forbidden_imports(repository)
 
 
-def test_the_rule_on_deps_can_fail_both_ways(house: Path) -> None:
-    (house / "tasks/core/network.py").write_text("from tasks.core import fused\n")
-    (house / "tasks/core/fused.py").write_text("")
-    assert wrong_deps(house) == ["train lacks tasks/core/fused.py"]
-    (house / "tasks/core/network.py").write_text("")
-    (house / "tasks/train.py").write_text("")
-    assert wrong_deps(house) == [
+def test_the_rule_on_deps_can_fail_both_ways(repository: Path) -> None:
+    (repository / "tasks/core/network.py").write_text("from tasks.core import fused\n")
+    (repository / "tasks/core/fused.py").write_text("")
+    assert wrong_deps(repository) == ["train lacks tasks/core/fused.py"]
+    (repository / "tasks/core/network.py").write_text("")
+    (repository / "tasks/train.py").write_text("")
+    assert wrong_deps(repository) == [
         "train does not need tasks/core/__init__.py",
         "train does not need tasks/core/network.py",
     ]

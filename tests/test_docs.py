@@ -1,4 +1,4 @@
-"""The README against the repository: its map is complete, and its commands run."""
+"""The README and docs/ against the repository: their links, tables and commands are right, and their commands run."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ import pytest
 
 from tests.bench.__main__ import row
 from tests.conftest import ROOT, Clone
+from tests.support.docs import PAGES, commands, section
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def section(title: str) -> str:
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+README_LINES = 200
 
 
-def commands(text: str) -> list[str]:
-    """The lines of the shell blocks of a text, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= README_LINES
 
 
-def test_every_make_target_of_the_readme_exists_and_help_lists_all() -> None:
+def test_every_make_target_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z-]+)`", README)) | {
-        line[5:] for line in commands(README) if line[:5] == "make "
-    }
-    assert named <= targets
+    for page, text in PAGES.items():
+        typed = {line.split()[1] for line in commands(text) if line.startswith("make ")}
+        assert (set(re.findall(r"`make ([a-z-]+)", text)) | typed) - targets == set(), page
     listed = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert {line.split()[0] for line in listed.splitlines()} == targets
 
 
-def test_the_file_map_names_every_file_and_nothing_else() -> None:
-    mapped = {
-        path.rstrip("/")
-        for path in re.findall(r"`([\w./-]+)`", re.sub(r"\|[^|]*\|$", "", section("What is where"), flags=re.M))
-    }
+def test_every_link_within_the_repository_leads_somewhere() -> None:
+    for page, text in PAGES.items():
+        links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+        assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == [], page
+
+
+def test_the_readme_names_everything_at_the_top_level() -> None:
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    hidden_or_packaging = re.compile(r"(^|/)\.|(^|/)__init__\.py$|^README\.md$")
-    unmapped = [
-        file
-        for file in files
-        if not hidden_or_packaging.search(file)
-        and (ROOT / file).exists()
-        and not any(file == path or file.startswith(f"{path}/") for path in mapped - {"tasks"})
-    ]
-    assert unmapped == []
-    made_by_a_run = ("data", "models", "reports", ".prefect", "prefect.toml", ".checkpoints", ".doctor")
-    assert [path for path in mapped if not path.startswith(made_by_a_run) and not (ROOT / path).exists()] == []
+    top = {file.split("/")[0] for file in files if not file.startswith(".") and file != "README.md"}
+    named = {path.rstrip("/") for path in re.findall(r"`([\w./-]+)`", PAGES["README.md"])}
+    assert top - named == set()
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in PAGES["README.md"]] == []
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    """docs/reliability.md is a table of tests: `file.py::test`, below tests/."""
+    named = {found for text in PAGES.values() for found in re.findall(r"`([\w/]+\.py)::(\w+)`", text)}
+    assert len(named) > 30
+    assert [one for one in named if f"def {one[1]}(" not in (ROOT / "tests" / one[0]).read_text(encoding="utf-8")] == []
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -72,7 +71,7 @@ def emphasized(difference: str, p: str) -> str:
 
 
 def test_the_table_of_the_study_is_what_the_study_found() -> None:
-    shown = table(section("The study"))
+    shown = table(PAGES["docs/study.md"])
     found = table((ROOT / "reports/study/study.md").read_text(encoding="utf-8").split("\n- ")[0])
     del shown["variant"], found["variant"]
     assert shown == {
@@ -83,27 +82,29 @@ def test_the_table_of_the_study_is_what_the_study_found() -> None:
 
 def test_the_table_of_speed_is_what_the_benchmark_measured() -> None:
     ratios = json.loads((ROOT / "docs/bench.json").read_text(encoding="utf-8"))["ratios"]
-    shown = [line for line in section("Speed").splitlines() if line[:2] == "| "]
+    shown = [line for line in PAGES["docs/speed.md"].splitlines() if line[:2] == "| "]
     assert shown[2:] == [row(one) for one in ratios]
 
 
 @pytest.mark.slow
-def test_the_everyday_loop_runs_as_it_is_written(trained: Clone, tmp_path: Path) -> None:
+def test_the_everyday_loop_and_the_versions_run_as_written(trained: Clone, tmp_path: Path) -> None:
     """Line by line, after one change, in a clone of its own: `dvc gc` empties the cache."""
     trained.reset()
     shutil.copytree(trained.path, tmp_path / "clone", symlinks=True)
     clone = Clone(tmp_path / "clone")
     clone.edit(regularize__l2=0.01)
-    for line in commands(section("The everyday loop")):
+    for line in commands(section("The everyday loop")) + commands(PAGES["docs/data.md"]):
         output = clone.run("bash", "-c", line)
         if line == "dvc metrics diff HEAD~1":
             assert re.search(r"reports/metrics.json +test.loss +\S+ +\S+ +\S+", output)
         if line.startswith("dvc exp show"):
             assert "short" in output
+        if line.startswith("dvc plots diff"):  # as the README says beside it
+            assert 'src="https://' in (clone.path / "dvc_plots/index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_the_model_works_in_the_five_lines_of_the_readme(clone: Clone) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", section("Using the trained model"), re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGES["README.md"], re.MULTILINE | re.DOTALL)
     clone.run("python", "-c", "from PIL import Image; Image.new('RGBA', (50, 40)).save('image.png')")
     assert "tf.Tensor" in clone.run("python", "-c", code)

@@ -1,0 +1,132 @@
+"""The project's import graph, read from its source, and the two texts that follow from it.
+
+`python -m tests.support.import_graph` (`make map`) writes both: the code `deps` of each stage in dvc.yaml, which must be
+exactly what its step imports, and docs/map.md, a line for each file from its docstring. tests/test_architecture.py
+compares.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("flows", "tasks")
+STAGES = ("download", "normalize", "train", "evaluate")
+UNTRACKED = "download"  # a stage whose code is no dependency: its digests are the contract
+MAP = Path("docs/map.md")
+MAP_HEAD = """# The map
+
+Every file with the first line of its docstring, from `make map`. `flows/` is when and where, `tasks/` is what: a module
+per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/params/` has a
+class per block of `params.yaml`; `tests/` mirrors the rooms. Imports go one way: flows → params; steps → core, params.
+"""
+MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/params", "tests", "tests/*")
+
+
+def stages(root: Path = ROOT) -> dict[str, Any]:
+    """The stages of dvc.yaml."""
+    content: dict[str, Any] = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    return content
+
+
+def imports(file: Path, root: Path) -> set[Path]:
+    """The project files that a file needs directly: modules, each with the packages that hold it, and templates."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".py":
+        return {file.with_name(name) for name in re.findall(r'{% extends "(.+?)" %}', text)}
+    found = {file.with_name(name) for name in re.findall(r'"(\w+\.html)"', text)} & set(file.parent.iterdir())
+    for module in _imported_modules(file):
+        parts = module.split(".")
+        if parts[0] in PACKAGES:
+            found |= {named for n in range(1, len(parts) + 1) if (named := _file(root, parts[:n]))}
+    return found - {file}
+
+
+def closure(file: Path, root: Path) -> set[Path]:
+    """All project files that a file imports, directly or not, and itself."""
+    found, todo = set(), [file, *_packages_of(file, root)]
+    while todo:
+        if (current := todo.pop()) not in found:
+            found.add(current)
+            todo.extend(imports(current, root))
+    return found
+
+
+def third_party(file: Path) -> set[str]:
+    """The top-level names of the packages outside the project that a file imports."""
+    return {module.split(".")[0] for module in _imported_modules(file)} - set(PACKAGES)
+
+
+def _imported_modules(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _file(root: Path, parts: list[str]) -> Path | None:
+    module = root.joinpath(*parts)
+    candidates = (module / "__init__.py", module.with_suffix(".py"))
+    return next((file for file in candidates if file.exists()), None)
+
+
+def _packages_of(file: Path, root: Path) -> list[Path]:
+    parts = file.relative_to(root).parts[:-1]
+    return [init for n in range(1, len(parts) + 1) if (init := root.joinpath(*parts[:n], "__init__.py")).exists()]
+
+
+def code_deps(stage: str, root: Path) -> list[str]:
+    """The project files that a stage's step imports, directly or not, as dvc.yaml lists them."""
+    step = root / "tasks" / f"{stage}.py"
+    return sorted(file.relative_to(root).as_posix() for file in closure(step, root))
+
+
+def with_code_deps(text: str, root: Path) -> str:
+    """The text of dvc.yaml with the code deps that are right; everything else stays as it is written."""
+    for stage in stages(root):
+        if stage != UNTRACKED:
+            others = rf"^  {stage}:\n(?:(?!  \S).*\n)*?    deps:\n(?:      - (?!tasks/).*\n)*"
+            block = re.compile(rf"({others})(?:      - tasks/.*\n)*", re.MULTILINE)
+            listed = "".join(f"      - {dep}\n" for dep in code_deps(stage, root))
+            text = block.sub(lambda found, listed=listed: found[1] + listed, text)  # type: ignore[misc]
+    return text
+
+
+def code_map(root: Path) -> str:
+    """docs/map.md: the files of each room, each with the first line of its docstring."""
+    parts = [MAP_HEAD]
+    for room in sorted({folder for pattern in MAP_ROOMS for folder in root.glob(pattern) if folder.is_dir()}):
+        rows = [(file.name, _first_line(file)) for file in sorted(room.iterdir()) if file.suffix in {".py", ".html"}]
+        rows = [(name, line) for name, line in rows if line]
+        if rows:
+            parts.append(f"\n## {room.relative_to(root).as_posix()}/\n\n| file | what it holds |\n|---|---|\n")
+            parts.extend(f"| `{name}` | {line} |\n" for name, line in rows)
+    return "".join(parts)
+
+
+def _first_line(file: Path) -> str:
+    """The first line of a module's docstring, or of a template's comment; empty where there is none."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".html":
+        return found[1].strip() if (found := re.match(r"{#(.*?)#}", text)) else ""
+    return ((ast.get_docstring(ast.parse(text)) or "").splitlines() or [""])[0].replace("|", "\\|")
+
+
+def main(root: Path = Path()) -> int:
+    """Write the deps of dvc.yaml and docs/map.md."""
+    graph = root / "dvc.yaml"
+    graph.write_text(with_code_deps(graph.read_text(encoding="utf-8"), root), encoding="utf-8")
+    (root / MAP).write_text(code_map(root), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
