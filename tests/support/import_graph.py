@@ -1,7 +1,7 @@
 """The project's import graph, read from its source, and the two texts that follow from it.
 
-`python -m tests.support.import_graph` (`make map`) writes both: the code `deps` of each stage in dvc.yaml, which must be
-exactly what its step imports, and docs/map.md, a line for each file from its docstring. tests/test_architecture.py
+`python -m tests.support.import_graph` (`make map`) writes both: the code `deps` of each stage in dvc.yaml, which must
+be exactly what its step imports, and docs/map.md, a line for each file from its docstring. test_architecture.py
 compares.
 """
 
