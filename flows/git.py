@@ -15,6 +15,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
@@ -56,7 +57,8 @@ def _run(root: Path, arguments: tuple[str, ...], variables: Mapping[str, str]) -
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
-        raise GitError(failure(root, f"git {' '.join(arguments)}", done.returncode, said), said)
+        shown = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
+        raise GitError(failure(root, shown, done.returncode, said), said)
     return done.stdout
 
 
@@ -65,7 +67,7 @@ def failure(root: Path, command: str, status: int, said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip() and SUPPORT not in line]
     first = next((n for n, line in enumerate(lines) if FAULT.match(line)), max(len(lines) - 1, 0))
     told = "; ".join(lines[first:][:MAX_LINES]).replace(":; ", ": ") or "no output"
-    return f"`{command}` must succeed in {root}; it ended with {status}: {told}"
+    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {told}"
 
 
 # --- Where things are ----------------------------------------------------------------------------
