@@ -25,7 +25,6 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from flows.git import failure, git, keep, refuse_unresolved, repository
-from flows.stages import environment
 from flows.summary import made_by
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, parse
@@ -161,7 +160,7 @@ def run(root: Path, *command: str) -> str:
     RuntimeError
         With what it said, if it fails.
     """
-    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         shown = " ".join(command[2:] if command[0] == sys.executable else command)
         raise RuntimeError(failure(root, shown, done.returncode, done.stderr or done.stdout))

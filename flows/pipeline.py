@@ -8,15 +8,19 @@ is a run apart, which leaves the workspace alone and is kept as a DVC experiment
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # before Prefect is imported, which takes a second
+    from flows import command_line
+
+    sys.exit(command_line.pipeline())
+
 import csv
 import json
-import signal
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
@@ -25,9 +29,9 @@ from prefect.tasks import exponential_backoff
 from flows import experiments
 from flows.gate import IncomparableError, compare
 from flows.git import git
-from flows.stages import Place, stage, unreachable
+from flows.processes import Place
+from flows.stages import stage
 from flows.summary import made_by, summary
-from tasks.params import ParameterError
 
 MINUTE, HOUR = 60, 3600
 
@@ -35,7 +39,7 @@ download = stage(
     "download", HOUR, retries=3, retry_delay_seconds=exponential_backoff(backoff_factor=10), retry_jitter_factor=0.5
 )
 normalize = stage("normalize", 10 * MINUTE)
-train = stage("train", 24 * HOUR, tags=["gpu"])
+train = stage("train", 24 * HOUR, needs=["gpu"])
 evaluate = stage("evaluate", HOUR)
 
 
@@ -110,27 +114,3 @@ def show(checkout: Path, experiment: str) -> dict[str, Any]:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
     metrics: dict[str, Any] = json.loads((checkout / metrics_file).read_text(encoding="utf-8"))
     return metrics
-
-
-def main() -> int:
-    """Run the pipeline here; one line instead of a trace for what the user can mend."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary server would outlive this process
-    try:
-        experiments.check(Path.cwd())  # before Prefect starts, which would print a trace first
-        pipeline()
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "error: interrupted; every child was ended, and the next run starts where DVC finds things", file=sys.stderr
-        )
-        return 130
-    except (httpx.ConnectError, RuntimeError) as error:
-        print(f"error: {unreachable(error) or error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

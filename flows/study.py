@@ -9,7 +9,13 @@ not run again, whichever commit it was made at, so a study that was killed finis
 
 from __future__ import annotations
 
-import argparse
+import sys
+
+if __name__ == "__main__":  # before Prefect is imported, which takes a second
+    from flows import command_line
+
+    sys.exit(command_line.study())
+
 import csv
 import hashlib
 import io
@@ -18,10 +24,8 @@ import math
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +48,7 @@ from ruamel.yaml import YAML
 
 from flows import experiments, study_report
 from flows.git import at, git
-from flows.stages import Place, end_running, ending, repro, signals_that_stay, unreachable
+from flows.processes import Place, end_running, ending, repro, signals_that_stay
 from flows.summary import made_by
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, validate
@@ -421,42 +425,3 @@ def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
                 )
             )
     return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run a study here; one line instead of a trace for what the user can mend."""
-    parser = argparse.ArgumentParser(prog="python -m flows.study", description=__doc__.splitlines()[0])
-    parser.add_argument("--variants", type=lambda text: text.split(","), metavar="A,B", help="default: study.compared")
-    parser.add_argument("--seeds", type=int, metavar="N", help="default: study.seeds")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of all runs")
-    parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
-    asked = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary server would outlive this process
-    try:
-        settings = dict(_setting(text) for text in asked.set)
-        _refuse_below_one(**{"--seeds": asked.seeds, "--jobs": asked.jobs})
-        root = Path.cwd()  # what follows is checked before Prefect starts, which would print a trace
-        experiments.check(root)
-        plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
-        study(asked.variants, asked.seeds, settings, asked.jobs)
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; the same command finishes what is missing", file=sys.stderr)
-        return 130
-    except (httpx.ConnectError, RuntimeError) as error:
-        print(f"error: {unreachable(error) or error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ParameterError(f"--set must be KEY=VALUE; received {text}")
-    return key, parse_text(f"value: {value}", f"--set {key}")["value"]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

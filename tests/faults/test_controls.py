@@ -84,19 +84,19 @@ CONTROLS = {
         "test_checkpoints.py::test_a_checkpoint_that_cannot_be_written_does_not_end_the_training",
     ),
     "the end of what is about to begin": Control(
-        "flows/stages.py",
+        "flows/processes.py",
         "if ending.is_set():",
         "if False:",
         "flows/test_ending.py::test_what_starts_while_everything_is_ended_is_ended_too",
     ),
     "the end of what is below": Control(
-        "flows/stages.py",
+        "flows/processes.py",
         "_signal(child.terminate)",
         "pass",
         "flows/test_ending.py::test_what_is_ended_leaves_no_process_and_no_lock",
     ),
     "a signal that came meanwhile": Control(
-        "flows/stages.py",
+        "flows/processes.py",
         "log(line)\n                    raise_again()",
         "log(line)",
         "flows/test_ending.py::test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage",

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import stages, study
-from flows.stages import END_SECONDS, Place, StageFailedError
+from flows import processes, stages, study
+from flows.processes import END_SECONDS, Place, StageFailedError
 from tests.conftest import Clone
 from tests.flows.serving import heed_interrupts
 
@@ -53,25 +53,25 @@ def test_what_is_ended_leaves_no_process_and_no_lock(place: Place) -> None:
     def end_soon(line: str) -> None:
         if line == "began":
             began.append(time.monotonic())
-            stages.end_running()
+            processes.end_running()
 
     began: list[float] = []
     try:
         with pytest.raises(StageFailedError, match="nap failed"):
             stages.reproduce(place, "nap", 60, end_soon)
     finally:
-        stages.ending.clear()
+        processes.ending.clear()
     assert time.monotonic() - began[0] < END_SECONDS
     assert_nothing_is_left(place)
 
 
 def test_what_starts_while_everything_is_ended_is_ended_too(place: Place) -> None:
-    stages.end_running()
+    processes.end_running()
     try:
         with pytest.raises(StageFailedError, match="a late run failed"):
-            stages.repro(place, "a late run", 60, print)
+            processes.repro(place, "a late run", 60, print)
     finally:
-        stages.ending.clear()
+        processes.ending.clear()
     assert_nothing_is_left(place)
 
 
@@ -104,9 +104,9 @@ def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> N
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
-        stages.ending.set()
+        processes.ending.set()
         try:
             waiting.join(5)
         finally:
-            stages.ending.clear()
+            processes.ending.clear()
         assert said == ["the study was ended before this run began"]

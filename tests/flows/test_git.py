@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from flows import doctor, experiments, gate, pipeline, study, summary
-from flows.stages import Place, repro
+from flows import command_line, doctor, experiments, gate, summary
+from flows.processes import Place, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
 from tasks.params import __main__ as params
@@ -276,8 +276,8 @@ def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(projec
 
 Entry = Callable[[], int]
 ENTRIES: dict[str, Entry] = {
-    "pipeline": pipeline.main,
-    "study": lambda: study.main([]),
+    "pipeline": lambda: command_line.pipeline([]),
+    "study": lambda: command_line.study([]),
     "gate": lambda: gate.main(["--base", "HEAD"]),
     "doctor": doctor.main,
 }

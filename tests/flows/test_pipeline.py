@@ -205,7 +205,7 @@ def test_temporary_failures_of_download_are_retried(clone: Clone, monkeypatch: p
     from prefect import flow
 
     from flows.pipeline import download
-    from flows.stages import Place
+    from flows.processes import Place
 
     clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
 

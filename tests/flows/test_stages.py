@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import stages
-from flows.stages import Place, StageFailedError
+from flows.processes import Place, StageFailedError
 from tests.conftest import Clone
 from tests.flows.serving import workers_of
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import study
+from flows import command_line, study
 from tasks.params import ParameterError
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
@@ -110,7 +110,7 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
 def test_a_mistake_is_one_line_before_anything_runs(
     capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    assert study.main(arguments) == 2
+    assert command_line.study(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert says in line
