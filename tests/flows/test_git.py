@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from flows import command_line, doctor, experiments, gate, summary
+from flows import command_line, doctor, experiments, gate, study, summary
 from flows.processes import Place, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
