@@ -67,10 +67,10 @@ def study(arguments: list[str] | None = None) -> int:
                 raise ParameterError(f"{name} must be at least 1; received {value}")
         root = Path.cwd()
         experiments.check(root)
-        from flows import study
+        from flows import study, trials
 
         # Checked before the flow begins, which would print a trace.
-        study.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
+        trials.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         with server.available():
             study.study(asked.variants, asked.seeds, settings, asked.jobs)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import study
+from flows import slots
 from tasks import surroundings
 from tests.conftest import ROOT, Clone
 
@@ -151,12 +151,12 @@ def test_dvc_works_for_a_user_without_an_entry() -> None:
 def test_threads_and_jobs_follow_the_containers_limits(cpu: dict[str, str], memory: str) -> None:
     """On 64 cores, which Python is told of, as no such machine is at hand: eight may be used, and memory for three."""
     limits = "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/cpu /sys/fs/cgroup/memory"
-    files = {**cpu, memory: str(3 * study.JOB_BYTES)}
+    files = {**cpu, memory: str(3 * slots.JOB_BYTES)}
     writes = [f"echo '{content}' > /sys/fs/cgroup/{name}" for name, content in files.items()]
     code = (
         "import os; os.cpu_count = lambda: 64; os.sched_getaffinity = lambda _: set(range(64))\n"
-        "from flows import study; from tasks import runtime\n"
-        "print(runtime.prepare('cpu').threads, study.default_jobs())"
+        "from flows import slots; from tasks import runtime\n"
+        "print(runtime.prepare('cpu').threads, slots.default_jobs())"
     )
     said = in_namespace(sys.executable, "-c", code, before=" && ".join([limits, *writes]), HOME="/tmp")
     assert said.split()[-2:] == ["8", "3"]

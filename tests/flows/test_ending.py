@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import processes, stages, study
+from flows import processes, slots, stages
 from flows.processes import END_SECONDS, Place, StageFailedError
 from tests.conftest import Clone
 from tests.flows.serving import heed_interrupts
@@ -88,17 +88,17 @@ def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(
 
 
 def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
-    slots = [tmp_path / "a", tmp_path / "b"]
+    locks = [tmp_path / "a", tmp_path / "b"]
     said: list[str] = []
 
     def wait() -> None:
         try:
-            with study._first_free(slots):
+            with slots.acquire_any(locks):
                 said.append("began")
         except RuntimeError as error:
             said.append(str(error))
 
-    with study._first_free(slots) as first, study._first_free(slots) as second:
+    with slots.acquire_any(locks) as first, slots.acquire_any(locks) as second:
         assert (first, second) == (0, 1)
         waiting = threading.Thread(target=wait)
         waiting.start()

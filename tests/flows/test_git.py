@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from flows import command_line, doctor, experiments, gate, study, summary
+from flows import command_line, doctor, experiments, gate, summary, trials
 from flows.processes import Place, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
@@ -163,21 +163,21 @@ def keep_apart(root: Path, name: str = "mine") -> None:
 
 
 def author(root: Path, name: str = "mine") -> str:
-    return git(root, "log", "-1", "--format=%an <%ae>, %cn <%ce>", study.finished(root)[name]).strip()
+    return git(root, "log", "-1", "--format=%an <%ae>, %cn <%ce>", trials.finished(root)[name]).strip()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_run_apart_is_kept_wherever_the_project_lies(origin: Path, tmp_path: Path, layout: Layout) -> None:
     root = layout(origin, tmp_path)
     run_apart(root)
-    text = git(root, "show", f"{study.finished(root)['mine']}:./params.yaml")
+    text = git(root, "show", f"{trials.finished(root)['mine']}:./params.yaml")
     assert YAML(typ="safe").load(text)["train"]["seed"] == 3
     assert git(root, "status", "--porcelain", ".") == ""
     assert "mine" not in git(root, "worktree", "list")
-    (trial,) = study.plan(root, ["none"], 1, {})
-    found = study.Trial("none", 0, {}, "mine", trial.commit)
-    assert study.collect(root, [found])[0].test_accuracy == pytest.approx(0.75)
-    assert study.code_at(root, "HEAD").keys() == {"dvc.yaml", "step.py"}
+    (trial,) = trials.plan(root, ["none"], 1, {})
+    found = trials.Trial("none", 0, {}, "mine", trial.commit)
+    assert trials.collect(root, [found])[0].test_accuracy == pytest.approx(0.75)
+    assert trials.code_at(root, "HEAD").keys() == {"dvc.yaml", "step.py"}
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_p
     subprocess.run([sys.executable, "-c", flow], cwd=root, env=environment, check=True)
     command = [sys.executable, "-m", "flows.study", "--variants", "none", "--seeds", "1"]
     subprocess.run(command, cwd=root, env=environment, check=True)
-    assert len(study.finished(root)) == 2
+    assert len(trials.finished(root)) == 2
     assert (root / "reports/study/study.csv").exists()
 
 
@@ -415,7 +415,7 @@ def of_dvc(project: Path) -> None:
 def test_no_hook_of_the_users_runs_on_a_run_apart(project: Path, install: Callable[[Path], None]) -> None:
     install(project)
     keep_apart(project)
-    assert "mine" in study.finished(project)
+    assert "mine" in trials.finished(project)
     assert not (project / "hooked").exists()
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import command_line, study
+from flows import command_line, slots, trials
 from tasks.params import ParameterError
 from tests.conftest import Clone
 from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
@@ -32,12 +32,12 @@ def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(clone: Clone, settings: dict[str, Any] = SMALL, variants: tuple[str, ...] = ("none", "dropout")) -> list[str]:
-    return [trial.name for trial in study.plan(clone.path, list(variants), 2, settings)]
+    return [trial.name for trial in trials.plan(clone.path, list(variants), 2, settings)]
 
 
 def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_differs(clone: Clone) -> None:
-    trials = study.plan(clone.path, ["none", "l2", "none+dropout"], 2, {"train.epochs": 4})
-    assert [(trial.variant, trial.seed) for trial in trials] == [
+    planned = trials.plan(clone.path, ["none", "l2", "none+dropout"], 2, {"train.epochs": 4})
+    assert [(trial.variant, trial.seed) for trial in planned] == [
         (variant, seed) for seed in (0, 1) for variant in ("none", "l2", "none+dropout")
     ]
     assert trials[2].overrides["regularize.dropout"] == 0.5
@@ -48,8 +48,8 @@ def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_di
 
 def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:
     settings = {"train.epochs": 4}
-    trials = study.plan(clone.path, ["none", "less_capacity", "batch_norm", "l2_strength"], 1, settings)
-    said = study.strengths(trials)
+    planned = trials.plan(clone.path, ["none", "less_capacity", "batch_norm", "l2_strength"], 1, settings)
+    said = trials.describe_overrides(planned)
     assert said["none"] == ""
     assert said["less_capacity"] == "filters [8, 16, 32], dense_units 32"
     assert said["batch_norm"] == "batch_norm true"
@@ -79,12 +79,12 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto = {**SMALL, "train.precision": "auto"}
-    monkeypatch.setattr("flows.study._precision_here", lambda device: {"auto": "mixed_bfloat16"}[device])
-    assert {t.overrides["train.precision"] for t in study.plan(clone.path, ["none"], 1, auto)} == {"mixed_bfloat16"}
+    monkeypatch.setattr("flows.trials._precision_here", lambda device: {"auto": "mixed_bfloat16"}[device])
+    assert {t.overrides["train.precision"] for t in trials.plan(clone.path, ["none"], 1, auto)} == {"mixed_bfloat16"}
     assert set(names(clone, auto)).isdisjoint(names(clone))
     monkeypatch.undo()
     monkeypatch.chdir(clone.path)
-    (here,) = study.plan(clone.path, ["none"], 1, auto)
+    (here,) = trials.plan(clone.path, ["none"], 1, auto)
     assert here.overrides["train.precision"] in {"float32", "mixed_bfloat16"}
 
 
@@ -119,13 +119,13 @@ def test_a_mistake_is_one_line_before_anything_runs(
 def test_a_variant_that_breaks_a_rule_is_an_error_before_anything_runs(clone: Clone) -> None:
     clone.edit(study__variants__bad={"train.optimizer": "adam", "regularize.weight_decay": 0.1})
     with pytest.raises(ParameterError, match=r"weight_decay: must be 0 with train.optimizer adam"):
-        study.plan(clone.path, ["none", "bad"], 1, {})
+        trials.plan(clone.path, ["none", "bad"], 1, {})
 
 
 def test_a_seed_is_nothing_that_a_variant_sets(clone: Clone) -> None:
     clone.edit(study__variants__other={"train.seed": 3})
     with pytest.raises(ParameterError, match=r"train\.seed: is what a seed sets, so no variant can"):
-        study.plan(clone.path, ["none", "other"], 1, {})
+        trials.plan(clone.path, ["none", "other"], 1, {})
 
 
 def command(*arguments: str, variants: str = "none,dropout", seeds: int = 2) -> list[str]:
@@ -153,13 +153,13 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
     before = everything(clone)
     killed = subprocess.Popen(command(), cwd=clone.path, env=clone.environment, start_new_session=True)
     until = time.monotonic() + 180
-    while not study.finished(clone.path) or not list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*")):
+    while not trials.finished(clone.path) or not list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*")):
         assert time.monotonic() < until
         time.sleep(0.1)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     left = list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*"))
-    there = study.finished(clone.path)
+    there = trials.finished(clone.path)
     assert left
     checkpoint = clone.path / ".checkpoints/0123/epoch-00001"
     checkpoint.mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
     assert not any(path.exists() for path in left)
     assert checkpoint.exists()
     assert everything(clone) == before
-    found = study.finished(clone.path)
+    found = trials.finished(clone.path)
     assert there.items() <= found.items()
     assert [row["experiment"] for row in rows(clone)] == names(clone)
     for row in rows(clone):
@@ -232,7 +232,7 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     assert workers_of(clone) == []
     left = [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
     assert [one for one in left if one.pid != os.getpid()] == []  # Prefect's temporary server neither
-    assert "dropout" not in "".join(study.finished(clone.path))
+    assert "dropout" not in "".join(trials.finished(clone.path))
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert study._gpus() == found
-    assert study.default_jobs() == (len(found) or max(len(study._cores()) // 2, 1))  # there is memory for these
+    assert slots._gpus() == found
+    assert slots.default_jobs() == (len(found) or max(len(slots._cores()) // 2, 1))  # there is memory for these
 
 
 @pytest.mark.slow
@@ -272,5 +272,5 @@ def test_two_studies_at_once_share_the_work(clone: Clone) -> None:
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(text.count("Running stage 'train'") for text in said) == 2
-    assert len(study.finished(clone.path)) == 2
+    assert len(trials.finished(clone.path)) == 2
     assert len(rows(clone)) == 2

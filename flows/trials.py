@@ -1,0 +1,179 @@
+"""Trials: what a study runs, under which names, and what the finished ones achieved.
+
+A trial's name ends in a digest of its parameters, code, data and libraries. An experiment of that name is its result,
+whichever commit it was made at.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows import experiments, study_report
+from flows.git import at, git
+from flows.summary import made_by
+from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
+from tasks.params.document import expand, override, validate
+
+SEEDS = ("normalize.seed", "train.seed")
+IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of a study: a variant with a seed, kept as an experiment."""
+
+    variant: str
+    seed: int
+    overrides: dict[str, Any]
+    name: str
+    commit: str  # that it starts from
+
+
+def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) -> list[Trial]:
+    """List the trials of a study, seed by seed.
+
+    A study that is cut short then has all variants of its first seeds.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+        If a variant or a setting is unknown or breaks a rule.
+    """
+    here = parse(root / PARAMS_FILE)
+    commit = git(root, "rev-parse", "HEAD").strip()
+    at_head = parse_text(_read(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
+    code = code_at(root, commit)
+    differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
+    _refuse_reserved(settings, differences, here["study"]["base"])
+    trials = []
+    for seed in range(seeds):
+        for variant, overrides in differences.items():
+            chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
+            chosen, values = _effective(at_head, chosen, variant)
+            identity = [{block: values[block] for block in IDENTITY}, values["download"]["digests"], code]
+            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+            label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
+            trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}", commit))
+    return trials
+
+
+def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, Any]], base: dict[str, Any]) -> None:
+    """Refuse a setting of all runs that a variant or a seed sets, too."""
+    reserved = {
+        key: f"what variant {name} varies"
+        for name, own in differences.items()
+        for key in own
+        if own[key] != base.get(key)
+    }
+    for key in reserved.keys() & set(SEEDS):
+        raise ParameterError(f"study.variants: {key}: is what a seed sets, so no variant can")
+    reserved |= dict.fromkeys(SEEDS, "what a seed sets")
+    for key in settings:
+        for other, what in reserved.items():
+            if _overlap(key, other):
+                raise ParameterError(f"settings: {key}: is {what}, so it cannot be set for all runs")
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether two keys are one, or one is a block that holds the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _effective(at_head: dict[str, Any], chosen: dict[str, Any], variant: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The overrides of a trial with the precision that `auto` means here, and all its parameters.
+
+    Runs of two machines must not be paired across precisions.
+    """
+    effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
+    if effective.train.precision == "auto":
+        chosen = {**chosen, "train.precision": _precision_here(effective.train.device)}
+        effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
+    if not effective.normalize.validation_fraction:
+        raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
+    return chosen, effective.model_dump(mode="json")
+
+
+@cache
+def _precision_here(device: str) -> str:
+    """Ask what `train.precision: auto` means on this machine.
+
+    A process of its own asks, as flows load no TensorFlow.
+    """
+    code = f"from tasks import runtime; print(runtime.prepare({device!r}, precision='auto').precision)"
+    root = Path(__file__).resolve().parents[1]
+    return experiments.run(root, sys.executable, "-c", code).strip()
+
+
+def code_at(root: Path, commit: str) -> dict[str, str]:
+    """The digests of the code that dvc.yaml lists at a commit, and of the libraries."""
+    stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml", "requirements.lock"}
+    listed = git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]
+    blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
+    return {path: blobs[path] for path in sorted(needed) if path in blobs}
+
+
+def _read(root: Path, commit: str, path: Path | str) -> str:
+    """Read a file of a commit as text."""
+    content = at(root, commit, path)
+    if content is None:
+        raise RuntimeError(f"{path} must be in commit {commit[:7]}; received none; `git add {path} && git commit`")
+    return content.decode()
+
+
+def finished(root: Path) -> dict[str, str]:
+    """The commits of all experiments of this repository, by name."""
+    pattern = "refs/exps/??/*/*"  # DVC's scheme: the baseline commit in two parts, then the name
+    listed = git(root, "for-each-ref", "--format=%(refname) %(objectname)", pattern)
+    return {ref.rsplit("/", 1)[1]: commit for ref, commit in (line.split() for line in listed.splitlines())}
+
+
+def describe_overrides(trials: list[Trial]) -> dict[str, str]:
+    """Say what each variant sets differently from the baseline: `dropout 0.5`."""
+    baseline = trials[0].overrides
+    return {
+        trial.variant: ", ".join(
+            f"{key.rpartition('.')[2]} {str(value).lower()}"  # true and null as in params.yaml
+            for key, value in trial.overrides.items()
+            if key not in SEEDS and value != baseline.get(key)
+        )
+        for trial in trials
+    }
+
+
+def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
+    """Read the results of the finished trials from their experiments."""
+    exist = finished(root)
+    (metrics_file,), (history_file,) = made_by(root, "metrics"), made_by(root, "plots")
+    rows = []
+    for trial in trials:
+        if commit := exist.get(trial.name):
+            metrics = json.loads(_read(root, commit, metrics_file))
+            history = _read(root, commit, history_file)
+            curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
+            rows.append(
+                study_report.Row(
+                    trial.variant,
+                    trial.seed,
+                    len(curve),
+                    metrics["train"]["accuracy"],
+                    metrics["validation"]["accuracy"],
+                    metrics["test"]["accuracy"],
+                    metrics["generalization_gap"],
+                    trial.name,
+                    tuple(row["generalization_gap"] for row in curve),
+                    tuple(row["validation_accuracy"] for row in curve),
+                )
+            )
+    return rows
