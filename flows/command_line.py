@@ -44,7 +44,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
         with _quick_imports():
             from flows.pipeline import pipeline as flow
         with server.available(begun):
-            flow(overrides, asked.force, asked.push, asked.pull)
+            flow(overrides, force=asked.force, push=asked.push, pull=asked.pull)
 
     return _status(run, "every child was ended, and the next run starts where DVC finds things")
 

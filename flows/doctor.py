@@ -7,6 +7,7 @@ all is well, or is now; 1: something is left, and its line ends in the next comm
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import re
@@ -23,7 +24,7 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows import experiments
+from flows import database, experiments
 from flows.git import at, commit_of, repository, resolution, unresolved
 from flows.summary import made_by
 from tasks import checkpoints
@@ -75,6 +76,7 @@ class Doctor:
         yield from self._outputs()
         yield from self._run_cache()
         yield from self._checkpoints()
+        yield from self._database()
         yield from self._leftovers()
 
     def _parameters(self) -> Iterator[Finding]:
@@ -176,6 +178,15 @@ class Doctor:
                 name = str(folder.relative_to(self.root))
                 yield Finding(name, "is damaged; training goes on from the one before it", self._set_aside(folder))
 
+    def _database(self) -> Iterator[Finding]:
+        """Prefect's database, with what SQLite keeps beside it."""
+        path = self.root / database.DATABASE
+        if fault := database.fault(path):
+            remedy = f"end {holder}, then `make doctor`" if (holder := database.holder(path)) else ""
+            for file in [] if holder else [*path.parent.glob(f"{path.name}-*"), path]:
+                remedy = f"{self._set_aside(file)}; the next flow, or `make server`, makes a new one"
+            yield Finding(str(database.DATABASE), fault, remedy, is_open=bool(holder))
+
     def _leftovers(self) -> Iterator[Finding]:
         """What killed steps, runs and git commands were about to write."""
         half_written = [(self.root, "*/.part-*"), (self.root, ".checkpoints/*/.part-*")]
@@ -259,6 +270,10 @@ def _md5(path: Path) -> str:
 
 def main() -> int:
     """Visit the folder, and say what was found."""
+    argparse.ArgumentParser(
+        prog="python -m flows.doctor",
+        description="Check everything that this folder keeps, by content, and repair what can be.",
+    ).parse_args()
     root, findings = Path.cwd(), []
     try:
         if busy := running(root):

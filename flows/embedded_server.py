@@ -5,6 +5,7 @@ It ends when its standard input closes, which the end of the flow does, however 
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import socket
@@ -34,4 +35,6 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m flows.embedded_server", description="Serve one flow.")
+    parser.add_argument("descriptor", type=int, metavar="DESCRIPTOR", help="of a listening socket")
+    main(parser.parse_args().descriptor)

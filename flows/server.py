@@ -109,7 +109,8 @@ class Embedded:
         if fault := database.fault(home / database.DATABASE.name):
             self.end()
             raise ServerError(
-                f"Prefect's database {fault}; `make doctor` sets it aside, and the next flow makes a new one"
+                f"Prefect's database {home / database.DATABASE.name} {fault}; `make doctor` sets it aside, "
+                "and the next flow makes a new one"
             )
         for limit in (SAY_SECONDS, START_SECONDS):
             left = max(self.began + limit - time.monotonic(), 0.1)

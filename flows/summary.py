@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 def main() -> int:
     """Print the summary; one line instead of a trace for what the user can mend."""
+    argparse.ArgumentParser(prog="python -m flows.summary", description=__doc__.splitlines()[0]).parse_args()
     try:
         print(summary(Path()))
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -9,8 +10,13 @@ from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import load
 
 
-def main(arguments: list[str]) -> int:
-    path = Path(arguments[0]) if arguments else PARAMS_FILE
+def main(arguments: list[str] | None = None) -> int:
+    """Check the file that is named; the status of the process."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.params", description="Check a parameter file.")
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=PARAMS_FILE, metavar="FILE", help=f"default {PARAMS_FILE}"
+    )
+    path = parser.parse_args(arguments).file
     try:
         load(path)
     except ParameterError as error:
@@ -21,4 +27,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -6,6 +6,7 @@ of the default, a quarter of an hour for one of `fast`. A seed that is there wit
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import json
@@ -88,4 +89,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m tests.bench.recipes", description=(__doc__ or "").splitlines()[0]
+    ).parse_args()
     main()

@@ -7,6 +7,7 @@ it is called again, and a seed that is in the file is not run again.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import subprocess
@@ -121,4 +122,8 @@ def main(seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(seed) for seed in sys.argv[1:]] or list(SEEDS))
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.reference", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("seeds", nargs="*", type=int, metavar="SEED", help="default: all that are missing")
+    main(parser.parse_args().seeds or list(SEEDS))

@@ -6,10 +6,10 @@ training images: the mean of three after one that warms up, in seconds for 45,00
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -229,4 +229,8 @@ def main(name: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.sides", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("side", choices=[side.__name__ for side in SIDES])
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="arguments of the side")
+    asked = parser.parse_args()
+    main(asked.side, *asked.settings)

@@ -40,10 +40,10 @@ def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_di
     assert [(trial.variant, trial.seed) for trial in planned] == [
         (variant, seed) for seed in (0, 1) for variant in ("none", "l2", "none+dropout")
     ]
-    assert trials[2].overrides["regularize.dropout"] == 0.5
-    changed = {key for key, value in trials[0].overrides.items() if trials[3].overrides[key] != value}
+    assert planned[2].overrides["regularize.dropout"] == 0.5
+    changed = {key for key, value in planned[0].overrides.items() if planned[3].overrides[key] != value}
     assert changed == {"normalize.seed", "train.seed"}
-    assert all(trial.overrides["train.epochs"] == 4 for trial in trials)
+    assert all(trial.overrides["train.epochs"] == 4 for trial in planned)
 
 
 def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:

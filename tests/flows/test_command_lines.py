@@ -1,0 +1,79 @@
+"""Every entry point says how it is used, and refuses what it does not know before it does anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import command_line
+from tests.conftest import ROOT, Clone
+
+LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
+
+
+def entry_points() -> list[str]:
+    """The modules of this repository that `python -m` runs."""
+    files = [file for package in ("flows", "tasks", "tests/bench") for file in (ROOT / package).rglob("*.py")]
+    found = [file for file in files if '__name__ == "__main__"' in file.read_text(encoding="utf-8")]
+    return sorted(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for file in found)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LOAD_TENSORFLOW else []) for name in entry_points()],
+)
+def test_help_shows_the_usage_and_what_is_unknown_ends_with_two(module: str, tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for argument in ("--help", "--nonsense")
+    ]
+    (helped, _), (_, refused) = (process.communicate(timeout=60) for process in started)
+    assert helped.startswith(f"usage: python -m {module} ")
+    assert refused.startswith(f"usage: python -m {module} ")
+    assert [process.returncode for process in started] == [0, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("train.epoch=3", "--set: train.epoch: is no parameter of the file"),
+        ("train.epochs=0", "--set: train.epochs: must be greater than or equal to 1; received 0"),
+        ("train.epochs", "--set must be KEY=VALUE; received train.epochs"),
+    ],
+)
+def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, says: str
+) -> None:
+    monkeypatch.chdir(clone.path)
+    assert command_line.pipeline(["--set", setting]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {says}")
+
+
+@pytest.mark.slow
+def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
+    store = clone.path.parent / "store"
+    clone.run("dvc", "remote", "add", "--local", "--default", "store", str(store))
+    pipeline = [sys.executable, "-m", "flows.pipeline"]
+    said = clone.run(*pipeline, "--set", "evaluate.batch_size=300", "--set", "evaluate.test_time_augmentation=mirror")
+    assert "params changed: evaluate.batch_size 2000 → 300, evaluate.test_time_augmentation none → mirror" in said
+    (commit,) = clone.run("git", "for-each-ref", "--format=%(objectname)", "refs/exps/??/*/*").split()
+    assert "batch_size: 300" in clone.run("git", "show", f"{commit}:params.yaml")
+    assert not store.exists()
+    said = clone.run(*pipeline, "--force", "--push")
+    assert said.count("runs: forced") == 4
+    assert list(store.rglob("*.dir"))
+    said = clone.run(*pipeline, "--pull")
+    assert said.count("in state Cached") == 4
