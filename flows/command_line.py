@@ -28,7 +28,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
         prog="python -m flows.pipeline",
         description="Bring download, normalize, train and evaluate up to date, as a Prefect flow.",
     )
-    _add_set(parser, "a parameter of this run, which then happens apart from the workspace, at HEAD; may be repeated")
+    _add_set(parser, "a parameter of this run, which is then isolated from the workspace, at HEAD; may be repeated")
     parser.add_argument("--force", action="store_true", help="run every stage, also where nothing changed")
     parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote before")
     parser.add_argument("--push", action="store_true", help="send to the DVC remote after")

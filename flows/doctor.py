@@ -26,7 +26,7 @@ from ruamel.yaml.error import YAMLError
 
 from flows import database, experiments
 from flows.git import at, commit_of, repository, resolution, unresolved
-from flows.summary import made_by
+from flows.summary import declared_outputs
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import load
@@ -122,7 +122,7 @@ class Doctor:
         """Every file of every output, against its digest in dvc.lock."""
         if not (self.root / LOCK).exists():
             return
-        cached = made_by(self.root, "outs")  # reports that git keeps are in DVC's cache by chance
+        cached = declared_outputs(self.root, "outs")  # reports that git keeps are in DVC's cache by chance
         for output, digest in _entries((self.root / LOCK).read_bytes()) or []:
             if digest.endswith(".dir") and not self._object(digest).exists():
                 listed = _list_of_files(self.root / output)
@@ -199,7 +199,7 @@ class Doctor:
         worktrees = self.root / experiments.WORKTREES
         before = {path.name for path in worktrees.glob("[!.]*")}
         if before:
-            experiments.sweep(self.root)
+            experiments.remove_stale_worktrees(self.root)
         for name in sorted(before - {path.name for path in worktrees.glob("[!.]*")}):
             yield Finding(str(experiments.WORKTREES / name), "was left by a run that was killed", "removed")
 

@@ -1,4 +1,4 @@
-"""A run apart: a git worktree at HEAD with other parameters, kept as a DVC experiment.
+"""An isolated run: a git worktree at HEAD with other parameters, kept as a DVC experiment.
 
 The user's workspace is never touched. The worktree shares DVC's cache, so that what does not
 depend on the changed parameters is restored and not computed; it is removed in the end, and the
@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from flows.git import failure, git, keep, refuse_unresolved, repository
-from flows.summary import made_by
+from flows.summary import declared_outputs
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import override, validate
@@ -57,13 +57,13 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
 
 
 def uncommitted(root: Path, *but: Path) -> str:
-    """The edits that a run apart does not see, as `git status` lists them; without those in some folders."""
+    """The edits that an isolated run does not see, as `git status` lists them; without those in some folders."""
     excluded = (f":(exclude){path}" for path in but)
     return git(root, "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 
 
 @contextmanager
-def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
+def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
     """A worktree at a commit with the overrides in its params.yaml; removed at the end, whatever happened.
 
     Yields
@@ -78,7 +78,7 @@ def apart(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD"
     """
     worktree = root / WORKTREES / name
     checkout = worktree / repository(root).project
-    sweep(root)
+    remove_stale_worktrees(root)
     with _owned(worktree, OWN_SECONDS):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
@@ -110,7 +110,7 @@ def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def sweep(root: Path) -> None:
+def remove_stale_worktrees(root: Path) -> None:
     """Remove the worktrees of runs that were killed, and let git forget them."""
     worktrees = root / WORKTREES
     worktrees.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 def save(checkout: Path, name: str) -> None:
     """Keep a checkout's state as a DVC experiment of its HEAD."""
     baseline = git(checkout, "rev-parse", "HEAD").strip()
-    made = ["dvc.lock", *made_by(checkout, "metrics", "plots")]
+    made = ["dvc.lock", *declared_outputs(checkout, "metrics", "plots")]
     keep(checkout, f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", f"experiment {name}", made)
 
 

@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, at, commit_of, refuse_unresolved
-from flows.summary import made_by, table
+from flows.summary import artifact, declared_outputs, table
 from tasks.core.intervals import mean_interval
 from tasks.core.per_sample import correct
 from tasks.core.scores import SCORES
@@ -68,11 +68,11 @@ class Comparison:
     differences: list[Difference]
     note: str = ""
 
-    def fall(self, tolerance: float) -> Difference | None:
+    def regression(self, tolerance: float) -> Difference | None:
         """The accuracy on test, if it fell by more than `tolerance` points and that is not within noise."""
         accuracy = next(one for one in self.differences if one.metric == JUDGED)
-        fell = -100 * accuracy.change > tolerance + 1e-9  # a rounding error is no fall
-        return accuracy if fell and accuracy.verdict in {"real", "unknown"} else None
+        regressed = -100 * accuracy.change > tolerance + 1e-9  # a rounding error is no fall
+        return accuracy if regressed and accuracy.verdict in {"real", "unknown"} else None
 
     def markdown(self) -> str:
         """A table for people."""
@@ -93,7 +93,7 @@ class Comparison:
     def as_json(self, tolerance: float) -> dict[str, Any]:
         """The same for programs."""
         rows = [{**one.__dict__, "difference": one.change, "verdict": one.verdict} for one in self.differences]
-        passed = self.fall(tolerance) is None
+        passed = self.regression(tolerance) is None
         return {"base": self.base, "tolerance": tolerance, "passed": passed, "note": self.note, "metrics": rows}
 
 
@@ -133,8 +133,8 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(str(error)) from error
     if commit is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    (metrics_file,) = made_by(root, "metrics")
-    (predictions_file,) = (path for path in made_by(root, "outs") if path.endswith(".npz"))
+    (metrics_file,) = declared_outputs(root, "metrics")
+    predictions_file = artifact(root, "predictions")
     try:
         sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
         then, now = (json.loads(content) for content in sides)
@@ -259,10 +259,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(found.as_json(asked.tolerance), indent=2) if asked.json else found.markdown())
-    if fall := found.fall(asked.tolerance):
+    if regression := found.regression(asked.tolerance):
         print(
-            f"regression: test accuracy fell by {-100 * fall.change:.2f} points, more than the tolerance of "
-            f"{asked.tolerance:g}" + ("" if fall.interval else "; whether that is noise is unknown"),
+            f"regression: test accuracy fell by {-100 * regression.change:.2f} points, more than the tolerance of "
+            f"{asked.tolerance:g}" + ("" if regression.interval else "; whether that is noise is unknown"),
             file=sys.stderr,
         )
         return 1

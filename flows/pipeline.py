@@ -2,8 +2,8 @@
 
 `python -m flows.pipeline` or `prefect deployment run pipeline/local`
 
-Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides it
-is a run apart, which leaves the workspace alone and is kept as a DVC experiment.
+Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides it is an isolated run,
+which leaves the workspace alone and is kept as a DVC experiment.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from prefect.tasks import exponential_backoff
 from flows import experiments
 from flows.gate import IncomparableError, compare
 from flows.git import git
-from flows.processes import Place
+from flows.processes import Checkout
 from flows.stages import stage
-from flows.summary import made_by, summary
+from flows.summary import artifact, declared_outputs, summary
 
 MINUTE, HOUR = 60, 3600
 
@@ -47,17 +47,19 @@ evaluate = stage("evaluate", HOUR)
 def pipeline(
     overrides: dict[str, Any] | None = None, force: bool = False, push: bool = False, pull: bool = False
 ) -> dict[str, Any]:
-    """Bring the pipeline up to date and say what came of it.
+    """Bring the pipeline up to date and show its results.
 
     Parameters
     ----------
     overrides : dict, optional
-        Parameters by dotted key, such as {"train.epochs": 3}. The run then happens apart from the
-        workspace, at HEAD, and is kept as a DVC experiment.
+        Parameters by dotted key, such as {"train.epochs": 3}. The run is then isolated from the workspace, at HEAD,
+        and kept as a DVC experiment.
     force : bool
         Run every stage, also where nothing changed.
-    push, pull : bool
-        Fetch from the DVC remote before, send to it after; run cache included.
+    push : bool
+        Send to the DVC remote after the run, run cache included.
+    pull : bool
+        Fetch from the DVC remote before the run, run cache included.
 
     Returns
     -------
@@ -71,46 +73,46 @@ def pipeline(
     name = experiments.name_of(str(flow_run.get_name()), overrides)
     if overrides and (edits := experiments.uncommitted(root)):
         logger.warning("not in this run, since it starts from HEAD: uncommitted changes to\n%s", edits.rstrip())
-    with experiments.apart(root, overrides, name) if overrides else nullcontext(root) as checkout:
-        place = Place(checkout, force)
+    with experiments.isolated_worktree(root, overrides, name) if overrides else nullcontext(root) as folder:
+        checkout = Checkout(folder, force)
         if pull:
-            experiments.run(checkout, sys.executable, "-m", "dvc", "pull", "--run-cache", "--allow-missing")
+            experiments.run(folder, sys.executable, "-m", "dvc", "pull", "--run-cache", "--allow-missing")
 
-        raw = download(place)
-        arrays = normalize(place, raw)
-        model = train(place, arrays)
-        evaluate(place, arrays, model)
+        raw = download(checkout)
+        arrays = normalize(checkout, raw)
+        model = train(checkout, arrays)
+        evaluate(checkout, arrays, model)
 
         if overrides:
-            experiments.save(checkout, name)
+            experiments.save(folder, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
-        metrics = show(checkout, name if overrides else "")
+        metrics = show(folder, name if overrides else "")
         if push:
-            experiments.run(checkout, sys.executable, "-m", "dvc", "push", "--run-cache")
+            experiments.run(folder, sys.executable, "-m", "dvc", "push", "--run-cache")
     return metrics
 
 
-def show(checkout: Path, experiment: str) -> dict[str, Any]:
-    """Publish what a finished run achieved as artifacts; its metrics."""
-    commit = git(checkout, "rev-parse", "--short", "HEAD").strip()
-    text = summary(checkout)
+def show(folder: Path, experiment: str) -> dict[str, Any]:
+    """Publish the results of a finished run as artifacts, and return its metrics."""
+    commit = git(folder, "rev-parse", "--short", "HEAD").strip()
+    text = summary(folder)
     get_run_logger().info("\n%s", text)
     kept = f", experiment `{experiment}`" if experiment else ""
     create_markdown_artifact(f"{text}\n\ncommit `{commit}`{kept}", key="summary", description="What the run achieved")
 
     try:
-        compared = compare(checkout, "HEAD").markdown()
+        compared = compare(folder, "HEAD").markdown()
     except IncomparableError as error:  # the first run in a repository, or other test images
         compared = str(error)
     create_markdown_artifact(compared, key="comparison", description=f"This run against commit {commit}")
 
-    (page,) = (path for path in made_by(checkout, "outs") if path.endswith(".html"))
-    if not experiment:  # the checkout of an experiment is removed; `dvc exp apply` brings its page
-        create_link_artifact((checkout / page).as_uri(), key="report", description="The report, on the worker's disk")
+    if not experiment:  # the folder of an experiment is removed; `dvc exp apply` brings its page
+        create_link_artifact(
+            (folder / artifact(folder, "report")).as_uri(), key="report", description="The report, on the worker's disk"
+        )
 
-    (metrics_file,) = made_by(checkout, "metrics")
-    (details,) = (path for path in made_by(checkout, "outs") if (checkout / path / "per_class.csv").exists())
-    with (checkout / details / "per_class.csv").open(encoding="utf-8") as file:
+    (metrics_file,) = declared_outputs(folder, "metrics")
+    with (folder / artifact(folder, "per_class")).open(encoding="utf-8") as file:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
-    metrics: dict[str, Any] = json.loads((checkout / metrics_file).read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = json.loads((folder / metrics_file).read_text(encoding="utf-8"))
     return metrics

@@ -24,7 +24,7 @@ import psutil
 END_SECONDS = 5.0  # for a step to end after SIGTERM, before SIGKILL
 
 _running: set[subprocess.Popen[str]] = set()
-ending = threading.Event()  # everything that runs here is being ended: nothing further begins
+shutting_down = threading.Event()  # everything that runs here is being ended: nothing further begins
 
 
 class StageFailedError(RuntimeError):
@@ -36,7 +36,7 @@ class StageFailedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Checkout:
     """Where a run happens: a checkout of this repository."""
 
     root: Path
@@ -44,7 +44,7 @@ class Place:
 
 
 def repro(
-    place: Place,
+    checkout: Checkout,
     name: str,
     limit_seconds: float,
     log: Callable[[str], None],
@@ -69,11 +69,11 @@ def repro(
         If it fails or exceeds its limit; the message ends with its last lines.
     """
     lines: list[str] = []
-    force = ["--force"] if place.force else []
+    force = ["--force"] if checkout.force else []
     command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", *force, *options]
     process = subprocess.Popen(
         command,
-        cwd=place.root,
+        cwd=checkout.root,
         env={**os.environ, **(variables or {})},  # which flows/__init__.py has settled
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,18 +84,18 @@ def repro(
 
     def end_overdue() -> None:
         overdue.set()
-        end(process)
+        terminate_tree(process)
 
     watchdog = threading.Timer(limit_seconds, end_overdue)
     watchdog.daemon = True
     try:
         _running.add(process)
-        if ending.is_set():
-            end(process)  # it was started while the others were ended
+        if shutting_down.is_set():
+            terminate_tree(process)  # it was started while the others were ended
         watchdog.start()
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
-        with signals_that_stay() as raise_again:
+        with reraise_swallowed_signals() as raise_again:
             for line in process.stdout or ():
                 if line := line.strip():
                     lines.append(line)
@@ -104,18 +104,18 @@ def repro(
         status = process.wait()
     finally:
         watchdog.cancel()
-        end(process)
+        terminate_tree(process)
         _running.discard(process)
     if overdue.is_set():
         raise StageFailedError(f"{name}: took longer than its limit of {limit_seconds:,.0f} s and was ended")
     if status:
         temporary = any(re.search(r"exited with 75$", line) for line in lines)
-        raise StageFailedError(f"{name} failed: {_last_words(lines)}", temporary)
+        raise StageFailedError(f"{name} failed: {_error_tail(lines)}", temporary)
     return lines
 
 
 @contextmanager
-def signals_that_stay() -> Iterator[Callable[[], None]]:
+def reraise_swallowed_signals() -> Iterator[Callable[[], None]]:
     """A function that raises anew what a signal raised and someone swallowed.
 
     Ctrl-C or a cancellation that arrives while Prefect's client waits for the server gets lost there.
@@ -145,40 +145,40 @@ def signals_that_stay() -> Iterator[Callable[[], None]]:
             signal.signal(number, previous)
 
 
-def _last_words(lines: list[str]) -> str:
+def _error_tail(lines: list[str]) -> str:
     """The step's own error line and what follows it; DVC's last lines where there is none."""
     first = next((n for n, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 3)
     return "\n".join(line for line in lines[max(first, 0) :])
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def terminate_tree(process: subprocess.Popen[str]) -> None:
     """End a child and all that it started: first what is below it, whenever that begins; DVC then frees its locks."""
     told: set[psutil.Process] = set()
     deadline = time.monotonic() + END_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        for child in _below(process) - told:
+        for child in _descendants(process) - told:
             _signal(child.terminate)
             told.add(child)
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
     if process.poll() is None:
-        for running in (*_below(process), process):
+        for running in (*_descendants(process), process):
             _signal(running.kill)
         process.wait()
 
 
-def _below(process: subprocess.Popen[str]) -> set[psutil.Process]:
+def _descendants(process: subprocess.Popen[str]) -> set[psutil.Process]:
     try:
         return set(psutil.Process(process.pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return set()
 
 
-def end_running() -> None:
+def terminate_all() -> None:
     """End every `dvc repro` that this process runs, in whichever thread, and let none begin."""
-    ending.set()
+    shutting_down.set()
     for process in tuple(_running):
-        end(process)
+        terminate_tree(process)
 
 
 def _signal(send: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import joblib
 import psutil
 from filelock import FileLock, Timeout
 
-from flows.processes import ending
+from flows.processes import shutting_down
 
 JOB_BYTES = 3 * 2**29  # of memory for a run: its training, dvc, and the evaluation that follows
 CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -76,7 +76,7 @@ def acquire_any(locks: list[Path]) -> Iterator[int]:
 
     A study that ends meanwhile stops waiting.
     """
-    while not ending.is_set():
+    while not shutting_down.is_set():
         for number, path in enumerate(locks):
             lock = FileLock(path)
             try:

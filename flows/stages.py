@@ -29,7 +29,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 from ruamel.yaml import YAML
 
-from flows.processes import Place, StageFailedError, repro
+from flows.processes import Checkout, StageFailedError, repro
 
 LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
@@ -42,7 +42,7 @@ class Outcome:
     """What became of a stage: the data that flows hand from task to task."""
 
     stage: str
-    how: Literal["unchanged", "restored", "ran"]
+    status: Literal["unchanged", "restored", "ran"]
     reasons: tuple[str, ...]
     seconds: float
     outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
@@ -68,30 +68,30 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
         task_run_name=name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retry_condition_fn=_may_pass,
+        retry_condition_fn=_is_retryable,
         **options,
     )
-    def bring_up_to_date(place: Place, *inputs: Outcome) -> State[Outcome]:
+    def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
         logger = get_run_logger()
         started = time.perf_counter()
-        reasons = _wait_for_verdict(place.root, name, logger.info)
-        if place.force:
+        reasons = _wait_for_stale_reasons(checkout.root, name, logger.info)
+        if checkout.force:
             reasons = ("forced",)
         if not reasons:
-            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(place.root, name))
+            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(checkout.root, name))
             return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
         logger.info("%s runs: %s", name, "; ".join(reasons))
-        with _holding(needs):
-            how = reproduce(place, name, limit_seconds, _Progress(name, logger.info))
-        outcome = Outcome(name, how, reasons, time.perf_counter() - started, outputs(place.root, name))
-        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[how]
+        with _concurrency_limits(needs):
+            status = reproduce(checkout, name, limit_seconds, _Progress(name, logger.info))
+        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(checkout.root, name))
+        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[status]
         return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
 
     return bring_up_to_date
 
 
 @contextmanager
-def _holding(names: Iterable[str]) -> Iterator[None]:
+def _concurrency_limits(names: Iterable[str]) -> Iterator[None]:
     """Hold the server's concurrency limits of these names; one that it does not have limits nothing.
 
     These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
@@ -110,7 +110,7 @@ def _is_limited(name: str) -> bool:
     return True
 
 
-def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Retry only what may pass by itself, such as a mirror that does not answer."""
     try:
         state.result()
@@ -121,10 +121,10 @@ def _may_pass(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     return False
 
 
-# --- The verdict ---------------------------------------------------------------------------------
+# --- Staleness ------------------------------------------------------------------------------------
 
 
-def verdict(root: Path, name: str) -> tuple[str, ...]:
+def stale_reasons(root: Path, name: str) -> tuple[str, ...]:
     """Why DVC would run a stage now; empty when nothing changed and its outputs are intact.
 
     Raises
@@ -158,12 +158,12 @@ def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
                     yield f"{kind.removeprefix('changed ').removesuffix('s')} {path} {what}"
 
 
-def _wait_for_verdict(root: Path, name: str, log: Callable[..., None]) -> tuple[str, ...]:
+def _wait_for_stale_reasons(root: Path, name: str, log: Callable[..., None]) -> tuple[str, ...]:
     """The verdict, once no other DVC process is using the workspace."""
     waiting = False
     while True:
         try:
-            return verdict(root, name)
+            return stale_reasons(root, name)
         except LockError as error:
             if not waiting:
                 log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
@@ -184,7 +184,7 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
 
 
 def reproduce(
-    place: Place, name: str, limit_seconds: float, log: Callable[[str], None]
+    checkout: Checkout, name: str, limit_seconds: float, log: Callable[[str], None]
 ) -> Literal["unchanged", "restored", "ran"]:
     """Run `dvc repro --single-item` and say what it did.
 
@@ -193,7 +193,7 @@ def reproduce(
     StageFailedError
         If it fails or exceeds its limit; the message ends with the stage's last lines.
     """
-    said = "\n".join(repro(place, name, limit_seconds, log, options=("--single-item", name)))
+    said = "\n".join(repro(checkout, name, limit_seconds, log, options=("--single-item", name)))
     if f"Stage '{name}' is cached - skipping run" in said:
         return "restored"
     return "ran" if f"Running stage '{name}'" in said else "unchanged"

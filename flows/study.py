@@ -1,4 +1,4 @@
-"""The study: variants × seeds, each a run apart, and then what each technique does to the gap.
+"""The study: variants × seeds, each an isolated run, and then what each technique does to the gap.
 
 `python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2]`
 or `prefect deployment run study/local`
@@ -32,7 +32,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import experiments, study_report
 from flows.estimates import estimate, remember
-from flows.processes import Place, end_running, ending, repro, signals_that_stay
+from flows.processes import Checkout, repro, reraise_swallowed_signals, shutting_down, terminate_all
 from flows.slots import acquire_any, default_jobs, slot
 from flows.trials import Trial, collect, describe_overrides, finished, plan
 from tasks.params import PARAMS_FILE, ParameterError, parse
@@ -53,8 +53,8 @@ def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
         with slot(root / SCRATCH, jobs) as (cores, variables):
             started = time.perf_counter()
             label = f"{trial.variant} seed {trial.seed}"
-            with experiments.apart(root, trial.overrides, trial.name, trial.commit) as checkout:
-                repro(Place(checkout), label, LIMIT_SECONDS, logger.info, cores=cores, variables=variables)
+            with experiments.isolated_worktree(root, trial.overrides, trial.name, trial.commit) as checkout:
+                repro(Checkout(checkout), label, LIMIT_SECONDS, logger.info, cores=cores, variables=variables)
                 experiments.save(checkout, trial.name)
             remember(root / SCRATCH, trial, time.perf_counter() - started)
     return Completed(message=f"kept as experiment {trial.name}", data=trial.name)
@@ -68,7 +68,7 @@ def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
     left = list(missing)
     progress: Any = None
     try:
-        with signals_that_stay() as raise_again:
+        with reraise_swallowed_signals() as raise_again:
             futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
             with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
                 progress = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
@@ -89,7 +89,7 @@ def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
                         update_progress_artifact(progress, 100 * done / len(missing), description=told)
                 raise_again()
     except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
-        end_running()
+        terminate_all()
         raise
     return failures
 
@@ -125,8 +125,8 @@ def study(
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
     trials = plan(root, variants, seeds or asked["seeds"], settings)
-    ending.clear()
-    experiments.sweep(root)
+    shutting_down.clear()
+    experiments.remove_stale_worktrees(root)
     if edits := experiments.uncommitted(root, REPORT):
         logger.warning(
             "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",

@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, refuse_unresolved
 
-RUN_FACTS = Path("reports/run.json")  # written by the steps; no output of any stage
+RUN_INFO = Path("reports/run.json")  # written by the steps; no output of any stage
 
 OUTPUTS = ("outs", "metrics", "plots")  # the keys of a stage that list what it makes
 
@@ -33,7 +33,7 @@ def summary(root: Path) -> str:
         If what it reads is damaged.
     """
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    (metrics_path,) = made_by(root, "metrics")
+    (metrics_path,) = declared_outputs(root, "metrics")
     metrics = json.loads((root / metrics_path).read_text(encoding="utf-8"))
     rows = [
         (split, f"{scores['accuracy']:.2%}", f"{scores['loss']:.4f}")
@@ -46,20 +46,26 @@ def summary(root: Path) -> str:
     if facts := _facts(root):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
         lines += ["", *table(("stage", "time", "ran on"), ran)]
-    lines += ["", "made: " + ", ".join(made_by(root, *OUTPUTS))]
+    lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
     return "\n".join(lines)
 
 
-def made_by(root: Path, *kinds: str) -> list[str]:
+def declared_outputs(root: Path, *kinds: str) -> list[str]:
     """The paths that the stages of `root` write, of the given kinds ("outs", "metrics", "plots")."""
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
     entries = [entry for stage in stages.values() for kind in kinds for entry in stage.get(kind, [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
+def artifact(root: Path, name: str) -> str:
+    """The path that dvc.yaml declares for an artifact."""
+    path: str = YAML(typ="safe").load(root / "dvc.yaml")["artifacts"][name]["path"]
+    return path
+
+
 def _facts(root: Path) -> dict[str, dict[str, Any]]:
     try:
-        facts: dict[str, dict[str, Any]] = json.loads((root / RUN_FACTS).read_text(encoding="utf-8"))
+        facts: dict[str, dict[str, Any]] = json.loads((root / RUN_INFO).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return facts

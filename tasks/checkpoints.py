@@ -2,8 +2,8 @@
 
 One folder for each combination of parameters, data and code, so that changed inputs never resume; in it the states
 after the two newest epochs, each written under a temporary name and renamed when it is whole on the disk. A
-checkpoint that does not match its digest is passed over. They lie outside every output of DVC; in the worktree of a
-run apart the folder is a link to that of the checkout which asked for the run.
+checkpoint that does not match its digest is passed over. They lie outside every output of DVC; in the worktree of an
+isolated run the folder is a link to that of the checkout which asked for the run.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def artifacts() -> dict[str, Path]:
         If they have not been made.
     """
     listed = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["artifacts"]
-    paths = {name: Path(artifact["path"]) for name, artifact in listed.items()}
+    paths = {name: Path(listed[name]["path"]) for name in ("classifier", "calibration")}
     for path in paths.values():
         if not path.exists():
             raise step.RefusedError(f"{path} must exist; `dvc repro` makes it")

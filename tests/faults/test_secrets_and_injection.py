@@ -57,7 +57,7 @@ def test_a_token_in_an_address_that_is_refused_is_not_shown(workplace: Path) -> 
 
 
 def test_a_remotes_password_is_in_no_experiment(tmp_path: Path) -> None:
-    """A run apart gets the settings of the workspace; its experiment must not."""
+    """An isolated run gets the settings of the workspace; its experiment must not."""
     clone = Clone(tmp_path / "clone")
     clone.path.mkdir()
     for name in ("params.yaml", "dvc.yaml"):
@@ -66,7 +66,7 @@ def test_a_remotes_password_is_in_no_experiment(tmp_path: Path) -> None:
     clone.run("dvc", "init", "--quiet")
     clone.commit("start")
     with_password(clone)
-    with experiments.apart(clone.path, {"train.epochs": 1}, "run") as checkout:
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 1}, "run") as checkout:
         assert SECRET in "".join(path.read_text() for path in (checkout / ".dvc").glob("config*"))
         experiments.save(checkout, "run")
     assert_no_experiment_has_it(clone)

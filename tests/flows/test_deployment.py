@@ -38,17 +38,17 @@ def test_the_readmes_runs_finish_and_say_what_they_did(prefect: Prefect) -> None
         if line.startswith("prefect deployment run"):
             assert "Flow run finished successfully" in prefect.clone.run("bash", "-c", line)
     body = {"sort": "EXPECTED_START_TIME_ASC"}
-    plain, apart = (run["id"] for run in prefect.api.post("/flow_runs/filter", json=body).json())
+    plain, isolated = (run["id"] for run in prefect.api.post("/flow_runs/filter", json=body).json())
     assert prefect.tasks(plain) == dict.fromkeys(STAGES, "Cached")
-    assert prefect.tasks(apart) == dict.fromkeys(STAGES, "Completed")
-    wait_for("the end of the log", partial(prefect.logged, apart, "kept as a DVC experiment"))
-    assert len([line for line in prefect.log(apart) if line.startswith("epoch ")]) == 3
-    artifacts = {artifact["key"] for artifact in prefect.read("artifacts", apart)}
+    assert prefect.tasks(isolated) == dict.fromkeys(STAGES, "Completed")
+    wait_for("the end of the log", partial(prefect.logged, isolated, "kept as a DVC experiment"))
+    assert len([line for line in prefect.log(isolated) if line.startswith("epoch ")]) == 3
+    artifacts = {artifact["key"] for artifact in prefect.read("artifacts", isolated)}
     assert artifacts == {"summary", "comparison", "per-class", "train-progress"}
     assert prefect.clone.run("git", "status", "--porcelain") == ""
 
 
-def test_cancelling_a_run_apart_ends_its_children_and_removes_its_worktree(prefect: Prefect) -> None:
+def test_cancelling_an_isolated_run_ends_its_children_and_removes_its_worktree(prefect: Prefect) -> None:
     flow_run = prefect.start("pipeline/local", "--param", f'overrides={{"train.epochs": {LONG}}}')
     prefect.wait_for_training(flow_run)
     prefect.cancel(flow_run)

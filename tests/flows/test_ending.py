@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from flows import processes, slots, stages
-from flows.processes import END_SECONDS, Place, StageFailedError
+from flows.processes import END_SECONDS, Checkout, StageFailedError
 from tests.conftest import Clone
 from tests.flows.serving import heed_interrupts
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def checkout(tmp_path: Path) -> Checkout:
     """A repository with one stage, which says that it began, and then takes a while."""
     made = Clone(tmp_path / "repository")
     made.path.mkdir()
@@ -32,59 +32,59 @@ def place(tmp_path: Path) -> Place:
     (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
     made.run("git", "init", "--quiet")
     made.run("dvc", "init", "--quiet")
-    return Place(made.path)
+    return Checkout(made.path)
 
 
-def assert_nothing_is_left(place: Place) -> None:
+def assert_nothing_is_left(checkout: Checkout) -> None:
     """No process in the repository, no lock of DVC, and no output of the stage."""
-    left = [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(place.root)]
+    left = [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(checkout.root)]
     assert left == []
-    lock = place.root / ".dvc/tmp/rwlock"
+    lock = checkout.root / ".dvc/tmp/rwlock"
     assert not lock.exists() or not any(json.loads(lock.read_text()).values())
-    assert not (place.root / "made").exists()
+    assert not (checkout.root / "made").exists()
 
 
-def test_a_stage_that_is_left_alone_ends_well(place: Place) -> None:
-    assert stages.reproduce(place, "nap", 60, print) == "ran"
-    assert (place.root / "made").exists()
+def test_a_stage_that_is_left_alone_ends_well(checkout: Checkout) -> None:
+    assert stages.reproduce(checkout, "nap", 60, print) == "ran"
+    assert (checkout.root / "made").exists()
 
 
-def test_what_is_ended_leaves_no_process_and_no_lock(place: Place) -> None:
+def test_what_is_ended_leaves_no_process_and_no_lock(checkout: Checkout) -> None:
     def end_soon(line: str) -> None:
         if line == "began":
             began.append(time.monotonic())
-            processes.end_running()
+            processes.terminate_all()
 
     began: list[float] = []
     try:
         with pytest.raises(StageFailedError, match="nap failed"):
-            stages.reproduce(place, "nap", 60, end_soon)
+            stages.reproduce(checkout, "nap", 60, end_soon)
     finally:
-        processes.ending.clear()
+        processes.shutting_down.clear()
     assert time.monotonic() - began[0] < END_SECONDS
-    assert_nothing_is_left(place)
+    assert_nothing_is_left(checkout)
 
 
-def test_what_starts_while_everything_is_ended_is_ended_too(place: Place) -> None:
-    processes.end_running()
+def test_what_starts_while_everything_is_ended_is_ended_too(checkout: Checkout) -> None:
+    processes.terminate_all()
     try:
         with pytest.raises(StageFailedError, match="a late run failed"):
-            processes.repro(place, "a late run", 60, print)
+            processes.repro(checkout, "a late run", 60, print)
     finally:
-        processes.ending.clear()
-    assert_nothing_is_left(place)
+        processes.shutting_down.clear()
+    assert_nothing_is_left(checkout)
 
 
-def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(place: Place) -> None:
+def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(checkout: Checkout) -> None:
     def swallow(_: str) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
     heed_interrupts()
     with pytest.raises(KeyboardInterrupt):
-        stages.reproduce(place, "nap", 60, swallow)
+        stages.reproduce(checkout, "nap", 60, swallow)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert_nothing_is_left(place)
+    assert_nothing_is_left(checkout)
 
 
 def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> N
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
-        processes.ending.set()
+        processes.shutting_down.set()
         try:
             waiting.join(5)
         finally:
-            processes.ending.clear()
+            processes.shutting_down.clear()
         assert said == ["the study was ended before this run began"]

@@ -1,4 +1,4 @@
-"""A run apart without a flow: its worktree, and what becomes of the worktrees of others."""
+"""An isolated run without a flow: its worktree, and what becomes of the worktrees of others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clo
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with experiments.apart(clone.path, {"train.epochs": 3}, "mine") as mine:
+        with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
             assert "  epochs: 3\n" in (mine / "params.yaml").read_text()
             assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running", "mine"}
         other.communicate("")
@@ -37,9 +37,9 @@ def test_a_worktree_of_the_users_own_stays_known_though_its_disk_is_away(clone: 
     own = clone.path.parent / "own"
     clone.run("git", "worktree", "add", "--quiet", "--detach", str(own))
     away = own.rename(clone.path.parent / "away")
-    with experiments.apart(clone.path, {"train.epochs": 3}, "mine"):
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine"):
         pass
-    experiments.sweep(clone.path)
+    experiments.remove_stale_worktrees(clone.path)
     listed = clone.run("git", "worktree", "list")
     away.rename(own)
     clone.run("git", "worktree", "remove", str(own))
@@ -47,16 +47,16 @@ def test_a_worktree_of_the_users_own_stays_known_though_its_disk_is_away(clone: 
     assert "mine" not in listed
 
 
-def test_a_run_apart_leaves_nothing_outside_of_its_repository(clone: Clone) -> None:
+def test_an_isolated_run_leaves_nothing_outside_of_its_repository(clone: Clone) -> None:
     """DVC keeps a folder for each repository that it ever saw."""
     clone.reset()
-    with experiments.apart(clone.path, {"train.epochs": 3}, "mine") as mine:
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
         code = "from dvc.repo import Repo; print(Repo('.').site_cache_dir)"
         place = clone.run("bash", "-c", f"cd {mine} && python -c {shlex.quote(code)}")
     assert place.startswith(str(mine))
 
 
-def test_a_run_apart_lays_its_parameters_out_as_git_has_them() -> None:
+def test_an_isolated_run_lays_its_parameters_out_as_git_has_them() -> None:
     """So that `dvc exp apply` changes no more lines than parameters."""
     text, written = (ROOT / "params.yaml").read_text(), StringIO()
     layout = experiments._layout()
@@ -68,7 +68,7 @@ def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:
     clone.reset()
     with (
         pytest.raises(ParameterError, match=r"overrides: train\.epochs: must be .* 1; received 0"),
-        experiments.apart(clone.path, {"train.epochs": 0}, "mine"),
+        experiments.isolated_worktree(clone.path, {"train.epochs": 0}, "mine"),
     ):
         pass
     assert "worktrees" not in clone.run("git", "worktree", "list")

@@ -205,9 +205,9 @@ def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFi
 
 
 def test_a_fall_by_exactly_the_tolerance_passes() -> None:
-    fell = Comparison("HEAD", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
-    assert fell.fall(3.0) is None
-    assert fell.fall(2.99) is not None
+    worse = Comparison("HEAD", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
+    assert worse.regression(3.0) is None
+    assert worse.regression(2.99) is not None
 
 
 @pytest.mark.slow

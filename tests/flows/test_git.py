@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import command_line, doctor, experiments, gate, summary, trials
-from flows.processes import Place, repro
+from flows.processes import Checkout, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
 from tasks.params import __main__ as params
@@ -150,15 +150,15 @@ BIGGER = [subfolder, submodule]
 LAYOUTS = [*BIGGER, *(pytest.param(layout, marks=pytest.mark.slow) for layout in (shallow, worktree))]
 
 
-def run_apart(root: Path, name: str = "mine") -> None:
-    with experiments.apart(root, {"train.seed": 3}, name) as checkout:
-        repro(Place(checkout), name, 60, print)
+def isolated_run(root: Path, name: str = "mine") -> None:
+    with experiments.isolated_worktree(root, {"train.seed": 3}, name) as checkout:
+        repro(Checkout(checkout), name, 60, print)
         experiments.save(checkout, name)
 
 
 def keep_apart(root: Path, name: str = "mine") -> None:
     """The same without the run, where that does not matter."""
-    with experiments.apart(root, {"train.seed": 3}, name) as checkout:
+    with experiments.isolated_worktree(root, {"train.seed": 3}, name) as checkout:
         experiments.save(checkout, name)
 
 
@@ -167,9 +167,9 @@ def author(root: Path, name: str = "mine") -> str:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_run_apart_is_kept_wherever_the_project_lies(origin: Path, tmp_path: Path, layout: Layout) -> None:
+def test_an_isolated_run_is_kept_wherever_the_project_lies(origin: Path, tmp_path: Path, layout: Layout) -> None:
     root = layout(origin, tmp_path)
-    run_apart(root)
+    isolated_run(root)
     text = git(root, "show", f"{trials.finished(root)['mine']}:./params.yaml")
     assert YAML(typ="safe").load(text)["train"]["seed"] == 3
     assert git(root, "status", "--porcelain", ".") == ""
@@ -184,7 +184,7 @@ def test_a_run_apart_is_kept_wherever_the_project_lies(origin: Path, tmp_path: P
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_dvc_lists_and_applies_what_was_kept(origin: Path, tmp_path: Path, layout: Layout) -> None:
     root = layout(origin, tmp_path)
-    run_apart(root)
+    isolated_run(root)
     assert dvc(root, "exp", "list", "--name-only").split() == ["mine"]
     dvc(root, "exp", "apply", "mine")
     assert "didn't change, skipping" in dvc(root, "repro")
@@ -205,11 +205,11 @@ def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_p
 
 
 @pytest.mark.parametrize("layout", BIGGER)
-def test_checkpoints_of_a_run_apart_outlive_it(
+def test_checkpoints_of_an_isolated_run_outlive_it(
     origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout
 ) -> None:
     root = layout(origin, tmp_path)
-    with experiments.apart(root, {"train.seed": 3}, "mine") as checkout:
+    with experiments.isolated_worktree(root, {"train.seed": 3}, "mine") as checkout:
         monkeypatch.chdir(checkout)
         Checkpoints("a1b2").keep(TrainingState([{"epoch": 0.0}], [np.ones(3)], {}, []))
     monkeypatch.chdir(root)
@@ -261,7 +261,7 @@ def test_the_gate_gets_from_the_remote_what_a_blobless_clone_lacks(origin: Path,
 
 @pytest.mark.slow
 def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(project: Path, tmp_path: Path) -> None:
-    run_apart(project)
+    isolated_run(project)
     (tmp_path / "store").mkdir()
     (project / ".dvc/cache/files").rename(tmp_path / "store/files")  # as `dvc push` lays them out
     dvc(project, "remote", "add", "--quiet", "--default", "store", "../store")
@@ -373,7 +373,7 @@ def test_the_way_out_of_a_merge_that_is_named_ends_it(
     assert '"accuracy": 0.85' in (merging / "reports/metrics.json").read_text()
 
 
-def test_a_run_apart_is_kept_for_a_user_without_identity(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_isolated_run_is_kept_for_a_user_without_identity(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         subprocess.run(["git", "var", "GIT_COMMITTER_IDENT"], check=True, capture_output=True)
     keep_apart(project)
@@ -412,7 +412,7 @@ def of_dvc(project: Path) -> None:
 
 
 @pytest.mark.parametrize("install", [in_the_repository, of_husky, pytest.param(of_dvc, marks=pytest.mark.slow)])
-def test_no_hook_of_the_users_runs_on_a_run_apart(project: Path, install: Callable[[Path], None]) -> None:
+def test_no_hook_of_the_users_runs_on_an_isolated_run(project: Path, install: Callable[[Path], None]) -> None:
     install(project)
     keep_apart(project)
     assert "mine" in trials.finished(project)

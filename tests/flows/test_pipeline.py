@@ -152,7 +152,7 @@ def test_push_and_pull_bring_a_run_to_another_clone(
 
 
 @pytest.mark.slow
-def test_a_run_apart_pushes_to_the_remote_of_the_workspace(clone: Clone, tmp_path: Path) -> None:
+def test_an_isolated_run_pushes_to_the_remote_of_the_workspace(clone: Clone, tmp_path: Path) -> None:
     clone.run("dvc", "remote", "add", "--default", "store", "../pushed")  # relative, as in the README
     Run(overrides={"evaluate.batch_size": 300}, push=True)
     assert list((clone.path.parent / "pushed/files/md5").rglob("*"))
@@ -205,13 +205,13 @@ def test_temporary_failures_of_download_are_retried(clone: Clone, monkeypatch: p
     from prefect import flow
 
     from flows.pipeline import download
-    from flows.processes import Place
+    from flows.processes import Checkout
 
     clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
 
     @flow
     def fetch() -> None:
-        download.with_options(retry_delay_seconds=0)(Place(clone.path, force=True))
+        download.with_options(retry_delay_seconds=0)(Checkout(clone.path, force=True))
 
     state = fetch(return_state=True)
     flow_run = state.state_details.flow_run_id

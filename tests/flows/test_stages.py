@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import stages
-from flows.processes import Place, StageFailedError
+from flows.processes import Checkout, StageFailedError
 from tests.conftest import Clone
 from tests.flows.serving import workers_of
 
@@ -25,7 +25,7 @@ def reset(clone: Clone) -> None:
 
 def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
     """The stages that DVC would run, with its reasons."""
-    found = {name: stages.verdict(clone.path, name) for name in NAMES}
+    found = {name: stages.stale_reasons(clone.path, name) for name in NAMES}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
@@ -67,10 +67,10 @@ def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:
     before = (clone.path / MODEL).read_bytes()
     flip_a_byte(clone.path / MODEL)
     lines: list[str] = []
-    assert stages.reproduce(Place(clone.path), "train", 60, lines.append) == "restored"
+    assert stages.reproduce(Checkout(clone.path), "train", 60, lines.append) == "restored"
     assert (clone.path / MODEL).read_bytes() == before
     assert verdicts(clone) == {}
-    assert stages.reproduce(Place(clone.path), "train", 60, lines.append) == "unchanged"
+    assert stages.reproduce(Checkout(clone.path), "train", 60, lines.append) == "unchanged"
 
 
 def test_outputs_are_the_digests_of_the_lock(clone: Clone) -> None:
@@ -82,7 +82,7 @@ def test_outputs_are_the_digests_of_the_lock(clone: Clone) -> None:
 def test_a_failed_stage_says_the_last_words_of_its_step(clone: Clone) -> None:
     clone.edit(normalize__seed=-1)
     with pytest.raises(StageFailedError) as caught:
-        stages.reproduce(Place(clone.path), "normalize", 60, print)
+        stages.reproduce(Checkout(clone.path), "normalize", 60, print)
     first = str(caught.value).splitlines()[0]
     rule = "normalize.seed: must be greater than or equal to 0; received -1"
     assert first == f"normalize failed: error: normalize: params.yaml: {rule}"
@@ -92,7 +92,7 @@ def test_a_failed_stage_says_the_last_words_of_its_step(clone: Clone) -> None:
 def test_a_source_that_does_not_answer_may_pass_on_a_retry(clone: Clone) -> None:
     clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
     with pytest.raises(StageFailedError, match="must serve the data set") as caught:
-        stages.reproduce(Place(clone.path, force=True), "download", 60, print)
+        stages.reproduce(Checkout(clone.path, force=True), "download", 60, print)
     assert caught.value.temporary
 
 
@@ -101,11 +101,11 @@ def test_a_stage_that_exceeds_its_limit_is_ended_with_everything_below_it(clone:
     clone.edit(train__epochs=10_000)
     started = time.perf_counter()
     with pytest.raises(StageFailedError, match="train: took longer than its limit of 12 s and was ended"):
-        stages.reproduce(Place(clone.path), "train", 12, print)
+        stages.reproduce(Checkout(clone.path), "train", 12, print)
     assert time.perf_counter() - started < 27
     assert not workers_of(clone)
     clone.run("git", "checkout", "--quiet", "params.yaml")
-    assert stages.reproduce(Place(clone.path), "train", 60, print) == "restored"  # no stale lock is left
+    assert stages.reproduce(Checkout(clone.path), "train", 60, print) == "restored"  # no stale lock is left
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
         while "device:" not in first.stdout.readline():
             assert first.poll() is None
         said: list[str] = []
-        reasons = stages._wait_for_verdict(clone.path, "train", lambda text, *values: said.append(text % values))
+        reasons = stages._wait_for_stale_reasons(clone.path, "train", lambda text, *values: said.append(text % values))
         assert first.wait() == 0
     assert reasons == ()
     assert len(said) == 1
