@@ -39,7 +39,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
         experiments.check(root)
         if overrides:
             at_head = git(root, "show", f"HEAD:./{PARAMS_FILE}")
-            validate(override(parse_text(at_head, f"{PARAMS_FILE} at HEAD"), overrides), "--set")
+            validate(override(parse_text(at_head, f"{PARAMS_FILE} at HEAD"), overrides, "--set"), "--set")
         begun = server.begin()
         with _quick_imports():
             from flows.pipeline import pipeline as flow

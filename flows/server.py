@@ -142,7 +142,7 @@ class Embedded:
     def failure(self, home: Path) -> str:
         """Say what became of it and what it said last, and end it; its log is kept beside the database."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)  # its socket closes a moment before
+            self.process.wait(END_SECONDS)  # its socket closes before
         status = self.process.poll()
         self.end()
         self.log.seek(0)

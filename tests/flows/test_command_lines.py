@@ -48,7 +48,7 @@ def test_help_shows_the_usage_and_what_is_unknown_ends_with_two(module: str, tmp
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("train.epoch=3", "--set: train.epoch: is no parameter of the file"),
+        ("train.epoch=3", "--set: train.epoch: is no parameter; did you mean train.epochs?"),
         ("train.epochs=0", "--set: train.epochs: must be greater than or equal to 1; received 0"),
         ("train.epochs", "--set must be KEY=VALUE; received train.epochs"),
     ],

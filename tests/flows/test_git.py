@@ -64,6 +64,7 @@ stages:
     params: [train]
     outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
     metrics: [{reports/metrics.json: {cache: false}}]
+artifacts: {predictions: {path: reports/predictions.npz}}
 """
 
 
