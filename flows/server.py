@@ -66,7 +66,7 @@ def available(begun: Embedded | None = None) -> Iterator[None]:
     except Exception as error:
         if embedded.process.poll() is None:
             raise
-        raise ServerError(embedded.failure(get_current_settings().home)) from error
+        raise ServerError(embedded.failure(get_current_settings().home, "ended before the flow did")) from error
 
 
 def unreachable(error: Exception) -> str:
@@ -120,12 +120,12 @@ class Embedded:
                 if limit == SAY_SECONDS:
                     text = "starting Prefect's embedded server in .prefect (the first start in a clone takes longer) …"
                     print(text, file=sys.stderr, flush=True)
-            except httpx.HTTPError:
-                break  # it has ended
+            except httpx.HTTPError:  # nobody holds its socket any more
+                raise ServerError(self.failure(home, "ended before it answered")) from None
             else:
                 self.is_ready = True
                 return
-        raise ServerError(self.failure(home))
+        raise ServerError(self.failure(home, f"had not answered after {START_SECONDS:g} s"))
 
     def end(self) -> None:
         """End it: as it ends by itself when it is there, at once while it is only starting."""
@@ -139,11 +139,8 @@ class Embedded:
             self.process.kill()
             self.process.wait()
 
-    def failure(self, home: Path) -> str:
+    def failure(self, home: Path, became: str) -> str:
         """Say what became of it and what it said last, and end it; its log is kept beside the database."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(END_SECONDS)  # its socket closes before
-        status = self.process.poll()
         self.end()
         self.log.seek(0)
         text = self.log.read().decode(errors="replace")
@@ -151,6 +148,5 @@ class Embedded:
         with suppress(OSError):
             kept.write_text(text, encoding="utf-8")
         errors = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", text, re.MULTILINE) or text.splitlines()
-        became = f"had not answered after {START_SECONDS:.0f} s" if status is None else f"ended with status {status}"
         said = f": {errors[-1]}" if errors else ""
         return f"Prefect's embedded server {became}{said}; its log is {kept}, and `make doctor` checks its database"

@@ -24,16 +24,16 @@ from tests.faults.test_doctor import visit
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where an embedded server is running; nothing was there before."""
+    home = tmp_path_factory.mktemp("home") / ".prefect"
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home") / ".prefect"
         patch.setenv("PREFECT_HOME", str(home))
         patch.chdir(ROOT)
         running = server.Embedded()
-        try:
-            running.wait(home)
-            yield home
-        finally:
-            running.end()
+    try:
+        running.wait(home)
+        yield home
+    finally:
+        running.end()
 
 
 @pytest.fixture
@@ -161,7 +161,9 @@ def test_a_server_that_cannot_start_is_one_line_with_its_own_last_words(clone: C
     )
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
-    assert line.startswith("error: Prefect's embedded server ended with status 1: sqlite3.OperationalError: ")
+    assert line.startswith(
+        "error: Prefect's embedded server ended before it answered: sqlalchemy.exc.OperationalError: "
+    )
     assert "unable to open database file" in line
     assert "Traceback" not in done.stderr
     assert "Traceback" in (clone.path / ".prefect/server.log").read_text()
