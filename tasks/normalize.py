@@ -1,6 +1,6 @@
 """Stage normalize: data/raw → data/normalized.
 
-`python -m tasks.normalize data/raw data/normalized`
+`python -m tasks.normalize --raw data/raw --normalized data/normalized`
 
 Writes the training, validation and test images as uint8 arrays that can be memory-mapped, their labels, the class
 names, and the constants that scale pixels, which are fitted on training pixels only. At most one file of the raw data
@@ -17,11 +17,12 @@ import numpy as np
 
 from tasks import arrays, step
 from tasks.core import cifar10, pixels, splits
+from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.normalize import Normalize
 
 
-def normalize(raw: Path, normalized: Path) -> step.Facts:
+def normalize(*, raw: Path, normalized: Path) -> step.RunInfo:
     """Write the arrays and constants of the three splits.
 
     Raises
@@ -30,7 +31,7 @@ def normalize(raw: Path, normalized: Path) -> step.Facts:
         If a raw file is damaged (the message names file and record), or a split cannot be made.
     """
     params = read(Normalize)
-    with step.publishing(normalized) as (folder,):
+    with atomic_outputs(normalized) as (folder,):
         folder.mkdir()
         try:
             labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])

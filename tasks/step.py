@@ -1,40 +1,41 @@
-"""How a step is called from a shell: paths as arguments, one line and an exit status for each error.
+"""How a step is called from a shell: a named path for each argument, one line and an exit status for each error.
 
-Status 2: something that the user must fix. 75: something that may pass on a retry (the shell's
-EX_TEMPFAIL). 1: the rest. What a step returns are facts about the run (device, throughput), which
-go to `reports/run.json` and never into an output, since outputs must depend on inputs alone.
+The arguments are the parameters of the step's function: `model_path` is given as `--model`. Status 2: something that
+the user must fix. 75: something that may pass on a retry (the shell's EX_TEMPFAIL). 1: the rest. What a step returns
+is about the run (device, throughput); it goes to `reports/run.json` and never into an output, since outputs must
+depend on inputs alone.
 
-A step never runs twice at once in one folder, and on Linux it ends with the process that called it:
-DVC leaves the command of a stage running when it is killed. It writes under other names than those of its
-outputs, which appear when it ends well, or not at all.
+A step never runs twice at once in one folder, and on Linux it ends with the process that called it: DVC leaves the
+command of a stage running when it is killed. Steps write their outputs through `tasks.outputs`.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import errno
 import inspect
 import json
 import os
-import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from tasks import CALLER
+from tasks import PARENT_PID
+from tasks.outputs import atomic_outputs
 from tasks.params import ParameterError
 
-RUN_FACTS = Path("reports/run.json")
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+RUN_INFO = Path("reports/run.json")
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-Facts = dict[str, Any]
+RunInfo = dict[str, Any]
+Step = Callable[..., RunInfo]
 
 
 class RefusedError(Exception):
@@ -49,20 +50,17 @@ class TemporaryError(Exception):
     status = 75
 
 
-def run(step: Callable[..., Facts]) -> NoReturn:
-    """Call a step with the paths on the command line, record its facts, and exit."""
-    names = list(inspect.signature(step).parameters)
-    if len(sys.argv) - 1 != len(names) or any(path.startswith("-") for path in sys.argv[1:]):
-        print(f"usage: python -m tasks.{step.__name__} {' '.join(name.upper() for name in names)}", file=sys.stderr)
-        sys.exit(2)
-    _end_with_the_caller()
+def run(step: Step) -> NoReturn:
+    """Call a step with the paths on the command line, record its run, and exit."""
+    paths = parse_paths(step, sys.argv[1:])
+    _end_with_the_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are removed
     started = time.perf_counter()
-    RUN_FACTS.parent.mkdir(exist_ok=True)
+    RUN_INFO.parent.mkdir(exist_ok=True)
     try:
-        with FileLock(RUN_FACTS.with_name(f".{step.__name__}.lock"), timeout=0):
-            facts = step(*map(Path, sys.argv[1:]))
-        _record(step.__name__, {**facts, "seconds": round(time.perf_counter() - started, 1)})
+        with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):
+            info = step(**paths)
+        _record(step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
     except (ParameterError, RefusedError, TemporaryError) as error:
         _fail(step, str(error), getattr(error, "status", 2))
     except Timeout as error:
@@ -70,7 +68,7 @@ def run(step: Callable[..., Facts]) -> NoReturn:
     except KeyboardInterrupt:
         _fail(step, "interrupted; `dvc repro` starts this stage again", 130)
     except OSError as error:
-        advice = "; make room, then `dvc repro` starts this stage again" if error.errno in NO_ROOM else ""
+        advice = "; make room, then `dvc repro` starts this stage again" if error.errno in DISK_FULL else ""
         _fail(step, f"{error.strerror or error}: {error.filename or 'no file named'}{advice}", 1)
     except Exception as error:
         traceback.print_exc()
@@ -78,54 +76,42 @@ def run(step: Callable[..., Facts]) -> NoReturn:
     sys.exit(0)
 
 
-@contextmanager
-def publishing(*outputs: Path) -> Iterator[list[Path]]:
-    """Names to write to, which become those of the outputs when the block ends well.
+def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
+    """Read the paths of a step's parameters from its command line.
 
-    Otherwise what was written is removed; what a killed step left behind is removed by the next one.
+    The flag of a parameter is its name without `_path`. `--help` shows the flags and exits with 0; a flag that is
+    missing or unknown exits with 2.
     """
-    partial = [output.with_name(f".part-{output.name}") for output in outputs]
-    try:
-        for path in partial:
-            _remove(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        for path, output in zip(partial, outputs, strict=True):
-            if path.is_dir():
-                _remove(output)  # which a rename replaces only when it is a file
-            path.replace(output)
-    except OSError as error:
-        error.filename = error.filename or str(outputs[0])  # a write does not know its file
-        raise
-    finally:
-        for path in partial:
-            _remove(path)
+    names = {f"--{name.removesuffix('_path')}": name for name in inspect.signature(step).parameters}
+    program = f"python -m tasks.{step.__name__}"
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=" ".join([program, *(f"{flag} PATH" for flag in names)]),
+        description=(inspect.getdoc(step) or "").split("\n")[0],
+        allow_abbrev=False,
+    )
+    for flag, name in names.items():
+        parser.add_argument(flag, dest=name, type=Path, required=True, metavar="PATH")
+    return vars(parser.parse_args(arguments))
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _end_with_the_caller() -> None:
+def _end_with_the_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-        if os.getppid() != CALLER:  # it was killed while this process still imported
+        if os.getppid() != PARENT_PID:  # it was killed while this process still imported
             sys.exit(143)  # as SIGTERM would have ended it
 
 
-def _fail(step: Callable[..., Facts], message: str, status: int) -> NoReturn:
+def _fail(step: Step, message: str, status: int) -> NoReturn:
     print(f"error: {step.__name__}: {message}", file=sys.stderr)
     sys.exit(status)
 
 
-def _record(stage: str, facts: Facts) -> None:
+def _record(stage: str, info: RunInfo) -> None:
     try:
-        known = json.loads(RUN_FACTS.read_text(encoding="utf-8"))
+        known = json.loads(RUN_INFO.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         known = {}
-    with publishing(RUN_FACTS) as (file,):
-        file.write_text(json.dumps({**known, stage: facts}, indent=2) + "\n", encoding="utf-8")
+    with atomic_outputs(RUN_INFO) as (file,):
+        file.write_text(json.dumps({**known, stage: info}, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Stage train: data/normalized → models/classifier.keras and reports/history.csv.
 
-`python -m tasks.train data/normalized models/classifier.keras reports/history.csv`
+`python -m tasks.train --normalized data/normalized --model models/classifier.keras --history reports/history.csv`
 
 The model takes raw pixels, loads with plain `keras.models.load_model` without this project's code,
 and the same weights are always the same bytes. Nothing is published when training diverges.
@@ -24,13 +24,14 @@ from tasks.core.callbacks import DivergedError
 from tasks.core.network import build_for_saving, build_for_training
 from tasks.core.state import Row
 from tasks.core.training import fit
+from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
 
-def train(normalized: Path, model: Path, history: Path) -> step.Facts:
+def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.RunInfo:
     """Train the network of params.yaml and publish it with its history.
 
     Raises
@@ -60,12 +61,12 @@ def train(normalized: Path, model: Path, history: Path) -> step.Facts:
             regularize,
             feed=IndexBatches if machine.has_gpu else Batches,
             resume_from=state,
-            on_state=saved.keep,
+            on_state=saved.save,
             on_throughput=throughput.append,
         )
     except DivergedError as error:
         raise step.RefusedError(str(error)) from error
-    with step.publishing(model, history) as (model_file, history_file):
+    with atomic_outputs(model_path, history_path) as (model_file, history_file):
         saved_model.save(build_for_saving(trained, model_params, regularize, mean, std), model_file)
         write_history(rows, history_file)
     saved.remove()

@@ -34,16 +34,26 @@ def allowed(importer: str) -> tuple[str, ...]:
             "effect_figures.py",
             "page.py",
         )
-        others = ("tasks/__init__.py", "tasks/params/", "tasks/checkpoints.py")
+        others = ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/checkpoints.py")
         return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
     if importer == "tasks/__init__.py":
         return ("tasks/surroundings.py",)
     if importer.startswith("tasks/core/"):
         return ("tasks/__init__.py", "tasks/core/", "tasks/params/")
-    if importer.startswith("tasks/params/") or importer in {"tasks/step.py", "tasks/runtime.py"}:
+    if importer.startswith("tasks/params/"):
         return ("tasks/__init__.py", "tasks/params/")
-    rooms = ("tasks/__init__.py", "tasks/core/", "tasks/params/", "tasks/step.py", "tasks/runtime.py")
-    return (*rooms, *(f"tasks/{name}.py" for name in ("arrays", "saved_model", "checkpoints", "transfer")))
+    if importer == "tasks/step.py":
+        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py")
+    if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
+        return ("tasks/__init__.py", "tasks/backend.py")
+    shared = ("step", "outputs", "backend", "runtime", "arrays", "saved_model", "checkpoints")
+    of_download = ("archives", "mirrors", "transfer")
+    return (
+        "tasks/__init__.py",
+        "tasks/core/",
+        "tasks/params/",
+        *(f"tasks/{name}.py" for name in (*shared, *of_download)),
+    )
 
 
 def forbidden_imports(root: Path) -> list[str]:

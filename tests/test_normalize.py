@@ -30,7 +30,7 @@ def array(name: str) -> np.ndarray:
 
 @pytest.mark.usefixtures("raw")
 def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8() -> None:
-    assert normalize(RAW, OUT) == {"train": 1000, "validation": 1000, "test": 10_000}
+    assert normalize(raw=RAW, normalized=OUT) == {"train": 1000, "validation": 1000, "test": 10_000}
     for split, n in {"train": 1000, "validation": 1000, "test": 10_000}.items():
         assert array(f"{split}_images").shape == (n, 32, 32, 3)
         assert array(f"{split}_images").dtype == array(f"{split}_labels").dtype == np.uint8
@@ -40,7 +40,7 @@ def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8() -> None:
 
 @pytest.mark.usefixtures("raw")
 def test_every_image_keeps_its_label_and_test_its_order(raw_files: dict[str, bytes]) -> None:
-    normalize(RAW, OUT)
+    normalize(raw=RAW, normalized=OUT)
     images, labels = cifar10.decode(np.frombuffer(raw_files["test_batch.bin"], np.uint8), "test")
     np.testing.assert_array_equal(array("test_images"), images)
     np.testing.assert_array_equal(array("test_labels"), labels)
@@ -50,7 +50,7 @@ def test_every_image_keeps_its_label_and_test_its_order(raw_files: dict[str, byt
 
 @pytest.mark.usefixtures("raw")
 def test_the_constants_come_from_training_pixels_alone() -> None:
-    normalize(RAW, OUT)
+    normalize(raw=RAW, normalized=OUT)
     constants = json.loads((OUT / "constants.json").read_text())
     pixels = array("train_images").astype("float64")
     np.testing.assert_allclose(constants["mean"], pixels.mean(axis=(0, 1, 2)), rtol=1e-9)
@@ -60,7 +60,7 @@ def test_the_constants_come_from_training_pixels_alone() -> None:
 
 def test_rescaling_and_no_validation(raw: Path) -> None:
     edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
-    assert normalize(RAW, OUT)["validation"] == 0
+    assert normalize(raw=RAW, normalized=OUT)["validation"] == 0
     assert json.loads((OUT / "constants.json").read_text()) == {"method": "rescale", "mean": [0] * 3, "std": [255] * 3}
     assert not list(OUT.glob("validation*"))
 
@@ -75,14 +75,14 @@ def test_no_raw_file_is_decoded_more_than_twice(monkeypatch: pytest.MonkeyPatch)
         return decode(content, name)
 
     monkeypatch.setattr(cifar10, "decode", count)
-    normalize(RAW, OUT)
+    normalize(raw=RAW, normalized=OUT)
     assert decoded == {**dict.fromkeys(cifar10.TRAINING_FILES, 2), cifar10.TEST_FILE: 1}
 
 
 @pytest.mark.usefixtures("raw")
 def test_the_same_inputs_give_the_same_bytes() -> None:
     for out in ("a", "b"):
-        normalize(RAW, Path(out))
+        normalize(raw=RAW, normalized=Path(out))
     for file in Path("a").iterdir():
         assert file.read_bytes() == (Path("b") / file.name).read_bytes()
 
@@ -92,7 +92,7 @@ def test_a_damaged_raw_file_is_named(raw: Path) -> None:
     content[3073 * 12] = 77
     (raw / "data_batch_4.bin").write_bytes(content)
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: record 12: label must be at most 9; received 77"):
-        normalize(RAW, OUT)
+        normalize(raw=RAW, normalized=OUT)
     (raw / "data_batch_4.bin").write_bytes(content[:-1])
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: must have 30,730,000 bytes"):
-        normalize(RAW, OUT)
+        normalize(raw=RAW, normalized=OUT)

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, edit
 STEP_SECONDS = 10  # of one that its caller's death must end
 
 
-def probe(raw: Path) -> step.Facts:
+def probe(raw: Path) -> step.RunInfo:
     """A step whose outcome is named by its path."""
     outcomes: dict[str, Callable[[], Exception]] = {
         "parameter": lambda: ParameterError("params.yaml: train.epochs: must be at least 1"),
@@ -48,78 +48,88 @@ def probe(raw: Path) -> step.Facts:
 def test_an_error_ends_with_its_status_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: str, status: int, line: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["probe", outcome])
+    monkeypatch.setattr(sys, "argv", ["probe", "--raw", outcome])
     with pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == status
     assert capsys.readouterr().err.splitlines()[-1] == line
-    assert not step.RUN_FACTS.exists()
-
-
-@pytest.mark.parametrize("is_folder", [True, False])
-def test_outputs_appear_when_a_step_ends_well_and_only_then(tmp_path: Path, is_folder: bool) -> None:
-    outputs = tmp_path / "one", tmp_path / "new/other"
-
-    def write(path: Path, text: str) -> None:
-        if is_folder:
-            path.mkdir()
-        (path / "file" if is_folder else path).write_text(text)
-
-    for text in ("first", "second"):
-        with step.publishing(*outputs) as names:
-            for path in names:
-                write(path, text)
-        assert [(path / "file" if is_folder else path).read_text() for path in outputs] == [text, text]
-    (tmp_path / ".part-one").write_text("of a killed step")
-
-    def fill_the_disk() -> None:
-        with step.publishing(*outputs) as names:
-            write(names[0], "third")
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space") as full:
-        fill_the_disk()
-    assert full.value.filename == str(outputs[0])
-    assert [(path / "file" if is_folder else path).read_text() for path in outputs] == ["second", "second"]
-    assert {path.name for path in (*tmp_path.iterdir(), *(tmp_path / "new").iterdir())} == {"one", "new", "other"}
+    assert not step.RUN_INFO.exists()
 
 
 @pytest.mark.usefixtures("workplace")
-def test_facts_of_a_run_are_kept_stage_by_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["probe", "data"])
-    step.RUN_FACTS.parent.mkdir()
-    step.RUN_FACTS.write_text('{"download": {"seconds": 3}}')
+def test_what_a_run_did_is_recorded_stage_by_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
+    step.RUN_INFO.parent.mkdir()
+    step.RUN_INFO.write_text('{"download": {"seconds": 3}}')
     with pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == 0
-    facts = json.loads(step.RUN_FACTS.read_text())
-    assert facts["download"] == {"seconds": 3}
-    assert facts["probe"]["device"] == "cpu"
-    assert facts["probe"]["seconds"] >= 0
+    info = json.loads(step.RUN_INFO.read_text())
+    assert info["download"] == {"seconds": 3}
+    assert info["probe"]["device"] == "cpu"
+    assert info["probe"]["seconds"] >= 0
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("stage", ["download", "normalize"])
-def test_a_bad_parameter_reaches_the_shell_as_status_two(tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "arguments"),
+    [("download", ("--raw", "raw")), ("normalize", ("--raw", "raw", "--normalized", "out"))],
+)
+def test_a_bad_parameter_reaches_the_shell_as_status_two(
+    tmp_path: Path, stage: str, arguments: tuple[str, ...]
+) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
     edit(tmp_path / "params.yaml", **{f"{stage}__surprise": 1})
-    done = run(sys.executable, "-m", f"tasks.{stage}", "raw", *(["out"] if stage == "normalize" else []), cwd=tmp_path)
+    done = run(sys.executable, "-m", f"tasks.{stage}", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known here: ")
 
 
-def test_wrong_arguments_show_the_usage() -> None:
-    done = run(sys.executable, "-m", "tasks.normalize", "--help")
+USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "the following arguments are required: --raw, --normalized"),
+        (("--raw", "data/raw"), "the following arguments are required: --normalized"),
+        (("data/raw", "data/normalized"), "the following arguments are required: --raw, --normalized"),
+        (("--raw", "--normalized", "out"), "argument --raw: expected one argument"),
+        (("--raw", "raw", "--norm", "out"), "the following arguments are required: --normalized"),
+        (("--raw", "raw", "--normalized", "out", "--model", "m"), "unrecognized arguments: --model m"),
+    ],
+)
+def test_wrong_arguments_end_with_two_and_the_usage(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
+    done = run(sys.executable, "-m", "tasks.normalize", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "usage: python -m tasks.normalize RAW NORMALIZED\n"
+    assert done.stderr.splitlines() == [USAGE, f"python -m tasks.normalize: error: {complaint}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
+
+
+def test_help_shows_the_usage_and_does_nothing(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
+    done = run(sys.executable, "-m", "tasks.normalize", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == USAGE
+    assert "Write the arrays and constants of the three splits." in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
+
+
+def test_a_flag_is_the_name_of_a_parameter_without_path() -> None:
+    def fit(*, normalized: Path, model_path: Path) -> step.RunInfo:
+        return {"made": [normalized, model_path]}
+
+    paths = step.parse_paths(fit, ["--model", "m.keras", "--normalized", "arrays"])
+    assert paths == {"normalized": Path("arrays"), "model_path": Path("m.keras")}
 
 
 def test_an_interpreter_without_the_packages_gets_one_line() -> None:
-    done = run(sys.executable, "-S", "-m", "tasks.train", "a", "b", "c")
+    done = run(sys.executable, "-S", "-m", "tasks.train", "--normalized", "a")
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "lacks the project's packages (keras, " in line
@@ -137,9 +147,9 @@ def test_download_and_normalize_never_import_tensorflow() -> None:
 def test_a_step_never_runs_twice_at_once_in_a_folder(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["probe", "data"])
-    step.RUN_FACTS.parent.mkdir()
-    with FileLock(step.RUN_FACTS.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
+    monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
+    step.RUN_INFO.parent.mkdir()
+    with FileLock(step.RUN_INFO.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == 75
     assert capsys.readouterr().err.startswith("error: probe: only one may run in a folder, and another holds")
@@ -160,11 +170,11 @@ def assert_it_ends_with_its_caller(code: str, line: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
 def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from tasks import CALLER, step\n"
-        "def eager(path):\n    print('began', flush=True); return {}\n"
+        "import os, sys, time; from tasks import PARENT_PID, step\n"
+        "def eager(*, out):\n    print('began', flush=True); return {}\n"
         "print('imported', flush=True)\n"
-        "while os.getppid() == CALLER: time.sleep(0.01)\n"
-        f"sys.argv = ['x', 'y']; os.chdir({str(tmp_path)!r}); step.run(eager)"
+        "while os.getppid() == PARENT_PID: time.sleep(0.01)\n"
+        f"sys.argv = ['x', '--out', 'y']; os.chdir({str(tmp_path)!r}); step.run(eager)"
     )
     assert_it_ends_with_its_caller(code, "imported")
 
@@ -173,7 +183,7 @@ def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_pat
 def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from tasks import step\n"
-        f"def sleeper(path):\n    print('started', flush=True); time.sleep({STEP_SECONDS}); return {{}}\n"
-        f"sys.argv = ['x', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
+        f"def sleeper(*, out):\n    print('started', flush=True); time.sleep({STEP_SECONDS}); return {{}}\n"
+        f"sys.argv = ['x', '--out', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
     )
     assert_it_ends_with_its_caller(code, "started")

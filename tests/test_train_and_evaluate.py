@@ -31,7 +31,7 @@ from tests.conftest import ROOT, edit
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DETAILS, PAGE = Path("reports/evaluation"), Path("reports/index.html")
-EVALUATED = METRICS, PREDICTIONS, DETAILS, PAGE
+EVALUATED = {"metrics_path": METRICS, "predictions_path": PREDICTIONS, "details": DETAILS, "page_path": PAGE}
 NAMES = ["zero", "one", "two", "three"]
 SIZES = {"train": 300, "validation": 60, "test": 80}
 
@@ -57,7 +57,7 @@ def arrays(workplace: Path) -> Path:
 
 
 def run_evaluate() -> dict[str, Any]:
-    evaluate(DATA, MODEL, HISTORY, *EVALUATED)
+    evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
     result: dict[str, Any] = json.loads(METRICS.read_text())
     return result
 
@@ -66,19 +66,19 @@ def run_evaluate() -> dict[str, Any]:
 @pytest.mark.parametrize("network", ["notebook_cnn", "whitened_cnn"])
 def test_training_twice_gives_the_same_bytes_at_another_time_and_address(network: str) -> None:
     edit(Path("params.yaml"), model__network=network, regularize__l2=0.01, regularize__dropout=0.2)
-    facts = train(DATA, MODEL, HISTORY)
+    facts = train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert facts["device"] == "cpu"
     assert facts["epochs"] == 2
     first = MODEL.read_bytes(), HISTORY.read_bytes()
     time.sleep(2.1)  # past the resolution of a zip file's time stamps
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
     assert [file.name for file in MODEL.parent.iterdir()] == [MODEL.name]
 
 
 @pytest.mark.usefixtures("arrays")
 def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Path) -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     code = (
         "import keras, numpy, sys\n"
         "model = keras.models.load_model(sys.argv[1])\n"
@@ -124,7 +124,7 @@ def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
 @pytest.mark.usefixtures("arrays")
 @pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
 def test_the_same_configuration_trains_on_jax() -> None:
-    on_jax("-m", "tasks.train", str(DATA), str(MODEL), str(HISTORY))
+    on_jax("-m", "tasks.train", "--normalized", str(DATA), "--model", str(MODEL), "--history", str(HISTORY))
     assert json.loads(Path("reports/run.json").read_text())["train"]["backend"] == "jax"
     assert keras.models.load_model(MODEL).output_shape == (None, 4)
 
@@ -132,7 +132,7 @@ def test_the_same_configuration_trains_on_jax() -> None:
 @pytest.mark.usefixtures("arrays")
 def test_bfloat16_training_saves_a_float32_model() -> None:
     edit(Path("params.yaml"), train__precision="mixed_bfloat16")
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     model = keras.models.load_model(MODEL)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
@@ -140,7 +140,7 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
 
 @pytest.mark.usefixtures("arrays")
 def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     model, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
     once, mirrored = (predict(model, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(once, mirrored, atol=1e-6)
@@ -149,7 +149,7 @@ def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> 
 
 @pytest.mark.usefixtures("arrays")
 def test_a_damaged_history_is_one_line() -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     HISTORY.write_bytes(HISTORY.read_bytes()[:-9])
     with pytest.raises(RefusedError, match=r"history.csv must hold a number in each field: .*`make doctor` restores"):
         run_evaluate()
@@ -157,7 +157,7 @@ def test_a_damaged_history_is_one_line() -> None:
 
 @pytest.mark.usefixtures("arrays")
 def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     result = run_evaluate()
     with np.load(PREDICTIONS) as saved:
         y_true, y_prob = saved["labels"], saved["probabilities"]
@@ -197,7 +197,7 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
 
 @pytest.mark.usefixtures("arrays")
 def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     results = []
     for batch_size in (2000, 7):
         edit(Path("params.yaml"), evaluate__batch_size=batch_size)
@@ -215,7 +215,7 @@ def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
 def test_without_validation_its_keys_and_the_gap_are_absent(arrays: Path) -> None:
     for file in arrays.glob("validation_*"):
         file.unlink()
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     result = run_evaluate()
     assert list(result) == ["train", "test", "f1"]
     assert HISTORY.read_text().splitlines()[0] == "epoch,train_loss,train_accuracy,learning_rate"
@@ -226,14 +226,14 @@ def test_early_stopping_without_validation_is_an_error(arrays: Path) -> None:
         file.unlink()
     edit(Path("params.yaml"), regularize__early_stopping__patience=2)
     with pytest.raises(RefusedError, match="patience must be 0 without a validation split; received 2"):
-        train(DATA, MODEL, HISTORY)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
 
 
 @pytest.mark.usefixtures("arrays")
 def test_a_run_that_diverges_publishes_nothing() -> None:
     edit(Path("params.yaml"), train__optimizer="sgd", train__learning_rate=1e9)
     with pytest.raises(RefusedError, match=r"must stay finite; received .*; lower train.learning_rate"):
-        train(DATA, MODEL, HISTORY)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
     assert not HISTORY.exists()
 
@@ -241,7 +241,7 @@ def test_a_run_that_diverges_publishes_nothing() -> None:
 def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
     (arrays / "constants.json").write_text('{"method": "x", "mean": [NaN, 1, 1], "std": [1, 1, 1]}')
     with pytest.raises(RefusedError, match=r"constants.json must hold finite means and positive deviations"):
-        train(DATA, MODEL, HISTORY)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
 
 
@@ -250,18 +250,18 @@ def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     edit(Path("params.yaml"), train__device="gpu")
     with pytest.raises(RefusedError, match=r"train.device: gpu needs a GPU that the backend sees; received none"):
-        train(DATA, MODEL, HISTORY)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
 
 
 def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
     np.save(arrays / "train_images.npy", np.load(arrays / "train_images.npy").astype("float32"))
     with pytest.raises(RefusedError, match=r"must be uint8 of shape \(n, 32, 32, 3\) with n labels; received float32"):
-        train(DATA, MODEL, HISTORY)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
 
 
 @pytest.mark.usefixtures("arrays")
 def test_a_model_with_other_classes_than_the_data_is_refused() -> None:
-    train(DATA, MODEL, HISTORY)
+    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     (DATA / "classes.json").write_text(json.dumps(NAMES[:3]))
     with pytest.raises(RefusedError, match=r"give 3 logits; received .*4.*; run `dvc repro`"):
         run_evaluate()

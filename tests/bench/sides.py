@@ -129,9 +129,16 @@ def bare() -> dict[str, float]:
 
     made = reference.SCRATCH / "bare"
     model, history = made / "classifier.keras", made / "history.csv"
-    train(NORMALIZED, model, history)
-    reports = [made / name for name in ("metrics.json", "predictions.npz", "evaluation", "index.html")]
-    evaluate(NORMALIZED, model, history, *reports)
+    train(normalized=NORMALIZED, model_path=model, history_path=history)
+    evaluate(
+        normalized=NORMALIZED,
+        model_path=model,
+        history_path=history,
+        metrics_path=made / "metrics.json",
+        predictions_path=made / "predictions.npz",
+        details=made / "evaluation",
+        page_path=made / "index.html",
+    )
     return {}
 
 
@@ -151,7 +158,7 @@ def checkpointed() -> dict[str, float]:
 
     started = time.perf_counter()
     saved = Checkpoints(timed(key, inputs, NORMALIZED.glob("*"), "bench"))
-    _train(params, on_state=partial(timed, saved.keep))
+    _train(params, on_state=partial(timed, saved.save))
     timed(saved.remove)
     return {"seconds": time.perf_counter() - started, "checkpoint_seconds": spent}
 
@@ -186,7 +193,7 @@ def bulk(times: int = 1) -> dict[str, float]:
         for name in cifar10.TRAINING_FILES:
             (raw / name).hardlink_to(raw / cifar10.TEST_FILE)
         del content
-        normalize(raw, arrays)
+        normalize(raw=raw, normalized=arrays)
         _train(
             blocks("default", {"train.epochs": 1, "model.filters": [4, 4, 4], "train.batch_size": 512}), folder=arrays
         )

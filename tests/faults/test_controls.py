@@ -37,7 +37,7 @@ CONTROLS = {
     # --- kills
     "a step's lock": Control(
         "tasks/step.py",
-        'with FileLock(RUN_FACTS.with_name(f".{step.__name__}.lock"), timeout=0):',
+        'with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):',
         "if True:",
         "test_step.py::test_a_step_never_runs_twice_at_once_in_a_folder",
     ),
@@ -49,14 +49,14 @@ CONTROLS = {
     ),
     "the look for a caller that died before": Control(
         "tasks/step.py",
-        "if os.getppid() != CALLER:",
+        "if os.getppid() != PARENT_PID:",
         "if False:",
         "test_step.py::test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin",
     ),
     "a checkpoint's digest": Control(
         "tasks/checkpoints.py",
-        'about.pop("sha256", None) != _digest(about, content)',
-        'about.pop("sha256", None) is None',
+        'fields.pop("sha256", None) != _digest(fields, arrays)',
+        'fields.pop("sha256", None) is None',
         "test_checkpoints.py::test_a_flipped_digit_of_the_history_is_damage_too",
     ),
     "a checkpoint's key": Control(
@@ -72,10 +72,10 @@ CONTROLS = {
         "test_checkpoints.py::test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used",
     ),
     "another name until the end": Control(
-        "tasks/step.py",
+        "tasks/outputs.py",
         'output.with_name(f".part-{output.name}") for output in outputs',
         "output for output in outputs",
-        "test_step.py::test_outputs_appear_when_a_step_ends_well_and_only_then",
+        "test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then",
     ),
     "training on without a checkpoint": Control(
         "tasks/checkpoints.py",

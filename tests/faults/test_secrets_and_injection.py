@@ -41,12 +41,12 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
     with scripted.serving(archive.read_bytes(), *script) as server:
         source = {"url": f"{server.url}?token={SECRET}"}
         edit(workplace / "params.yaml", download__digests=digests, download__sources=[source])
-        facts = download(Path("data/raw"))
+        info = download(raw=Path("data/raw"))
         assert SECRET in server.requested[0][0]
     said = "".join(capfd.readouterr())
     assert server.url in said
-    assert SECRET not in said + json.dumps(facts)
-    assert not step.RUN_FACTS.exists()
+    assert SECRET not in said + json.dumps(info)
+    assert not step.RUN_INFO.exists()
 
 
 def test_a_token_in_an_address_that_is_refused_is_not_shown(workplace: Path) -> None:

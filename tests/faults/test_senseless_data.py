@@ -55,7 +55,7 @@ def test_images_that_teach_nothing_are_refused(
         spoil(records)
         records.tofile(RAW / name)
     with pytest.raises(RefusedError) as caught:
-        normalize(RAW, DATA)
+        normalize(raw=RAW, normalized=DATA)
     assert says in str(caught.value)
     assert not DATA.exists()
     assert [path.name for path in DATA.parent.iterdir()] == ["raw"]
@@ -77,5 +77,5 @@ def test_a_split_that_cannot_hold_every_class_is_refused(
     for name, content in raw_files.items():
         (RAW / name).write_bytes(content)
     with pytest.raises(RefusedError, match=says):
-        normalize(RAW, DATA)
+        normalize(raw=RAW, normalized=DATA)
     assert not DATA.exists()

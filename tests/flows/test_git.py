@@ -212,7 +212,7 @@ def test_checkpoints_of_an_isolated_run_outlive_it(
     root = layout(origin, tmp_path)
     with experiments.isolated_worktree(root, {"train.seed": 3}, "mine") as checkout:
         monkeypatch.chdir(checkout)
-        Checkpoints("a1b2").keep(TrainingState([{"epoch": 0.0}], [np.ones(3)], {}, []))
+        Checkpoints("a1b2").save(TrainingState([{"epoch": 0.0}], [np.ones(3)], {}, []))
     monkeypatch.chdir(root)
     assert Checkpoints("a1b2").newest() is not None
 
