@@ -1,59 +1,16 @@
 """The machine that a step runs on: device, precision, threads and seeds.
 
-Imported before anything else that needs Keras, since it silences the backend's start; and `prepare`
-is called before a network is built, since TensorFlow fixes its devices and threads at first use.
+`prepare` is called before a network is built, since TensorFlow fixes its devices and threads at first use.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed, as each step of training frees and asks for hundreds of megabytes.
-
-    By default large blocks go back to the system at once, which clears them page by page when they are asked for
-    again: a third of an epoch. Another C library is left alone. The numbers are those of glibc's malloc.h.
-    """
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        trim_threshold, mmap_max = -1, -4
-        libc.mallopt(mmap_max, 0)  # no block is a mapping of its own
-        libc.mallopt(trim_threshold, 2**31 - 1)  # bytes that may be free at the heap's end
-
-
-@contextmanager
-def _quiet_start(quiet: bool = True) -> Iterator[None]:
-    """Hide what the backend's C++ writes to the terminal while it starts; no setting of its own does."""
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        if quiet:
-            os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
-
-
-# The backend makes over half a million objects that stay: to look for garbage among them takes a quarter of its start,
-# and at the end of the process another second.
-gc.disable()
-_keep_freed_memory()
-with _quiet_start():
-    import keras
-gc.freeze()
-gc.enable()
-
+from tasks.backend import keras, quiet_start
 
 CPUINFO = Path("/proc/cpuinfo")  # Linux only
 
@@ -81,7 +38,7 @@ class Machine:
 def prepare(
     device: str = "auto", threads: int = 0, precision: str = "float32", seed: int = 0, deterministic: bool = True
 ) -> Machine:
-    """Set up the backend and say what it runs on; the arguments are the keys of block `train`.
+    """Set up the backend and return what it runs on; the arguments are the keys of block `train`.
 
     Raises
     ------
@@ -89,7 +46,7 @@ def prepare(
         If `device` is gpu and there is none.
     """
     threads = threads or joblib.cpu_count()  # what affinity and a container's quota leave
-    with _quiet_start(device != "gpu"):  # who asks for a GPU wants to know why there is none
+    with quiet_start(device != "gpu"):  # for `gpu`, the backend's own messages say why there is none
         gpu = _gpu(device)
         if keras.backend.backend() == "tensorflow":
             _prepare_tensorflow(threads, gpu is not None, deterministic)
@@ -99,9 +56,9 @@ def prepare(
     return Machine(gpu or "cpu", threads, precision)
 
 
-def _gpu(wanted: str) -> str | None:
-    """The name of the GPU to use, or None for the CPU."""
-    if wanted == "cpu":
+def _gpu(device: str) -> str | None:
+    """Find the name of the GPU to use; None for the CPU."""
+    if device == "cpu":
         if keras.backend.backend() == "jax":
             import jax
 
@@ -111,13 +68,13 @@ def _gpu(wanted: str) -> str | None:
     if keras.backend.backend() == "jax":
         import jax
 
-        names = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+        names = [found.device_kind for found in jax.devices() if found.platform == "gpu"]
     elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        for device in tf.config.list_physical_devices("GPU"):
-            names.append(tf.config.experimental.get_device_details(device).get("device_name", "GPU"))
-    if wanted == "gpu" and not names:
+        for found in tf.config.list_physical_devices("GPU"):
+            names.append(tf.config.experimental.get_device_details(found).get("device_name", "GPU"))
+    if device == "gpu" and not names:
         raise DeviceError("train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu")
     return f"gpu ({names[0]})" if names else None
 
@@ -137,14 +94,14 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 
 
 def _has_bfloat16(gpu: str | None) -> bool:
-    """Whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
+    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
     if gpu is not None:
         return _compute_capability() >= (8, 0)
     return CPUINFO.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(CPUINFO.read_text().split())
 
 
 def _compute_capability() -> tuple[int, ...]:
-    """Of the first GPU, major and minor; (0, 0) where the backend does not say it."""
+    """Read the first GPU's capability, major and minor; (0, 0) where the backend does not know it."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -17,19 +17,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tasks import step
+from tasks.backend import keras
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write a model such that the same weights are the same bytes, and see that it reads back.
+    """Write a model so that the same weights are the same bytes.
 
     Keras stamps the time into the archive's entries and its metadata; both are replaced here, and its
     configuration by one that older versions know.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or does not read back as it was written.
     """
     stamped = path.with_suffix(".stamped.keras")
     try:
@@ -53,7 +58,7 @@ def save(model: keras.Model, path: Path) -> None:
 
 
 def without_defaults(config: Any) -> Any:
-    """What Keras wrote about a model, without initializers and without what layers assume anyway.
+    """Drop initializers and the defaults of layers from what Keras wrote about a model.
 
     An object of Keras is a mapping with `module`, `class_name` and `config`, however deep; the rest stays as it is.
     """
@@ -74,7 +79,7 @@ def _is_initializer(value: Any) -> bool:
 
 
 def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a layer's configuration that differs from the defaults of its class."""
+    """Keep the part of a layer's configuration that differs from the defaults of its class."""
     defaults = {
         name: json.dumps(one.default, default=repr)  # as Keras writes a tuple: a list
         for name, one in inspect.signature(kind).parameters.items()
@@ -87,24 +92,33 @@ def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, A
 
 
 def load(path: Path, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
-    """A model for inference, from such images to so many classes; code in the file is refused and never run.
+    """Load a model for inference; code in the file is refused and never run.
+
+    Parameters
+    ----------
+    path : Path
+    image_shape : tuple of int
+        Height, width and channels that the model must take.
+    n_classes : int
+        Logits that it must give.
 
     Raises
     ------
     tasks.step.RefusedError
+        If the file is no Keras model that loads in safe mode, or has another shape.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
         if outside:
             raise ValueError(f"it holds {outside[0]}, a path outside of the archive")
-        network = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
+        model = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
     except Exception as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
-    received = network.input_shape, network.output_shape
+    received = model.input_shape, model.output_shape
     if received != ((None, *image_shape), (None, n_classes)):
         raise step.RefusedError(
             f"{path} must take {image_shape} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
         )
-    return network
+    return model

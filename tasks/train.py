@@ -13,12 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import runtime, step  # before Keras: it silences the backend's start
-
-# isort: split
-import keras
-
-from tasks import arrays, checkpoints, saved_model
+from tasks import arrays, checkpoints, runtime, saved_model, step
+from tasks.backend import keras
 from tasks.core.batches import Batches, IndexBatches, Split
 from tasks.core.callbacks import DivergedError
 from tasks.core.network import build_for_saving, build_for_training

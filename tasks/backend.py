@@ -1,0 +1,54 @@
+"""Keras, imported with what has to happen before and while its backend starts.
+
+`from tasks.backend import keras` tunes the process: glibc keeps freed memory, the backend's start writes nothing to the
+terminal, and the garbage collector leaves the backend's objects alone. A step imports this before any module that
+imports Keras itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["keras", "quiet_start"]
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed, as each step of training frees and asks for hundreds of megabytes.
+
+    By default large blocks go back to the system at once, which clears them page by page when they are asked for
+    again: a third of an epoch. Another C library is left alone. The numbers are those of glibc's malloc.h.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_max = -1, -4
+        libc.mallopt(mmap_max, 0)  # no block is a mapping of its own
+        libc.mallopt(trim_threshold, 2**31 - 1)  # bytes that may be free at the heap's end
+
+
+@contextmanager
+def quiet_start(quiet: bool = True) -> Iterator[None]:
+    """Hide what the backend's C++ writes to the terminal while it starts; no setting of its own does."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        if quiet:
+            os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+# The backend makes over half a million objects that stay: to look for garbage among them takes a quarter of its start,
+# and at the end of the process another second.
+gc.disable()
+_keep_freed_memory()
+with quiet_start():
+    import keras
+gc.freeze()
+gc.enable()
