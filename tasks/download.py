@@ -58,7 +58,7 @@ def download(*, raw: Path) -> step.RunInfo:
     tasks.step.TemporaryError, tasks.step.RefusedError
         If no source serves them; the message lists each source with its reason.
     """
-    params = read(Download)
+    params = read("download", Download)
     failures: list[tuple[Source, SourceError]] = []
     for source in params.sources:
         print(f"download: trying {source.name}")

@@ -43,7 +43,7 @@ def evaluate(
     tasks.step.RefusedError
         If the data is damaged, or the model cannot be loaded in safe mode or has another number of classes.
     """
-    evaluate_params, content = read(Evaluate), parse(PARAMS_FILE)
+    evaluate_params, content = read("evaluate", Evaluate), parse(PARAMS_FILE)
     parameters = {block: content[block] for block in SHOWN_BLOCKS}
     mirror = evaluate_params.test_time_augmentation == "mirror"
     machine = runtime.prepare()

@@ -30,7 +30,7 @@ def normalize(*, raw: Path, normalized: Path) -> step.RunInfo:
     tasks.step.RefusedError
         If a raw file is damaged (the message names file and record), or a split cannot be made.
     """
-    params = read(Normalize)
+    params = read("normalize", Normalize)
     with atomic_outputs(normalized) as (folder,):
         folder.mkdir()
         try:

@@ -21,7 +21,8 @@ from tasks.core.network import build_for_saving, build_for_training
 from tasks.core.state import Row
 from tasks.core.training import fit
 from tasks.outputs import atomic_outputs
-from tasks.params import read
+from tasks.params import PARAMS_FILE, read
+from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
@@ -32,15 +33,18 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
 
     Raises
     ------
+    tasks.params.ParameterError
+        If the parameters break a rule.
     tasks.step.RefusedError
-        If the data or the parameters cannot be trained on, or training diverges.
+        If the data cannot be trained on, the device is missing, or training diverges.
     """
-    model_params, regularize, train_params = read(Model), read(Regularize), read(Train)
+    model_params, regularize, train_params = read("model", Model), read("regularize", Regularize), read("train", Train)
+    has_validation = "validation" in arrays.splits(normalized)
+    check_joint_rules(regularize, train_params, has_validation, str(PARAMS_FILE))
     machine = _prepared(train_params)
-    _refuse_decay_with_adam(regularize, train_params)
     print(machine)
     (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))
-    training, validation = _load_splits(normalized, n_classes, regularize)
+    training, validation = _load_splits(normalized, n_classes, has_validation)
 
     trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
     blocks, machine_settings = (model_params, regularize, train_params), f"{machine} {keras.backend.backend()}"
@@ -84,25 +88,12 @@ def _prepared(train_params: Train) -> runtime.Machine:
         raise step.RefusedError(str(error)) from error
 
 
-def _refuse_decay_with_adam(regularize: Regularize, train_params: Train) -> None:
-    if train_params.optimizer == "adam" and regularize.weight_decay:
-        raise step.RefusedError(
-            f"regularize.weight_decay must be 0 with train.optimizer adam; received {regularize.weight_decay}; "
-            "set it to 0, or the optimizer to adamw"
-        )
-
-
-def _load_splits(normalized: Path, n_classes: int, regularize: Regularize) -> tuple[Split, Split | None]:
-    """Load training and validation; early stopping cannot do without the second."""
+def _load_splits(normalized: Path, n_classes: int, has_validation: bool) -> tuple[Split, Split | None]:
+    """Load training, and validation where there is one."""
     training = Split(*arrays.load_split(normalized, "train", n_classes))
-    if "validation" in arrays.splits(normalized):
-        return training, Split(*arrays.load_split(normalized, "validation", n_classes))
-    if patience := regularize.early_stopping.patience:
-        raise step.RefusedError(
-            "regularize.early_stopping.patience must be 0 without a validation split; "
-            f"received {patience}; raise normalize.validation_fraction or set it to 0"
-        )
-    return training, None
+    if not has_validation:
+        return training, None
+    return training, Split(*arrays.load_split(normalized, "validation", n_classes))
 
 
 def write_history(rows: list[Row], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole of params.yaml: every block, the rules that join two of them, and overrides.
+"""The whole of params.yaml: every block, the joint rules, variants and overrides.
 
 Steps read their own blocks and never this module, so that a change to one block's class
 reruns only the stages that read it.
@@ -14,6 +14,7 @@ from typing import Any
 from tasks.params import PARAMS_FILE, Block, ParameterError, check, known_instead, parse
 from tasks.params.download import Download
 from tasks.params.evaluate import Evaluate
+from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
 from tasks.params.normalize import Normalize
 from tasks.params.regularize import Regularize
@@ -51,7 +52,9 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 
 def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[str, Overrides]:
-    """A variant as overrides of the file, `study.base` included; a sweep as one entry for each of its values.
+    """Write a variant as overrides of the file, `study.base` included.
+
+    A sweep becomes one entry for each of its values.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
 
 
 def _is_list(content: dict[str, Any], key: str) -> bool:
-    """Whether a parameter of the file holds a list."""
+    """Say whether a parameter of the file holds a list."""
     value: Any = content
     for part in key.split("."):
         value = value[part]
@@ -102,30 +105,21 @@ def _is_list(content: dict[str, Any], key: str) -> bool:
 
 
 def validate(content: dict[str, Any], where: str) -> Params:
-    """Check parsed parameters, and the rules that join two blocks."""
+    """Check parsed parameters, and the rules that join two blocks.
+
+    Raises
+    ------
+    ParameterError
+        On the first rule that they break; `where` opens the message.
+    """
     params = check(Params, content, where)
-    rules = [
-        (
-            params.regularize.early_stopping.patience > 0 and params.normalize.validation_fraction == 0,
-            "regularize.early_stopping.patience",
-            "must be 0 when normalize.validation_fraction is 0: early stopping watches validation",
-            params.regularize.early_stopping.patience,
-        ),
-        (
-            params.regularize.weight_decay > 0 and params.train.optimizer == "adam",
-            "regularize.weight_decay",
-            "must be 0 with train.optimizer adam: adamw is Adam with decoupled weight decay",
-            params.regularize.weight_decay,
-        ),
-    ]
-    for broken, key, rule, received in rules:
-        if broken:
-            raise ParameterError(f"{where}: {key}: {rule}; received {received}")
+    has_validation = params.normalize.validation_fraction > 0
+    check_joint_rules(params.regularize, params.train, has_validation, where)
     return params
 
 
 def override(content: dict[str, Any], overrides: Overrides, where: str = "overrides") -> dict[str, Any]:
-    """A copy of parsed parameters with dotted keys replaced.
+    """Copy parsed parameters with dotted keys replaced.
 
     Raises
     ------
@@ -146,7 +140,7 @@ def override(content: dict[str, Any], overrides: Overrides, where: str = "overri
 
 
 def _dotted_keys(content: dict[str, Any], *blocks: str) -> Iterator[str]:
-    """Every parameter that an override may name; a study's own are not for its runs."""
+    """List every parameter that an override may name; a study's own are not for its runs."""
     for name, value in content.items():
         if isinstance(value, dict) and name != "study":
             yield from _dotted_keys(value, *blocks, str(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.params import Block
 
@@ -15,16 +15,14 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Digests(Block):
-    """SHA-256 of each raw file."""
+    """SHA-256 of each raw file, by the file's name."""
 
-    model_config = ConfigDict(alias_generator=lambda name: name.replace("_bin", ".bin"))
-
-    data_batch_1_bin: Sha256
-    data_batch_2_bin: Sha256
-    data_batch_3_bin: Sha256
-    data_batch_4_bin: Sha256
-    data_batch_5_bin: Sha256
-    test_batch_bin: Sha256
+    data_batch_1: Sha256 = Field(alias="data_batch_1.bin")
+    data_batch_2: Sha256 = Field(alias="data_batch_2.bin")
+    data_batch_3: Sha256 = Field(alias="data_batch_3.bin")
+    data_batch_4: Sha256 = Field(alias="data_batch_4.bin")
+    data_batch_5: Sha256 = Field(alias="data_batch_5.bin")
+    test_batch: Sha256 = Field(alias="test_batch.bin")
 
 
 class Source(Block):
@@ -56,12 +54,12 @@ class Source(Block):
 
     @property
     def name(self) -> str:
-        """For messages and facts."""
+        """Name the source in messages and in the record of a run."""
         return _without_query(self.url) if self.url else f"npm {self.npm}"
 
 
 def _without_query(url: str) -> str:
-    """An address as it may be shown: its query may hold a token."""
+    """Shorten an address to what may be shown: its query may hold a token."""
     return urlsplit(url)._replace(query="", fragment="").geturl()
 
 

@@ -304,13 +304,13 @@ CONTROLS = {
         "test_train_and_evaluate.py::test_a_damaged_history_is_one_line",
     ),
     "unknown keys": Control(
-        "tasks/params/__init__.py",
+        "tasks/params/block.py",
         'extra="forbid"',
         'extra="ignore"',
         "faults/test_parameters.py::test_an_unknown_sibling_is_named_with_the_known_ones",
     ),
     "types of values": Control(
-        "tasks/params/__init__.py",
+        "tasks/params/block.py",
         "strict=True",
         "strict=False",
         "faults/test_parameters.py::test_a_wrong_value_is_one_line_that_names_its_key",
@@ -322,13 +322,13 @@ CONTROLS = {
         "params/test_params.py::test_a_broken_rule_is_one_line",
     ),
     "anchors": Control(
-        "tasks/params/__init__.py",
+        "tasks/params/reader.py",
         "if event.anchor is not None:",
         "if False:",
         "params/test_params.py::test_a_file_that_is_no_parameter_file_is_one_line",
     ),
     "the size of a parameter file": Control(
-        "tasks/params/__init__.py",
+        "tasks/params/reader.py",
         "if size > MAX_BYTES:",
         "if False:",
         "params/test_params.py::test_a_file_that_is_no_parameter_file_is_one_line",

@@ -1,0 +1,36 @@
+"""The rules that join two blocks: checked with the whole file, and by the step that reads both."""
+
+from __future__ import annotations
+
+from tasks.params import ParameterError
+from tasks.params.regularize import Regularize
+from tasks.params.train import Train
+
+
+def check_joint_rules(regularize: Regularize, train: Train, has_validation: bool, where: str) -> None:
+    """Check the rules that join blocks `regularize` and `train` and the splits.
+
+    Parameters
+    ----------
+    regularize, train : Block
+    has_validation : bool
+        Whether there is, or will be, a validation split.
+    where : str
+        Opens the message.
+
+    Raises
+    ------
+    ParameterError
+        On the first rule that is broken.
+    """
+    patience, weight_decay = regularize.early_stopping.patience, regularize.weight_decay
+    if patience > 0 and not has_validation:
+        raise ParameterError(
+            f"{where}: regularize.early_stopping.patience: must be 0 without a validation split, which early stopping "
+            f"watches; received {patience}; set it to 0, or raise normalize.validation_fraction"
+        )
+    if weight_decay > 0 and train.optimizer == "adam":
+        raise ParameterError(
+            f"{where}: regularize.weight_decay: must be 0 with train.optimizer adam: adamw is Adam with decoupled "
+            f"weight decay; received {weight_decay}"
+        )
