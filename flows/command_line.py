@@ -42,6 +42,8 @@ def pipeline(arguments: list[str] | None = None) -> int:
             validate(override(parse_text(at_head, f"{PARAMS_FILE} at HEAD"), overrides, "--set"), "--set")
         begun = server.begin()
         with _quick_imports():
+            import dvc.repo  # noqa: F401  # the stages will need it
+
             from flows.pipeline import pipeline as flow
         with server.available(begun):
             flow(overrides, force=asked.force, push=asked.push, pull=asked.pull)

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from dvc.dependency.param import ParamsDependency
-from dvc.lock import LockError
-from dvc.repo import Repo, lock_repo
 from prefect import State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -132,6 +129,9 @@ def stale_reasons(root: Path, name: str) -> tuple[str, ...]:
     dvc.lock.LockError
         If another DVC process is using the workspace.
     """
+    from dvc.dependency.param import ParamsDependency
+    from dvc.repo import Repo, lock_repo
+
     with _one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
         (found,) = repo.stage.collect(f"{root / 'dvc.yaml'}:{name}")
         entries = found.status().get(found.addressing, [])
@@ -159,7 +159,9 @@ def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
 
 
 def _wait_for_stale_reasons(root: Path, name: str, log: Callable[..., None]) -> tuple[str, ...]:
-    """The verdict, once no other DVC process is using the workspace."""
+    """The stale reasons, once no other DVC process is using the workspace."""
+    from dvc.lock import LockError
+
     waiting = False
     while True:
         try:
