@@ -15,8 +15,8 @@ import pytest
 
 from tasks.checkpoints import Checkpoints, key
 from tasks.core.state import TrainingState
-from tests.conftest import Clone
-from tests.flows.serving import heed_interrupts
+from tests.support.clone import Clone
+from tests.support.serving import heed_interrupts
 
 MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
 

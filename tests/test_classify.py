@@ -18,9 +18,10 @@ from scipy.special import softmax
 from tasks.classify import main
 from tasks.evaluate import evaluate
 from tasks.train import train
-from tests.conftest import ROOT, SMALL, edit
-from tests.core.pictures import FOLDER
-from tests.test_train_and_evaluate import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
+from tests.support import ROOT
+from tests.support.arrays import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
+from tests.support.parameters import SMALL, edit
+from tests.support.pictures import FOLDER
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import row
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 from tests.support.docs import PAGES, commands, section
 
 README_LINES = 200

@@ -26,8 +26,9 @@ from tasks import transfer
 from tasks.core import cifar10
 from tasks.download import download
 from tasks.step import RefusedError, TemporaryError
-from tests.conftest import ROOT, Server, edit
-from tests.faults import scripted
+from tests.support import ROOT, scripted
+from tests.support.mirror import Server
+from tests.support.parameters import edit
 
 pytestmark = pytest.mark.usefixtures("workplace", "cache_home")
 

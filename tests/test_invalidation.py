@@ -8,28 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Clone
+from tests.support.clone import Clone, assert_nothing_is_stale
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
 SLOW = pytest.mark.slow  # yet another training; `make test` keeps one edit of each kind
 
 Edit = Callable[[Clone], None]
-
-
-def repro(clone: Clone, *arguments: str) -> tuple[list[str], list[str], str]:
-    """`dvc repro`: the stages that ran, those restored from the run cache, and the output."""
-    output = clone.run("dvc", "repro", *arguments)
-    ran = re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
-    restored = re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
-    return ran, restored, output
-
-
-def assert_nothing_is_stale(clone: Clone) -> None:
-    lock = (clone.path / "dvc.lock").read_bytes()
-    assert repro(clone)[:2] == ([], [])
-    assert (clone.path / "dvc.lock").read_bytes() == lock
-    assert clone.run("dvc", "status") == "Data and pipelines are up to date.\n"
 
 
 def params(**changes: object) -> Edit:
@@ -84,13 +69,13 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
 )
 def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(clone: Clone, edit: Edit, stages: list[str]) -> None:
     edit(clone)
-    ran, restored, _ = repro(clone)
+    ran, restored, _ = clone.repro()
     assert (ran, restored) == (stages, [])
 
 
 def test_going_back_restores_from_the_run_cache(clone: Clone) -> None:
     clone.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
-    ran, restored, output = repro(clone)
+    ran, restored, output = clone.repro()
     assert ran == []
     assert restored == ["normalize", "train", "evaluate"]
     assert "epoch 1/" not in output
@@ -100,6 +85,6 @@ def test_going_back_restores_from_the_run_cache(clone: Clone) -> None:
 @SLOW
 def test_a_forced_training_gives_the_same_model_bytes(clone: Clone) -> None:
     clone.reset()
-    ran, _, _ = repro(clone, "--force", "--single-item", "train")
+    ran, _, _ = clone.repro("--force", "--single-item", "train")
     assert ran == ["train"]
     assert clone.run("git", "status", "--porcelain") == ""

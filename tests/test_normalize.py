@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,63 +10,73 @@ import pytest
 
 from tasks.core import cifar10
 from tasks.normalize import normalize
-from tasks.step import RefusedError
-from tests.conftest import edit
+from tasks.step import RefusedError, RunInfo
+from tests.support import ROOT
+from tests.support.parameters import SMALL, edit
+from tests.support.raw import linked
 
 RAW, OUT = Path("raw"), Path("normalized")
 
 
 @pytest.fixture
-def raw(workplace: Path, raw_files: dict[str, bytes]) -> Path:
-    (workplace / RAW).mkdir()
-    for name, content in raw_files.items():
-        (workplace / RAW / name).write_bytes(content)
-    return workplace / RAW
+def linked_raw(workplace: Path, raw: Path) -> Path:
+    return linked(raw, workplace / RAW)
 
 
-def array(name: str) -> np.ndarray:
-    loaded: np.ndarray = np.load(OUT / f"{name}.npy")
+@pytest.fixture(scope="module")
+def normalized(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunInfo]:
+    """What small parameters give: the folder, to be read and never written, and what the step says of it."""
+    folder = tmp_path_factory.mktemp("normalized")
+    shutil.copy(ROOT / "params.yaml", folder)
+    edit(folder / "params.yaml", **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder / OUT, normalize(raw, OUT)
+
+
+def array(folder: Path, name: str) -> np.ndarray:
+    loaded: np.ndarray = np.load(folder / f"{name}.npy")
     return loaded
 
 
-@pytest.mark.usefixtures("raw")
-def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8() -> None:
-    assert normalize(raw=RAW, normalized=OUT) == {"train": 1000, "validation": 1000, "test": 10_000}
-    for split, n in {"train": 1000, "validation": 1000, "test": 10_000}.items():
-        assert array(f"{split}_images").shape == (n, 32, 32, 3)
-        assert array(f"{split}_images").dtype == array(f"{split}_labels").dtype == np.uint8
-        assert np.bincount(array(f"{split}_labels")).tolist() == [n // 10] * 10
-    assert json.loads((OUT / "classes.json").read_text())[3] == "cat"
+def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8(normalized: tuple[Path, RunInfo]) -> None:
+    folder, facts = normalized
+    assert facts == {"train": 1000, "validation": 1000, "test": 10_000}
+    for split, n in facts.items():
+        assert array(folder, f"{split}_images").shape == (n, 32, 32, 3)
+        assert array(folder, f"{split}_images").dtype == array(folder, f"{split}_labels").dtype == np.uint8
+        assert np.bincount(array(folder, f"{split}_labels")).tolist() == [n // 10] * 10
+    assert json.loads((folder / "classes.json").read_text())[3] == "cat"
 
 
-@pytest.mark.usefixtures("raw")
-def test_every_image_keeps_its_label_and_test_its_order(raw_files: dict[str, bytes]) -> None:
-    normalize(raw=RAW, normalized=OUT)
-    images, labels = cifar10.decode(np.frombuffer(raw_files["test_batch.bin"], np.uint8), "test")
-    np.testing.assert_array_equal(array("test_images"), images)
-    np.testing.assert_array_equal(array("test_labels"), labels)
+def test_every_image_keeps_its_label_and_test_its_order(normalized: tuple[Path, RunInfo], raw: Path) -> None:
+    folder, _ = normalized
+    images, labels = cifar10.decode(np.fromfile(raw / "test_batch.bin", np.uint8), "test")
+    np.testing.assert_array_equal(array(folder, "test_images"), images)
+    np.testing.assert_array_equal(array(folder, "test_labels"), labels)
     for split in ("train", "validation"):  # the images show their class as a shade of red
-        np.testing.assert_array_equal(array(f"{split}_images")[:, 0, 0, 0], array(f"{split}_labels") * 20)
+        reds = array(folder, f"{split}_images")[:, 0, 0, 0]
+        np.testing.assert_array_equal(reds, array(folder, f"{split}_labels") * 20)
 
 
-@pytest.mark.usefixtures("raw")
-def test_the_constants_come_from_training_pixels_alone() -> None:
-    normalize(raw=RAW, normalized=OUT)
-    constants = json.loads((OUT / "constants.json").read_text())
-    pixels = array("train_images").astype("float64")
+def test_the_constants_come_from_training_pixels_alone(normalized: tuple[Path, RunInfo]) -> None:
+    folder, _ = normalized
+    constants = json.loads((folder / "constants.json").read_text())
+    pixels = array(folder, "train_images").astype("float64")
     np.testing.assert_allclose(constants["mean"], pixels.mean(axis=(0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(constants["std"], pixels.std(axis=(0, 1, 2)), rtol=1e-9)
     assert constants["method"] == "standardize"
 
 
-def test_rescaling_and_no_validation(raw: Path) -> None:
+@pytest.mark.usefixtures("linked_raw")
+def test_rescaling_and_no_validation() -> None:
     edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
     assert normalize(raw=RAW, normalized=OUT)["validation"] == 0
     assert json.loads((OUT / "constants.json").read_text()) == {"method": "rescale", "mean": [0] * 3, "std": [255] * 3}
     assert not list(OUT.glob("validation*"))
 
 
-@pytest.mark.usefixtures("raw")
+@pytest.mark.usefixtures("linked_raw")
 def test_no_raw_file_is_decoded_more_than_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for the labels that the split needs, once for the images of all splits."""
     decode, decoded = cifar10.decode, Counter[str]()
@@ -79,20 +90,20 @@ def test_no_raw_file_is_decoded_more_than_twice(monkeypatch: pytest.MonkeyPatch)
     assert decoded == {**dict.fromkeys(cifar10.TRAINING_FILES, 2), cifar10.TEST_FILE: 1}
 
 
-@pytest.mark.usefixtures("raw")
-def test_the_same_inputs_give_the_same_bytes() -> None:
-    for out in ("a", "b"):
-        normalize(raw=RAW, normalized=Path(out))
-    for file in Path("a").iterdir():
-        assert file.read_bytes() == (Path("b") / file.name).read_bytes()
+@pytest.mark.usefixtures("linked_raw")
+def test_the_same_inputs_give_the_same_bytes(normalized: tuple[Path, RunInfo]) -> None:
+    normalize(raw=RAW, normalized=OUT)
+    first = {file.name: file.read_bytes() for file in normalized[0].iterdir()}
+    assert {file.name: file.read_bytes() for file in OUT.iterdir()} == first
 
 
-def test_a_damaged_raw_file_is_named(raw: Path) -> None:
-    content = bytearray((raw / "data_batch_4.bin").read_bytes())
+def test_a_damaged_raw_file_is_named(workplace: Path, raw: Path) -> None:
+    damaged = linked(raw, workplace / RAW, but=("data_batch_4.bin",)) / "data_batch_4.bin"
+    content = bytearray((raw / damaged.name).read_bytes())
     content[3073 * 12] = 77
-    (raw / "data_batch_4.bin").write_bytes(content)
+    damaged.write_bytes(content)
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: record 12: label must be at most 9; received 77"):
         normalize(raw=RAW, normalized=OUT)
-    (raw / "data_batch_4.bin").write_bytes(content[:-1])
+    damaged.write_bytes(content[:-1])
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: must have 30,730,000 bytes"):
         normalize(raw=RAW, normalized=OUT)

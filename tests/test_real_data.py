@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Clone, edit
+from tests.support import ROOT
+from tests.support.clone import Clone
+from tests.support.parameters import edit
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Clone, copy_tracked
-from tests.flows.serving import serving
+from tests.support import ROOT
+from tests.support.clone import Clone, copy_tracked
+from tests.support.serving import serving
 
 
 @pytest.fixture

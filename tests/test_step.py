@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from tasks import step
 from tasks.params import ParameterError
-from tests.conftest import ROOT, edit
+from tests.support import ROOT
+from tests.support.parameters import edit
 
 STEP_SECONDS = 10  # of one that its caller's death must end
 

@@ -13,7 +13,8 @@ import pytest
 
 from flows import slots
 from tasks import surroundings
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 NOWHERE = "127.0.0.1:9"  # the port of `discard`, where nobody listens
 

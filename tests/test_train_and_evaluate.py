@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,34 +28,47 @@ from tasks.params import ParameterError
 from tasks.saved_model import save
 from tasks.step import RefusedError
 from tasks.train import train
-from tests.conftest import ROOT, edit
-
-DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
-METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
-DETAILS, PAGE = Path("reports/evaluation"), Path("reports/index.html")
-EVALUATED = {"metrics_path": METRICS, "predictions_path": PREDICTIONS, "details": DETAILS, "page_path": PAGE}
-NAMES = ["zero", "one", "two", "three"]
-SIZES = {"train": 300, "validation": 60, "test": 80}
-
-
-def write_arrays(folder: Path, **sizes: int) -> None:
-    """Four classes of noise with a bright column."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split, n in sizes.items():
-        labels = (np.arange(n) % 4).astype(np.uint8)
-        images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
-        images[np.arange(n), :, labels * 8, :] = 200
-        np.save(folder / f"{split}_images.npy", images)
-        np.save(folder / f"{split}_labels.npy", labels)
-    (folder / "classes.json").write_text(json.dumps(NAMES))
-    (folder / "constants.json").write_text(json.dumps({"method": "x", "mean": [60.0] * 3, "std": [40.0] * 3}))
+from tests.support import ROOT
+from tests.support.arrays import (
+    DATA,
+    DETAILS,
+    EVALUATED,
+    HISTORY,
+    METRICS,
+    MODEL,
+    NAMES,
+    PAGE,
+    PREDICTIONS,
+    SIZES,
+    write_arrays,
+)
+from tests.support.parameters import SMALL, edit
 
 
 @pytest.fixture
 def arrays(workplace: Path) -> Path:
     write_arrays(workplace / DATA, **SIZES)
     return workplace / DATA
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small arrays and what train made of them."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(ROOT / "params.yaml", folder)
+    edit(folder / "params.yaml", **SMALL)
+    write_arrays(folder / DATA, **SIZES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+    return folder
+
+
+@pytest.fixture
+def finished(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy, to work in."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
 
 
 def run_evaluate() -> dict[str, Any]:
@@ -65,21 +79,23 @@ def run_evaluate() -> dict[str, Any]:
 
 @pytest.mark.usefixtures("arrays")
 @pytest.mark.parametrize("network", ["notebook_cnn", "whitened_cnn"])
-def test_training_twice_gives_the_same_bytes_at_another_time_and_address(network: str) -> None:
+def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edit(Path("params.yaml"), model__network=network, regularize__l2=0.01, regularize__dropout=0.2)
     facts = train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert facts["device"] == "cpu"
     assert facts["epochs"] == 2
     first = MODEL.read_bytes(), HISTORY.read_bytes()
-    time.sleep(2.1)  # past the resolution of a zip file's time stamps
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 60)  # past the resolution of a zip file's time stamps
     train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
     assert [file.name for file in MODEL.parent.iterdir()] == [MODEL.name]
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Path) -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     code = (
         "import keras, numpy, sys\n"
         "model = keras.models.load_model(sys.argv[1])\n"
@@ -139,26 +155,23 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     model, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
     once, mirrored = (predict(model, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(once, mirrored, atol=1e-6)
     assert np.abs(once - predict(model, images, 30)).max() > 1e-4
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_a_damaged_history_is_one_line() -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     HISTORY.write_bytes(HISTORY.read_bytes()[:-9])
     with pytest.raises(RefusedError, match=r"history.csv must hold a number in each field: .*`make doctor` restores"):
         run_evaluate()
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     result = run_evaluate()
     with np.load(PREDICTIONS) as saved:
         y_true, y_prob = saved["labels"], saved["probabilities"]
@@ -196,9 +209,8 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
     assert {file.name for file in DETAILS.glob("*.svg")} == {"curves.svg", "confusion.svg", "reliability.svg"}
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     results = []
     for batch_size in (2000, 7):
         edit(Path("params.yaml"), evaluate__batch_size=batch_size)
@@ -260,9 +272,8 @@ def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
         train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
 
 
-@pytest.mark.usefixtures("arrays")
+@pytest.mark.usefixtures("finished")
 def test_a_model_with_other_classes_than_the_data_is_refused() -> None:
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     (DATA / "classes.json").write_text(json.dumps(NAMES[:3]))
     with pytest.raises(RefusedError, match=r"give 3 logits; received .*4.*; run `dvc repro`"):
         run_evaluate()

@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tasks.core import images
-from tests.core.pictures import DEEP, FOLDER, PICTURES, SIDE, encoded, scene, swapped_profile
+from tests.support.pictures import DEEP, FOLDER, PICTURES, SIDE, encoded, scene, swapped_profile
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 UNTURNED = {"turned_6.webp"}  # Chromium leaves a WebP's orientation to the page; photo viewers turn it

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import copy_tracked
+from tests.support.clone import copy_tracked
 
 pytestmark = pytest.mark.slow
 

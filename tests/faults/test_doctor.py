@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Clone
-from tests.test_invalidation import assert_nothing_is_stale
+from tests.support.clone import Clone, assert_nothing_is_stale
 
 SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps those that do not
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import Clone
-from tests.test_invalidation import assert_nothing_is_stale
+from tests.support.clone import Clone, assert_nothing_is_stale
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tasks.params import Block, ParameterError, parse
 from tasks.params.document import Params, validate
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 CONTENT = parse(ROOT / "params.yaml")
 BOUNDS: dict[type, tuple[str, str, int]] = {

@@ -18,9 +18,10 @@ from tasks import step
 from tasks.download import download
 from tasks.params import ParameterError
 from tasks.params.document import load
-from tests.conftest import ROOT, Clone, edit
-from tests.faults import scripted
-from tests.flows.serving import serving
+from tests.support import ROOT, scripted
+from tests.support.clone import Clone
+from tests.support.parameters import edit
+from tests.support.serving import serving
 
 SECRET = secrets.token_hex(16)  # a new one, so that no file of the repository holds it
 

@@ -11,7 +11,8 @@ import pytest
 from tasks.core import cifar10
 from tasks.normalize import normalize
 from tasks.step import RefusedError
-from tests.conftest import edit
+from tests.support.parameters import edit
+from tests.support.raw import linked
 
 pytestmark = pytest.mark.slow
 
@@ -35,25 +36,32 @@ def unknown_class(records: Records) -> None:
     records[17, 0] = 10
 
 
+REFUSED: dict[Callable[[Records], None], str] = {
+    black: "every colour channel must vary over the training images; received deviations [0.0, 0.0, 0.0]",
+    without_green: "every colour channel must vary over the training images",
+    one_class: "labels: must be of at least 2 classes; received only [3]",
+    unknown_class: "data_batch_1.bin: record 17: label must be at most 9; received 10",
+}
+
+
+@pytest.fixture(scope="module", params=REFUSED)
+def spoiled(request: pytest.FixtureRequest, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Six files of the same spoiled records, and what is said of them."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    first, *others = cifar10.FILES
+    records = np.fromfile(raw / first, np.uint8).reshape(cifar10.RECORDS, -1)
+    request.param(records)
+    records.tofile(folder / first)
+    for name in others:
+        (folder / name).hardlink_to(folder / first)
+    return folder, REFUSED[request.param]
+
+
 @pytest.mark.parametrize("method", ["standardize", "rescale"])
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (black, "every colour channel must vary over the training images; received deviations [0.0, 0.0, 0.0]"),
-        (without_green, "every colour channel must vary over the training images"),
-        (one_class, "labels: must be of at least 2 classes; received only [3]"),
-        (unknown_class, "data_batch_1.bin: record 17: label must be at most 9; received 10"),
-    ],
-)
-def test_images_that_teach_nothing_are_refused(
-    workplace: Path, raw_files: dict[str, bytes], method: str, spoil: Callable[[Records], None], says: str
-) -> None:
+def test_images_that_teach_nothing_are_refused(workplace: Path, spoiled: tuple[Path, str], method: str) -> None:
+    folder, says = spoiled
     edit(workplace / "params.yaml", normalize__method=method)
-    RAW.mkdir(parents=True)
-    for name, content in raw_files.items():
-        records = np.frombuffer(content, np.uint8).reshape(cifar10.RECORDS, -1).copy()
-        spoil(records)
-        records.tofile(RAW / name)
+    linked(folder, RAW)
     with pytest.raises(RefusedError) as caught:
         normalize(raw=RAW, normalized=DATA)
     assert says in str(caught.value)
@@ -70,12 +78,10 @@ def test_images_that_teach_nothing_are_refused(
     ],
 )
 def test_a_split_that_cannot_hold_every_class_is_refused(
-    workplace: Path, raw_files: dict[str, bytes], changes: dict[str, float], says: str
+    workplace: Path, raw: Path, changes: dict[str, float], says: str
 ) -> None:
     edit(workplace / "params.yaml", **{f"normalize__{key}": value for key, value in changes.items()})
-    RAW.mkdir(parents=True)
-    for name, content in raw_files.items():
-        (RAW / name).write_bytes(content)
+    linked(raw, RAW)
     with pytest.raises(RefusedError, match=says):
         normalize(raw=RAW, normalized=DATA)
     assert not DATA.exists()

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import Clone
-from tests.flows.serving import Prefect, serving, wait_for, workers_of
+from tests.support.clone import Clone
+from tests.support.serving import Prefect, serving, wait_for, workers_of
 
 pytestmark = pytest.mark.slow
 

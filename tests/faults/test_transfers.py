@@ -23,8 +23,19 @@ from tasks import transfer as module
 from tasks.download import fetch
 from tasks.params.download import Source
 from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
-from tests.faults import scripted
-from tests.faults.scripted import Answer, Scripted, body, cut, endless, redirect, stalled, status, whole, without_ranges
+from tests.support import scripted
+from tests.support.scripted import (
+    Answer,
+    Scripted,
+    body,
+    cut,
+    endless,
+    redirect,
+    stalled,
+    status,
+    whole,
+    without_ranges,
+)
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 OTHER = np.random.default_rng(1).bytes(3_000_000)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows import command_line
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
 

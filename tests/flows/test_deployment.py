@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Clone
-from tests.flows.serving import CANCEL_SECONDS, LONG, Prefect, heed_interrupts, running, serving, wait_for, workers_of
+from tests.support.clone import Clone
 from tests.support.docs import PAGES, commands
 from tests.support.import_graph import STAGES
+from tests.support.serving import CANCEL_SECONDS, LONG, Prefect, heed_interrupts, running, serving, wait_for, workers_of
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,9 @@ import pytest
 
 from flows import database, server
 from flows.doctor import ASIDE
-from tests.conftest import ROOT, Clone
 from tests.faults.test_doctor import visit
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 
 @pytest.fixture(scope="module")

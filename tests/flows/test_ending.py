@@ -17,8 +17,8 @@ import pytest
 
 from flows import processes, slots, stages
 from flows.processes import END_SECONDS, Checkout, StageFailedError
-from tests.conftest import Clone
-from tests.flows.serving import heed_interrupts
+from tests.support.clone import Clone
+from tests.support.serving import heed_interrupts
 
 
 @pytest.fixture

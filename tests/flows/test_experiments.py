@@ -11,7 +11,8 @@ import pytest
 
 from flows import experiments
 from tasks.params import ParameterError
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 
 def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clone: Clone) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from flows.gate import Comparison, Difference, main
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]

@@ -20,7 +20,9 @@ from flows.processes import Checkout, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
 from tasks.params import __main__ as params
-from tests.conftest import IDENTITY, ROOT, edit
+from tests.support import ROOT
+from tests.support.clone import IDENTITY
+from tests.support.parameters import edit
 
 # A pipeline of the same stages that learns nothing: its accuracy falls with train.seed.
 STEP = """\

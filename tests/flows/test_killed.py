@@ -10,8 +10,8 @@ import pytest
 
 from flows.experiments import WORKTREES
 from flows.stages import LEASE_SECONDS
-from tests.conftest import Clone
-from tests.flows.serving import LONG, serving, wait_for, workers_of
+from tests.support.clone import Clone
+from tests.support.serving import LONG, serving, wait_for, workers_of
 
 pytestmark = pytest.mark.slow
 

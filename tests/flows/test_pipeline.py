@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.pipeline import pipeline
-from tests.conftest import Clone
-from tests.flows.test_stages import flip_a_byte
+from tests.support.clone import Clone
+from tests.support.damage import flip_a_byte
 from tests.support.import_graph import STAGES, stages
 
 CACHED = dict.fromkeys(STAGES, "Cached")

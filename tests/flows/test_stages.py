@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from flows import stages
 from flows.processes import Checkout, StageFailedError
-from tests.conftest import Clone
-from tests.flows.serving import workers_of
+from tests.support.clone import Clone
+from tests.support.damage import flip_a_byte
+from tests.support.serving import workers_of
 
 NAMES = ("download", "normalize", "train", "evaluate")
 MODEL = "models/classifier.keras"
@@ -27,13 +27,6 @@ def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
     """The stages that DVC would run, with its reasons."""
     found = {name: stages.stale_reasons(clone.path, name) for name in NAMES}
     return {name: reasons for name, reasons in found.items() if reasons}
-
-
-def flip_a_byte(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.chmod(0o644)
-    file.write_bytes(content)
 
 
 def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone) -> None:

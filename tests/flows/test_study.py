@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 from flows import command_line, slots, trials
 from tasks.params import ParameterError
-from tests.conftest import Clone
-from tests.flows.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
+from tests.support.clone import Clone
+from tests.support.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
 
 SMALL = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 2, "train.precision": "float32"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.summary import summary
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 METRICS = {
     "train": {"accuracy": 0.9, "loss": 0.5},

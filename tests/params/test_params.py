@@ -15,7 +15,8 @@ from tasks.params import ParameterError, parse, read
 from tasks.params.__main__ import main
 from tasks.params.document import expand, load, override, validate
 from tasks.params.model import Model
-from tests.conftest import ROOT, edit
+from tests.support import ROOT
+from tests.support.parameters import edit
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.conftest import ROOT, Clone
+from tests.support import ROOT
+from tests.support.clone import Clone
 
 CANCEL_SECONDS = 15
 LONG = 10_000  # epochs: never to be finished

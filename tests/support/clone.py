@@ -1,0 +1,111 @@
+"""A scratch clone of this repository, driven with the real DVC and git."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support import ROOT
+from tests.support.parameters import edit
+
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits, and of no others
+OUTPUTS = ("data", "models", "reports", ".dvc/cache/files")
+PASSED_OVER = {".git/objects", ".git/logs", ".prefect", ".venv"}  # by a reset
+
+
+class Clone:
+    """A scratch clone of this repository, working tree included."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.first_run = ""  # what it said
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(path.parent / "user-cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._files: dict[str, tuple[int, ...]] = {}  # after the last reset
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """Run a command in the clone; its output, once its status is the expected one."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == status, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def repro(self, *arguments: str) -> tuple[list[str], list[str], str]:
+        """`dvc repro`: the stages that ran, those restored from the run cache, and the output."""
+        output = self.run("dvc", "repro", *arguments)
+        ran = re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+        restored = re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
+        return ran, restored, output
+
+    def edit(self, **changes: Any) -> None:
+        edit(self.path / "params.yaml", **changes)
+
+    def commit(self, message: str, *options: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", message, *options)
+
+    def reset(self) -> None:
+        """Back to the first run, whatever tests did since: files, experiments, checkpoints and the run cache."""
+        files = self._seen()
+        if files == self._files:
+            return
+        shutil.rmtree(self.path / ".checkpoints", ignore_errors=True)
+        shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
+        self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
+        (self.path / ".dvc/config.local").unlink(missing_ok=True)
+        runs, kept = self.path / ".dvc/cache/runs", self.path.parent / "runs"
+        shutil.rmtree(runs)
+        shutil.copytree(kept, runs)
+        self.run("git", "checkout", "--quiet", "--force", "-B", "main", "first-run")
+        self.run("git", "clean", "--quiet", "--force", "-d")
+        if any(files.get(path) != self._files.get(path) for path in files | self._files if path.startswith(OUTPUTS)):
+            self.run("dvc", "checkout", "--quiet", "--force")
+        self._files = self._seen()
+
+    def _seen(self) -> dict[str, tuple[int, ...]]:
+        """Each file with what tells that it was changed; a test can set its time back, and not its `ctime`."""
+        found: dict[str, tuple[int, ...]] = {}
+        for folder, subfolders, files in os.walk(self.path):
+            inner = Path(folder).relative_to(self.path)
+            if inner == Path(".dvc/tmp"):  # DVC's own, but for the worktrees of runs
+                subfolders[:], files = [name for name in subfolders if name == "worktrees"], []
+            subfolders[:] = [name for name in subfolders if str(inner / name) not in PASSED_OVER]
+            found |= {str(inner / name): () for name in subfolders}
+            for name in files:
+                about = os.lstat(f"{folder}/{name}")
+                found[str(inner / name)] = about.st_ino, about.st_size, about.st_ctime_ns
+        return found
+
+
+def assert_nothing_is_stale(clone: Clone) -> None:
+    lock = (clone.path / "dvc.lock").read_bytes()
+    assert clone.repro()[:2] == ([], [])
+    assert (clone.path / "dvc.lock").read_bytes() == lock
+    assert clone.run("dvc", "status") == "Data and pipelines are up to date.\n"
+
+
+def copy_tracked(target: Path) -> None:
+    """Copy this repository's files, edits included, but nothing that git ignores."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in listed.split("\0"):
+        if name and (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
