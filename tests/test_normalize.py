@@ -31,7 +31,7 @@ def normalized(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     edit(folder / "params.yaml", **SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return folder / OUT, normalize(raw, OUT)
+        return folder / OUT, normalize(raw=raw, normalized=OUT)
 
 
 def array(folder: Path, name: str) -> np.ndarray:
