@@ -41,6 +41,7 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
     DVC refuses to save two different experiments under one name.
     """
     settings = json.dumps(overrides, sort_keys=True).encode()
+    # control: name of an experiment
     return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-')[:80] or 'run'}-{hashlib.sha256(settings).hexdigest()[:8]}"
 
 
@@ -134,11 +135,13 @@ def _share_storage(root: Path, checkout: Path) -> None:
     from dvc.config import Config
 
     (root / checkpoints.FOLDER).mkdir(exist_ok=True)
+    # control: link to the checkpoints
     (checkout / checkpoints.FOLDER).symlink_to((root / checkpoints.FOLDER).absolute())
     settings = Config(str(root / ".dvc"))
-    with Config(str(checkout / ".dvc")).edit("local") as local:
+    with Config(str(checkout / ".dvc")).edit("local") as local:  # control: local settings
         local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))
         local["cache"]["type"] = ["reflink", "hardlink", "symlink", "copy"]  # what is about to go is not copied
+        # control: DVC without git in a worktree
         local["core"]["no_scm"] = True  # it would look for the root of a submodule's worktree in the wrong place
         local["core"]["site_cache_dir"] = str(checkout / ".dvc/tmp/site")  # goes with it, where DVC's own would stay
         local["remote"].update(settings["remote"])

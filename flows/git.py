@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # control: no hooks
 OURS = {"NAME": "pipeline", "EMAIL": "pipeline@localhost"}  # of hidden commits, where the user has no identity
 FAULT = re.compile(r"(fatal|error|ERROR): ")
 SUPPORT = "Having any troubles?"  # DVC ends every error with it
@@ -111,7 +111,7 @@ def at(root: Path, commit: str, path: Path | str) -> bytes | None:
     """A file of a commit, by its path from `root`; None where the commit does not have it."""
     if not git(root, "ls-tree", commit, "--", str(path)):
         return None
-    return _run(root, ("cat-file", "blob", f"{commit}:./{path}"), {})
+    return _run(root, ("cat-file", "blob", f"{commit}:./{path}"), {})  # control: paths below the top
 
 
 # --- Hidden commits ------------------------------------------------------------------------------
@@ -139,6 +139,7 @@ def _identity(root: Path) -> dict[str, str]:
         git(root, "var", "GIT_AUTHOR_IDENT")
         git(root, "var", "GIT_COMMITTER_IDENT")
     except GitError:
+        # control: identity of hidden commits
         return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in OURS.items()}
     return {}
 
@@ -149,6 +150,7 @@ def _identity(root: Path) -> dict[str, str]:
 def unresolved(root: Path) -> list[str]:
     """The files that a run reads and that hold both sides of a merge, whether git still knows of it or not."""
     try:
+        # control: look for a merge
         return git(root, "grep", "--files-with-matches", "-I", "-z", "^<<<<<<< ", "--", *READ).split("\0")[:-1]
     except GitError as error:
         if error.said:

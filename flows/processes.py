@@ -90,7 +90,7 @@ def repro(
     watchdog.daemon = True
     try:
         _running.add(process)
-        if shutting_down.is_set():
+        if shutting_down.is_set():  # control: end of what is about to begin
             terminate_tree(process)  # it was started while the others were ended
         watchdog.start()
         if cores and hasattr(os, "sched_setaffinity"):
@@ -100,7 +100,7 @@ def repro(
                 if line := line.strip():
                     lines.append(line)
                     log(line)
-                    raise_again()
+                    raise_again()  # control: swallowed signal
         status = process.wait()
     finally:
         watchdog.cancel()
@@ -157,7 +157,7 @@ def terminate_tree(process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + END_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         for child in _descendants(process) - told:
-            _signal(child.terminate)
+            _signal(child.terminate)  # control: end of children
             told.add(child)
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)

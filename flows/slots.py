@@ -76,7 +76,7 @@ def acquire_any(locks: list[Path]) -> Iterator[int]:
 
     A study that ends meanwhile stops waiting.
     """
-    while not shutting_down.is_set():
+    while not shutting_down.is_set():  # control: end of waiting
         for number, path in enumerate(locks):
             lock = FileLock(path)
             try:

@@ -40,7 +40,7 @@ def key(blocks: Iterable[BaseModel], data: Iterable[Path], machine: str) -> str:
     for file in (*sorted(data), *sorted(Path(__file__).parent.rglob("*.py"))):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]  # control: checkpoint key
 
 
 class Checkpoints:
@@ -60,6 +60,7 @@ class Checkpoints:
             for old in self._newest_first()[KEPT:]:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
+            # control: training without checkpoints
             print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")
 
     def newest(self) -> TrainingState | None:
@@ -68,6 +69,7 @@ class Checkpoints:
             try:
                 return read(folder)
             except (OSError, ValueError) as error:
+                # control: checkpoint before a damaged one
                 print(f"checkpoint {folder.name} is damaged and passed over: {error}")
         return None
 
@@ -89,6 +91,7 @@ def read(folder: Path) -> TrainingState:
     """
     fields: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     arrays = (folder / "arrays.npz").read_bytes()
+    # control: checkpoint digest
     if not isinstance(fields, dict) or fields.pop("sha256", None) != _digest(fields, arrays):
         raise ValueError("it does not match its digest")
     with np.load(BytesIO(arrays)) as saved:

@@ -80,7 +80,7 @@ def _set_aside_when_refused(archive: Path) -> Iterator[None]:
     try:
         yield
     except SourceError:
-        if archive.parent == cache_folder():
+        if archive.parent == cache_folder():  # control: refused archive
             archive.replace(archive.with_name(f"{archive.name}.refused"))
         raise
 
@@ -143,7 +143,7 @@ def _fetch(source: Source) -> Path:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / _archive_name(source)
-    with FileLock(folder / f"{archive.name}.lock"):
+    with FileLock(folder / f"{archive.name}.lock"):  # control: one download at a time
         if archive.is_file():
             with suppress(SourceError):
                 _check_archive(archive, source)
@@ -157,6 +157,7 @@ def _fetch(source: Source) -> Path:
         try:
             _check_archive(partial, source)
         except SourceError:
+            # control: wrong bytes
             partial.unlink()  # another try must not start from it
             raise
         partial.replace(archive)
@@ -168,7 +169,7 @@ def _check_archive(archive: Path, source: Source) -> None:
         return
     with archive.open("rb") as file:
         received = hashlib.file_digest(file, "sha256").hexdigest()
-    if received != source.sha256:
+    if received != source.sha256:  # control: archive digest
         raise SourceError(f"SHA-256 of {archive.name} must be {source.sha256}; received {received}")
 
 
@@ -214,7 +215,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
             if len(content) != cifar10.FILE_BYTES:
                 raise SourceError(f"{name} must have {cifar10.FILE_BYTES:,} bytes; received {len(content):,}")
             received = hashlib.sha256(content).hexdigest()
-            if received != digests[target]:
+            if received != digests[target]:  # control: file digest
                 raise SourceError(f"SHA-256 of {target} must be {digests[target]}; received {received}")
             Path(folder, target).write_bytes(content)
             found.add(target)
@@ -234,7 +235,7 @@ class _Limited(io.BufferedIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         content = self.stream.read(-1 if size is None else size)
-        if self.stream.tell() > MAX_UNPACKED_BYTES:
+        if self.stream.tell() > MAX_UNPACKED_BYTES:  # control: bomb
             raise SourceError(f"must unpack to at most {MAX_UNPACKED_BYTES:,} bytes; there are more")
         return content
 
@@ -260,7 +261,7 @@ def _members(archive: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, by
                 raise SourceError(f"{member.name} must be a path inside the archive")
             if name not in wanted:
                 continue
-            if not member.isreg() or member.size > wanted[name] or name in seen:
+            if not member.isreg() or member.size > wanted[name] or name in seen:  # control: archive member
                 raise SourceError(f"{member.name} must be one regular file of at most {wanted[name]:,} bytes")
             seen.add(name)
             content = tar.extractfile(member)

@@ -29,7 +29,7 @@ def atomic_outputs(*outputs: Path) -> Iterator[list[Path]]:
     OSError
         As the block or a rename raises it. One without a file name, as of a write, gets that of the first output.
     """
-    partial = [output.with_name(f".part-{output.name}") for output in outputs]
+    partial = [output.with_name(f".part-{output.name}") for output in outputs]  # control: atomic outputs
     try:
         for path in partial:
             _remove(path)

@@ -110,10 +110,11 @@ def load(path: Path, image_shape: tuple[int, ...], n_classes: int) -> keras.Mode
     try:
         with zipfile.ZipFile(path) as archive:
             outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
-        if outside:
+        if outside:  # control: paths in a model
             raise ValueError(f"it holds {outside[0]}, a path outside of the archive")
+        # control: safe mode
         model = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
-    except Exception as error:
+    except Exception as error:  # control: model file
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
     received = model.input_shape, model.output_shape

@@ -58,7 +58,7 @@ def run(step: Step) -> NoReturn:
     started = time.perf_counter()
     RUN_INFO.parent.mkdir(exist_ok=True)
     try:
-        with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):
+        with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):  # control: step lock
             info = step(**paths)
         _record(step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
     except (ParameterError, RefusedError, TemporaryError) as error:
@@ -98,7 +98,8 @@ def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
 def _end_with_the_parent() -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)  # control: end with the caller
+        # control: caller that died before
         if os.getppid() != PARENT_PID:  # it was killed while this process still imported
             sys.exit(143)  # as SIGTERM would have ended it
 

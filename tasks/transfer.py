@@ -97,7 +97,7 @@ def _ask(partial: Path, mark: Path) -> dict[str, str]:
     headers = {"Accept-Encoding": "identity"}
     known = mark.read_text(encoding="utf-8") if mark.exists() else ""
     if known and partial.exists() and (have := partial.stat().st_size):
-        headers |= {"Range": f"bytes={have}-", "If-Range": known}
+        headers |= {"Range": f"bytes={have}-", "If-Range": known}  # control: Range, If-Range
     return headers
 
 
@@ -109,11 +109,12 @@ def _receive(response: httpx.Response, partial: Path, mark: Path, size: int | No
             return  # as there is no more: an earlier try ended between the last byte and its check
         partial.unlink(missing_ok=True)
         raise InterruptedTransferError("server has no such part of the file; starting over")
-    cap = size or MAX_BYTES
+    cap = size or MAX_BYTES  # control: size of a source
     if total and total > cap:
         raise SourceError(f"must send at most {cap:,} bytes; announced {total:,}")
     deadline = time.monotonic() + TRANSFER_SECONDS
     with partial.open("ab" if start else "wb") as file, _progress(partial.stem, start, total) as bar:
+        # control: validator of what came
         mark.write_text(_mark(response), encoding="utf-8")  # once the bytes of another content are gone
         for chunk in response.iter_raw():  # as they arrive: a fixed size would hold back what a cut then loses
             if file.tell() + len(chunk) > cap:
@@ -134,6 +135,7 @@ def _extent(response: httpx.Response, have: int) -> tuple[int | None, int | None
         return 0, int(length) if length.isdigit() else None
     if code in {206, 416}:
         part, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        # control: place of a part
         return have if part.startswith(f"{have}-") else None, int(whole) if whole.isdigit() else None
     if code == 429 or code >= 500:
         pause = _retry_after(response)
@@ -157,13 +159,14 @@ def _retry_after(response: httpx.Response) -> float:
 def _mark(response: httpx.Response) -> str:
     """What tells this content from another one; a weak tag says too little to join two parts (section 13.1.5)."""
     tag: str = response.headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")  # control: weak tags
 
 
 def _refuse_redirects_to_plain_http(url: str) -> Callable[[httpx.Request], None]:
     source = urlsplit(url)
 
     def check(request: httpx.Request) -> None:
+        # control: redirects to plain http
         if request.url.scheme != "https" and (request.url.scheme, request.url.host) != (source.scheme, source.hostname):
             raise SourceError(f"redirects to {request.url.scheme}://{request.url.host}, which is refused")
 

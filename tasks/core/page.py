@@ -50,7 +50,12 @@ def render(template: str, **content: Any) -> str:
     """Fill a template of this folder; a missing value is an error."""
     loader = PackageLoader("tasks.core", ".")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        # control: escaping
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "inline": inline}
     return environment.get_template(template).render(**content)

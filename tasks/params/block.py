@@ -20,8 +20,8 @@ class Block(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
-        strict=True,
-        extra="forbid",
+        strict=True,  # control: strict types
+        extra="forbid",  # control: unknown keys
         allow_inf_nan=False,
         validate_default=True,
     )

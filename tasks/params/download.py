@@ -43,7 +43,7 @@ class Source(Block):
             raise ValueError("must hold no credentials: this file is in git, and addresses are printed")
         if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
             return url
-        shown = repr(_without_query(url))
+        shown = repr(_without_query(url))  # control: query of a refused address
         raise ValueError(f"must start with https:// or file:// (http:// only for this machine); received {shown}")
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class Source(Block):
 
 def _without_query(url: str) -> str:
     """Shorten an address to what may be shown: its query may hold a token."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()
+    return urlsplit(url)._replace(query="", fragment="").geturl()  # control: query of an address
 
 
 class Download(Block):

@@ -27,7 +27,7 @@ class _WithoutAnchors(Composer):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
-        if event.anchor is not None:
+        if event.anchor is not None:  # control: anchors
             raise ComposerError(None, None, f"anchors are refused; write {event.anchor} out", event.start_mark)
         return super().compose_node(parent, index)
 
@@ -42,7 +42,7 @@ def parse(path: Path) -> dict[str, Any]:
     """
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
+        if size > MAX_BYTES:  # control: size of a parameter file
             raise ParameterError(f"{path}: must be at most {MAX_BYTES:,} bytes; received {size:,}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,0 +1,94 @@
+"""Protections that are marked in the source, and the source without one of them.
+
+A protection has a comment at the end of its line, or above it, `# control: bomb`; one may name several. What is taken
+out is the innermost statement there, however it is laid out: a condition or a lock no longer holds, a handler catches
+nothing, anything else is not done. Where that would not do, the control says what stands there instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.import_graph import PACKAGES
+
+MARKER = re.compile(r"# control: (.+)")
+Instead = str | tuple[str, str] | None
+
+
+def marked(root: Path) -> Iterator[tuple[str, Path]]:
+    """Each protection that is marked, with its file."""
+    for package in PACKAGES:
+        for file in sorted((root / package).rglob("*.py")):
+            for found in MARKER.finditer(file.read_text(encoding="utf-8")):
+                yield from ((name, file) for name in _names(found))
+
+
+def without(code: str, name: str, instead: Instead = None) -> str:
+    """The code without a protection.
+
+    Parameters
+    ----------
+    instead : str or tuple of str, optional
+        What stands in place of the statement's expression: the condition, the value that is assigned or returned, or
+        all of it where it has none. Or a pattern and its replacement, within the statement.
+    """
+    lines = code.splitlines()
+    (line,) = (n for n, text in enumerate(lines, 1) if (found := MARKER.search(text)) and name in _names(found))
+    line += lines[line - 1].lstrip().startswith("#")  # the comment stands above it
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.stmt | ast.ExceptHandler)]
+    statement = max((one for one in nodes if one.lineno <= line <= _last_line(one)), key=lambda one: one.lineno)
+    if isinstance(instead, tuple):
+        start, end = _extent(code, statement)
+        header = slice(start, _extent(code, statement.body[0])[0] if hasattr(statement, "body") else end)
+        text = code.encode()[header].decode()
+        changed, n = re.subn(*instead, text)
+        assert n == 1, f"{name}: {instead[0]} must be found once; received {n} in {text}"
+        return _with(code, header, changed)
+    part, default = _expression(statement)
+    if instead is None and default == "pass":
+        part = statement
+    return _with(code, slice(*_extent(code, part)), instead or default)
+
+
+def _names(found: re.Match[str]) -> list[str]:
+    return [name.strip() for name in found[1].split(",")]
+
+
+def _last_line(node: ast.stmt | ast.ExceptHandler) -> int:
+    """The last line of a statement, without the block that it opens."""
+    body: list[ast.stmt] = getattr(node, "body", [])
+    return max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+
+
+def _expression(node: ast.stmt | ast.ExceptHandler) -> tuple[ast.AST, str]:
+    """The part of a statement that can be replaced, and what it is replaced with by default."""
+    match node:
+        case ast.If():
+            return node.test, "False"
+        case ast.While():
+            return node.test, "True"
+        case ast.With():
+            return node.items[0].context_expr, '__import__("contextlib").nullcontext()'
+        case ast.ExceptHandler(type=ast.expr() as kinds):
+            return kinds, "()"
+        case ast.Return(value=ast.expr() as value) | ast.Assign(value=value):
+            return value, "pass"  # all of it
+        case _:
+            return node, "pass"
+
+
+def _extent(code: str, node: ast.AST) -> tuple[int, int]:
+    """Where a node stands, in bytes."""
+    starts = [0]
+    for text in code.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(text))
+    first, last = getattr(node, "lineno"), getattr(node, "end_lineno")  # noqa: B009
+    return starts[first - 1] + getattr(node, "col_offset"), starts[last - 1] + getattr(node, "end_col_offset")  # noqa: B009
+
+
+def _with(code: str, extent: slice, text: str) -> str:
+    content = code.encode()
+    return (content[: extent.start] + text.encode() + content[extent.stop :]).decode()
