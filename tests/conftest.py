@@ -101,7 +101,7 @@ def mirror(archive: Path) -> Iterator[Server]:
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder instead of the user's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("tasks.download.cache_folder", lambda: tmp_path / "cache" / "cifar10-regularization")
+    monkeypatch.setattr("tasks.mirrors.cache_folder", lambda: tmp_path / "cache" / "cifar10-regularization")
     return tmp_path / "cache" / "cifar10-regularization"
 
 

@@ -219,7 +219,7 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_one_in_the_clone(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can become a user without an entry")
 def test_a_user_without_an_entry_and_a_home_has_a_cache_folder_all_the_same() -> None:
-    code = "import os, pwd; from tasks import download; os.setuid(54321); print(download.cache_folder())"
+    code = "import os, pwd; from tasks import mirrors; os.setuid(54321); print(mirrors.cache_folder())"
     for home in ({}, {"HOME": "/"}, {"HOME": ""}):
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **home}
         done = subprocess.run(
@@ -260,7 +260,7 @@ def test_an_unreachable_host_may_pass_on_a_retry(sources: Sources) -> None:
 def test_a_resolver_that_hangs_is_left_after_its_deadline(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     from threading import Event
 
-    monkeypatch.setattr(transfer, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(transfer, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(transfer, "getaddrinfo", lambda *_: Event().wait(30))
     sources({"url": "https://slow.example/a.tar.gz"})
     with pytest.raises(TemporaryError, match=r"host slow.example not resolved within"):

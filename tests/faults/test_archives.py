@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import download
+from tasks import archives
 from tasks.core import cifar10
 from tasks.download import unpack
 from tasks.transfer import SourceError
@@ -154,7 +154,7 @@ def bomb(path: Path, header: bytes, size: int = 2**30) -> Path:
 def test_a_bomb_is_left_once_it_exceeds_the_data_set(
     folder: Path, tmp_path: Path, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch, member: dict[str, object]
 ) -> None:
-    monkeypatch.setattr(download, "MAX_UNPACKED_BYTES", 2**22)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 2**22)
     about = tarfile.TarInfo()
     for field, value in {**member, "size": 2**40}.items():
         setattr(about, field, value)

@@ -47,7 +47,8 @@ CONTROLS = {
     "end with the caller": Control(f"{STEP}::test_a_step_ends_with_the_process_that_called_it"),
     "caller that died before": Control(f"{STEP}::test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin"),
     "atomic outputs": Control(
-        "test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then", (r'f"\.part-\{(\w+)\.name\}"', r"\1.name")
+        "test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then",
+        (r'f"\.part-\{(\w+)\.name\}"', r"\1.name"),
     ),
     "checkpoint digest": Control(
         f"{CHECKPOINTS}::test_a_flipped_digit_of_the_history_is_damage_too", (r"!= \w+\([^)]*\)", "is None")

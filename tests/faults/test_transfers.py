@@ -20,7 +20,7 @@ import pytest
 from tenacity import wait_none
 
 from tasks import transfer as module
-from tasks.download import fetch
+from tasks.mirrors import fetch
 from tasks.params.download import Source
 from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
 from tests.support import scripted
@@ -45,7 +45,7 @@ OTHER = np.random.default_rng(1).bytes(3_000_000)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause between tries, unless the server asks for one."""
     monkeypatch.setattr(module, "_backoff", wait_none())
-    monkeypatch.setattr(module, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0.5)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_it_starts_over_where_the_rest_would_not_fit(
 
 def test_a_file_that_was_whole_when_the_run_was_killed_is_not_sent_again(server: Scripted, partial: Path) -> None:
     partial.write_bytes(CONTENT)
-    partial.with_name(f"{partial.name}.mark").write_text(server.tag)
+    partial.with_name(f"{partial.name}.validator").write_text(server.tag)
     transfer(server.url, partial)
     assert partial.read_bytes() == CONTENT
     assert server.ranges() == ["bytes=3000000-"]
@@ -132,7 +132,7 @@ def test_a_server_that_stalls_is_left_after_its_deadline_and_what_came_is_kept(s
 def test_a_server_that_drips_is_left_after_its_deadline(
     server: Scripted, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRANSFER_SECONDS", 0.0)
+    monkeypatch.setattr(module, "TOTAL_TIMEOUT", 0.0)
     server.script = [endless] * 4
     with pytest.raises(UnreachableError, match="took more than 0 s"):
         transfer(server.url, partial)
@@ -223,10 +223,10 @@ def test_two_downloads_at_once_ask_once(server: Scripted, tmp_path: Path) -> Non
 
     server.script = [slow]
     code = (
-        "import sys; from pathlib import Path; from tasks import download\n"
+        "import sys; from pathlib import Path; from tasks import mirrors\n"
         "from tasks.params.download import Source\n"
-        f"download.cache_folder = lambda: Path({str(tmp_path)!r})\n"
-        f"print(download.fetch(Source.model_validate({source(server).model_dump()!r})))"
+        f"mirrors.cache_folder = lambda: Path({str(tmp_path)!r})\n"
+        f"print(mirrors.fetch(Source.model_validate({source(server).model_dump()!r})))"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=60)[0].splitlines()[-1] for process in both]
