@@ -89,7 +89,9 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
 
 
 @pytest.mark.usefixtures("pictures")
-def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show() -> None:
+def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """As a process: a name that is not UTF-8, one of two lines, a pipe, odd EXIF, and an encoding without ×."""
     image, odd = Path("as-it-is.png").read_bytes(), (FOLDER / "exif_datetime_as_rational.jpg").read_bytes()
     names = {b"caf\xe9.png": image, b"two\nlines\x1b[31m.png": image, "é.png".encode(): image, b"odd.jpg": odd}
@@ -99,12 +101,7 @@ def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show(
     command = [sys.executable, "-m", "tasks.classify", *map(os.fsdecode, names), "pipe.png", os.fsdecode(b"n\xe9.png")]
     environment = {**os.environ, "LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
 
-    def said(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *options], env=environment, capture_output=True, text=True, check=False, timeout=300
-        )
-
-    done = said()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 2, done.stderr
     assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
         r"caf\udce9.png",
@@ -118,7 +115,8 @@ def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show(
         f"error: pipe.png: {rule}: it is no regular file",
         rf"error: n\udce9.png: {rule}: No such file or directory",
     ]
-    assert [os.fsencode(entry["image"]) for entry in json.loads(said("--json").stdout)] == list(names)
+    assert main([*map(os.fsdecode, names), "--json"]) == 0
+    assert [os.fsencode(entry["image"]) for entry in json.loads(capsys.readouterr().out)] == list(names)
 
 
 @pytest.mark.usefixtures("pictures")

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,10 +24,10 @@ from tasks.params.regularize import Augment, EarlyStopping, Regularize
 OLDEST = "3.8.0"
 NO_AUGMENT = Augment(flip="none", translate=0, cutout=0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-EVERY = [
-    pytest.param(*each, id="-".join(map(str, each)))
+EVERY = {
+    "-".join(map(str, each)): each
     for each in itertools.product(["notebook_cnn", "whitened_cnn"], [0.0, 0.02], [0.0, 0.5], [False, True])
-]
+}
 # What the constructors of Keras 3.8.0 take, of the layers that the networks are made of.
 SHAPE = (32, 32, 3)
 ALL = {"name", "trainable", "dtype"}
@@ -78,29 +78,36 @@ def objects(config: Any) -> Iterator[dict[str, Any]]:
         yield from objects(value)
 
 
-@pytest.mark.parametrize(("name", "l2", "dropout", "batch_norm"), EVERY)
-def test_the_configuration_holds_what_keras_3_8_knows_and_no_initializer(
-    tmp_path: Path, name: str, l2: float, dropout: float, batch_norm: bool
-) -> None:
-    path = tmp_path / "m.keras"
-    saved_model.save(built(name, l2, dropout, batch_norm), path)
-    config = json.loads(zipfile.ZipFile(path).read("config.json"))
+class Saved(NamedTuple):
+    """A network and its file."""
+
+    model: keras.Model
+    path: Path
+    l2: float
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    name, l2, dropout, batch_norm = EVERY[request.param]
+    model, path = built(name, l2, dropout, batch_norm), tmp_path_factory.mktemp("saved") / "m.keras"
+    saved_model.save(model, path)
+    return Saved(model, path, l2)
+
+
+def test_the_configuration_holds_what_keras_3_8_knows_and_no_initializer(saved: Saved) -> None:
+    config = json.loads(zipfile.ZipFile(saved.path).read("config.json"))
     assert "initializer" not in json.dumps(config)
     layers = {layer["class_name"]: layer["config"].keys() for layer in config["config"]["layers"]}
     layers["InputLayer"] -= {"ragged"}  # it takes any further key
     assert {kind: list(keys - ALL - set(KNOWN[kind].split())) for kind, keys in layers.items()} == {
         kind: [] for kind in layers
     }
-    assert ("L2" in {one["class_name"] for one in objects(config)}) == (l2 > 0)
+    assert ("L2" in {one["class_name"] for one in objects(config)}) == (saved.l2 > 0)
 
 
-@pytest.mark.parametrize(("name", "l2", "dropout", "batch_norm"), EVERY)
-def test_a_model_reads_back_with_every_setting_and_answer(
-    tmp_path: Path, name: str, l2: float, dropout: float, batch_norm: bool
-) -> None:
-    model, path = built(name, l2, dropout, batch_norm), tmp_path / "m.keras"
-    saved_model.save(model, path)
-    copy = saved_model.load(path, SHAPE, 4)
+def test_a_model_reads_back_with_every_setting_and_answer(saved: Saved) -> None:
+    model = saved.model
+    copy = saved_model.load(saved.path, SHAPE, 4)
     assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
     assert [float(loss) for loss in copy.losses] == [float(loss) for loss in model.losses]
     np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
@@ -115,8 +122,8 @@ def test_what_keras_itself_writes_is_more_than_an_older_one_knows() -> None:
 @pytest.mark.slow
 def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
     """In an environment of its own, on another backend, without this project."""
-    for each in EVERY:
-        model, path = built(*each.values), tmp_path / f"{each.id}.keras"  # type: ignore[arg-type]
+    for name, each in EVERY.items():
+        model, path = built(*each), tmp_path / f"{name}.keras"
         saved_model.save(model, path)
         np.save(path.with_suffix(".npy"), model.predict_on_batch(IMAGES))
     np.save(tmp_path / "images.npy", IMAGES)
@@ -140,4 +147,4 @@ def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [f"{OLDEST} {name}" for name in sorted(str(each.id) for each in EVERY)]
+    assert done.stdout.splitlines() == [f"{OLDEST} {name}" for name in sorted(EVERY)]

@@ -1,13 +1,15 @@
 """Callbacks: scores of an epoch, divergence, and a training that is resumed."""
 
-from dataclasses import replace
+import functools
+from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from tasks.core import callbacks
-from tasks.core.state import TrainingState
+from tasks.core.state import Row, TrainingState
 from tests.support.training import AUGMENT, TRAIN, VALIDATION, fit
 
 
@@ -50,8 +52,28 @@ def test_without_the_check_diverged_weights_would_remain(
     assert not all(np.isfinite(weights).all() for weights in diverged.get_weights())
 
 
-class Cut(Exception):  # noqa: N818
-    """Stands for a kill."""
+@dataclass(frozen=True)
+class Whole:
+    """A training that nothing cut short: its end, and the state after each of its epochs but the last."""
+
+    model: keras.Model
+    rows: list[Row]
+    states: list[TrainingState]
+    recipe: dict[str, Any]
+
+    def resumed(self, state: TrainingState) -> tuple[keras.Model, list[Row]]:
+        """The rest of it, from a state."""
+        return fit(augment=AUGMENT, resume_from=state, **self.recipe)
+
+
+@functools.cache
+def whole(**recipe: Any) -> Whole:
+    states: list[TrainingState] = []
+    model, rows = fit(augment=AUGMENT, on_state=states.append, **recipe)
+    return Whole(model, rows, states, recipe)
+
+
+STOPPED_EARLY: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}
 
 
 @pytest.mark.parametrize(
@@ -59,33 +81,23 @@ class Cut(Exception):  # noqa: N818
     [
         ({"epochs": 4}, 3),
         ({"epochs": 4, "optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine"}, 1),
-        ({"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}, 3),
+        (STOPPED_EARLY, 3),
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bits(recipe: dict[str, Any], cut_after: int) -> None:
-    whole, rows = fit(augment=AUGMENT, **recipe)
-    states: list[TrainingState] = []
-
-    def cut(state: TrainingState) -> None:
-        states.append(state)
-        if len(states) == cut_after:
-            raise Cut
-
-    with pytest.raises(Cut):
-        fit(augment=AUGMENT, on_state=cut, **recipe)
-    resumed, rows_again = fit(augment=AUGMENT, resume_from=states[-1], **recipe)
-    assert len(states[-1].rows) == cut_after
-    assert rows_again == rows
-    for expected, weights in zip(whole.variables, resumed.variables, strict=True):
+    undisturbed = whole(**recipe)
+    state = undisturbed.states[cut_after - 1]
+    resumed, rows_again = undisturbed.resumed(state)
+    assert len(state.rows) == cut_after
+    assert rows_again == undisturbed.rows
+    for expected, weights in zip(undisturbed.model.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(weights, expected)
 
 
 @pytest.mark.parametrize("lost", ["optimizer", "random state", "early stopping"])
 def test_a_state_that_lacks_a_part_ends_elsewhere(lost: str) -> None:
-    recipe: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}
-    states: list[TrainingState] = []
-    whole, rows = fit(augment=AUGMENT, on_state=states.append, **recipe)
-    state, network_variables = states[len(rows) - 2], whole.variables
+    undisturbed = whole(**STOPPED_EARLY)
+    state, network_variables = undisturbed.states[len(undisturbed.rows) - 2], undisturbed.model.variables
     variables = list(state.variables)
     for place, variable in enumerate(network_variables):
         if lost == "random state" and "seed" in variable.path:
@@ -93,14 +105,10 @@ def test_a_state_that_lacks_a_part_ends_elsewhere(lost: str) -> None:
     if lost == "optimizer":
         variables[len(network_variables) :] = [np.zeros_like(value) for value in variables[len(network_variables) :]]
     stopping = {} if lost == "early stopping" else state.stopping
-    resumed, rows_again = fit(
-        augment=AUGMENT, resume_from=replace(state, variables=variables, stopping=stopping), **recipe
-    )
-    same = all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
-    assert not (same and rows_again == rows)
+    resumed, rows_again = undisturbed.resumed(replace(state, variables=variables, stopping=stopping))
+    pairs = zip(undisturbed.model.get_weights(), resumed.get_weights(), strict=True)
+    assert not (all(np.array_equal(a, b) for a, b in pairs) and rows_again == undisturbed.rows)
 
 
 def test_the_last_epoch_gives_no_state() -> None:
-    states: list[TrainingState] = []
-    fit(epochs=3, on_state=states.append)
-    assert [len(state.rows) for state in states] == [1, 2]
+    assert [len(state.rows) for state in whole(epochs=4).states] == [1, 2, 3]
