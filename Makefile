@@ -20,7 +20,7 @@ setup: $(VENV)/ready ## make .venv and install the locked dependencies
 
 # A clone that was moved, or whose Python was upgraded away, has an environment that cannot be used: it is made again.
 where = cd $(VENV) && pwd -P
-ifneq ($(shell [ "$$(cat $(VENV)/ready)" = "$$($(where))" ] 2>/dev/null && $(BIN)/python -c '' 2>/dev/null && echo usable),usable)
+ifneq ($(shell exec 2>/dev/null; [ "$$(cat $(VENV)/ready)" = "$$($(where))" ] && $(BIN)/python -c '' && echo usable),usable)
 .PHONY: $(VENV)/ready
 endif
 
@@ -38,9 +38,9 @@ $(VENV)/ready: requirements.lock
 	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "error: Python must be 3.11, 3.12 or 3.13; received %d.%d; try: make PYTHON=python3.12" % v)'
 	@rm -f $@
 	"$$("$(PYTHON)" -c 'import sys; print(sys._base_executable)')" -m venv --clear $(VENV)
-	echo '$(hook)' \
+	@echo '$(hook)' \
 	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/surroundings.pth"
-	awk '/^uv==/ {on = 1} on && /# via/ {exit} on' requirements.lock > $(VENV)/uv.lock
+	@awk '/^uv==/ {on = 1} on && /# via/ {exit} on' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/uv.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
