@@ -18,7 +18,7 @@ def test_freed_memory_is_kept_for_the_next_request() -> None:
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "np.ones(2**23)\n"
         "before = faults()\n"
-        "for _ in range(20): np.ones(2**23)\n"
+        "for _ in range(5): np.ones(2**23)\n"
         "print(faults() - before)"
     )
     plain, kept = (int(subprocess.check_output([sys.executable, "-c", code.format(how)])) for how in ("", BACKEND))

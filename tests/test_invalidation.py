@@ -12,7 +12,9 @@ from tests.support.clone import Clone, assert_nothing_is_stale
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
-SLOW = pytest.mark.slow  # yet another training; `make test` keeps one edit of each kind
+# Yet another training: `make test` has one that goes through all stages. That l2 concerns train and evaluate alone is
+# DVC's verdict in flows/test_stages.py, and an evaluate option runs evaluate alone in flows/test_pipeline.py.
+SLOW = pytest.mark.slow
 
 Edit = Callable[[Clone], None]
 
@@ -57,9 +59,9 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
         pytest.param(comment("flows/summary.py"), [], id="a file in flows"),
         pytest.param(comment("tasks/download.py"), [], id="the code of download"),
         pytest.param(comment("tests/conftest.py"), [], id="a test"),
-        pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option"),
+        pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option", marks=SLOW),
         pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py", marks=SLOW),
-        pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2"),
+        pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2", marks=SLOW),
         pytest.param(other_activation, ["train", "evaluate"], id="core/network.py", marks=SLOW),
         pytest.param(
             comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW

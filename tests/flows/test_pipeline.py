@@ -15,7 +15,6 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import State, TaskRunResult
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.pipeline import pipeline
 from tests.support.clone import Clone
@@ -27,6 +26,8 @@ CACHED = dict.fromkeys(STAGES, "Cached")
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness  # and with it Prefect's server: not at collection
+
     with prefect_test_harness(server_startup_timeout=60):
         yield
 
