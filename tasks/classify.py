@@ -1,10 +1,10 @@
-"""What is on these images? The trained model's answer, with calibrated probabilities.
+"""Classifies images with the trained model, and gives calibrated probabilities.
 
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
 Takes any image files, as a browser shows them on a white page; what is not 32 × 32 pixels is resized, and what was
-changed is noted. The model is loaded in safe mode, so that one which carries code is refused. Ends with 2 when a file
-is no image; the others are still classified.
+changed is noted. The model is loaded in safe mode: one that carries code is refused. Ends with 2 when a file is no
+image; the others are still classified.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH_SIZE = 500
 
 
 def read_image(path: Path) -> images.Picture:
-    """A picture as the model takes it, of 32 × 32 pixels, and notes on what had to be changed.
+    """Read a picture of 32 × 32 pixels, as the model takes it, with notes on what had to be changed.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def read_image(path: Path) -> images.Picture:
         If the file cannot be read as an image.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe waits for who writes into it
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
             raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
         with path.open("rb") as file:
             return images.fit(images.read(file), SIDE)
@@ -50,7 +50,7 @@ def read_image(path: Path) -> images.Picture:
 
 
 def artifacts() -> dict[str, Path]:
-    """Where dvc.yaml keeps the model and its calibration.
+    """Find the model and its calibration, as dvc.yaml names them.
 
     Raises
     ------
@@ -66,69 +66,93 @@ def artifacts() -> dict[str, Path]:
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
-    """The class names, the temperature, and whether an image's mirror counts too."""
+    """Read the class names, the temperature, and whether an image's mirror counts too."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names, temperature, _ = found["classes"], found["temperature"], found["mirror"]
+        calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names, temperature, _ = calibration["classes"], calibration["temperature"], calibration["mirror"]
         if not all(isinstance(name, str) for name in names) or not (temperature is None or temperature > 0):
             raise ValueError
     except (ValueError, LookupError, TypeError) as error:
         rule = "must hold class names, a temperature above 0 and `mirror`"
         raise step.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
-    return found
+    return calibration
 
 
 def classify(pixels: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[dict[str, float]]:
-    """For each image, the calibrated probability of every class by name, most probable first."""
+    """Classify images of the model's size.
+
+    Parameters
+    ----------
+    pixels : list of ndarray of shape (32, 32, 3), dtype=uint8
+    paths : dict of Path
+        The model and its calibration, as `artifacts` finds them.
+
+    Returns
+    -------
+    list of dict
+        For each image the calibrated probability of every class by name, most probable first.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+        If the model or its calibration is damaged.
+    """
     runtime.prepare("cpu")  # a few images are not worth a GPU's start
     calibration = _read_calibration(paths["calibration"])
     names = calibration["classes"]
     model = saved_model.load(paths["classifier"], (SIDE, SIDE, 3), len(names))
-    raw = predict(model, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
+    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
-    probabilities = apply_temperature(raw, calibration["temperature"] or 1.0)
+    probabilities = apply_temperature(uncalibrated, calibration["temperature"] or 1.0)
     return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 
 
-def shown(text: object) -> str:
-    """Text on one line, as a terminal can show it: a file's name may hold any byte but two."""
+def printable(text: object) -> str:
+    """Escape what a terminal cannot show on one line: a file's name may hold any byte but two."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Classify the files that are named, and print what is on them."""
+    """Classify the files that are named, and print their classes."""
     parser = argparse.ArgumentParser(prog="python -m tasks.classify", description=__doc__.splitlines()[0])
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
     parser.add_argument("--top", type=int, default=3, metavar="N", help="show so many classes, default 3")
     parser.add_argument("--json", action="store_true", help="print JSON: all classes of every image")
-    asked = parser.parse_args(arguments)
-    read: dict[Path, images.Picture] = {}
-    refused: dict[Path, str] = {}
+    args = parser.parse_args(arguments)
     try:
         paths = artifacts()
-        for path in asked.images:
-            try:
-                read[path] = read_image(path)
-            except step.RefusedError as error:
-                refused[path] = str(error)
-        answers = classify([picture.pixels for picture in read.values()], paths) if read else []
+        pictures, refusals = _read_images(args.images)
+        classes = classify([picture.pixels for picture in pictures.values()], paths) if pictures else []
     except step.RefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
-    found = [(path, "; ".join(read[path].notes), classes) for path, classes in zip(read, answers, strict=True)]
-    if asked.json:
-        entries = [{"image": str(path), "note": note, "classes": classes} for path, note, classes in found]
+    notes = ["; ".join(picture.notes) for picture in pictures.values()]
+    answers = list(zip(pictures, notes, classes, strict=True))
+    if args.json:
+        entries = [{"image": str(path), "note": note, "classes": found} for path, note, found in answers]
         print(json.dumps(entries, indent=2))
     else:
-        for path, note, classes in found:
-            likely = ", ".join(f"{name} {chance:.1%}" for name, chance in list(classes.items())[: asked.top])
-            print(shown(f"{path}: {likely}{f'  ({note})' if note else ''}"))
-    for message in refused.values():
-        print(f"error: {shown(message)}", file=sys.stderr)
-    return step.RefusedError.status if refused else 0
+        for path, note, found in answers:
+            top = ", ".join(f"{name} {probability:.1%}" for name, probability in list(found.items())[: args.top])
+            print(printable(f"{path}: {top}{f'  ({note})' if note else ''}"))
+    for message in refusals:
+        print(f"error: {printable(message)}", file=sys.stderr)
+    return step.RefusedError.status if refusals else 0
+
+
+def _read_images(paths: list[Path]) -> tuple[dict[Path, images.Picture], list[str]]:
+    """Read each file once; the messages are about those that are no images."""
+    pictures: dict[Path, images.Picture] = {}
+    refusals = []
+    for path in dict.fromkeys(paths):
+        try:
+            pictures[path] = read_image(path)
+        except step.RefusedError as error:
+            refusals.append(str(error))
+    return pictures, refusals
 
 
 if __name__ == "__main__":

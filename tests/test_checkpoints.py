@@ -34,7 +34,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
     return Checkpoints("a1b2")
 
 
-def test_a_state_comes_back_as_it_was_and_only_the_two_newest_are_kept(saved: Checkpoints) -> None:
+def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
     for epochs in (1, 2, 3, 10):
         saved.save(state(epochs, value=epochs / 3))
     assert sorted(path.name for path in saved.folder.iterdir()) == ["epoch-00003", "epoch-00010"]
@@ -50,9 +50,10 @@ def test_a_state_comes_back_as_it_was_and_only_the_two_newest_are_kept(saved: Ch
 
 @pytest.mark.parametrize("file", ["arrays.npz", "state.json"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
 ) -> None:
+    """The damaged one is named."""
     saved.save(state(1))
     saved.save(state(2))
     path = saved.folder / "epoch-00002" / file
@@ -69,9 +70,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     assert "checkpoint epoch-00002 is damaged and passed over" in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(
-    saved: Checkpoints, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_goes_on_without_a_checkpoint(saved: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
     saved.folder.parent.mkdir()
     saved.folder.write_text("in the way")
     saved.save(state(4))
@@ -85,14 +84,14 @@ def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> Non
     assert saved.newest() is None
 
 
-def test_what_nobody_went_on_from_in_a_month_is_forgotten(saved: Checkpoints) -> None:
+def test_checkpoints_unused_for_a_month_are_removed(saved: Checkpoints) -> None:
     saved.save(state(1))
     os.utime(saved.folder, (0, 0))
     Checkpoints("another")
     assert saved.newest() is None
 
 
-def test_what_a_kill_left_half_written_is_no_checkpoint(saved: Checkpoints) -> None:
+def test_a_half_written_checkpoint_is_passed_over(saved: Checkpoints) -> None:
     saved.save(state(1))
     (saved.folder / ".part-123").mkdir()
     found = saved.newest()
@@ -127,9 +126,8 @@ def undisturbed(clone: Clone) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_was_struck_down_ends_with_the_bits_of_one_that_was_not(
-    clone: Clone, undisturbed: list[str], blow: signal.Signals
-) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[str], blow: signal.Signals) -> None:
+    """As those of a run that nothing disturbed."""
     clone.reset()  # the run cache too, which would bring the undisturbed run back
     clone.edit(**SIX_EPOCHS)
     command = [sys.executable, "-m", "dvc", "repro", "train"]
@@ -157,7 +155,7 @@ def wait_for_epoch(clone: Clone, epoch: int) -> None:
 
 
 @pytest.mark.slow
-def test_changed_inputs_never_go_on_from_a_checkpoint(clone: Clone) -> None:
+def test_changed_inputs_never_resume(clone: Clone) -> None:
     clone.reset()
     clone.edit(train__epochs=6, normalize__train_images=6000)
     command = [sys.executable, "-m", "dvc", "repro", "train"]

@@ -73,9 +73,7 @@ def test_its_probabilities_are_the_models_at_the_fitted_temperature(
     assert list(found["classes"].values()) == sorted(found["classes"].values(), reverse=True)
 
 
-def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
-    pictures: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_no_image_costs_no_other_one(pictures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     Path("text.png").write_text("not an image")
     Path("cut.png").write_bytes(pictures[0].read_bytes()[:60])
     Path("folder.png").mkdir()
@@ -89,7 +87,7 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_still_classified(
 
 
 @pytest.mark.usefixtures("pictures")
-def test_no_file_and_no_name_costs_another_image_whatever_the_terminal_can_show(
+def test_odd_names_and_files_cost_no_other_image(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As a process: a name that is not UTF-8, one of two lines, a pipe, odd EXIF, and an encoding without ×."""
@@ -131,7 +129,7 @@ def test_a_transparent_image_is_classified_as_it_looks_on_white(capsys: pytest.C
     assert (hidden["note"], on_white["note"]) == ("transparency over white", "")
 
 
-def test_an_image_that_claims_a_huge_size_is_refused_before_it_is_decoded(
+def test_an_image_of_huge_size_is_refused_before_decoding(
     pictures: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("1", (20_000, 20_000)).save("bomb.png")

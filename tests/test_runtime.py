@@ -13,7 +13,7 @@ from tasks import runtime
     ("flags", "expected"),
     [("avx2 avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("avx2 avx512f", "float32")],
 )
-def test_auto_is_bfloat16_where_the_processor_computes_in_it(
+def test_auto_is_bfloat16_where_the_processor_supports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: str
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
@@ -23,7 +23,7 @@ def test_auto_is_bfloat16_where_the_processor_computes_in_it(
     assert runtime.prepare("cpu", precision="float32").precision == "float32"
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_that_is_required_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])

@@ -94,7 +94,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Saved(model, path, l2)
 
 
-def test_the_configuration_holds_what_keras_3_8_knows_and_no_initializer(saved: Saved) -> None:
+def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
     config = json.loads(zipfile.ZipFile(saved.path).read("config.json"))
     assert "initializer" not in json.dumps(config)
     layers = {layer["class_name"]: layer["config"].keys() for layer in config["config"]["layers"]}
@@ -113,7 +113,7 @@ def test_a_model_reads_back_with_every_setting_and_answer(saved: Saved) -> None:
     np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
 
 
-def test_what_keras_itself_writes_is_more_than_an_older_one_knows() -> None:
+def test_keras_itself_writes_more_than_an_older_one_knows() -> None:
     layer = keras.saving.serialize_keras_object(keras.layers.BatchNormalization(name="norm"))
     assert layer["config"].keys() - ALL - set(KNOWN["BatchNormalization"].split())
     assert saved_model.without_defaults(layer)["config"].keys() <= ALL

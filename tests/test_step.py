@@ -169,7 +169,8 @@ def assert_it_ends_with_its_caller(code: str, line: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
-def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_path: Path) -> None:
+def test_a_step_orphaned_while_it_imported_does_not_begin(tmp_path: Path) -> None:
+    """Its parent was killed before the step could ask for a signal of it."""
     code = (
         "import os, sys, time; from tasks import PARENT_PID, step\n"
         "def eager(*, out):\n    print('began', flush=True); return {}\n"
@@ -181,7 +182,7 @@ def test_a_step_whose_caller_was_killed_while_it_imported_does_not_begin(tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
-def test_a_step_ends_with_the_process_that_called_it(tmp_path: Path) -> None:
+def test_a_step_ends_with_its_parent_process(tmp_path: Path) -> None:
     code = (
         "import sys, time; from tasks import step\n"
         f"def sleeper(*, out):\n    print('started', flush=True); time.sleep({STEP_SECONDS}); return {{}}\n"

@@ -11,7 +11,7 @@ def test_decoding_gives_back_what_was_encoded(raw_files: dict[str, bytes]) -> No
     assert cifar10.encode(images, labels) == raw_files["test_batch.bin"]
 
 
-def test_a_record_is_its_label_then_its_red_green_and_blue_planes() -> None:
+def test_a_record_is_a_label_and_three_planes() -> None:
     content = np.zeros(cifar10.FILE_BYTES, np.uint8)
     content[:3073] = [7] + [1] * 1024 + [2] * 1024 + [3] * 1024
     content[2] = 99  # second red pixel of the first row

@@ -98,7 +98,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_member_that_is_not_the_expected_file_is_refused_by_name(
+def test_an_unexpected_member_is_refused_by_name(
     folder: Path, tmp_path: Path, raw_files: dict[str, bytes], digests: dict[str, str], spoil: Spoil, says: str
 ) -> None:
     files = {name: raw_files[name] for name in (FIRST, "data_batch_2.bin")}
@@ -122,7 +122,7 @@ def test_a_naive_extraction_would_have_written_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_members_that_nobody_asked_for_are_passed_over(
+def test_unknown_members_are_passed_over(
     folder: Path, tmp_path: Path, raw_files: dict[str, bytes], digests: dict[str, str]
 ) -> None:
     with tarfile.open(tmp_path / "more.tar", "w") as tar:
@@ -151,7 +151,7 @@ def bomb(path: Path, header: bytes, size: int = 2**30) -> Path:
         pytest.param({"name": "pax", "type": tarfile.XHDTYPE}, id="a header that would fill the memory"),
     ],
 )
-def test_a_bomb_is_left_once_it_exceeds_the_data_set(
+def test_a_bomb_is_refused_beyond_the_data_sets_size(
     folder: Path, tmp_path: Path, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch, member: dict[str, object]
 ) -> None:
     monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 2**22)

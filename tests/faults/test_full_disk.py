@@ -39,7 +39,8 @@ def state(paths: list[Path]) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_step_that_cannot_write_says_so_in_one_line_and_leaves_what_was_there(clone: Clone, name: str) -> None:
+def test_a_step_that_cannot_write_keeps_the_old_outputs(clone: Clone, name: str) -> None:
+    """It says so in one line."""
     before = state(outputs(clone, name))
     limit = LIMITS[name]
     done = subprocess.run(
@@ -60,7 +61,7 @@ def test_a_step_that_cannot_write_says_so_in_one_line_and_leaves_what_was_there(
     assert not list(clone.path.glob("*/.part-*"))
 
 
-def test_writing_under_the_final_name_would_have_left_half_a_file_there(tmp_path: Path) -> None:
+def test_writing_in_place_would_have_left_half_a_file(tmp_path: Path) -> None:
     code = (
         "import resource, numpy\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"

@@ -78,9 +78,7 @@ def a_lambda(config: Config) -> Config:
         pytest.param(lambda config: [config], id="a list"),
     ],
 )
-def test_a_model_that_needs_code_is_refused_and_the_code_does_not_run(
-    good: Path, change: Callable[[Config], Any]
-) -> None:
+def test_code_in_a_model_is_refused_and_does_not_run(good: Path, change: Callable[[Config], Any]) -> None:
     with pytest.raises(RefusedError, match=r"hostile.keras must be a Keras model that loads in safe mode: "):
         saved_model.load(rewritten(good, change), (32, 32, 3), 10)
     assert not RAN.exists()
@@ -100,7 +98,8 @@ def test_the_code_of_a_lambda_would_run_without_safe_mode(good: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-from-a-model", "assets/../../escaped"])
-def test_a_member_that_leaves_the_archive_is_refused_before_anything_is_read(good: Path, name: str) -> None:
+def test_a_member_outside_of_the_model_archive_is_refused(good: Path, name: str) -> None:
+    """Before anything is read."""
     with pytest.raises(RefusedError, match=f"it holds {name}, a path outside of the archive"):
         saved_model.load(rewritten(good, member=name), (32, 32, 3), 10)
     assert not Path(name).exists()

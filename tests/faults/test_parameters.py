@@ -90,7 +90,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(key: str, kind: str, value
     assert len(message) < 400
 
 
-def test_every_block_and_every_kind_of_bound_is_among_the_cases() -> None:
+def test_every_block_and_kind_of_bound_is_covered() -> None:
     assert {key.split(".")[0] for key in FIELDS} == set(Params.model_fields)
     assert {kind for _, kind, _ in CASES} >= {"below its range", "above its range", "at the end of its range"}
     for key in ("regularize.early_stopping.patience", "normalize.train_images", "train.batch_size", "study.seeds"):

@@ -50,7 +50,7 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
     assert not step.RUN_INFO.exists()
 
 
-def test_a_token_in_an_address_that_is_refused_is_not_shown(workplace: Path) -> None:
+def test_a_token_in_a_refused_address_is_not_shown(workplace: Path) -> None:
     edit(workplace / "params.yaml", download__sources=[{"url": f"http://mirror.invalid/a.tar.gz?token={SECRET}"}])
     with pytest.raises(ParameterError, match=r"received 'http://mirror\.invalid/a\.tar\.gz'") as caught:
         load(workplace / "params.yaml")

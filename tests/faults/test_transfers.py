@@ -60,7 +60,7 @@ def server() -> Iterator[Scripted]:
 
 
 @pytest.mark.parametrize("n", [1, 1_000_000, 2_999_999])
-def test_a_cut_connection_goes_on_where_it_broke_off(server: Scripted, partial: Path, n: int) -> None:
+def test_a_cut_connection_resumes_where_it_broke_off(server: Scripted, partial: Path, n: int) -> None:
     server.script = [cut(n)]
     transfer(server.url, partial)
     assert partial.read_bytes() == CONTENT
@@ -74,7 +74,7 @@ def test_a_plain_request_would_have_lost_what_came(server: Scripted) -> None:
         httpx.get(server.url)
 
 
-def test_the_next_run_goes_on_too(server: Scripted, partial: Path) -> None:
+def test_the_next_run_resumes_too(server: Scripted, partial: Path) -> None:
     server.script = [cut(500_000), *[status(503)] * 3]
     with pytest.raises(InterruptedTransferError, match="server answered 503 Service Unavailable"):
         transfer(server.url, partial)
@@ -112,7 +112,8 @@ def test_it_starts_over_where_the_rest_would_not_fit(
     assert server.ranges() == ranges
 
 
-def test_a_file_that_was_whole_when_the_run_was_killed_is_not_sent_again(server: Scripted, partial: Path) -> None:
+def test_a_file_that_is_whole_is_not_sent_again(server: Scripted, partial: Path) -> None:
+    """The run was killed between the last byte and the check."""
     partial.write_bytes(CONTENT)
     partial.with_name(f"{partial.name}.validator").write_text(server.tag)
     transfer(server.url, partial)
@@ -120,7 +121,7 @@ def test_a_file_that_was_whole_when_the_run_was_killed_is_not_sent_again(server:
     assert server.ranges() == ["bytes=3000000-"]
 
 
-def test_a_server_that_stalls_is_left_after_its_deadline_and_what_came_is_kept(server: Scripted, partial: Path) -> None:
+def test_a_stalled_server_is_left_and_what_came_is_kept(server: Scripted, partial: Path) -> None:
     server.script = [stalled(1_000_000)]
     started = time.monotonic()
     transfer(server.url, partial)
@@ -129,7 +130,7 @@ def test_a_server_that_stalls_is_left_after_its_deadline_and_what_came_is_kept(s
     assert server.ranges() == [None, "bytes=1000000-"]
 
 
-def test_a_server_that_drips_is_left_after_its_deadline(
+def test_a_dripping_server_is_left_after_its_deadline(
     server: Scripted, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOTAL_TIMEOUT", 0.0)
@@ -140,7 +141,7 @@ def test_a_server_that_drips_is_left_after_its_deadline(
 
 
 @pytest.mark.parametrize(("code", "form"), [(429, "seconds"), (503, "date")])
-def test_it_comes_back_when_the_server_asks_for_it(server: Scripted, partial: Path, code: int, form: str) -> None:
+def test_retry_after_is_waited_for(server: Scripted, partial: Path, code: int, form: str) -> None:
     asked = "1" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
     server.script = [status(code, Retry_After=asked)]
     started = time.monotonic()
@@ -149,14 +150,14 @@ def test_it_comes_back_when_the_server_asks_for_it(server: Scripted, partial: Pa
     assert partial.read_bytes() == CONTENT
 
 
-def test_a_server_that_asks_for_an_hour_is_left_to_a_later_run(server: Scripted, partial: Path) -> None:
+def test_a_long_retry_after_is_left_to_a_later_run(server: Scripted, partial: Path) -> None:
     server.script = [status(503, Retry_After="3600")]
     with pytest.raises(UnreachableError, match="asks to come back in 3,600 s"):
         transfer(server.url, partial)
     assert len(server.requested) == 1
 
 
-def test_what_is_not_there_is_not_asked_for_again(server: Scripted, partial: Path) -> None:
+def test_a_missing_file_is_requested_once(server: Scripted, partial: Path) -> None:
     server.script = [status(404)]
     with pytest.raises(SourceError, match="server answered 404 Not Found"):
         transfer(server.url, partial)
@@ -192,9 +193,10 @@ def test_a_redirect_is_followed(server: Scripted, partial: Path) -> None:
     assert partial.read_bytes() == CONTENT
 
 
-def test_a_redirect_to_plain_http_is_refused_before_anything_is_asked_there(
+def test_a_redirect_to_plain_http_is_never_followed(
     server: Scripted, partial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing is requested there."""
     if not shutil.which("openssl"):
         pytest.skip("NOT TESTED: openssl is not installed")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -216,7 +218,7 @@ def test_a_redirect_to_plain_http_is_refused_before_anything_is_asked_there(
     assert not server.requested
 
 
-def test_two_downloads_at_once_ask_once(server: Scripted, tmp_path: Path) -> None:
+def test_two_downloads_at_once_send_one_request(server: Scripted, tmp_path: Path) -> None:
     def slow(request: scripted.Request) -> None:
         time.sleep(2)
         whole(request)

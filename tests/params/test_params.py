@@ -31,7 +31,7 @@ def complaint(file: Path) -> str:
     return line.removeprefix(f"{file}: ")
 
 
-def test_the_committed_file_is_valid_and_a_step_reads_its_own_block() -> None:
+def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
     assert load(ROOT / "params.yaml").model == read("model", Model, ROOT / "params.yaml")
 
 
@@ -146,9 +146,10 @@ def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes
     ],
     ids=lambda value: value,
 )
-def test_a_misspelled_key_is_named_first_with_the_nearest_known_one(
+def test_a_misspelled_key_is_named_with_the_nearest_one(
     file: Path, place: str, key: str, misspelled: str, line: str
 ) -> None:
+    """Before any other mistake in the file."""
     yaml = YAML()
     content = yaml.load(file)
     content["train"]["epochs"] = "another mistake"
@@ -162,7 +163,7 @@ def test_a_misspelled_key_is_named_first_with_the_nearest_known_one(
     assert complaint(file) == line
 
 
-def test_of_several_unknown_keys_the_first_is_named_and_the_others_counted(file: Path) -> None:
+def test_the_first_unknown_key_is_named_and_others_counted(file: Path) -> None:
     edit(file, train__epoch=3, train__seeds=1, train__batch_size=0)
     assert complaint(file) == "train.epoch: is no parameter; did you mean epochs? (and 1 more)"
 
@@ -220,7 +221,7 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
     assert params.normalize.method == "rescale"
 
 
-def test_the_command_ends_with_status_two_and_one_line_within_two_seconds(file: Path) -> None:
+def test_the_command_ends_with_two_within_two_seconds(file: Path) -> None:
     edit(file, train__epochs=0)
     started = time.perf_counter()
     done = subprocess.run(
@@ -261,7 +262,7 @@ def test_variants_joined_by_a_plus_make_all_their_differences() -> None:
     assert expand(CONTENT, "l2+wide") == {"l2+wide": both}
 
 
-def test_a_list_where_a_parameter_takes_one_value_is_a_sweep() -> None:
+def test_a_list_for_a_single_value_is_a_sweep() -> None:
     assert expand(CONTENT, "sweep") == {
         "sweep=0.0": {"train.epochs": 9, "train.rate": 0.0},
         "sweep=0.5": {"train.epochs": 9, "train.rate": 0.5},
