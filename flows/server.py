@@ -90,6 +90,7 @@ class Embedded:
             descriptor = listening.fileno()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flows.embedded_server", str(descriptor)],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},  # whatever folder this is run in
                 pass_fds=[descriptor],
                 stdin=subprocess.PIPE,
                 stdout=self.log,

@@ -93,6 +93,8 @@ def test_the_everyday_loop_and_the_versions_run_as_written(trained: Clone, tmp_p
     trained.reset()
     shutil.copytree(trained.path, tmp_path / "clone", symlinks=True)
     clone = Clone(tmp_path / "clone")
+    for key in ("user.name", "user.email"):  # of the person who types `git commit`
+        clone.run("git", "config", key, "test@example.org")
     clone.edit(regularize__l2=0.01)
     for line in commands(section("The everyday loop")) + commands(PAGES["docs/data.md"]):
         output = clone.run("bash", "-c", line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_after_a_full_disk_dvc_brings_the_old_outputs_back(clone: Clone, name: s
     with small_disk(clone.path / folder, size):
         if folder == "data":
             (clone.path / "data/raw").symlink_to(raw)
-        said = clone.run("bash", "-c", " ".join(commands(clone)[name]), status=1)
+        said = clone.run("bash", "-c", shlex.join(commands(clone)[name]), status=1)
         assert f"error: {name}: No space left on device: " in said.splitlines()[-1]
         left = [path.name for path in (clone.path / folder).iterdir()]
         assert left == (["raw"] if folder == "data" else [])

@@ -66,7 +66,10 @@ stages:
     params: [train]
     outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
     metrics: [{reports/metrics.json: {cache: false}}]
-artifacts: {predictions: {path: reports/predictions.npz}}
+artifacts:
+  predictions: {path: reports/predictions.npz}
+  per_class: {path: reports/evaluation/per_class.csv}
+  report: {path: reports/index.html}
 """
 
 
