@@ -13,6 +13,7 @@ from typing import Any
 from tests.support import ROOT
 from tests.support.parameters import edit
 
+OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHON"}  # which may run the tests
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits, and of no others
 OUTPUTS = ("data", "models", "reports", ".dvc/cache/files")
 PASSED_OVER = {".git/objects", ".git/logs", ".prefect", ".venv"}  # by a reset
@@ -25,7 +26,7 @@ class Clone:
         self.path = path
         self.first_run = ""  # what it said
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in OF_MAKE},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(path.parent / "user-cache"),
             "PYTHONDONTWRITEBYTECODE": "1",
