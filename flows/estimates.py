@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from flows.trials import SEEDS, Trial
+from tasks.outputs import atomic_outputs
 
 
 def remember(folder: Path, trial: Trial, seconds: float) -> None:
@@ -17,8 +18,8 @@ def remember(folder: Path, trial: Trial, seconds: float) -> None:
     path = folder / "seconds.json"
     with FileLock(folder / "seconds.lock"):
         known = {**_seconds(folder), _kind(trial): round(seconds, 1)}
-        path.with_suffix(".part").write_text(json.dumps(known))
-        path.with_suffix(".part").replace(path)
+        with atomic_outputs(path) as (file,):
+            file.write_text(json.dumps(known))
 
 
 def _seconds(folder: Path) -> dict[str, float]:
