@@ -81,7 +81,8 @@ test: setup ## the tests, about 3 minutes in two processes
 
 # By order, not by their number in a file: the soak is one test, the longest, and would begin last.
 test-all: test test-pythons ## also the slow tests (an epoch on the real data set), and the quick ones on other Pythons
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "slow and not timing" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m timing  # alone
 
 # Those of pyenv, and those that the PATH knows; the one of .venv was tested before.
 OTHER_PYTHONS = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[123].*/bin/python) python3.11 python3.12 python3.13

@@ -124,6 +124,7 @@ def undisturbed(clone: Clone) -> list[str]:
     return digests(clone)
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[str], blow: signal.Signals) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.parameters import edit
 
-STEP_SECONDS = 10  # of one that its caller's death must end
+STEP_SECONDS = 10  # of one that its caller's death must end before it says more
 
 
 def probe(raw: Path) -> step.RunInfo:
@@ -163,9 +162,7 @@ def assert_it_ends_with_its_caller(code: str, line: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{line}\n"
         process.kill()
-        killed = time.monotonic()
         assert process.stdout.read() == ""  # the end of the pipe: the step has gone too
-    assert time.monotonic() - killed < STEP_SECONDS / 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
@@ -185,7 +182,8 @@ def test_a_step_orphaned_while_it_imported_does_not_begin(tmp_path: Path) -> Non
 def test_a_step_ends_with_its_parent_process(tmp_path: Path) -> None:
     code = (
         "import sys, time; from tasks import step\n"
-        f"def sleeper(*, out):\n    print('started', flush=True); time.sleep({STEP_SECONDS}); return {{}}\n"
+        "def sleeper(*, out):\n"
+        f"    print('started', flush=True); time.sleep({STEP_SECONDS}); print('left alone', flush=True); return {{}}\n"
         f"sys.argv = ['x', '--out', 'y']; import os; os.chdir({str(tmp_path)!r}); step.run(sleeper)"
     )
     assert_it_ends_with_its_caller(code, "started")

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from flows import slots
 from tasks import surroundings
+from tasks.core import figures
 from tests.support import ROOT
 from tests.support.clone import Clone
 
@@ -41,23 +43,52 @@ HOSTILE = {
 
 
 @pytest.fixture
-def hostile(clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+def home(tmp_path: Path) -> Path:
+    """The home of somebody whose personal files are set against it."""
+    folder = tmp_path / "home"
+    (folder / ".keras").mkdir(parents=True)
+    (folder / ".keras/keras.json").write_text(json.dumps({"image_data_format": "channels_first", "floatx": "float16"}))
+    (folder / ".config/matplotlib").mkdir(parents=True)
+    matplotlibrc = "font.size: 30\naxes.grid: True\nsvg.fonttype: path\n"
+    (folder / ".config/matplotlib/matplotlibrc").write_text(matplotlibrc)
+    return folder
+
+
+def called_from(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a caller with that home whose variables are set against it too."""
+    inherited = {name: value for name, value in environment.items() if name != "XDG_CONFIG_HOME"}
+    return {**inherited, **HOSTILE, "HOME": str(home)}
+
+
+@pytest.fixture
+def hostile(clone: Clone, home: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     """The trained clone, called by somebody whose variables and personal files are set against it."""
-    home = tmp_path / "home"
-    (home / ".keras").mkdir(parents=True)
-    (home / ".keras/keras.json").write_text(json.dumps({"image_data_format": "channels_first", "floatx": "float16"}))
-    (home / ".config/matplotlib").mkdir(parents=True)
-    (home / ".config/matplotlib/matplotlibrc").write_text("font.size: 30\naxes.grid: True\nsvg.fonttype: path\n")
-    inherited = {name: value for name, value in clone.environment.items() if name != "XDG_CONFIG_HOME"}
-    monkeypatch.setattr(clone, "environment", {**inherited, **HOSTILE, "HOME": str(home)})
+    monkeypatch.setattr(clone, "environment", called_from(home, clone.environment))
     return clone
 
 
+@pytest.mark.slow
 def test_stages_give_the_same_bytes_whoever_calls(hostile: Clone) -> None:
     assert "Running stage 'evaluate'" in hostile.run("dvc", "repro", "--force")
     hostile.environment = {**hostile.environment, "GIT_DIR": f"{hostile.path}/.git"}
     hostile.environment.pop("GIT_INDEX_FILE")
     assert hostile.run("git", "status", "--porcelain") == ""
+
+
+def test_personal_files_decide_neither_how_keras_computes_nor_how_figures_look(home: Path) -> None:
+    """That all stages give the same bytes is a slow test."""
+    epoch = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}
+    code = (
+        "from tasks import runtime; from tasks.core import figures; import keras, matplotlib\n"
+        "print(keras.config.image_data_format(), keras.config.floatx(), matplotlib.rcParams['font.size'])\n"
+        f"print(figures.learning_curves([{epoch}]))"
+    )
+    environment = called_from(home, {"PATH": os.environ["PATH"]})
+    del environment["PYTHONSAFEPATH"]  # with which Python itself finds no `tasks`
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment, text=True)
+    settings, svg = said.split("\n", 1)
+    assert settings == "channels_last float32 30.0"  # the latter are there, and figures do without them
+    assert svg == figures.learning_curves([epoch]) + "\n"
 
 
 def test_what_remains_is_the_same_whoever_calls() -> None:

@@ -85,6 +85,7 @@ def test_cancelling_a_served_flow_ends_its_children(prefect: Prefect) -> None:
         prefect.cancel(flow_run)
 
 
+@pytest.mark.timing
 def test_ctrl_c_ends_a_run_and_everything_below_it(clone: Clone) -> None:
     clone.reset()
     clone.edit(train__epochs=LONG)

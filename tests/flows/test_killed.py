@@ -16,6 +16,7 @@ from tests.support.serving import LONG, serving, wait_for, workers_of
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.timing
 def test_a_killed_run_holds_no_limit_for_long_and_the_next_one_removes_its_worktree(clone: Clone) -> None:
     with serving(clone) as prefect:
         killed = prefect.start("pipeline/local", "--param", f'overrides={{"train.epochs": {LONG}}}')

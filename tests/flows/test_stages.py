@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from typing import Any
 
 import pytest
 
@@ -29,11 +29,20 @@ def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
-def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone) -> None:
-    verdicts(clone)
-    started = time.perf_counter()
+def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again, DVC reads no file of the data: 184 MB of it lie there."""
+    from dvc_data.hashfile import hash as hashing
+
+    read, hashed = hashing._hash_file, list[str]()
+
+    def count(path: str, *how: Any, **more: Any) -> Any:
+        hashed.append(path)
+        return read(path, *how, **more)
+
     assert verdicts(clone) == {}
-    assert time.perf_counter() - started < 2
+    monkeypatch.setattr(hashing, "_hash_file", count)
+    assert verdicts(clone) == {}
+    assert [path for path in hashed if path.startswith(str(clone.path))] == []  # lists of files are in memory
 
 
 def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
@@ -91,11 +100,9 @@ def test_a_source_that_does_not_answer_may_pass_on_a_retry(clone: Clone) -> None
 
 @pytest.mark.slow
 def test_a_stage_that_exceeds_its_limit_is_ended_with_everything_below_it(clone: Clone) -> None:
-    clone.edit(train__epochs=10_000)
-    started = time.perf_counter()
+    clone.edit(train__epochs=10_000)  # hours
     with pytest.raises(StageFailedError, match="train: took longer than its limit of 12 s and was ended"):
         stages.reproduce(Checkout(clone.path), "train", 12, print)
-    assert time.perf_counter() - started < 27
     assert not workers_of(clone)
     clone.run("git", "checkout", "--quiet", "params.yaml")
     assert stages.reproduce(Checkout(clone.path), "train", 60, print) == "restored"  # no stale lock is left
@@ -125,6 +132,7 @@ def test_flows_never_import_tensorflow() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_flows_start_in_less_than_three_times_what_prefect_alone_takes() -> None:
     seconds: dict[str, list[float]] = {"flows.pipeline": [], "prefect.flows": []}
     for _ in range(3):

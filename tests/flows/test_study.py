@@ -203,6 +203,7 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
     assert re.search(r"- mad-seed0-\S+ failed, and is not in these tables: ", report)
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: signal.Signals) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-STALL = 6.0  # seconds; the client gives up before
+STALL = 60.0  # seconds; the client gives up before
 
 
 class Request(BaseHTTPRequestHandler):
@@ -20,6 +19,8 @@ class Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = dict(self.headers)
         self.server.requested.append((self.path, asked))
+        if len(self.server.requested) > 1:
+            self.server.asked_again.set()
         answer = self.server.script.pop(0) if self.server.script else whole
         answer(self)
 
@@ -49,6 +50,8 @@ class Scripted(ThreadingHTTPServer):
         self.content, self.tag = content, tag
         self.script: list[Answer] = []
         self.requested: list[tuple[str, dict[str, str]]] = []
+        self.asked_again = threading.Event()
+        self.outwaited = False
         super().__init__(("127.0.0.1", 0), Request)
 
     @property
@@ -89,11 +92,11 @@ def cut(n: int, tag: str | None = None, content: bytes | None = None) -> Answer:
 
 
 def stalled(n: int) -> Answer:
-    """So many bytes, then silence."""
+    """So many bytes, then silence until the client asks again; the server keeps in mind whether it had to end it."""
 
     def answer(request: Request) -> None:
         request.send(200, request.server.content[:n], length=len(request.server.content), ETag=request.server.tag)
-        time.sleep(STALL)
+        request.server.outwaited = not request.server.asked_again.wait(STALL)
 
     return answer
 
