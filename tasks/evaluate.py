@@ -59,7 +59,9 @@ def evaluate(
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     test_images, _ = splits["test"]
-    digests = {str(path): _md5(path) for path in (model_path, *sorted(normalized.glob("*.npy")))}
+    digests = {str(model_path): _md5(model_path)} | {
+        str(normalized / name): digest for name, digest in arrays.digests(normalized).items()
+    }
     evaluation = report.Evaluation(
         class_names=class_names,
         predictions=predicted,

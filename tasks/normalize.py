@@ -37,15 +37,16 @@ def normalize(*, raw: Path, normalized: Path) -> step.RunInfo:
             labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
             train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
             rows = {"train": train, "validation": validation} if len(validation) else {"train": train}
-            _write_splits(folder, raw, cifar10.TRAINING_FILES, rows)
-            _write_splits(folder, raw, (cifar10.TEST_FILE,), {"test": np.arange(cifar10.RECORDS)})
+            _write_splits(folder, raw, cifar10.TRAINING_FILES, labels, rows)
+            test_labels = np.concatenate([part.copy() for _, part in _decoded(raw, (cifar10.TEST_FILE,))])
+            _write_splits(folder, raw, (cifar10.TEST_FILE,), test_labels, {"test": np.arange(cifar10.RECORDS)})
             images, _ = arrays.load_split(folder, "train", len(cifar10.CLASS_NAMES))
             parts = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
             mean, std = pixels.channel_mean_std(parts, params.method)
         except ValueError as error:
             raise step.RefusedError(str(error)) from error
-        arrays.write_mean_std(folder, params.method, mean, std)
-        arrays.write_class_names(folder, cifar10.CLASS_NAMES)
+        arrays.write_findings(folder, [])
+        arrays.write_description(folder, cifar10.CLASS_NAMES, "crop", params.method, mean, std)
     sizes = {"train": len(train), "validation": len(validation), "test": cifar10.RECORDS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
     return sizes
@@ -56,19 +57,23 @@ def _decoded(raw: Path, names: tuple[str, ...]) -> Iterator[tuple[cifar10.Images
         yield cifar10.decode(np.fromfile(raw / name, np.uint8), str(raw / name))
 
 
-def _write_splits(folder: Path, raw: Path, names: tuple[str, ...], rows: Mapping[str, splits.Rows]) -> None:
+def _write_splits(
+    folder: Path, raw: Path, names: tuple[str, ...], labels: cifar10.Labels, rows: Mapping[str, splits.Rows]
+) -> None:
     """Write the rows of each split, which count over all of the raw files, in one pass over these."""
     image_shape = cifar10.SIDE, cifar10.SIDE, 3
+    files = np.array([f"{name}/{record}" for name in names for record in range(cifar10.RECORDS)])
     with ExitStack() as stack:
         append = {
-            split: stack.enter_context(arrays.split_writer(folder, split, len(rows[split]), image_shape))
-            for split in rows
+            split: stack.enter_context(
+                arrays.split_writer(folder, split, files[own].tolist(), labels[own].astype(np.int32), image_shape)
+            )
+            for split, own in rows.items()
         }
-        for number, (images, labels) in enumerate(_decoded(raw, names)):
+        for number, (images, _) in enumerate(_decoded(raw, names)):
             first = number * cifar10.RECORDS
-            for split in rows:
-                here = rows[split][(rows[split] >= first) & (rows[split] < first + cifar10.RECORDS)] - first
-                append[split](images[here], labels[here])
+            for split, own in rows.items():
+                append[split](images[own[(own >= first) & (own < first + cifar10.RECORDS)] - first])
 
 
 if __name__ == "__main__":

@@ -44,9 +44,9 @@ def test_splits_have_the_sizes_of_the_parameters_and_stay_uint8(normalized: tupl
     assert facts == {"train": 1000, "validation": 1000, "test": 10_000}
     for split, n in facts.items():
         assert array(folder, f"{split}_images").shape == (n, 32, 32, 3)
-        assert array(folder, f"{split}_images").dtype == array(folder, f"{split}_labels").dtype == np.uint8
+        assert [array(folder, f"{split}_{what}").dtype.name for what in ("images", "labels")] == ["uint8", "int32"]
         assert np.bincount(array(folder, f"{split}_labels")).tolist() == [n // 10] * 10
-    assert json.loads((folder / "classes.json").read_text())[3] == "cat"
+    assert json.loads((folder / "dataset.json").read_text())["classes"][3] == "cat"
 
 
 def test_every_image_keeps_its_label_and_test_its_order(normalized: tuple[Path, RunInfo], raw: Path) -> None:
@@ -61,7 +61,7 @@ def test_every_image_keeps_its_label_and_test_its_order(normalized: tuple[Path, 
 
 def test_the_constants_come_from_training_pixels_alone(normalized: tuple[Path, RunInfo]) -> None:
     folder, _ = normalized
-    constants = json.loads((folder / "constants.json").read_text())
+    constants = json.loads((folder / "dataset.json").read_text())["scaling"]
     pixels = array(folder, "train_images").astype("float64")
     np.testing.assert_allclose(constants["mean"], pixels.mean(axis=(0, 1, 2)), rtol=1e-9)
     np.testing.assert_allclose(constants["std"], pixels.std(axis=(0, 1, 2)), rtol=1e-9)
@@ -72,7 +72,11 @@ def test_the_constants_come_from_training_pixels_alone(normalized: tuple[Path, R
 def test_rescaling_and_no_validation() -> None:
     edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
     assert normalize(raw=RAW, normalized=OUT)["validation"] == 0
-    assert json.loads((OUT / "constants.json").read_text()) == {"method": "rescale", "mean": [0] * 3, "std": [255] * 3}
+    assert json.loads((OUT / "dataset.json").read_text())["scaling"] == {
+        "method": "rescale",
+        "mean": [0] * 3,
+        "std": [255] * 3,
+    }
     assert not list(OUT.glob("validation*"))
 
 

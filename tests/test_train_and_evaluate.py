@@ -256,8 +256,8 @@ def test_a_run_that_diverges_publishes_nothing() -> None:
 
 
 def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
-    (arrays / "constants.json").write_text('{"method": "x", "mean": [NaN, 1, 1], "std": [1, 1, 1]}')
-    with pytest.raises(RefusedError, match=r"constants.json must hold finite means and positive deviations"):
+    (arrays / "dataset.json").write_text('{"classes": ["a"], "scaling": {"mean": [NaN, 1, 1], "std": [1, 1, 1]}}')
+    with pytest.raises(RefusedError, match=r"dataset.json must hold finite means and positive deviations"):
         train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
 
@@ -278,7 +278,8 @@ def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_a_model_with_other_classes_than_the_data_is_refused() -> None:
-    (DATA / "classes.json").write_text(json.dumps(NAMES[:3]))
+    description = json.loads((DATA / "dataset.json").read_text())
+    (DATA / "dataset.json").write_text(json.dumps({**description, "classes": NAMES[:3]}))
     with pytest.raises(RefusedError, match=r"give 3 logits; received .*4.*; run `dvc repro`"):
         run_evaluate()
 

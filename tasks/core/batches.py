@@ -23,7 +23,7 @@ class Split:
     """Images of shape (n, side, side, 3), uint8, and their labels of shape (n,)."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -67,7 +67,7 @@ def test_a_sound_workspace_is_left_alone(sound: Clone) -> None:
     [
         pytest.param("data/raw/data_batch_3.bin", flip, marks=SLOW),
         pytest.param("data/normalized/train_images.npy", flip, marks=SLOW),
-        pytest.param("data/normalized/constants.json", truncate, marks=SLOW),
+        pytest.param("data/normalized/dataset.json", truncate, marks=SLOW),
         pytest.param(MODEL, flip, marks=SLOW),
         pytest.param("reports/predictions.npz", Path.unlink, marks=SLOW),
         pytest.param("reports/metrics.json", Path.unlink, marks=SLOW),  # which DVC itself would not restore

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+
+from tasks import arrays
 
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
@@ -20,10 +21,11 @@ def write_arrays(folder: Path, **sizes: int) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for split, n in sizes.items():
-        labels = (np.arange(n) % 4).astype(np.uint8)
+        labels = (np.arange(n) % 4).astype(np.int32)
         images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
         images[np.arange(n), :, labels * 8, :] = 200
-        np.save(folder / f"{split}_images.npy", images)
-        np.save(folder / f"{split}_labels.npy", labels)
-    (folder / "classes.json").write_text(json.dumps(NAMES))
-    (folder / "constants.json").write_text(json.dumps({"method": "x", "mean": [60.0] * 3, "std": [40.0] * 3}))
+        files = [f"{split}/{number}.png" for number in range(n)]
+        with arrays.split_writer(folder, split, files, labels, images.shape[1:]) as append:
+            append(images)
+    arrays.write_findings(folder, [])
+    arrays.write_description(folder, NAMES, "crop", "x", [60.0] * 3, [40.0] * 3)

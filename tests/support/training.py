@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
 
 def split(n: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 10, n).astype(np.uint8)
+    labels = rng.integers(0, 10, n).astype(np.int32)
     images = rng.integers(0, 30, (n, 32, 32, 3), dtype=np.uint8)
     images[np.arange(n), :, labels * 3, :] = 255  # a class is the column of a bright line
     return Split(images, labels)
