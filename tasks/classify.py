@@ -2,9 +2,9 @@
 
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
-Takes any image files, as a browser shows them on a white page; what is not 32 × 32 pixels is resized, and what was
-changed is noted. The model is loaded in safe mode: one that carries code is refused. Ends with 2 when a file is no
-image; the others are still classified.
+Takes any image files, as a browser shows them on a white page, and fits them to the model as its training images
+were; what was changed is noted. The model is loaded in safe mode: one that carries code is refused. Ends with 2 when a
+file is no image; the others are still classified.
 """
 
 from __future__ import annotations
@@ -21,16 +21,24 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from tasks import runtime, saved_model, step
+from tasks.backend import keras
 from tasks.core import images
 from tasks.core.calibration import apply_temperature
 from tasks.core.inference import predict
 
-SIDE = 32  # pixels
 BATCH_SIZE = 500
 
 
-def read_image(path: Path) -> images.Picture:
-    """Read a picture of 32 × 32 pixels, as the model takes it, with notes on what had to be changed.
+def read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
+    """Read a picture as the model takes it, with notes on what had to be changed.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Height and width, in pixels.
+    fit : str
+        How a picture of another shape is brought to it.
 
     Raises
     ------
@@ -41,7 +49,7 @@ def read_image(path: Path) -> images.Picture:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
             raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
         with path.open("rb") as file:
-            return images.fit(images.read(file), SIDE)
+            return images.read_fitted(file, shape, fit)
     except OSError as error:
         why = error.strerror or error
         raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
@@ -78,29 +86,27 @@ def _read_calibration(path: Path) -> dict[str, Any]:
     return calibration
 
 
-def classify(pixels: list[NDArray[np.uint8]], paths: dict[str, Path]) -> list[dict[str, float]]:
+def classify(
+    model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
+) -> list[dict[str, float]]:
     """Classify images of the model's size.
 
     Parameters
     ----------
-    pixels : list of ndarray of shape (32, 32, 3), dtype=uint8
-    paths : dict of Path
-        The model and its calibration, as `artifacts` finds them.
+    model : keras.Model
+        From pixels to logits.
+    calibration : dict
+        Class names, temperature, and whether an image's mirror counts too.
+    pixels : list of ndarray of shape (height, width, 3), dtype=uint8
 
     Returns
     -------
     list of dict
         For each image the calibrated probability of every class by name, most probable first.
-
-    Raises
-    ------
-    tasks.step.RefusedError
-        If the model or its calibration is damaged.
     """
-    runtime.prepare("cpu")  # a few images are not worth a GPU's start
-    calibration = _read_calibration(paths["calibration"])
+    if not pixels:
+        return []
     names = calibration["classes"]
-    model = saved_model.load(paths["classifier"], (SIDE, SIDE, 3), len(names))
     uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
@@ -124,8 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         paths = artifacts()
-        pictures, refusals = _read_images(args.images)
-        classes = classify([picture.pixels for picture in pictures.values()], paths) if pictures else []
+        runtime.prepare("cpu")  # a few images are not worth a GPU's start
+        calibration = _read_calibration(paths["calibration"])
+        model = saved_model.load(paths["classifier"], None, len(calibration["classes"]))
+        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(paths["classifier"]))
+        classes = classify(model, calibration, [picture.pixels for picture in pictures.values()])
     except step.RefusedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
@@ -143,13 +152,13 @@ def main(arguments: list[str] | None = None) -> int:
     return step.RefusedError.status if refusals else 0
 
 
-def _read_images(paths: list[Path]) -> tuple[dict[Path, images.Picture], list[str]]:
+def _read_images(paths: list[Path], shape: tuple[int, int], fit: str) -> tuple[dict[Path, images.Picture], list[str]]:
     """Read each file once; the messages are about those that are no images."""
     pictures: dict[Path, images.Picture] = {}
     refusals = []
     for path in dict.fromkeys(paths):
         try:
-            pictures[path] = read_image(path)
+            pictures[path] = read_image(path, shape, fit)
         except step.RefusedError as error:
             refusals.append(str(error))
     return pictures, refusals

@@ -21,15 +21,23 @@ import numpy as np
 
 from tasks import step
 from tasks.backend import keras
+from tasks.core import images
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
 
 
-def save(model: keras.Model, path: Path) -> None:
+def save(model: keras.Model, path: Path, fit: str) -> None:
     """Write a model so that the same weights are the same bytes.
 
     Keras stamps the time into the archive's entries and its metadata; both are replaced here, and its
     configuration by one that older versions know.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : Path
+    fit : str
+        How a picture of another shape was brought to the model's: part of the metadata, for whoever uses the model.
 
     Raises
     ------
@@ -43,7 +51,9 @@ def save(model: keras.Model, path: Path) -> None:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name == "metadata.json":
-                    content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
+                    content = json.dumps(
+                        {**json.loads(content), "date_saved": "1980-01-01@00:00:00", "fit": fit}
+                    ).encode()
                 elif name == "config.json":
                     content = json.dumps(without_defaults(json.loads(content))).encode()
                 target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
@@ -91,14 +101,33 @@ def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, A
         return config
 
 
-def load(path: Path, image_shape: tuple[int, ...], n_classes: int) -> keras.Model:
+def fit(path: Path) -> str:
+    """Read how a picture of another shape is brought to that of the model.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+        If the file does not say.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            how = json.loads(archive.read("metadata.json"))["fit"]
+        if how not in images.FITS:
+            raise ValueError(f"received {how!r}")
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        rule = f"must say how a picture is fitted to it: {', '.join(images.FITS)}"
+        raise step.RefusedError(f"{path} {rule}; {error}; `dvc repro` makes it again") from error
+    return str(how)
+
+
+def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int) -> keras.Model:
     """Load a model for inference; code in the file is refused and never run.
 
     Parameters
     ----------
     path : Path
-    image_shape : tuple of int
-        Height, width and channels that the model must take.
+    image_shape : tuple of int or None
+        Height, width and channels that the model must take. None: any height and width.
     n_classes : int
         Logits that it must give.
 
@@ -121,8 +150,9 @@ def load(path: Path, image_shape: tuple[int, ...], n_classes: int) -> keras.Mode
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
     received = model.input_shape, model.output_shape
-    if received != ((None, *image_shape), (None, n_classes)):
+    expected = image_shape or (*model.input_shape[1:-1], 3)
+    if None in expected or received != ((None, *expected), (None, n_classes)):
         raise step.RefusedError(
-            f"{path} must take {image_shape} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
+            f"{path} must take {expected} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
         )
     return model

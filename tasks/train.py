@@ -67,7 +67,9 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
     except DivergedError as error:
         raise step.RefusedError(str(error)) from error
     with atomic_outputs(model_path, history_path) as (model_file, history_file):
-        saved_model.save(build_for_saving(trained, model_params, regularize, mean, std), model_file)
+        saved_model.save(
+            build_for_saving(trained, model_params, regularize, mean, std), model_file, arrays.fit(normalized)
+        )
         write_history(rows, history_file)
     saved.remove()
     return {

@@ -58,7 +58,7 @@ def test_it_says_the_most_probable_classes_and_what_was_resized(
     lines = capsys.readouterr().out.splitlines()[-3:]
     assert [line.split(":")[0] for line in lines] == [str(path) for path in pictures]
     assert all(line.count("%") == 2 for line in lines)
-    assert ["(resized from 200 × 120)" in line for line in lines] == [False, True, False]
+    assert ["(resized from 200 × 120 (crop))" in line for line in lines] == [False, True, False]
 
 
 def test_its_probabilities_are_the_models_at_the_fitted_temperature(
@@ -107,7 +107,7 @@ def test_odd_names_and_files_cost_no_other_image(
         r"\xe9.png",
         "odd.jpg",
     ]
-    assert done.stdout.splitlines()[-1].endswith(r"(resized from 32 \xd7 40)")
+    assert done.stdout.splitlines()[-1].endswith(r"(resized from 32 \xd7 40 (crop))")
     rule = "must be an image, such as a PNG or JPEG file"
     assert done.stderr.splitlines()[-2:] == [
         f"error: pipe.png: {rule}: it is no regular file",

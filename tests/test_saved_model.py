@@ -90,7 +90,7 @@ class Saved(NamedTuple):
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     name, l2, dropout, batch_norm = EVERY[request.param]
     model, path = built(name, l2, dropout, batch_norm), tmp_path_factory.mktemp("saved") / "m.keras"
-    saved_model.save(model, path)
+    saved_model.save(model, path, "crop")
     return Saved(model, path, l2)
 
 
@@ -124,7 +124,7 @@ def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
     """In an environment of its own, on another backend, without this project."""
     for name, each in EVERY.items():
         model, path = built(*each), tmp_path / f"{name}.keras"
-        saved_model.save(model, path)
+        saved_model.save(model, path, "crop")
         np.save(path.with_suffix(".npy"), model.predict_on_batch(IMAGES))
     np.save(tmp_path / "images.npy", IMAGES)
     uv, old = Path(sys.executable).with_name("uv"), tmp_path / "old"

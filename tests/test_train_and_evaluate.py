@@ -297,7 +297,7 @@ def test_a_model_that_carries_code_is_refused() -> None:
 @pytest.mark.usefixtures("workplace")
 def test_a_saved_model_holds_no_time() -> None:
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    save(model, Path("m.keras"))
+    save(model, Path("m.keras"), "crop")
     with zipfile.ZipFile("m.keras") as archive:
         assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
         assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")

@@ -1,8 +1,9 @@
 """Pictures: any image file to RGB pixels, as a browser shows it on a white page.
 
-The only way a picture is read. What differs from a plain RGB picture is converted, with a note: an orientation
-and a colour profile are applied, transparency is laid over white, and an animation is its first frame. Metadata
-never costs a picture: damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read whole.
+The only way a picture is read, in training and in use. What differs from a plain RGB picture is converted, with a
+note: an orientation and a colour profile are applied, transparency is laid over white, and an animation is its first
+frame. Metadata never costs a picture: damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read
+whole.
 
 Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is the high bytes of its samples, so
 that its transparent colour takes colours along which differ from it in the low bytes alone.
@@ -13,12 +14,14 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
 # Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
@@ -32,7 +35,15 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF's orientation
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's name of a layout, such as RGB;16B; BGR;16 is 5, 6 and 5
+GREY = (128, 128, 128)
+# How a picture of another shape becomes one of the shape that is wanted.
+FITS: dict[str, Callable[..., Image.Image]] = {
+    "crop": ImageOps.fit,  # the largest part in the middle that has the shape
+    "pad": partial(ImageOps.pad, color=GREY),  # the whole picture, and grey beside it
+    "stretch": Image.Image.resize,
+}
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales samples of 2 and 4 bits to 0–255, and not the transparent one
 
 
@@ -41,14 +52,40 @@ class PictureError(ValueError):
 
 
 class Picture(NamedTuple):
-    """Pixels, an ndarray of shape (height, width, 3), dtype=uint8, and what was changed to get them."""
+    """Pixels of shape (height, width, 3), uint8; what was changed to get them; the upright file's (width, height)."""
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...]
+    size: tuple[int, int]
 
 
-def read(source: bytes | IO[bytes]) -> Picture:
+def read_fitted(source: bytes | IO[bytes], shape: tuple[int, int], how: str) -> Picture:
+    """Read a picture and bring it to a shape.
+
+    Parameters
+    ----------
+    source : bytes or binary file
+    shape : tuple of int
+        Height and width, in pixels.
+    how : str
+        A key of `FITS`.
+
+    Raises
+    ------
+    PictureError
+    """
+    return fit(read(source, max(shape)), shape, how)
+
+
+def read(source: bytes | IO[bytes], least: int | None = None) -> Picture:
     """Read a picture from the bytes of a file, or from an open one.
+
+    Parameters
+    ----------
+    source : bytes or binary file
+    least : int or None
+        A JPEG may be decoded at a half, a quarter or an eighth of its size, which is as much faster, while no side
+        becomes shorter than this many pixels. None: at its size.
 
     Raises
     ------
@@ -61,7 +98,10 @@ def read(source: bytes | IO[bytes]) -> Picture:
                 if file.width * file.height > MAX_PIXELS:
                     rule = f"must have at most {MAX_PIXELS:,} pixels"
                     raise PictureError(f"{rule}; received {file.width:,} × {file.height:,}")
-                return _converted(file)
+                size = file.size
+                if least:
+                    file.draft(None, (least, least))
+                return _converted(file, size)
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
@@ -73,26 +113,28 @@ def read(source: bytes | IO[bytes]) -> Picture:
             raise _unreadable(system or (str(error) or type(error).__name__).splitlines()[0]) from error
 
 
-def fit(picture: Picture, side: int) -> Picture:
-    """The picture as a square of so many pixels, whatever its shape; unchanged where it has that size."""
-    height, width = picture.pixels.shape[:2]
-    if (height, width) == (side, side):
+def fit(picture: Picture, shape: tuple[int, int], how: str) -> Picture:
+    """Bring a picture to a shape, (height, width); one that has it stays as it is."""
+    if picture.pixels.shape[:2] == shape:
         return picture
-    resized = Image.fromarray(picture.pixels).resize((side, side), Image.Resampling.LANCZOS)
-    return Picture(np.asarray(resized), (*picture.notes, f"resized from {width} × {height}"))
+    fitted = FITS[how](Image.fromarray(picture.pixels), shape[::-1], Image.Resampling.LANCZOS)
+    width, height = picture.size
+    way = "" if width * shape[0] == height * shape[1] else f" ({how})"
+    return Picture(np.asarray(fitted), (*picture.notes, f"resized from {width} × {height}{way}"), picture.size)
 
 
 def _unreadable(why: str) -> PictureError:
     return PictureError(f"must be an image, such as a PNG or JPEG file: {why}")
 
 
-def _converted(file: Any) -> Picture:
+def _converted(file: Any, size: tuple[int, int]) -> Picture:
     """An open file's pixels: upright, then of 8 bits, then in sRGB, then over white."""
     if getattr(file, "default_image", False):
         file.seek(1)  # what stands before an animated PNG is for those who cannot animate
     layout = str(file.tile[0][3]) if file.tile else ""  # of the samples in the file; gone after `load`
     file.load()
-    image = file.transpose(UPRIGHT[turned]) if (turned := _orientation(file)) in UPRIGHT else file
+    turned = _orientation(file)
+    image = file.transpose(UPRIGHT[turned]) if turned in UPRIGHT else file
     alpha = _alpha(image, layout, file.dispose_extent if file.format == "GIF" else None)
     opaque, notes = _in_srgb(_eight_bits(image, file.format), image.info.get("icc_profile"))
     rgb = opaque.convert("RGB")
@@ -106,7 +148,7 @@ def _converted(file: Any) -> Picture:
     pixels = np.asarray(rgb)
     if (frames := _n_frames(file)) > 1:
         notes.append(f"the first of {frames} frames")
-    return Picture(pixels, tuple(notes))
+    return Picture(pixels, tuple(notes), size[::-1] if turned in SIDEWAYS else size)
 
 
 def _orientation(file: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Page, sync_playwright
 
 from tasks.core import images
@@ -170,8 +170,31 @@ def test_no_damage_raises_anything_else(form: str) -> None:
 
 
 def test_a_picture_of_another_size_is_resized_with_a_note() -> None:
-    picture = images.Picture(np.asarray(scene().crop((0, 0, SIDE, 12))), ("x",))
-    resized = images.fit(picture, 8)
+    picture = images.Picture(np.asarray(scene().crop((0, 0, SIDE, 12))), ("x",), (SIDE, 12))
+    resized = images.fit(picture, (8, 8), "stretch")
     assert resized.pixels.shape == (8, 8, 3)
-    assert resized.notes == ("x", "resized from 16 × 12")
-    assert images.fit(resized, 8) is resized
+    assert resized.notes == ("x", "resized from 16 × 12 (stretch)")
+    assert images.fit(resized, (8, 8), "crop") is resized
+    assert images.fit(picture, (6, 8), "crop").notes == ("x", "resized from 16 × 12")
+
+
+def test_a_shape_is_reached_by_cropping_padding_or_stretching() -> None:
+    pixels = np.full((12, 24, 3), 255, np.uint8)
+    pixels[:, :6] = pixels[:, -6:] = 0  # black, white in the middle, black
+    fitted = {how: images.fit(images.Picture(pixels, (), (24, 12)), (12, 12), how).pixels for how in images.FITS}
+    assert fitted["crop"].min() == 255
+    assert (fitted["pad"][0] == images.GREY).all()
+    assert fitted["pad"][6, 6].tolist() == [255] * 3
+    assert fitted["stretch"][6, [0, 6, 11], 0].tolist() == [0, 255, 0]
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size() -> None:
+    large = Image.effect_noise((1000, 600), 40).resize((2000, 1200)).convert("RGB")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    scaled = images.read(encoded(large, "JPEG", exif=turned), least=300)
+    assert (scaled.pixels.shape, scaled.size) == ((500, 300, 3), (1200, 2000))
+    whole = images.fit(images.read(encoded(large, "JPEG", exif=turned)), (300, 300), "crop")
+    fitted = images.read_fitted(encoded(large, "JPEG", exif=turned), (300, 300), "crop")
+    assert np.abs(fitted.pixels.astype(int) - whole.pixels).mean() < 2
+    assert fitted.notes == whole.notes
