@@ -37,6 +37,7 @@ BUSY = 75  # the shell's EX_TEMPFAIL
 STALE_SECONDS = 5.0
 WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
 GIT = re.compile(r"\bgit(\s|$)")
+DIGESTS = ("md5", "etag", "checksum")  # of a dependency, which may lie in a bucket
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -248,8 +249,12 @@ def _entries(lock: bytes) -> list[tuple[str, str]] | None:
     content = _yaml(lock)
     try:
         stages = content["stages"].values()
-        files = [file for stage in stages for file in (*stage.get("deps", []), *stage["outs"])]
-        if not all(MD5.fullmatch(file["md5"]) and isinstance(file["size"], int) for file in files):
+        if not all(
+            MD5.fullmatch(out["md5"]) and isinstance(out["size"], int) for stage in stages for out in stage["outs"]
+        ):
+            return None
+        dependencies = [dependency for stage in stages for dependency in stage.get("deps", [])]
+        if not all(any(dependency.get(key) for key in DIGESTS) for dependency in dependencies):
             return None
         return [(out["path"], out["md5"]) for stage in stages for out in stage["outs"]]
     except (LookupError, TypeError, AttributeError):

@@ -86,6 +86,7 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
                 git(root, "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
             check(checkout, overrides)
             _share_storage(root, checkout)
+            _link_images(root, checkout)
             yaml, params = _layout(), checkout / PARAMS_FILE
             yaml.dump(override(yaml.load(params), overrides), params)
             yield checkout
@@ -146,6 +147,16 @@ def _share_storage(root: Path, checkout: Path) -> None:
         local["core"]["site_cache_dir"] = str(checkout / ".dvc/tmp/site")  # goes with it, where DVC's own would stay
         local["remote"].update(settings["remote"])
         local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
+
+
+def _link_images(root: Path, checkout: Path) -> None:
+    """Give a checkout the images of the root where git does not keep them: a folder, or a link to one."""
+    images = YAML(typ="safe").load(checkout / "dvc.yaml")["vars"][0]["images"]
+    if not (checkout / images).exists():
+        # control: link to the images
+        (checkout / images).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / images).unlink(missing_ok=True)  # a link that led somewhere from the root alone
+        (checkout / images).symlink_to((root / images).absolute())
 
 
 def save(checkout: Path, name: str) -> None:

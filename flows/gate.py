@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, at, commit_of, refuse_unresolved
-from flows.summary import artifact, declared_outputs, table
+from flows.summary import artifact, table
 from tasks.core.intervals import mean_interval
 from tasks.core.per_sample import correct
 from tasks.core.scores import SCORES
@@ -133,8 +133,7 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(str(error)) from error
     if commit is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    (metrics_file,) = declared_outputs(root, "metrics")
-    predictions_file = artifact(root, "predictions")
+    metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
     try:
         sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
         then, now = (json.loads(content) for content in sides)

@@ -31,7 +31,7 @@ from flows.gate import IncomparableError, compare
 from flows.git import git
 from flows.processes import Checkout
 from flows.stages import stage
-from flows.summary import artifact, declared_outputs, summary
+from flows.summary import artifact, summary
 
 MINUTE, HOUR = 60, 3600
 
@@ -111,8 +111,7 @@ def show(folder: Path, experiment: str) -> dict[str, Any]:
             (folder / artifact(folder, "report")).as_uri(), key="report", description="The report, on the worker's disk"
         )
 
-    (metrics_file,) = declared_outputs(folder, "metrics")
     with (folder / artifact(folder, "per_class")).open(encoding="utf-8") as file:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
-    metrics: dict[str, Any] = json.loads((folder / metrics_file).read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = json.loads((folder / artifact(folder, "metrics")).read_text(encoding="utf-8"))
     return metrics

@@ -33,8 +33,7 @@ def summary(root: Path) -> str:
         If what it reads is damaged.
     """
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    (metrics_path,) = declared_outputs(root, "metrics")
-    metrics = json.loads((root / metrics_path).read_text(encoding="utf-8"))
+    metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))
     rows = [
         (split, f"{scores['accuracy']:.2%}", f"{scores['loss']:.4f}")
         for split, scores in metrics.items()

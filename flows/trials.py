@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from flows import experiments, study_report
 from flows.git import at, git
-from flows.summary import declared_outputs
+from flows.summary import artifact
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, validate
 
@@ -155,7 +155,7 @@ def describe_overrides(trials: list[Trial]) -> dict[str, str]:
 def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
     """Read the results of the finished trials from their experiments."""
     exist = finished(root)
-    (metrics_file,), (history_file,) = declared_outputs(root, "metrics"), declared_outputs(root, "plots")
+    metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
     rows = []
     for trial in trials:
         if commit := exist.get(trial.name):

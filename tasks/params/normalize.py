@@ -1,4 +1,4 @@
-"""Block `normalize`: the splits, and the constants that scale the pixels."""
+"""Block `normalize`: how images become arrays, the splits, and the constants that scale the pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pydantic import Field
 
 from tasks.params import Block
 
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Normalize(Block):
-    """How the 50,000 training images are divided, and how pixels become network inputs."""
+    """How images become arrays of one shape, how they are divided, and how pixels become network inputs."""
 
+    size: Annotated[int, Field(ge=8, le=1024)] | None
+    fit: Literal["crop", "pad", "stretch"]
+    unreadable: Literal["refuse", "skip"]
     method: Literal["standardize", "rescale"]
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    train_images: Annotated[int, Field(ge=10, le=50_000)] | None
+    test_fraction: Fraction
+    validation_fraction: Fraction
+    train_images: Annotated[int, Field(ge=10)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
