@@ -9,7 +9,7 @@ is in memory at a time. With `validation_fraction: 0` there are no validation fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from tasks import arrays, step
 from tasks.core import cifar10, pixels, splits
+from tasks.datasets import Dataset, open_dataset
 from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.normalize import Normalize
@@ -34,46 +35,43 @@ def normalize(*, raw: Path, normalized: Path) -> step.RunInfo:
     with atomic_outputs(normalized) as (folder,):
         folder.mkdir()
         try:
-            labels = np.concatenate([part.copy() for _, part in _decoded(raw, cifar10.TRAINING_FILES)])
+            dataset = open_dataset(raw)
+            given = np.array(dataset.splits)
+            training = np.flatnonzero(given == "train")
+            labels = dataset.labels[training]
             train, validation = splits.split(labels, params.validation_fraction, params.train_images, params.seed)
-            rows = {"train": train, "validation": validation} if len(validation) else {"train": train}
-            _write_splits(folder, raw, cifar10.TRAINING_FILES, labels, rows)
-            test_labels = np.concatenate([part.copy() for _, part in _decoded(raw, (cifar10.TEST_FILE,))])
-            _write_splits(folder, raw, (cifar10.TEST_FILE,), test_labels, {"test": np.arange(cifar10.RECORDS)})
+            rows = {
+                "train": training[train],
+                "validation": training[validation],
+                "test": np.flatnonzero(given == "test"),
+            }
+            rows = {split: chosen for split, chosen in rows.items() if len(chosen)}
+            _write_splits(folder, dataset, rows)
             images, _ = arrays.load_split(folder, "train", len(cifar10.CLASS_NAMES))
             parts = (images[start : start + cifar10.RECORDS] for start in range(0, len(images), cifar10.RECORDS))
             mean, std = pixels.channel_mean_std(parts, params.method)
         except ValueError as error:
             raise step.RefusedError(str(error)) from error
-        arrays.write_findings(folder, [])
-        arrays.write_description(folder, cifar10.CLASS_NAMES, "crop", params.method, mean, std)
+        arrays.write_mean_std(folder, params.method, mean, std)
+        arrays.write_class_names(folder, cifar10.CLASS_NAMES)
     sizes = {"train": len(train), "validation": len(validation), "test": cifar10.RECORDS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
     return sizes
 
 
-def _decoded(raw: Path, names: tuple[str, ...]) -> Iterator[tuple[cifar10.Images, cifar10.Labels]]:
-    for name in names:
-        yield cifar10.decode(np.fromfile(raw / name, np.uint8), str(raw / name))
-
-
-def _write_splits(
-    folder: Path, raw: Path, names: tuple[str, ...], labels: cifar10.Labels, rows: Mapping[str, splits.Rows]
-) -> None:
-    """Write the rows of each split, which count over all of the raw files, in one pass over these."""
+def _write_splits(folder: Path, dataset: Dataset, rows: Mapping[str, splits.Rows]) -> None:
+    """Write the rows of each split, in one pass over the raw files."""
     image_shape = cifar10.SIDE, cifar10.SIDE, 3
-    files = np.array([f"{name}/{record}" for name in names for record in range(cifar10.RECORDS)])
+    split_of = {int(row): split for split in rows for row in rows[split]}
     with ExitStack() as stack:
         append = {
-            split: stack.enter_context(
-                arrays.split_writer(folder, split, files[own].tolist(), labels[own].astype(np.int32), image_shape)
-            )
-            for split, own in rows.items()
+            split: stack.enter_context(arrays.split_writer(folder, split, len(rows[split]), image_shape))
+            for split in rows
         }
-        for number, (images, _) in enumerate(_decoded(raw, names)):
-            first = number * cifar10.RECORDS
-            for split, own in rows.items():
-                append[split](images[own[(own >= first) & (own < first + cifar10.RECORDS)] - first])
+        for row, image in dataset.read(sorted(split_of)):
+            if isinstance(image, bytes):
+                raise step.RefusedError(f"images must be CIFAR-10's files; received {dataset.files[row]}")
+            append[split_of[row]](image[None], dataset.labels[row : row + 1].astype(np.uint8))
 
 
 if __name__ == "__main__":

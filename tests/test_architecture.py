@@ -42,6 +42,8 @@ def allowed(importer: str) -> tuple[str, ...]:
         return ("tasks/__init__.py", "tasks/core/", "tasks/params/")
     if importer.startswith("tasks/params/"):
         return ("tasks/__init__.py", "tasks/params/")
+    if importer.startswith("tasks/datasets/"):
+        return ("tasks/__init__.py", "tasks/datasets/", "tasks/core/")
     if importer == "tasks/step.py":
         return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
@@ -51,6 +53,7 @@ def allowed(importer: str) -> tuple[str, ...]:
     return (
         "tasks/__init__.py",
         "tasks/core/",
+        "tasks/datasets/",
         "tasks/params/",
         *(f"tasks/{name}.py" for name in (*shared, *of_download)),
     )

@@ -12,7 +12,7 @@ Rows = NDArray[np.int64]
 
 
 def split(
-    labels: NDArray[np.uint8], validation_fraction: float, train_images: int | None, seed: int
+    labels: NDArray[np.integer], validation_fraction: float, train_images: int | None, seed: int
 ) -> tuple[Rows, Rows]:
     """Choose the rows of the training and the validation set.
 
@@ -54,7 +54,7 @@ def split(
     return np.sort(rows), np.sort(validation)
 
 
-def _stratified(rows: Rows, labels: NDArray[np.uint8], n_kept: int, seed: int, setting: str) -> tuple[Rows, Rows]:
+def _stratified(rows: Rows, labels: NDArray[np.integer], n_kept: int, seed: int, setting: str) -> tuple[Rows, Rows]:
     """Split rows into `n_kept` of them and the rest, with the same share of each class."""
     classes, counts = np.unique(labels[rows], return_counts=True)
     if min(counts) < 2 or min(n_kept, len(rows) - n_kept) < len(classes):

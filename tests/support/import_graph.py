@@ -24,10 +24,11 @@ MAP = Path("docs/map.md")
 MAP_HEAD = """# The map
 
 Every file with the first line of its docstring, from `make map`. `flows/` is when and where, `tasks/` is what: a module
-per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/params/` has a
-class per block of `params.yaml`; `tests/` mirrors the rooms. Imports go one way: flows → params; steps → core, params.
+per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/datasets/` has a
+file per form of data/raw, `tasks/params/` a class per block of `params.yaml`; `tests/` mirrors the rooms. Imports go
+one way: flows → params; steps → core, datasets, params.
 """
-MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/params", "tests", "tests/*")
+MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/datasets", "tasks/params", "tests", "tests/*")
 
 
 def stages(root: Path = ROOT) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""CIFAR-10's six files as a data set: 50,000 images for training, then 10,000 for test, in the order of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core import cifar10
+
+
+class Cifar10Files:
+    """The data set; at most one of its files is in memory at a time."""
+
+    splits_single_images = True  # its published split is one of single images
+
+    def __init__(self, raw: Path):
+        self.raw = raw
+        self.classes = list(cifar10.CLASS_NAMES)
+        self.labels: NDArray[np.int32] = np.concatenate(
+            [self._decoded(name)[1].astype(np.int32) for name in cifar10.FILES]
+        )
+        self.files = [f"{name}/{record}" for name in cifar10.FILES for record in range(cifar10.RECORDS)]
+        self.splits = [
+            "test" if name == cifar10.TEST_FILE else "train" for name in cifar10.FILES for _ in range(cifar10.RECORDS)
+        ]
+        self.groups = [""] * len(self.files)
+
+    def read(self, rows: Iterable[int]) -> Iterator[tuple[int, cifar10.Images]]:
+        """Yield each of the rows with its pixels, of shape (32, 32, 3)."""
+        number, images = -1, np.empty(0, np.uint8)
+        for row in rows:
+            file, record = divmod(int(row), cifar10.RECORDS)
+            if file != number:
+                number, images = file, self._decoded(cifar10.FILES[file])[0]
+            yield row, images[record]
+
+    def _decoded(self, name: str) -> tuple[cifar10.Images, cifar10.Labels]:
+        path = self.raw / name
+        return cifar10.decode(np.fromfile(path, np.uint8), str(path))

@@ -1,0 +1,188 @@
+"""Packed images: the files of a data set as their owner has them, in a manifest and at most 16 zips.
+
+manifest.csv    a row for each file: its name, label, split, group, SHA-256 and size
+images-0.zip … images-f.zip    the contents, stored, each distinct one once, under its SHA-256, sharded by first digit
+
+DVC hashes and keeps some twenty files instead of a hundred thousand, and one more photo changes one shard. The same
+files give the same bytes, in whatever order and at whatever time they were written. The rows go by SHA-256, so that
+those of any stretch are a fair sample of all.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MANIFEST = "manifest.csv"
+SPLITS = ("", "train", "validation", "test")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can state
+UNIX = 3  # in a zip, the system that its attributes are of
+OPEN_SHARDS = 2  # a list of members takes memory, and ascending rows need one shard after the other
+ADVICE = "`make doctor` restores it"
+
+
+class Example(NamedTuple):
+    """What is known of an image: its file's path, and its label, split and group by name."""
+
+    file: str
+    label: str
+    split: str = ""
+    group: str = ""
+
+
+class Row(NamedTuple):
+    """A row of the manifest."""
+
+    file: str
+    label: str
+    split: str
+    group: str
+    sha256: str
+    bytes: int
+
+
+def write(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
+    """Pack files into a folder, each read once, and one of them in memory at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists, and is empty.
+    examples : iterable of (Example, bytes)
+        With the contents of the files.
+
+    Returns
+    -------
+    list of Row
+        Those of the manifest.
+    """
+    rows = []
+    places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard
+    with ExitStack() as stack:
+        unsorted: dict[str, IO[bytes]] = {}
+        for example, content in examples:
+            digest = hashlib.sha256(content).hexdigest()
+            rows.append(Row(*example, digest, len(content)))
+            if digest not in places:
+                if digest[0] not in unsorted:
+                    unsorted[digest[0]] = stack.enter_context((folder / f"unsorted-{digest[0]}").open("w+b"))
+                places[digest] = unsorted[digest[0]].tell(), len(content)
+                unsorted[digest[0]].write(content)
+        ordered = sorted(places)
+        for digit, contents in sorted(unsorted.items()):
+            members = [digest for digest in ordered if digest[0] == digit]
+            _write_shard(_shard_path(folder, digit), ((digest, *places[digest]) for digest in members), contents)
+            contents.close()
+            (folder / f"unsorted-{digit}").unlink()
+    rows.sort(key=lambda row: (row.sha256, row.file))
+    with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([Row._fields, *rows])
+    return rows
+
+
+def _write_shard(path: Path, members: Iterable[tuple[str, int, int]], contents: IO[bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as shard:
+        for name, start, size in members:
+            member = zipfile.ZipInfo(name, DATE)
+            member.create_system = UNIX
+            member.external_attr = 0o644 << 16
+            contents.seek(start)
+            shard.writestr(member, contents.read(size))
+
+
+def _shard_path(raw: Path, sha256: str) -> Path:
+    return raw / f"images-{sha256[0]}.zip"
+
+
+def read_image(raw: Path, sha256: str) -> bytes:
+    """Read one content, in whichever process; those in the order of the manifest are read fastest.
+
+    Raises
+    ------
+    ValueError
+        If the shard is damaged, or its member is missing or not the one of this name.
+    """
+    path = _shard_path(raw, sha256)
+    try:
+        content = _shard(path, path.stat().st_mtime_ns, os.getpid()).read(sha256)
+    except KeyError as error:
+        raise ValueError(f"{path}: lacks member {sha256}; {ADVICE}") from error
+    except Exception as error:  # damage shows in many kinds
+        raise ValueError(f"{path}: member {sha256} cannot be read: {error}; {ADVICE}") from error
+    if (received := hashlib.sha256(content).hexdigest()) != sha256:  # control: packed image
+        raise ValueError(f"{path}: member {sha256} must have the SHA-256 of its name; received {received}; {ADVICE}")
+    return content
+
+
+@lru_cache(maxsize=OPEN_SHARDS)
+def _shard(path: Path, modified: int, process: int) -> zipfile.ZipFile:
+    """Open a shard; each process its own, as a position in a file is shared by a fork."""
+    return zipfile.ZipFile(path)
+
+
+class Packed:
+    """A packed folder as a data set; images are read one at a time."""
+
+    splits_single_images = False
+
+    def __init__(self, raw: Path):
+        self.raw = raw
+        rows = list(_read_manifest(raw / MANIFEST))
+        self.classes = sorted({row.label for row in rows})
+        index = {name: number for number, name in enumerate(self.classes)}
+        self.labels: NDArray[np.int32] = np.array([index[row.label] for row in rows], np.int32)
+        self.splits = [row.split for row in rows]
+        self.groups = [row.group for row in rows]
+        self.files = [row.file for row in rows]
+        self.digests = [row.sha256 for row in rows]  # for `read_image`
+
+    def read(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield each of the rows with the content of its file."""
+        for row in rows:
+            try:
+                yield row, read_image(self.raw, self.digests[row])
+            except ValueError as error:
+                raise ValueError(f"row {row} ({self.files[row]}): {error}") from error
+
+
+def _read_manifest(path: Path) -> Iterator[Row]:
+    before = ("", "")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            if (header := next(lines, [])) != list(Row._fields):
+                raise ValueError(f"its header must be {','.join(Row._fields)}; received {','.join(header)[:200]}")
+            for number, line in enumerate(lines):
+                try:
+                    row = _parsed(line)
+                except ValueError as error:
+                    raise ValueError(f"row {number}: {error}") from error
+                if (here := (row.sha256, row.file)) <= before:
+                    raise ValueError(f"row {number}: must come after the one before it, by sha256 and file")
+                before = here
+                yield row
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}; {ADVICE}") from error
+
+
+def _parsed(line: list[str]) -> Row:
+    what = f"must be {', '.join(Row._fields)}; received {','.join(line)[:300]}"
+    if len(line) != len(Row._fields):
+        raise ValueError(what)
+    file, label, split, group, sha256, size = line
+    if not (file and label and split in SPLITS and SHA256.fullmatch(sha256) and size.isdecimal()):
+        raise ValueError(what)
+    return Row(file, label, split, group, sha256, int(size))
