@@ -183,6 +183,11 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
     return images, np.array(labels)
 
 
+def load_images(normalized: Path, split: str) -> Images:
+    """Map the images of a split into memory."""
+    return _mapped(images_path(normalized, split))
+
+
 def files(normalized: Path, split: str) -> list[str]:
     """Read the name of each image's file, in the order of the images."""
     path = _files_path(normalized, split)

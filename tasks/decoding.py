@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tasks.core import images
@@ -31,13 +30,13 @@ class Decoded(NamedTuple):
     fault: str
 
 
-def first_shape(dataset: Dataset) -> tuple[int, int] | None:
-    """Find the height and width of the first image that can be read; None where none can."""
+def first_shape(dataset: Dataset) -> tuple[int, int]:
+    """Find the height and width of the first image that can be read; one pixel where none can."""
     for _, image in dataset.read(range(len(dataset.labels))):
         with suppress(images.PictureError):
             width, height = _picture(image).size
             return height, width
-    return None
+    return 1, 1
 
 
 def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None) -> list[Decoded]:

@@ -15,7 +15,7 @@ from tests.support import ROOT
 from tests.support.parameters import SMALL, edit
 from tests.support.raw import linked
 
-RAW, OUT = Path("raw"), Path("normalized")
+RAW, OUT, REPORT = Path("raw"), Path("normalized"), Path("dataset.json")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def normalized(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     edit(folder / "params.yaml", **SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return folder / OUT, normalize(raw=raw, normalized=OUT)
+        return folder / OUT, normalize(raw=raw, normalized=OUT, report_path=REPORT)
 
 
 def array(folder: Path, name: str) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_the_constants_come_from_training_pixels_alone(normalized: tuple[Path, R
 @pytest.mark.usefixtures("linked_raw")
 def test_rescaling_and_no_validation() -> None:
     edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
-    assert normalize(raw=RAW, normalized=OUT)["validation"] == 0
+    assert normalize(raw=RAW, normalized=OUT, report_path=REPORT)["validation"] == 0
     assert json.loads((OUT / "dataset.json").read_text())["scaling"] == {
         "method": "rescale",
         "mean": [0] * 3,
@@ -90,13 +90,13 @@ def test_no_raw_file_is_decoded_more_than_twice(monkeypatch: pytest.MonkeyPatch)
         return decode(content, name)
 
     monkeypatch.setattr(cifar10, "decode", count)
-    normalize(raw=RAW, normalized=OUT)
+    normalize(raw=RAW, normalized=OUT, report_path=REPORT)
     assert decoded == dict.fromkeys(cifar10.FILES, 2)
 
 
 @pytest.mark.usefixtures("linked_raw")
 def test_the_same_inputs_give_the_same_bytes(normalized: tuple[Path, RunInfo]) -> None:
-    normalize(raw=RAW, normalized=OUT)
+    normalize(raw=RAW, normalized=OUT, report_path=REPORT)
     first = {file.name: file.read_bytes() for file in normalized[0].iterdir()}
     assert {file.name: file.read_bytes() for file in OUT.iterdir()} == first
 
@@ -107,7 +107,7 @@ def test_a_damaged_raw_file_is_named(workplace: Path, raw: Path) -> None:
     content[3073 * 12] = 77
     damaged.write_bytes(content)
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: record 12: label must be at most 9; received 77"):
-        normalize(raw=RAW, normalized=OUT)
+        normalize(raw=RAW, normalized=OUT, report_path=REPORT)
     damaged.write_bytes(content[:-1])
     with pytest.raises(RefusedError, match=r"data_batch_4.bin: must have 30,730,000 bytes"):
-        normalize(raw=RAW, normalized=OUT)
+        normalize(raw=RAW, normalized=OUT, report_path=REPORT)

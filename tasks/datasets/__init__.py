@@ -5,7 +5,7 @@ Packed images (`packed`), or the six files of CIFAR-10 (`cifar10_files`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Dataset(Protocol):
         The name by which people know the image.
     splits_single_images : bool
         Whether validation is drawn over single images, near-duplicates or not.
+    is_encoded : bool
+        Whether images are files that take time to decode.
+    rows_at_once : int
+        How many rows are best read together.
     """
 
     classes: list[str]
@@ -44,6 +48,16 @@ class Dataset(Protocol):
     groups: list[str]
     files: list[str]
     splits_single_images: bool
+    is_encoded: bool
+    rows_at_once: int
+
+    def content_of(self, row: int) -> str:
+        """Name the content of a row; rows of equal bytes have one name."""
+        ...
+
+    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Image]]]:
+        """Make what reads these rows, as `read` does, perhaps in another process."""
+        ...
 
     def read(self, rows: Iterable[int]) -> Iterator[tuple[int, Image]]:
         """Yield each of the rows with its image, in the order given; ascending rows are read fastest.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ class Cifar10Files:
     """The data set; at most one of its files is in memory at a time."""
 
     splits_single_images = True  # its published split is one of single images
+    is_encoded = False
+    rows_at_once = cifar10.RECORDS
 
     def __init__(self, raw: Path):
         self.raw = raw
@@ -34,8 +37,16 @@ class Cifar10Files:
         for row in rows:
             file, record = divmod(int(row), cifar10.RECORDS)
             if file != number:
-                number, images = file, self._decoded(cifar10.FILES[file])[0]
+                number, images = file, np.ascontiguousarray(self._decoded(cifar10.FILES[file])[0])
             yield row, images[record]
+
+    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, cifar10.Images]]]:
+        """Make what reads these rows."""
+        return partial(self.read, rows)
+
+    def content_of(self, row: int) -> str:
+        """Name the content of a row: each record is its own."""
+        return self.files[row]
 
     def _decoded(self, name: str) -> tuple[cifar10.Images, cifar10.Labels]:
         path = self.raw / name

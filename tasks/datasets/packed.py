@@ -15,9 +15,9 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -137,6 +137,8 @@ class Packed:
     """A packed folder as a data set; images are read one at a time."""
 
     splits_single_images = False
+    is_encoded = True
+    rows_at_once = 64
 
     def __init__(self, raw: Path):
         self.raw = raw
@@ -147,15 +149,27 @@ class Packed:
         self.splits = [row.split for row in rows]
         self.groups = [row.group for row in rows]
         self.files = [row.file for row in rows]
-        self.digests = [row.sha256 for row in rows]  # for `read_image`
+        self.digests = [row.sha256 for row in rows]
+
+    def content_of(self, row: int) -> str:
+        """Name the content of a row: its SHA-256."""
+        return self.digests[row]
 
     def read(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """Yield each of the rows with the content of its file."""
-        for row in rows:
-            try:
-                yield row, read_image(self.raw, self.digests[row])
-            except ValueError as error:
-                raise ValueError(f"row {row} ({self.files[row]}): {error}") from error
+        return self.reader(rows)()
+
+    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, bytes]]]:
+        """Make what reads these rows, for another process: it knows of no other row."""
+        return partial(_read_rows, self.raw, [(row, self.digests[row], self.files[row]) for row in rows])
+
+
+def _read_rows(raw: Path, rows: list[tuple[int, str, str]]) -> Iterator[tuple[int, bytes]]:
+    for row, digest, file in rows:
+        try:
+            yield row, read_image(raw, digest)
+        except ValueError as error:
+            raise ValueError(f"row {row} ({file}): {error}") from error
 
 
 def _read_manifest(path: Path) -> Iterator[Row]:

@@ -193,7 +193,7 @@ def bulk(times: int = 1) -> dict[str, float]:
         for name in cifar10.TRAINING_FILES:
             (raw / name).hardlink_to(raw / cifar10.TEST_FILE)
         del content
-        normalize(raw=raw, normalized=arrays)
+        normalize(raw=raw, normalized=arrays, report_path=Path(folder, "dataset.json"))
         _train(
             blocks("default", {"train.epochs": 1, "model.filters": [4, 4, 4], "train.batch_size": 512}), folder=arrays
         )

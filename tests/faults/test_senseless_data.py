@@ -16,7 +16,7 @@ from tests.support.raw import linked
 
 pytestmark = pytest.mark.slow
 
-RAW, DATA = Path("data/raw"), Path("data/normalized")
+RAW, DATA, REPORT = Path("data/raw"), Path("data/normalized"), Path("reports/dataset.json")
 Records = np.ndarray
 
 
@@ -63,7 +63,7 @@ def test_images_that_teach_nothing_are_refused(workplace: Path, spoiled: tuple[P
     edit(workplace / "params.yaml", normalize__method=method)
     linked(folder, RAW)
     with pytest.raises(RefusedError) as caught:
-        normalize(raw=RAW, normalized=DATA)
+        normalize(raw=RAW, normalized=DATA, report_path=REPORT)
     assert says in str(caught.value)
     assert not DATA.exists()
     assert [path.name for path in DATA.parent.iterdir()] == ["raw"]
@@ -83,5 +83,5 @@ def test_a_split_that_cannot_hold_every_class_is_refused(
     edit(workplace / "params.yaml", **{f"normalize__{key}": value for key, value in changes.items()})
     linked(raw, RAW)
     with pytest.raises(RefusedError, match=says):
-        normalize(raw=RAW, normalized=DATA)
+        normalize(raw=RAW, normalized=DATA, report_path=REPORT)
     assert not DATA.exists()

@@ -1,0 +1,186 @@
+"""Duplicates: copies of a picture, whether equal, resized, saved again, recoloured or mirrored.
+
+Each image is reduced to a perceptual hash and a thumbnail. Images whose hashes differ in few bits are candidates, and
+the thumbnails decide. So the time grows with the images and not with their pairs.
+
+The hash is the sign of the lowest 8 × 8 frequencies of a cosine transform against their median (C. Zauner,
+"Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). A mirror image has the same transform with
+the signs of every second column turned, so that its hash takes no second transform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+Images = NDArray[np.uint8]
+
+SIDE = 32  # of the grey image that is transformed, in pixels
+FREQUENCIES = 8
+THUMBNAIL = 16
+BANDS = np.uint64(0xFF) << np.arange(0, 64, 8, dtype=np.uint64)  # parts of a hash
+MAX_BITS = len(BANDS) - 2  # hashes that differ in no more have two bands in common
+# Of two thumbnails. In CIFAR-10 240 pairs reach both limits; each has one label, and those looked at show one picture.
+MIN_CORRELATION = 0.975
+MAX_COLOUR_DIFFERENCE = 8.0  # of the mean of a channel, 0–255, beyond which a copy is recoloured
+MIN_CONTRAST = 4.0  # deviation of a thumbnail; a picture of one colour is like every other one of its colour
+MAX_BUCKET = 2_000  # rows that share two bands and are compared with each other
+ROWS_AT_ONCE = 10_000
+
+
+class Pair(NamedTuple):
+    """Two rows that show one picture."""
+
+    row: int
+    other: int  # comes before `row`
+    kind: str  # identical, equal pixels, resized, saved again, recoloured or mirrored
+
+
+class _Signatures(NamedTuple):
+    pixels: list[bytes]  # a digest of each image's pixels
+    hashes: NDArray[np.uint64]
+    mirrored: NDArray[np.uint64]  # the hash of each image's mirror image
+    thumbnails: NDArray[np.float32]  # of shape (n, THUMBNAIL, THUMBNAIL)
+    colours: NDArray[np.float32]  # of shape (n, 3), the mean of each channel
+
+
+def find(parts: Iterable[Images], contents: Sequence[str], sizes: NDArray[np.integer]) -> list[Pair]:
+    """Find the rows that show the picture of an earlier row.
+
+    Parameters
+    ----------
+    parts : iterable of ndarray of shape (n, height, width, 3), dtype=uint8
+        All images in the order of the rows.
+    contents : sequence of str
+        A name of the bytes of each row's file; equal for equal bytes.
+    sizes : ndarray of shape (n, 2)
+        Width and height of each row's file.
+
+    Returns
+    -------
+    list of Pair
+        Every row that has an earlier twin, at least once, by row. All pairs together connect each set of twins.
+    """
+    signatures = _signatures(parts)
+    pairs, first = _equal(contents, signatures.pixels)
+    rows = np.flatnonzero(first == np.arange(len(first)))
+    contrasts = signatures.thumbnails[rows].std(axis=(1, 2))
+    rows = rows[contrasts >= MIN_CONTRAST]
+    found: dict[tuple[int, int], str] = {}
+    for is_mirror in (False, True):
+        for row, other in _alike(signatures, rows, is_mirror):
+            found.setdefault((row, other), _kind(signatures, sizes, row, other, is_mirror))
+    return sorted([*pairs, *(Pair(row, other, kind) for (row, other), kind in found.items())])
+
+
+def clusters(n: int, edges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number the connected components of n rows."""
+    listed = np.array(list(edges), np.int64).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(listed), bool), (listed[:, 0], listed[:, 1])), shape=(n, n))
+    numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers
+
+
+def _equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair], NDArray[np.int64]]:
+    """Pair rows of equal pixels with the first of them; and the first row that each one equals."""
+    seen: dict[bytes, int] = {}
+    first = np.array([seen.setdefault(digest, row) for row, digest in enumerate(pixels)], np.int64)
+    kinds = {True: "identical", False: "equal pixels"}
+    pairs = [
+        Pair(row, other, kinds[contents[row] == contents[other]])
+        for row, other in enumerate(first.tolist())
+        if row != other
+    ]
+    return pairs, first
+
+
+def _signatures(parts: Iterable[Images]) -> _Signatures:
+    digests: list[bytes] = []
+    hashes, mirrored, thumbnails, colours = [], [], [], []
+    for images in parts:
+        digests += [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
+        grey = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+        spectrum = fft.dctn(_reduced(grey, SIDE), axes=(1, 2), type=2)[:, :FREQUENCIES, :FREQUENCIES]
+        hashes.append(_hashes(spectrum))
+        mirrored.append(_hashes(spectrum * np.where(np.arange(FREQUENCIES) % 2, -1, 1)))
+        thumbnails.append(_reduced(grey, THUMBNAIL))
+        colours.append(images.mean(axis=(1, 2), dtype=np.float32))
+    return _Signatures(digests, *(np.concatenate(one) for one in (hashes, mirrored, thumbnails, colours)))
+
+
+def _reduced(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Average the areas of images of shape (n, height, width) to so many rows and columns."""
+    rows, columns = (_area_weights(length, side) for length in grey.shape[1:])
+    reduced: NDArray[np.float32] = rows @ grey @ columns.T
+    return reduced
+
+
+def _area_weights(length: int, side: int) -> NDArray[np.float32]:
+    """Weigh each pixel by its share in each part; exactly, so that a mirror image gives the mirrored thumbnail."""
+    ends = np.arange(side + 1)[:, None] * length / side
+    inside = np.minimum(ends[1:], np.arange(1, length + 1)) - np.maximum(ends[:-1], np.arange(length))
+    weights: NDArray[np.float32] = np.maximum(inside, 0).astype(np.float32)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _hashes(spectrum: NDArray[np.float32]) -> NDArray[np.uint64]:
+    flat = spectrum.reshape(len(spectrum), -1)
+    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)  # the first is the mean, which outweighs all
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+
+
+def _kind(signatures: _Signatures, sizes: NDArray[np.integer], row: int, other: int, is_mirror: bool) -> str:
+    if is_mirror:
+        return "mirrored"
+    if np.abs(signatures.colours[row] - signatures.colours[other]).max() > MAX_COLOUR_DIFFERENCE:
+        return "recoloured"
+    return "resized" if (sizes[row] != sizes[other]).any() else "saved again"
+
+
+def _alike(signatures: _Signatures, rows: NDArray[np.int64], is_mirror: bool) -> Iterator[tuple[int, int]]:
+    """List the pairs of rows whose hashes and thumbnails agree, the later row first."""
+    theirs = signatures.mirrored if is_mirror else signatures.hashes
+    found = [
+        pairs[np.bitwise_count(signatures.hashes[pairs[:, 0]] ^ theirs[pairs[:, 1]]) <= MAX_BITS]
+        for pairs in _in_buckets(signatures.hashes[rows], theirs[rows], rows)
+    ]
+    candidates = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+    for start in range(0, len(candidates), ROWS_AT_ONCE):
+        part = candidates[start : start + ROWS_AT_ONCE]
+        mine, other = (signatures.thumbnails[part[:, side]] for side in (0, 1))
+        agree = _correlation(mine, other[:, :, ::-1] if is_mirror else other) >= MIN_CORRELATION
+        yield from map(tuple, part[agree].tolist())
+
+
+def _in_buckets(
+    own: NDArray[np.uint64], theirs: NDArray[np.uint64], rows: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """Give the pairs (row, earlier row) where the former's own hash and the other's have two bands in common."""
+    n = len(rows)
+    for one, two in combinations(BANDS, 2):
+        keys = np.concatenate([own & (one | two), theirs & (one | two)])
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        for distance in range(1, MAX_BUCKET):
+            same = np.flatnonzero(keys[distance:] == keys[:-distance])
+            if not len(same):
+                break
+            first, second = order[same], order[same + distance]
+            of_both = (first < n) & (second >= n)
+            pairs = np.stack([rows[first[of_both]], rows[second[of_both] - n]], axis=1)
+            yield pairs[pairs[:, 0] > pairs[:, 1]]
+
+
+def _correlation(one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.float32]:
+    centred = [images - images.mean(axis=(1, 2), keepdims=True) for images in (one, two)]
+    lengths = [np.sqrt((images**2).sum(axis=(1, 2))) for images in centred]
+    correlation: NDArray[np.float32] = (centred[0] * centred[1]).sum(axis=(1, 2)) / (lengths[0] * lengths[1])
+    return correlation
