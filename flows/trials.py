@@ -53,7 +53,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     here = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
     at_head = parse_text(_read(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
-    code = code_at(root, commit)
+    code, images = code_at(root, commit), images_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
     _refuse_reserved(settings, differences, here["study"]["base"])
     trials = []
@@ -61,7 +61,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             chosen, values = _effective(at_head, chosen, variant)
-            identity = [{block: values[block] for block in IDENTITY}, values["download"]["digests"], code]
+            identity = [{block: values[block] for block in IDENTITY}, images, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
             trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}", commit))
@@ -119,9 +119,24 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     """The digests of the code that dvc.yaml lists at a commit, and of the libraries."""
     stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml", "requirements.lock"}
-    listed = git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]
-    blobs = {path: about.split()[2] for about, path in (line.split("\t", 1) for line in listed)}
+    blobs = _blobs(root, commit)
     return {path: blobs[path] for path in sorted(needed) if path in blobs}
+
+
+def images_at(root: Path, commit: str) -> str:
+    """The digest of the images of a commit: of the file that dvc.yaml names, where git has it, or of data/raw."""
+    (images,) = (entry["images"] for entry in YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["vars"])
+    if blob := _blobs(root, commit).get(images):
+        return blob
+    lock = YAML(typ="safe").load(_read(root, commit, "dvc.lock"))
+    digest: str = lock["stages"]["download"]["outs"][0]["md5"]
+    return digest
+
+
+def _blobs(root: Path, commit: str) -> dict[str, str]:
+    """The blobs of the files of a commit; not of links, whose targets may change."""
+    listed = [line.split("\t", 1) for line in git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]]
+    return {path: about.split()[2] for about, path in listed if about.startswith("100")}
 
 
 def _read(root: Path, commit: str, path: Path | str) -> str:

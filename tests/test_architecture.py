@@ -54,6 +54,7 @@ def allowed(importer: str) -> tuple[str, ...]:
         "tasks/__init__.py",
         "tasks/core/",
         "tasks/datasets/",
+        "tasks/layouts/",
         "tasks/params/",
         *(f"tasks/{name}.py" for name in (*shared, *of_download)),
     )

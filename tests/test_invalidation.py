@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.support.clone import Clone, assert_nothing_is_stale
+from tests.support.own_images import FLOWERS, photo, write_files
 
 ALL = ["download", "normalize", "train", "evaluate"]
 
@@ -89,4 +91,22 @@ def test_a_forced_training_gives_the_same_model_bytes(clone: Clone) -> None:
     clone.reset()
     ran, _, _ = clone.repro("--force", "--single-item", "train")
     assert ran == ["train"]
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_a_linked_folder_in_the_slot_is_watched_and_the_old_data_come_back(clone: Clone, tmp_path: Path) -> None:
+    clone.reset()
+    graph, before = clone.path / "dvc.yaml", (clone.path / "dvc.lock").read_text()
+    flowers = write_files(tmp_path / "flowers", FLOWERS)
+    (clone.path / "data/images").symlink_to(flowers)
+    public = graph.read_text()
+    graph.write_text(public.replace("images: data/cifar10.sha256", "images: data/images"))
+    for rows in (13, 14):  # of the manifest, with its header
+        assert clone.repro("download")[:2] == (["download"], [])
+        assert clone.repro("download")[:2] == ([], [])
+        assert len((clone.path / "data/raw/manifest.csv").read_text().splitlines()) == rows
+        write_files(flowers, {"rose/new.png": photo(99)})
+    graph.write_text(public)
+    assert clone.repro()[:2] == ([], ["download"])
+    assert (clone.path / "dvc.lock").read_text() == before
     assert clone.run("git", "status", "--porcelain") == ""

@@ -76,7 +76,10 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("stage", "arguments"),
-    [("download", ("--raw", "raw")), ("normalize", ("--raw", "raw", "--normalized", "out"))],
+    [
+        ("download", ("--images", str(ROOT / "data/cifar10.sha256"), "--raw", "raw")),
+        ("normalize", ("--raw", "raw", "--normalized", "out")),
+    ],
 )
 def test_a_bad_parameter_reaches_the_shell_as_status_two(
     tmp_path: Path, stage: str, arguments: tuple[str, ...]

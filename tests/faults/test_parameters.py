@@ -68,7 +68,7 @@ CASES = [(key, kind, value) for key, field in FIELDS.items() for kind, value in 
 
 def with_value(key: str, value: Any) -> dict[str, Any]:
     changed = deepcopy(CONTENT)
-    *blocks, name = key.split(".", 2) if "digests" in key else key.split(".")
+    *blocks, name = key.split(".")
     place = changed
     for block in blocks:
         place = place[block]
@@ -97,7 +97,7 @@ def test_every_block_and_kind_of_bound_is_covered() -> None:
         assert {kind for one, kind, _ in CASES if one == key} >= {"below its range", "above its range"}
 
 
-@pytest.mark.parametrize("key", sorted({key.rsplit(".", 1)[0] for key in FIELDS if "digests" not in key}))
+@pytest.mark.parametrize("key", sorted({key.rsplit(".", 1)[0] for key in FIELDS}))
 def test_an_unknown_sibling_is_named_with_the_known_ones(key: str) -> None:
     message = complaint(with_value(f"{key}.unheard_of", 1))
     assert message.startswith(f"params.yaml: {key}.unheard_of: is no parameter; known here: ")
@@ -106,7 +106,7 @@ def test_an_unknown_sibling_is_named_with_the_known_ones(key: str) -> None:
 @pytest.mark.parametrize("key", sorted(FIELDS))
 def test_a_missing_key_is_named(key: str) -> None:
     content = with_value(key, None)
-    *blocks, name = key.split(".", 2) if "digests" in key else key.split(".")
+    *blocks, name = key.split(".")
     place = content
     for block in blocks:
         place = place[block]

@@ -21,6 +21,7 @@ from tasks.params.document import load
 from tests.support import ROOT, scripted
 from tests.support.clone import Clone
 from tests.support.parameters import edit
+from tests.support.raw import write_checksums
 from tests.support.serving import serving
 
 SECRET = secrets.token_hex(16)  # a new one, so that no file of the repository holds it
@@ -41,8 +42,8 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
     script = [scripted.status(503), scripted.cut(1_000_000)]
     with scripted.serving(archive.read_bytes(), *script) as server:
         source = {"url": f"{server.url}?token={SECRET}"}
-        edit(workplace / "params.yaml", download__digests=digests, download__sources=[source])
-        info = download(raw=Path("data/raw"))
+        edit(workplace / "params.yaml", download__sources=[source])
+        info = download(images=write_checksums(workplace / "cifar10.sha256", digests), raw=Path("data/raw"))
         assert SECRET in server.requested[0][0]
     said = "".join(capfd.readouterr())
     assert server.url in said

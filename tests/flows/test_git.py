@@ -44,10 +44,11 @@ gap = {"generalization_gap": 0.1}
 Path("reports/metrics.json").write_text(json.dumps({"train": scores, "validation": scores, "test": scores, **gap}))
 """
 STAGES = """\
+vars: [{images: curve.csv}]
 stages:
   download:
     cmd: mkdir -p data/raw && echo images > data/raw/batch
-    params: [download.digests]
+    deps: ["${images}"]
     outs: [data/raw]
   normalize:
     cmd: mkdir -p data/normalized && cp data/raw/batch data/normalized

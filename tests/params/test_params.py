@@ -59,7 +59,6 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
         ({"download__sources": [{"url": "https://me:word@x/y"}]}, "download.sources.0.url: must hold no credentials"),
         ({"download__sources": [{"npm": "--x@1.0.0"}]}, "download.sources.0.npm: String should match"),
         ({"download__sources": [{}]}, "download.sources.0: must have exactly one of `url` and `npm`"),
-        ({"download__digests__test_batch.bin": "abc"}, "download.digests.test_batch.bin: String should match"),
         (
             {"normalize__validation_fraction": 0, "regularize__early_stopping__patience": 3},
             "regularize.early_stopping.patience: must be 0 without a validation split, which",
@@ -123,12 +122,6 @@ def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes
         ("regularize.augment", "flip", "flips", "regularize.augment.flips: is no parameter; did you mean flip?"),
         ("download", "sources", "source", "download.source: is no parameter; did you mean sources?"),
         ("download.sources.0", "url", "ulr", "download.sources.0.ulr: is no parameter; did you mean url?"),
-        (
-            "download.digests",
-            "test_batch.bin",
-            "test_batch_bin",
-            "download.digests.test_batch_bin: is no parameter; did you mean test_batch.bin?",
-        ),
         ("study", "variants", "variant", "study.variant: is no parameter; did you mean variants?"),
         (
             "study.base",

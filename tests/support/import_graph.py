@@ -19,16 +19,17 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
 STAGES = ("download", "normalize", "train", "evaluate")
-UNTRACKED = "download"  # a stage whose code is no dependency: its digests are the contract
+UNTRACKED = "download"  # a stage whose code is no dependency: its images are the contract
 MAP = Path("docs/map.md")
 MAP_HEAD = """# The map
 
 Every file with the first line of its docstring, from `make map`. `flows/` is when and where, `tasks/` is what: a module
-per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/datasets/` has a
-file per form of data/raw, `tasks/params/` a class per block of `params.yaml`; `tests/` mirrors the rooms. Imports go
-one way: flows → params; steps → core, datasets, params.
+per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/layouts/`
+reads own images as people have them; `tasks/datasets/` has a file per form of data/raw, `tasks/params/` a class per
+block of `params.yaml`; `tests/` mirrors the rooms. Imports go one way: flows → params; steps → layouts, datasets, core,
+params.
 """
-MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/datasets", "tasks/params", "tests", "tests/*")
+MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/datasets", "tasks/layouts", "tasks/params", "tests", "tests/*")
 
 
 def stages(root: Path = ROOT) -> dict[str, Any]:

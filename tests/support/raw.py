@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,12 @@ def write_archive(folder: Path, raw: Path) -> None:
     with tarfile.open(folder / ARCHIVE, "w:gz", compresslevel=1) as tar:
         for name in cifar10.FILES:
             tar.add(raw / name, f"cifar-10-batches-bin/{name}")
+
+
+def write_checksums(path: Path, digests: Mapping[str, str]) -> Path:
+    """A list of checksums as `sha256sum` writes it."""
+    path.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    return path
 
 
 def linked(raw: Path, folder: Path, but: tuple[str, ...] = ()) -> Path:

@@ -1,0 +1,99 @@
+"""manifest.csv: `path,label[,split][,group]`, a row for each image, to labelled files.
+
+UTF-8, with or without a byte order mark, and separated by commas. Paths are relative to the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+
+from tasks import step
+from tasks.datasets.packed import Example
+from tasks.layouts import rules
+
+NAME = "manifest.csv"
+COLUMNS = ("path", "label", "split", "group")
+REQUIRED = ("path", "label")
+DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def parse(content: bytes, where: str) -> list[Example]:
+    """Read a manifest.
+
+    Parameters
+    ----------
+    content : bytes
+    where : str
+        Opens the messages.
+
+    Raises
+    ------
+    tasks.step.RefusedError
+        If it is not the table that it must be; the message names lines.
+    """
+    reader = csv.reader(io.StringIO(_text(content, where), newline=""), strict=True)
+    try:
+        columns = _columns(next(reader, []), where)
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise step.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+    broken = defaultdict[str, list[str]](list)
+    examples = []
+    for line, row in rows:
+        if len(row) != len(columns):
+            broken[f"{where}: a row must have {len(columns)} fields, as its header"].append(
+                f"{len(row)} in line {line}"
+            )
+            continue
+        cells = dict(zip(columns, row, strict=True))
+        split = cells.get("split", "")
+        if split and split.casefold() not in rules.SPLITS:
+            broken[f"{where}: a split must be one of {', '.join(rules.SPLITS)}"].append(f"{split!r} in line {line}")
+            continue
+        if not cells["path"] or not cells["label"]:
+            broken[f"{where}: a row must have a path and a label"].append(f"line {line} without")
+            continue
+        path = str(PurePosixPath(cells["path"]))  # without `./`
+        examples.append(Example(path, cells["label"], rules.SPLITS.get(split.casefold(), ""), cells.get("group", "")))
+    rules.refuse(broken)
+    rules.check_paths(example.file for example in examples)
+    twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
+    rules.refuse({f"{where}: each file must have one row; more have": twice})
+    return examples
+
+
+def _text(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        line = content.count(b"\n", 0, error.start) + 1
+        received = "UTF-16" if is_utf16 else f"byte 0x{content[error.start]:02x} in line {line}"
+        raise step.RefusedError(f"{where}: must be UTF-8; received {received}; save it as `CSV UTF-8`") from error
+
+
+def _columns(header: list[str], where: str) -> list[str]:
+    """The names of the columns, once they are beyond doubt."""
+    if len(header) == 1:
+        for delimiter, name in DELIMITERS.items():
+            if delimiter in header[0]:
+                raise step.RefusedError(
+                    f"{where}: must be separated by commas; received {name}; save it as `CSV UTF-8`"
+                )
+    if missing := [name for name in REQUIRED if name not in header]:
+        raise step.RefusedError(
+            f"{where}: must have the columns path and label, and may have split and group; its header lacks "
+            f"{' and '.join(missing)}; received {rules.first(header) or 'an empty file'}"
+        )
+    rules.refuse({f"{where}: a column must be there once": [n for n, count in Counter(header).items() if count > 1]})
+    others = [name for name in header if name not in COLUMNS]
+    for name in others:
+        if near := get_close_matches(name.strip().casefold(), COLUMNS, n=1):
+            raise step.RefusedError(f"{where}: {name}: is no column; did you mean {near[0]}?")
+    if others:
+        print(f"download: columns that nothing reads: {rules.first(others)}")
+    return header

@@ -1,0 +1,177 @@
+"""Folders of classes and of splits: what is meant is read, and what could be meant in two ways is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tasks.datasets.packed import Packed
+from tasks.download import download
+from tests.layouts.conftest import Refused, seen
+from tests.support.own_images import FLOWERS, GIVEN, photo, photos, write_files
+
+
+def packed(images: Path, inside: str = "") -> dict[str, tuple[str, str]]:
+    """The label and the split of each file, once the contents were found to be those of the files."""
+    raw = images.parent / "raw"
+    download(images=images, raw=raw)
+    dataset = Packed(raw)
+    for row, content in dataset.read(range(len(dataset.files))):
+        assert (images / inside / dataset.files[row]).read_bytes() == content
+    labels = [dataset.classes[label] for label in dataset.labels]
+    return dict(zip(dataset.files, zip(labels, dataset.splits, strict=True), strict=True))
+
+
+def test_a_folder_is_a_class_and_only_images_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = {
+        ".DS_Store": b"x",
+        "rose/Thumbs.db": b"x",
+        "__MACOSX/rose/._0.png": b"x",
+        "daisy/desktop.ini": b"x",
+        ".git/a/b": b"x",
+        "LICENSE": b"free",
+    }
+    images = write_files(tmp_path / "flowers", FLOWERS | left)
+    before = seen(images)
+    found = packed(images)
+    assert found == {path: (path.split("/")[0], "") for path in FLOWERS}
+    assert seen(images) == before
+    said = capsys.readouterr().out
+    assert "download: passed over, beside the folders of classes: LICENSE\n" in said
+    assert "download: 12 images of 2 classes: daisy, rose\n" in said
+
+
+def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
+    images = write_files(tmp_path / "flowers", FLOWERS | {"rose/2019/may/a.png": photo(99)})
+    assert packed(images)["rose/2019/may/a.png"] == ("rose", "")
+
+
+def test_one_folder_around_all_others_is_passed_through(tmp_path: Path) -> None:
+    images = write_files(tmp_path / "slot", {f"flowers/{path}": content for path, content in FLOWERS.items()})
+    write_files(images, {"README.txt": b"flowers"})
+    assert packed(images, "flowers") == {path: (path.split("/")[0], "") for path in FLOWERS}
+
+
+def test_a_linked_folder_and_linked_files_are_read(tmp_path: Path) -> None:
+    write_files(tmp_path / "flowers", FLOWERS)
+    (tmp_path / "elsewhere.png").write_bytes(photo(99))
+    (tmp_path / "flowers/rose/linked.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "images").symlink_to("flowers")
+    assert packed(tmp_path / "images")["rose/linked.png"] == ("rose", "")
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "valid", "TESTING"), ("train", "", "test")])
+def test_a_given_split_is_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
+    named = dict(zip(("train", "val", "test"), names, strict=True))
+    files = {
+        f"{named[split]}/{rest}": content for path, content in GIVEN.items() for split, _, rest in [path.partition("/")]
+    }
+    images = write_files(tmp_path / "flowers", {path: content for path, content in files.items() if path[0] != "/"})
+    found = Counter(packed(images).values())
+    counts = {"train": 4, "validation": 2 if names[1] else 0, "test": 2}
+    assert found == {(label, split): n for split, n in counts.items() for label in ("rose", "daisy") if n}
+
+
+def test_a_class_that_test_lacks_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = write_files(tmp_path / "flowers", GIVEN | photos("train/lily/0.png", "train/lily/1.png"))
+    (images / "test/lily").mkdir()
+    assert ("lily", "train") in packed(images).values()
+    said = capsys.readouterr().out
+    assert "download: warning: validation has no image of lily: no score there speaks of it\n" in said
+    assert "download: warning: test has no image of lily: " in said
+
+
+def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -> None:
+    write_files(tmp_path / "first", FLOWERS)
+    again = write_files(tmp_path / "again", dict(reversed(FLOWERS.items())))
+    for path in again.rglob("*"):
+        os.utime(path, (1, 1))
+        path.chmod(0o700)
+    for name in ("first", "again"):
+        download(images=tmp_path / name, raw=tmp_path / "raw" / name)
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / "raw" / name).iterdir()} for name in ("first", "again")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        pytest.param({}, "images must have a folder for each class, with its images; received none", id="empty folder"),
+        pytest.param({"notes.txt": b""}, "images must have a folder for each class", id="no images"),
+        pytest.param(
+            photos("a.png", "b.jpg"), "images must be in the folder of a class, .*; received a.png, b.jpg", id="flat"
+        ),
+        pytest.param(
+            photos(*(f"{n}.JPG" for n in range(40)), "rose/0.png", "daisy/0.png"),
+            r"none beside these; received 0.JPG, 1.JPG, 10.JPG, .* and 30 more \(40 in all\)$",
+            id="stray images",
+        ),
+        pytest.param(
+            photos("rose/0.png", "rose/1.png"), "images of at least 2 classes; received rose$", id="one class"
+        ),
+        pytest.param(
+            FLOWERS | photos("lily/0.png"), "a class must have at least 2 images, .*; received lily$", id="one image"
+        ),
+        pytest.param(photos("a/0.png", "b/0.png"), "at least 2 images, .*; received a, b$", id="two images in all"),
+        pytest.param(
+            FLOWERS | {"lily/.keep": b""}, "folder of a class must hold images; .*received lily$", id="empty class"
+        ),
+        pytest.param(
+            FLOWERS | photos("Rose/0.png", "Rose/1.png"),
+            "labels must differ in more than case, spaces or Unicode form; received 'Rose' and 'rose'$",
+            id="case",
+        ),
+        pytest.param(
+            photos("caf\u00e9/0.png", "caf\u00e9/1.png", "cafe\u0301/0.png", "cafe\u0301/1.png"),
+            "labels must differ in more than case, spaces or Unicode form",
+            id="Unicode form",
+        ),
+        pytest.param(
+            FLOWERS | photos("ro\nse/0.png"),
+            r"path must be UTF-8 without line breaks .*received 'ro\\nse",
+            id="newline",
+        ),
+        pytest.param(FLOWERS | photos("a\x1b[2J/0.png"), r"control characters; received 'a\\x1b\[2J", id="control"),
+        pytest.param(FLOWERS | photos("\udcff/0.png"), r"a path must be UTF-8 .*received '\\udcff", id="not UTF-8"),
+        pytest.param(
+            FLOWERS | photos("a..b/0.png", "a..b/1.png"), "a label must be a name .*received a..b$", id="dots"
+        ),
+        pytest.param(FLOWERS | photos("a\\b/0.png"), r"written with / and no \\; received a\\b", id="backslash"),
+        pytest.param(FLOWERS | photos(" /0.png", " /1.png"), "a label must be a name of at most 255 bytes", id="blank"),
+        pytest.param(
+            FLOWERS | photos("train/0.png", "train/1.png"),
+            "folders must be of splits or of classes; received train beside daisy, rose; a manifest.csv",
+            id="a split beside classes",
+        ),
+        pytest.param(
+            GIVEN | photos("training/rose/9.png"),
+            "a split must be one folder .*received train and training$",
+            id="split twice",
+        ),
+        pytest.param(
+            GIVEN | photos("train/9.png"), "none beside these; received train/9.png", id="stray image in a split"
+        ),
+        pytest.param(
+            {path: content for path, content in GIVEN.items() if not path.startswith("train/daisy")},
+            "train must have images of every class; it lacks; received daisy$",
+            id="a class that train lacks",
+        ),
+        pytest.param(
+            {path: content for path, content in GIVEN.items() if not path.startswith("test/")},
+            "must have images for train and for test; received train, validation only",
+            id="no test",
+        ),
+    ],
+)
+def test_what_is_not_clear_is_refused_by_name(
+    tmp_path: Path, refused: Refused, files: dict[str, bytes], says: str
+) -> None:
+    (tmp_path / "flowers").mkdir()
+    line = refused(write_files(tmp_path / "flowers", files))
+    assert re.search(says, line), line
