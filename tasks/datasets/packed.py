@@ -122,7 +122,8 @@ def read_image(raw: Path, sha256: str) -> bytes:
         raise ValueError(f"{path}: lacks member {sha256}; {ADVICE}") from error
     except Exception as error:  # damage shows in many kinds
         raise ValueError(f"{path}: member {sha256} cannot be read: {error}; {ADVICE}") from error
-    if (received := hashlib.sha256(content).hexdigest()) != sha256:  # control: packed image
+    received = hashlib.sha256(content).hexdigest()
+    if received != sha256:  # control: packed image
         raise ValueError(f"{path}: member {sha256} must have the SHA-256 of its name; received {received}; {ADVICE}")
     return content
 

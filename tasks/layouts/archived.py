@@ -88,9 +88,9 @@ def _listed(archive: Path, members: Iterable[_Member]) -> tuple[list[str], list[
             continue
         if not is_folder:
             paths.append(path)
-            if not is_file:
+            if not is_file:  # control: link in an archive
                 broken[f"{archive}: must hold regular files, and no links, pipes or devices"].append(name)
-            if size > rules.MAX_FILE_BYTES:  # control: member's size
+            if size > rules.MAX_FILE_BYTES:  # control: size of an image
                 broken[f"{archive}: a file must have at most {rules.MAX_FILE_BYTES:,} bytes"].append(name)
         folders |= {path} if is_folder else set()
         folders |= {str(parent) for parent in PurePosixPath(path).parents}

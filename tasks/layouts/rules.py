@@ -74,7 +74,7 @@ def check_paths(paths: Iterable[str]) -> None:
             broken["a path must be UTF-8 without line breaks or control characters"].append(path)
         elif "\\" in path:
             broken["a path must be written with / and no \\"].append(path)
-        elif not path or path.startswith("/") or ".." in path.split("/"):
+        elif not path or path.startswith("/") or ".." in path.split("/"):  # control: path of an image
             broken["a path must stay inside the folder, so be relative and without `..`"].append(path)
     refuse(broken)
 

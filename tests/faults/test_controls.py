@@ -34,6 +34,7 @@ CHECKPOINTS = "test_checkpoints.py"
 ENDING = "flows/test_ending.py"
 TRANSFERS = "faults/test_transfers.py"
 ARCHIVES = "faults/test_archives.py"
+ARCHIVED = "layouts/test_archived.py"
 GIT = "flows/test_git.py"
 SECRETS = "faults/test_secrets_and_injection.py"
 MODELS = "faults/test_hostile_models.py"
@@ -96,6 +97,13 @@ CONTROLS = {
     ),
     "archive member": Control(f"{ARCHIVES}::test_an_unexpected_member_is_refused_by_name"),
     "file digest": Control(f"{ARCHIVES}::test_an_unexpected_member_is_refused_by_name"),
+    # --- own images
+    "packed image": Control("datasets/test_packed.py::test_damage_to_a_shard_names_shard_and_row"),
+    "path of an image": Control(f"{ARCHIVED}::test_a_member_that_would_do_harm_is_refused_by_name"),
+    "link in an archive": Control(f"{ARCHIVED}::test_links_and_devices_in_a_tar_are_refused"),
+    "size of an image": Control(f"{ARCHIVED}::test_a_member_larger_than_an_image_is_refused"),
+    "zip bomb": Control(f"{ARCHIVED}::test_an_archive_that_unpacks_to_too_much_is_refused"),
+    "end of a tar": Control(f"{ARCHIVED}::test_a_tar_that_was_cut_between_two_members_is_refused"),
     # --- hostile input
     "unknown keys": Control(
         "faults/test_parameters.py::test_an_unknown_sibling_is_named_with_the_known_ones", (r'extra="forbid",?', "")
