@@ -3,9 +3,9 @@
 `python -m flows.gate --base REV [--tolerance POINTS] [--json]`
 
 Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Ends with 1
-when test accuracy fell by more than the tolerance and the fall is real, or nobody knows whether it is; with 2 when
-there is nothing to compare. Predictions over different test images are refused. Each interval is at 95 % by itself:
-of the many classes, one now and then leaves zero out by chance.
+when the headline (`evaluate.headline`) fell on test by more than the tolerance and the fall is real, or nobody knows
+whether it is; with 2 when there is nothing to compare. Predictions over different test images are refused. Each
+interval is at 95 % by itself: of the many classes, one now and then leaves zero out by chance.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, at, commit_of, refuse_unresolved
-from flows.summary import artifact, table
+from flows.summary import artifact, headline, table
+from tasks.core.headline import paired
 from tasks.core.intervals import mean_interval
 from tasks.core.per_sample import correct
-from tasks.core.scores import SCORES
+from tasks.core.scores import OF_COUNTS, SCORES
 
-JUDGED = "test.accuracy"
+MANY_CLASSES = 30  # with more, only the recalls that changed for real are listed
 
 
 class IncomparableError(RuntimeError):
@@ -65,14 +66,15 @@ class Comparison:
     """All metrics that two revisions share; `note` says why there are no intervals, where there are none."""
 
     base: str
+    headline: str  # of this workspace
     differences: list[Difference]
     note: str = ""
 
     def regression(self, tolerance: float) -> Difference | None:
-        """The accuracy on test, if it fell by more than `tolerance` points and that is not within noise."""
-        accuracy = next(one for one in self.differences if one.metric == JUDGED)
-        regressed = -100 * accuracy.change > tolerance + 1e-9  # a rounding error is no fall
-        return accuracy if regressed and accuracy.verdict in {"real", "unknown"} else None
+        """The headline on test, if it fell by more than `tolerance` points and that is not within noise."""
+        judged = next(one for one in self.differences if one.metric == f"test.{self.headline}")
+        regressed = -100 * judged.change > tolerance + 1e-9  # a rounding error is no fall
+        return judged if regressed and judged.verdict in {"real", "unknown"} else None
 
     def markdown(self) -> str:
         """A table for people."""
@@ -137,28 +139,36 @@ def compare(root: Path, base: str) -> Comparison:
     try:
         sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
         then, now = (json.loads(content) for content in sides)
+        judged = headline(now)
         metrics = list(_of_metrics(then, now))
+        if headline(then) != judged:  # their gaps are differences of other scores
+            metrics = [one for one in metrics if one.metric != "generalization_gap"]
     except (ValueError, AttributeError, TypeError) as error:
         raise IncomparableError(f"{metrics_file} must hold scores on both sides; it is damaged: {error}") from error
-    if JUDGED not in {one.metric for one in metrics}:
-        raise IncomparableError(f"{metrics_file} must hold {JUDGED} on both sides; received none at {base} or here")
+    if "test.accuracy" not in {one.metric for one in metrics}:
+        raise IncomparableError(
+            f"{metrics_file} must hold test.accuracy on both sides; received none at {base} or here"
+        )
     try:
         old = Predictions.read(_at(root, base, commit, predictions_file), base)
     except IncomparableError as error:
-        return Comparison(base, metrics, f"metrics alone, without intervals: {error}")
+        if f"test.{judged}" not in {one.metric for one in metrics}:
+            raise IncomparableError(f"{metrics_file} of {base} must hold test.{judged}, and {error}") from error
+        return Comparison(base, judged, metrics, f"metrics alone, without intervals: {error}")
     new = Predictions.read(_here(root, predictions_file), "this workspace")
     if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
         raise IncomparableError(
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
         )
-    paired = {one.metric: one for one in _of_predictions(old, new)}
-    said, counted = now["test"]["accuracy"], paired[JUDGED].here
+    compared = {one.metric: one for one in _of_predictions(old, new)}
+    said, counted = now["test"]["accuracy"], compared["test.accuracy"].here
     if abs(said - counted) > 1e-4:
         raise IncomparableError(
             f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {said:.4f} and "
             f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
         )
-    return Comparison(base, [paired.pop(one.metric, one) for one in metrics] + list(paired.values()))
+    listed = [compared.pop(one.metric, one) for one in metrics] + list(compared.values())
+    return Comparison(base, judged, listed)
 
 
 def _here(root: Path, path: str) -> bytes:
@@ -224,15 +234,20 @@ def _of_metrics(base: dict[str, Any], here: dict[str, Any], prefix: str = "") ->
 
 
 def _of_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
-    """The scores on test that are means over images, and the recall of each class, with paired intervals."""
+    """The scores on test whose difference has a paired interval, and the recall of each class."""
     sides = base, here
     for name, score in SCORES.items():
         if score.per_sample:
             yield _paired(f"test.{name}", *(score.per_sample(side.y_true, side.y_prob) for side in sides))
+        elif name in OF_COUNTS:
+            before, after = (score.compute(side.y_true, side.y_prob) or 0.0 for side in sides)
+            yield Difference(f"test.{name}", before, after, paired(name, here.y_true, base.y_prob, here.y_prob))
     is_correct = [correct(side.y_true, side.y_prob) for side in sides]
     for label, name in enumerate(here.classes):
         if (rows := here.y_true == label).any():
-            yield _paired(f"test.recall.{name}", *(values[rows] for values in is_correct))
+            recall = _paired(f"test.recall.{name}", *(values[rows] for values in is_correct))
+            if len(here.classes) <= MANY_CLASSES or recall.verdict == "real":
+                yield recall
 
 
 def _paired(metric: str, base: NDArray[Any], here: NDArray[Any]) -> Difference:
@@ -246,7 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--base", required=True, metavar="REV", help="the commit to compare with, such as HEAD~1 or main"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="POINTS", help="test accuracy may fall by so much, default 0"
+        "--tolerance", type=float, default=0.0, metavar="POINTS", help="the headline may fall by so much, default 0"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_args(arguments)
@@ -260,8 +275,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(found.as_json(asked.tolerance), indent=2) if asked.json else found.markdown())
     if regression := found.regression(asked.tolerance):
         print(
-            f"regression: test accuracy fell by {-100 * regression.change:.2f} points, more than the tolerance of "
-            f"{asked.tolerance:g}" + ("" if regression.interval else "; whether that is noise is unknown"),
+            f"regression: test {found.headline.replace('_', ' ')} fell by {-100 * regression.change:.2f} points, "
+            f"more than the tolerance of {asked.tolerance:g}"
+            + ("" if regression.interval else "; whether that is noise is unknown"),
             file=sys.stderr,
         )
         return 1

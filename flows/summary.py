@@ -34,19 +34,27 @@ def summary(root: Path) -> str:
     """
     stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
     metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))
+    judged = headline(metrics)
+    shown = dict.fromkeys((judged, "accuracy"))  # the headline first
     rows = [
-        (split, f"{scores['accuracy']:.2%}", f"{scores['loss']:.4f}")
+        (split, *(f"{scores[name]:.2%}" for name in shown), f"{scores['loss']:.4f}")
         for split, scores in metrics.items()
         if split in {"train", "validation", "test"}
     ]
-    lines = table(("split", "accuracy", "loss (nats)"), rows)
+    lines = table(("split", *(name.replace("_", " ") for name in shown), "loss (nats)"), rows)
     if "generalization_gap" in metrics:
-        lines += ["", f"generalization gap (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
+        of = "" if judged == "accuracy" else f" of {judged.replace('_', ' ')}"
+        lines += ["", f"generalization gap{of} (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
     if facts := _facts(root):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
         lines += ["", *table(("stage", "time", "ran on"), ran)]
     lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
     return "\n".join(lines)
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The score that a model is judged by: what reports/metrics.json has beside accuracy and loss, or accuracy."""
+    return next((name for name in metrics.get("test", {}) if name not in {"accuracy", "loss"}), "accuracy")
 
 
 def declared_outputs(root: Path, *kinds: str) -> list[str]:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tasks import arrays, runtime, saved_model, step
 from tasks.core import report, scores, tables
+from tasks.core.headline import Predicted
 from tasks.core.inference import predict
+from tasks.core.leaks import Twin
 from tasks.outputs import atomic_outputs
 from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
@@ -51,39 +54,53 @@ def evaluate(
     class_names = arrays.class_names(normalized)
     model = saved_model.load(model_path, arrays.image_shape(normalized), len(class_names))
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
-    predicted: dict[str, report.SplitPredictions] = {}
+    predicted: dict[str, Predicted] = {}
     for split, (images, y_true) in splits.items():
         y_prob = predict(model, images, evaluate_params.batch_size, mirror)
-        predicted[split] = report.SplitPredictions(y_true, y_prob)
+        predicted[split] = Predicted(y_true, y_prob)
         accuracy, loss = scores.accuracy(y_true, y_prob), scores.loss(y_true, y_prob)
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
-    test_images, _ = splits["test"]
+    files = {split: arrays.files(normalized, split) for split in splits}
     digests = {str(model_path): _md5(model_path)} | {
         str(normalized / name): digest for name, digest in arrays.digests(normalized).items()
     }
     evaluation = report.Evaluation(
         class_names=class_names,
+        headline=evaluate_params.headline,
         predictions=predicted,
-        test_images=test_images,
+        images={split: images for split, (images, _) in splits.items()},
+        files=files,
+        findings=_findings(arrays.findings(normalized), files),
         history=_read_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
         digests=digests,
     )
-    results = report.compute_results(class_names, predicted)
+    results = report.compute_results(evaluation)
     svgs = report.draw_figures(evaluation, results)
-    files = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, mirror)
+    texts = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, mirror)
     test, test_digest = predicted["test"], digests[str(arrays.images_path(normalized, "test"))]
     outputs = predictions_path, metrics_path, details, page_path
     with atomic_outputs(*outputs) as (npz, summary, folder, html):
         np.savez_compressed(npz, labels=test.y_true, probabilities=test.y_prob, classes=class_names, images=test_digest)
-        _write(summary, tables.to_json(report.summarize(results)))
+        _write(summary, tables.to_json(report.summarize(evaluation, results)))
         folder.mkdir()
-        for name, text in files.items():
+        for name, text in texts.items():
             _write(folder / name, text)
         _write(html, report.render(evaluation, results, svgs))
     return {"device": machine.device, "threads": machine.threads}
+
+
+def _findings(found: Sequence[arrays.Finding], files: Mapping[str, Sequence[str]]) -> report.Findings:
+    """What normalize found, with the rows of the images that leak."""
+    leaking = [one for one in found if one.kind == "leak" and one.other_split == "train"]
+    rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items() if leaking}
+    return report.Findings(
+        twins=[Twin(one.split, rows[one.split][one.file], rows["train"][one.other], one.detail) for one in leaking],
+        conflicts=[(one.file, one.other, one.detail) for one in found if one.kind == "conflict"],
+        unreadable=[(one.file, one.detail) for one in found if one.kind == "unreadable"],
+    )
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:

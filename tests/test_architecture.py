@@ -30,6 +30,7 @@ def allowed(importer: str) -> tuple[str, ...]:
             "scores.py",
             "per_sample.py",
             "intervals.py",
+            "headline.py",
             "effects.py",
             "effect_figures.py",
             "page.py",

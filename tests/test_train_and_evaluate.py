@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from scipy.special import softmax
 from sklearn import metrics
 
+from tasks.arrays import Finding, write_findings
 from tasks.core.inference import predict
 from tasks.evaluate import evaluate
 from tasks.params import ParameterError
@@ -211,6 +212,35 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
     report = metrics.classification_report(y_true, predicted, target_names=NAMES, digits=4, zero_division=0)
     assert (DETAILS / "classification_report.txt").read_text() == report
     assert {file.name for file in DETAILS.glob("*.svg")} == {"curves.svg", "confusion.svg", "reliability.svg"}
+
+
+@pytest.mark.usefixtures("finished")
+def test_files_and_findings_reach_the_report() -> None:
+    leak = Finding("leak", "test/5.png", "test", "train/9.png", "train", "equal pixels")
+    between = Finding("duplicate", "train/1.png", "train", "train/2.png", "train", "equal pixels")
+    write_findings(DATA, [leak, between])
+    run_evaluate()
+    with (DETAILS / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with np.load(PREDICTIONS) as saved:
+        assert [row["predicted"] for row in rows] == [NAMES[n] for n in saved["probabilities"].argmax(axis=1)]
+    assert [row["file"] for row in rows] == [f"test/{n}.png" for n in range(80)]
+    assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
+    page = PAGE.read_text()
+    assert "1 test image has a twin in training" in page
+    assert "train/9.png" in page
+
+
+@pytest.mark.usefixtures("finished")
+def test_another_headline_changes_the_metrics_by_its_score_alone() -> None:
+    before = run_evaluate()
+    edit(Path("params.yaml"), evaluate__headline="balanced_accuracy")
+    after = run_evaluate()
+    recalls = [values.pop("balanced_accuracy") for split, values in after.items() if split in SIZES]
+    gap = after.pop("generalization_gap")
+    assert gap == pytest.approx(recalls[0] - recalls[1], abs=1.1e-6)
+    del before["generalization_gap"]
+    assert after == before
 
 
 @pytest.mark.usefixtures("finished")

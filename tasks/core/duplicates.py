@@ -118,18 +118,18 @@ def _signatures(parts: Iterable[Images]) -> _Signatures:
 
 def _reduced(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Average the areas of images of shape (n, height, width) to so many rows and columns."""
-    rows, columns = (_area_weights(length, side).astype(np.float32) for length in grey.shape[1:])
+    rows, columns = (_area_weights(length, side) for length in grey.shape[1:])
     reduced: NDArray[np.float32] = rows @ grey @ columns.T
     return reduced
 
 
-def _area_weights(length: int, side: int) -> NDArray[np.float64]:
+def _area_weights(length: int, side: int) -> NDArray[np.float32]:
     """Weigh each pixel by its share in each part; exactly, so that a mirror image gives the mirrored thumbnail."""
     ends = np.arange(side + 1)[:, None] * length / side
     inside = np.minimum(ends[1:], np.arange(1, length + 1)) - np.maximum(ends[:-1], np.arange(length))
-    weights: NDArray[np.float64] = np.maximum(inside, 0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights
+    weights = np.maximum(inside, 0)
+    shares: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _hashes(spectrum: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -85,18 +85,24 @@ def _label_epochs(axes: Axes, label: str, kept_epoch: int | None) -> None:
         axes.axvline(kept_epoch, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
 
 
-def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str]) -> str:
+def confusion_matrix(
+    counts: NDArray[np.int64], class_names: Sequence[str], drawn: NDArray[np.int64] | None = None
+) -> str:
     """Draw a confusion matrix, coloured by the share of the true class.
 
-    Each cell has its count and below it that share in percent, unless there are more than MAX_NUMBERED classes.
+    Each cell has its count and below it that share in percent, unless more than MAX_NUMBERED classes are drawn.
 
     Parameters
     ----------
     counts : ndarray of shape (n_classes, n_classes)
         Rows are true classes.
     class_names : sequence of str
+    drawn : ndarray of shape (n,), optional
+        The classes of the rows and columns to draw; shares stay those of whole rows.
     """
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    drawn = np.arange(len(class_names)) if drawn is None else drawn
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(drawn, drawn)]
+    counts, class_names = counts[np.ix_(drawn, drawn)], [elide(class_names[label]) for label in drawn]
     numbered = len(class_names) <= MAX_NUMBERED
     side = 2.0 + (0.66 if numbered else 0.2) * len(class_names)
     with drawing_style():
@@ -142,6 +148,13 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
         share.set_ylabel("share of images")
         share.set_xlim(0, 1)
         return svg(figure)
+
+
+def elide(name: str, n: int = 24) -> str:
+    """Shorten a name to `n` characters by taking out its middle: both ends tell names apart."""
+    if len(name) <= n:
+        return name
+    return f"{name[: n // 2]}…{name[len(name) - (n - 1) // 2 :]}"
 
 
 def svg(figure: Figure) -> str:

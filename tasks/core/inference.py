@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 
 def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool = False) -> NDArray[np.float64]:
-    """Compute class probabilities.
+    """Compute class probabilities, with one batch of images in memory.
 
     Parameters
     ----------
@@ -25,10 +25,13 @@ def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool
     -------
     ndarray of shape (n, n_classes)
     """
-    scores = logits(model, images, batch_size).astype(np.float64)
-    if mirror:
-        scores = (scores + logits(model, images[:, :, ::-1], batch_size)) / 2
-    probabilities: NDArray[np.float64] = softmax(scores, axis=1)
+    probabilities = np.empty((len(images), model.output_shape[-1]))
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        scores = logits(model, batch, batch_size).astype(np.float64)
+        if mirror:
+            scores = (scores + logits(model, batch[:, :, ::-1], batch_size)) / 2
+        probabilities[start : start + batch_size] = softmax(scores, axis=1)
     return probabilities
 
 

@@ -37,6 +37,12 @@ def gap_interval(first: Values, second: Values, seed: int = 0) -> Interval:
     return _bootstrap(_gap, first, second, seed=seed)
 
 
+def percentile_interval(resampled: Values) -> Interval:
+    """Give the ends between which the middle 95 % of a statistic's resamples lie."""
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def _gap(first: Values, second: Values, axis: int) -> Any:
     return np.mean(first, axis=axis) - np.mean(second, axis=axis)
 

@@ -5,27 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import calibration, figures, intervals, page, scores
+from tasks.core import calibration, figures, headline, label_issues, leaks, page, scores
 from tasks.core.calibration import ReliabilityBins
-from tasks.core.per_sample import Labels, Probabilities, correct
+from tasks.core.gallery import N_CLASSES, Gallery, Picture
+from tasks.core.headline import Estimate, Predicted
+from tasks.core.label_issues import LabelIssue
 from tasks.core.scores import ClassScores
 
 ScoreValues = Mapping[str, float | None]  # by the score's name
 
 CALIBRATION_SCORES = ("loss", "brier", "calibration_error")  # those that a temperature changes
 SUMMARY_SCORES = ("accuracy", "loss")  # of each split, in the metrics that are compared between commits
+MANY_CLASSES = 30  # with more, the matrix shows so many, and the metrics none one by one
+N_ISSUES = 24  # shown, of the labels worth a second look
+N_TWINS = 12  # pairs
+N_CONFLICTS = 20
+N_UNREADABLE = 10
 
 
-class SplitPredictions(NamedTuple):
-    """The labels of a split and the model's probabilities for it."""
+@dataclass(frozen=True)
+class Findings:
+    """What was found wrong with the files before training."""
 
-    y_true: Labels  # of shape (n,)
-    y_prob: Probabilities  # of shape (n, n_classes)
+    twins: Sequence[leaks.Twin]
+    conflicts: Sequence[tuple[str, str, str]]  # two files of one picture, and their labels
+    unreadable: Sequence[tuple[str, str]]  # a file, and why
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,11 @@ class Evaluation:
     """A model's predictions and its origin, which the report shows."""
 
     class_names: Sequence[str]
-    predictions: Mapping[str, SplitPredictions]  # by split: train, validation where there is one, test
-    test_images: NDArray[np.uint8]
+    headline: str  # the name of the score that the report is about
+    predictions: Mapping[str, Predicted]  # by split: train, validation where there is one, test
+    images: Mapping[str, NDArray[np.uint8]]  # by split
+    files: Mapping[str, Sequence[str]]  # by split, the name of each image's file
+    findings: Findings
     history: figures.History
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
@@ -47,13 +59,9 @@ class Evaluation:
             return None
         return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])
 
-
-@dataclass(frozen=True)
-class Gap:
-    """Train accuracy − validation accuracy, with its interval over images."""
-
-    value: float
-    interval: intervals.Interval
+    def gallery(self, split: str) -> Gallery:
+        """The images of a split, to be shown with what the model said."""
+        return Gallery(self.images[split], self.files[split], self.predictions[split], self.class_names)
 
 
 @dataclass(frozen=True)
@@ -71,18 +79,26 @@ class Results:
     """The numbers of the report: on test, where nothing else is said."""
 
     scores: Mapping[str, ScoreValues]  # by split
-    accuracy_interval: intervals.Interval
-    gap: Gap | None  # None without a validation split, as is the temperature
+    headline: Estimate
+    gap: Estimate | None  # of the headline: train − validation; None without validation, as is the temperature
+    leak: leaks.Leak | None  # None where no image has a twin in training
     classes: Sequence[ClassScores]
     confusion_matrix: NDArray[np.int64]
     confused: Sequence[ConfusedPair]  # most frequent first
+    label_issues: Sequence[LabelIssue]  # of all splits, worst first
     temperature: float | None
     calibration: Mapping[str, ScoreValues]  # as trained, and at the temperature if there is one
     reliability: Mapping[str, ReliabilityBins]  # likewise
 
+    @property
+    def ranked(self) -> list[ClassScores]:
+        """The classes with test images, weakest first; without any, nothing is known about a class."""
+        return sorted((row for row in self.classes if row.support), key=lambda row: row.f1)
 
-def compute_results(class_names: Sequence[str], predictions: Mapping[str, SplitPredictions]) -> Results:
+
+def compute_results(evaluation: Evaluation) -> Results:
     """Compute all numbers of the report from the predictions on each split."""
+    class_names, predictions, name = evaluation.class_names, evaluation.predictions, evaluation.headline
     y_true, y_prob = predictions["test"]
     counts = scores.confusion_matrix(y_true, y_prob)
     temperature = calibration.fit_temperature(*predictions["validation"]) if "validation" in predictions else None
@@ -91,14 +107,18 @@ def compute_results(class_names: Sequence[str], predictions: Mapping[str, SplitP
         calibrated[f"at temperature {temperature:.3f}"] = calibration.apply_temperature(y_prob, temperature)
     return Results(
         scores={split: scores.compute_all(*pair) for split, pair in predictions.items()},
-        accuracy_interval=intervals.mean_interval(correct(y_true, y_prob)),
-        gap=_gap(predictions),
+        headline=headline.estimate(name, predictions["test"]),
+        gap=headline.gap(name, predictions["train"], predictions["validation"])
+        if "validation" in predictions
+        else None,
+        leak=leaks.measure(name, predictions["test"], evaluation.findings.twins),
         classes=scores.per_class(y_true, y_prob, class_names),
         confusion_matrix=counts,
         confused=[
             ConfusedPair(class_names[true], class_names[predicted], count, int(counts[true].sum()))
             for true, predicted, count in scores.most_confused(counts)
         ],
+        label_issues=label_issues.find(predictions),
         temperature=temperature,
         calibration={
             name: {score: scores.SCORES[score].compute(y_true, y_prob) for score in CALIBRATION_SCORES}
@@ -108,52 +128,76 @@ def compute_results(class_names: Sequence[str], predictions: Mapping[str, SplitP
     )
 
 
-def _gap(predictions: Mapping[str, SplitPredictions]) -> Gap | None:
-    if "validation" not in predictions:
-        return None
-    train, validation = (correct(*predictions[split]) for split in ("train", "validation"))
-    return Gap(float(train.mean() - validation.mean()), intervals.gap_interval(train, validation))
+def summarize(evaluation: Evaluation, results: Results) -> dict[str, Any]:
+    """Select the few numbers that stay comparable between commits: `reports/metrics.json`.
 
-
-def summarize(results: Results) -> dict[str, Any]:
-    """Select the few numbers that stay comparable between commits: `reports/metrics.json`."""
+    Of each split, accuracy, loss and, where it is another score, the headline; F1 of each class, unless there are
+    more than MANY_CLASSES: each is a column of `dvc exp show`.
+    """
+    names = dict.fromkeys((*SUMMARY_SCORES, evaluation.headline))
     summary: dict[str, Any] = {
-        split: {name: values[name] for name in SUMMARY_SCORES} for split, values in results.scores.items()
+        split: {name: values[name] for name in names} for split, values in results.scores.items()
     }
     if results.gap is not None:
         summary["generalization_gap"] = results.gap.value
-    return {**summary, "f1": {row.name: row.f1 for row in results.classes}}
+    if len(results.classes) <= MANY_CLASSES:
+        summary["f1"] = {row.name: row.f1 for row in results.classes}
+    return summary
 
 
 def draw_figures(evaluation: Evaluation, results: Results) -> dict[str, str]:
     """Draw the figures of the report: name → SVG."""
+    counts = results.confusion_matrix
+    drawn = scores.most_confused_classes(counts, MANY_CLASSES)
     return {
         "curves": figures.learning_curves(evaluation.history, evaluation.kept_epoch),
-        "confusion": figures.confusion_matrix(results.confusion_matrix, evaluation.class_names),
+        "confusion": figures.confusion_matrix(counts, evaluation.class_names, drawn),
         "reliability": figures.reliability(results.reliability),
     }
 
 
 def render(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) -> str:
     """Render the page that people read, as HTML."""
-    y_true, y_prob = evaluation.predictions["test"]
+    test, findings = evaluation.gallery("test"), evaluation.findings
+    labels = list(range(len(evaluation.class_names)))
+    if len(labels) > N_CLASSES:
+        labels = [evaluation.class_names.index(row.name) for row in results.ranked[:N_CLASSES]]
     return page.render(
         "page.html",
         results=results,
+        headline=evaluation.headline,
         test=results.scores["test"],
-        n_test=len(y_true),
+        n_test=len(test.files),
         registry=scores.SCORES,
         classes=sorted(results.classes, key=lambda row: -row.f1),
+        many_classes=MANY_CLASSES,
         calibration_scores=CALIBRATION_SCORES,
         n_bins=calibration.BINS,
         figures=svgs,
         curves_text=describe_curves(evaluation.history, evaluation.kept_epoch),
         kept_epoch=evaluation.kept_epoch,
-        mistakes=page.mistakes(evaluation.test_images, y_true, y_prob, evaluation.class_names),
-        examples=page.examples(evaluation.test_images, y_true, y_prob, evaluation.class_names),
+        mistakes=test.mistakes(),
+        examples=test.examples(labels),
+        issues=[
+            (issue, evaluation.gallery(issue.split).picture(issue.row)) for issue in results.label_issues[:N_ISSUES]
+        ],
+        twins=_twin_pictures(evaluation),
+        n_conflicts=N_CONFLICTS,
+        n_unreadable=N_UNREADABLE,
+        findings=findings,
         parameters=dict(_flatten(evaluation.parameters)),
         digests=evaluation.digests,
     )
+
+
+def _twin_pictures(evaluation: Evaluation) -> list[tuple[leaks.Twin, Picture, Picture]]:
+    """Show held-out images beside their twins, those of test first, each image once."""
+    by_image = {(twin.split, twin.row): twin for twin in reversed(evaluation.findings.twins)}
+    shown = sorted(by_image.values(), key=lambda twin: (twin.split, twin.row))[:N_TWINS]
+    return [
+        (twin, evaluation.gallery(twin.split).picture(twin.row), evaluation.gallery("train").picture(twin.train_row))
+        for twin in shown
+    ]
 
 
 def describe_curves(history: figures.History, kept_epoch: int | None = None) -> str:

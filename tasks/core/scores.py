@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from tasks.core.calibration import calibration_error
+from tasks.core.class_counts import ClassCounts
 from tasks.core.per_sample import (
     EPS,
     Labels,
@@ -79,6 +80,11 @@ def _top_3_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
     return float(metrics.top_k_accuracy_score(y_true, y_prob, k=3, labels=_classes(y_prob)))
 
 
+def _balanced_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
+    present = np.unique(y_true)
+    return float(metrics.recall_score(y_true, _predicted(y_prob), labels=present, average="macro", zero_division=0))
+
+
 def _f1_macro(y_true: Labels, y_prob: Probabilities) -> float:
     classes = _classes(y_prob)
     return float(metrics.f1_score(y_true, _predicted(y_prob), labels=classes, average="macro", zero_division=0))
@@ -106,9 +112,34 @@ SCORES = {
     "brier": Score("Brier score", _brier, "lower", 0, 2, brier_per_sample),
     "calibration_error": Score("expected calibration error", calibration_error, "lower", 0, 1),
     "top_3_accuracy": Score("top-3 accuracy", _top_3_accuracy, "higher", 0, 1, in_top_3),
+    "balanced_accuracy": Score("balanced accuracy", _balanced_accuracy, "higher", 0, 1),
     "f1_macro": Score("F1, mean over classes", _f1_macro, "higher", 0, 1),
     "kappa": Score("Cohen's kappa", _kappa, "higher", -1, 1),
     "roc_auc": Score("ROC AUC, one against the rest", _roc_auc, "higher", 0, 1),
+}
+
+
+def _accuracy_of(counts: ClassCounts) -> Values:
+    values: Values = counts.hits.sum(axis=-1) / counts.support.sum()
+    return values
+
+
+def _balanced_accuracy_of(counts: ClassCounts) -> Values:
+    present = counts.support > 0
+    values: Values = (counts.hits[..., present] / counts.support[present]).mean(axis=-1)
+    return values
+
+
+def _f1_macro_of(counts: ClassCounts) -> Values:
+    values: Values = (2 * counts.hits / np.maximum(counts.predicted + counts.support, 1)).mean(axis=-1)
+    return values
+
+
+# The same scores from counts by class, for resampling: those that `evaluate.headline` may name.
+OF_COUNTS: dict[str, Callable[[ClassCounts], Values]] = {
+    "accuracy": _accuracy_of,
+    "balanced_accuracy": _balanced_accuracy_of,
+    "f1_macro": _f1_macro_of,
 }
 
 
@@ -167,3 +198,10 @@ def most_confused(counts: NDArray[np.int64], n: int = 10) -> list[tuple[int, int
     order = np.argsort(-wrong, axis=None, kind="stable")[:n]
     pairs = zip(*(index.tolist() for index in np.unravel_index(order, wrong.shape)), strict=True)
     return [(true, predicted, int(wrong[true, predicted])) for true, predicted in pairs if wrong[true, predicted]]
+
+
+def most_confused_classes(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """List the `n` classes with the most mistakes, of their own images or as a prediction, in the order of labels."""
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    chosen: NDArray[np.int64] = np.sort(np.argsort(-wrong, kind="stable")[:n])
+    return chosen

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.core.report import Evaluation, Results, SplitPredictions
+from tasks.core.headline import Predicted
+from tasks.core.leaks import Leak
+from tasks.core.report import Evaluation, Results
 from tasks.core.scores import ClassScores, classification_report
 
 DIGITS = 6  # of every number but the temperature in calibration.json
@@ -27,11 +29,13 @@ def detail_tables(evaluation: Evaluation, results: Results, mirror: bool) -> dic
     calibration = {"classes": names, "temperature": results.temperature, "mirror": mirror}
     return {
         "classification_report.txt": classification_report(test.y_true, test.y_prob, names),
-        "scores.json": to_json(_scores(results)),
+        "scores.json": to_json(_scores(evaluation, results)),
         "calibration.json": json.dumps(calibration, indent=2) + "\n",  # a rounded temperature would move predictions
         "per_class.csv": _per_class(results),
         "confusion.csv": _confusion(names, results),
         "labels.csv": _labels(names, test),
+        "predictions.csv": _predictions(names, test, evaluation.files["test"]),
+        "label_issues.csv": _label_issues(evaluation, results),
     }
 
 
@@ -40,14 +44,16 @@ def to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(_rounded(content), indent=2, ensure_ascii=False) + "\n"
 
 
-def _scores(results: Results) -> dict[str, Any]:
-    ends = {"accuracy": results.accuracy_interval}
+def _scores(evaluation: Evaluation, results: Results) -> dict[str, Any]:
+    ends = {evaluation.headline: results.headline.interval}
     if results.gap is not None:
         ends["generalization_gap"] = results.gap.interval
     return {
+        "headline": evaluation.headline,
         "splits": results.scores,
         "gap": results.gap.value if results.gap is not None else None,
         "intervals": ends,
+        "leak": _leak(results.leak),
         "classes": [_class_row(row) for row in results.classes],
         "confused": [
             {"true": pair.true, "predicted": pair.predicted, "count": pair.count, "of": pair.support}
@@ -55,6 +61,19 @@ def _scores(results: Results) -> dict[str, Any]:
         ],
         "temperature": results.temperature,
         "calibration": results.calibration,
+    }
+
+
+def _leak(leak: Leak | None) -> dict[str, Any] | None:
+    """The headline on test with and without the images that have a twin in training."""
+    if leak is None:
+        return None
+    return {
+        "images": leak.counts,
+        "with": leak.on_all,
+        "without": leak.on_others,
+        "worth": leak.worth and leak.worth.value,
+        "interval": leak.worth and leak.worth.interval,
     }
 
 
@@ -78,10 +97,26 @@ def _confusion(names: list[str], results: Results) -> str:
     return _csv([["true \\ predicted", *names], *rows])
 
 
-def _labels(names: list[str], test: SplitPredictions) -> str:
+def _labels(names: list[str], test: Predicted) -> str:
     """List label and prediction of each image, which `dvc plots` counts."""
     pairs = zip(test.y_true, test.y_prob.argmax(axis=1), strict=True)
     return _csv([["actual", "predicted"], *([names[label], names[predicted]] for label, predicted in pairs)])
+
+
+def _predictions(names: list[str], test: Predicted, files: Sequence[str]) -> str:
+    rows = zip(files, test.y_true, test.y_prob.argmax(axis=1), test.y_prob.max(axis=1).tolist(), strict=True)
+    header = ["file", "label", "predicted", "probability"]
+    return _csv([header, *([file, names[label], names[said], _rounded(p)] for file, label, said, p in rows)])
+
+
+def _label_issues(evaluation: Evaluation, results: Results) -> str:
+    header = ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"]
+    names, files = evaluation.class_names, evaluation.files
+    rows = (
+        [split, files[split][row], names[label], names[suggested], *_rounded(numbers)]
+        for split, row, label, suggested, *numbers in results.label_issues
+    )
+    return _csv([header, *rows])
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:

@@ -77,3 +77,18 @@ def test_a_hundred_classes_are_colours_without_numbers() -> None:
 
 def test_a_class_without_images_leaves_its_row_empty() -> None:
     assert texts(figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])).count("0") >= 2
+
+
+def test_of_many_classes_those_asked_for_keep_their_shares() -> None:
+    counts = np.array([[30, 10, 60], [0, 5, 0], [1, 0, 9]])
+    words = texts(figures.confusion_matrix(counts, ["a", "b", "c" * 40], np.array([0, 2])))
+    assert {"a", "30", "30%", "60", "60%"} <= set(words)
+    assert "b" not in words
+    assert "c" * 12 + "…" + "c" * 11 in words
+
+
+@pytest.mark.parametrize(("name", "short"), [("ab", "ab"), ("x" * 24, "x" * 24), ("a" * 20 + "b" * 20, None)])
+def test_a_long_name_keeps_both_ends(name: str, short: str | None) -> None:
+    made = figures.elide(name)
+    assert made == (short or "a" * 12 + "…" + "b" * 11)
+    assert len(made) <= 24

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import calibration, metrics
 
-from tasks.core.report import Evaluation, compute_results, describe_curves, summarize
+from tasks.core.leaks import Twin
+from tasks.core.report import Evaluation, Findings, compute_results, describe_curves, summarize
 from tests.support.reports import Page, evaluation, history, render_page, with_test
 
 
@@ -25,6 +27,7 @@ def test_the_scores_of_every_split_are_scikit_learns() -> None:
             "negative log likelihood (nats)": metrics.log_loss(y_true, y_prob),
             "Brier score": metrics.brier_score_loss(y_true, y_prob, scale_by_half=False),
             "top-3 accuracy": metrics.top_k_accuracy_score(y_true, y_prob, k=3),
+            "balanced accuracy": metrics.balanced_accuracy_score(y_true, predicted),
             "F1, mean over classes": metrics.f1_score(y_true, predicted, average="macro"),
             "Cohen's kappa": metrics.cohen_kappa_score(y_true, predicted),
             "ROC AUC, one against the rest": metrics.roc_auc_score(y_true, y_prob, multi_class="ovr"),
@@ -69,7 +72,7 @@ def test_headline_classes_and_mistakes_are_counted_from_the_predictions() -> Non
 
 def test_the_gap_lies_in_its_interval() -> None:
     made = evaluation()
-    gap = compute_results(made.class_names, made.predictions).gap
+    gap = compute_results(made).gap
     assert gap is not None
     train, validation = (
         metrics.accuracy_score(y_true, y_prob.argmax(axis=1))
@@ -85,8 +88,8 @@ def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
     y_true, y_prob = made.predictions["test"]
     wrong = np.flatnonzero(y_prob.argmax(axis=1) != y_true)
     expected = wrong[np.argsort(-y_prob[wrong].max(axis=1))][:24]
-    pictures = Page(render_page(made)).pictures
-    shown = [int(re.findall(r"test image (\d+)", picture["alt"] or "")[0]) for picture in pictures]
+    pictures = Page(render_page(made)).pictures[: len(expected)]  # further galleries follow
+    shown = [int(re.findall(r"test/(\d+).png", picture["alt"] or "")[0]) for picture in pictures]
     assert shown[: len(expected)] == expected.tolist()
     assert all((picture["src"] or "").startswith("data:image/png;base64,") for picture in pictures)
 
@@ -156,11 +159,103 @@ def test_the_page_holds_on_the_edge_of(edge: str) -> None:
 
 def test_metrics_keep_few_and_stable_keys() -> None:
     made = evaluation()
-    summary = summarize(compute_results(made.class_names, made.predictions))
+    summary = summarize(made, compute_results(made))
     assert list(summary) == ["train", "validation", "test", "generalization_gap", "f1"]
     assert all(list(summary[split]) == ["accuracy", "loss"] for split in ("train", "validation", "test"))
     without = evaluation(validation=False)
-    assert list(summarize(compute_results(without.class_names, without.predictions))) == ["train", "test", "f1"]
+    assert list(summarize(without, compute_results(without))) == ["train", "test", "f1"]
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "f1_macro"])
+def test_another_headline_leads_the_page_and_joins_the_metrics(name: str) -> None:
+    made = evaluation(headline=name)
+    results = compute_results(made)
+    value = f"{100 * (results.scores['test'][name] or 0):.1f}\xa0%"
+    page = Page(render_page(made))
+    assert f"{value} on 200 test images" in page.words
+    low, high = results.headline.interval
+    assert f"{value}{100 * low:.1f} to {100 * high:.1f} %" in page.words
+    summary = summarize(made, results)
+    for split, values in results.scores.items():
+        assert summary[split] == {key: values[key] for key in ("accuracy", "loss", name)}
+    gap = (results.scores["train"][name] or 0) - (results.scores["validation"][name] or 0)
+    assert summary["generalization_gap"] == pytest.approx(gap)
+
+
+def test_many_classes_are_shown_by_the_weakest_and_counted_in_full() -> None:
+    made = evaluation(n=400, n_classes=40)
+    results = compute_results(made)
+    page = Page(render_page(made))
+    assert "Of 40 classes, the 30 with the most mistakes" in page.words
+    assert "Of 40 classes, 10 are shown" in page.words
+    assert "f1" not in summarize(made, results)
+    (classes,) = (table for table in page.tables if table[0][0] == "class")
+    assert len(classes) == 41
+    shown = {re.findall(r"class \d+", picture["alt"] or "")[0] for picture in page.pictures[24 : 24 + 10 * 10]}
+    assert shown == {row.name for row in sorted(results.classes, key=lambda row: row.f1)[:10]}
+
+
+def test_a_leak_shows_what_it_is_worth_and_the_pairs() -> None:
+    twins = [Twin("test", row, 2 * row, "equal pixels") for row in range(50)] + [Twin("validation", 7, 9, "alike")]
+    made = evaluation(findings=Findings(twins, [], []))
+    page = Page(render_page(made))
+    assert "50 test images have a twin in training" in page.words
+    assert (
+        "Of 200 test images, 50 have a twin in training: the same picture, or nearly. 1 validation image has one, too."
+        in page.words
+    )
+    (table,) = (table for table in page.tables if table[0][0] == "test accuracy")
+    y_true, y_prob = made.predictions["test"]
+    right = y_prob.argmax(axis=1) == y_true
+    assert [row[1] for row in table[1:]] == [
+        f"{100 * right.mean():.1f}\xa0%",
+        f"{100 * right[50:].mean():.1f}\xa0%",
+        f"{100 * (right.mean() - right[50:].mean()):+.2f} points",
+    ]
+    assert "test: test/11.png" in page.words  # the first 12 pairs
+    assert "train: train/22.png" in page.words
+    assert "test: test/12.png" not in page.words.split("What the leak is worth")[-1]
+
+
+def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
+    conflicts = [(f"a/{n}.png", f"b/{n}.png", "cat and dog") for n in range(25)]
+    unreadable = [(f"c/{n}.png", "truncated") for n in range(12)]
+    page = Page(render_page(evaluation(findings=Findings([], conflicts, unreadable))))
+    assert "One picture, two labels: 25" in page.words
+    assert "a/19.png and b/19.png: cat and dog" in page.words
+    assert "a/20.png" not in page.words
+    assert "and 5 more, in data/normalized/findings.csv" in page.words
+    assert "were left out: 12" in page.words
+    assert "c/9.png: truncated" in page.words
+    assert "and 2 more" in page.words
+
+
+def test_without_findings_the_page_says_nothing_of_them() -> None:
+    page = Page(render_page(evaluation()))
+    assert "twin" not in page.words
+    assert "wrong with the files" not in page.words
+
+
+def test_doubtful_labels_are_shown_with_their_files() -> None:
+    made = evaluation(skill=6.0)
+    y_true, y_prob = made.predictions["test"]
+    labels = y_true.copy()
+    labels[17] = (labels[17] + 1) % 4
+    page = Page(render_page(with_test(made, labels, y_prob)))
+    assert "Labels worth a second look" in page.words
+    assert "test: test/17.png" in page.words
+    assert "judged by the model that was trained on them" in page.words
+    perfect = evaluation(skill=50.0)
+    assert "second look" not in Page(render_page(perfect)).words
+
+
+def test_long_names_are_shortened_and_kept_in_full_beside() -> None:
+    name = "a-folder/" + "x" * 80 + "/0001.jpg"
+    made = evaluation(n=40)
+    made = replace(made, files={**made.files, "test": [name] * 40}, class_names=["c" * 100, "b", "d", "e"])
+    html = render_page(made)
+    assert f'<span title="{name}">a-folder/xxx…xxx/0001.jpg'[:40] in html
+    assert f">{name}<" not in html
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,11 @@ def by_definition(y_true: np.ndarray, y_prob: np.ndarray) -> dict[str, float]:
     n, classes = len(y_true), range(y_prob.shape[1])
     predicted, confidence = y_prob.argmax(axis=1), y_prob.max(axis=1)
     correct = predicted == y_true
-    f1, auc, chance = [], [], 0.0
+    f1, auc, recall, chance = [], [], [], 0.0
     for label in classes:
         hits = int(((predicted == label) & correct).sum())
         f1.append(2 * hits / ((predicted == label).sum() + (y_true == label).sum()))
+        recall.append(hits / (y_true == label).sum())
         chance += (predicted == label).mean() * (y_true == label).mean()
         own, others = y_prob[y_true == label, label], y_prob[y_true != label, label]
         auc.append(stats.mannwhitneyu(own, others).statistic / (len(own) * len(others)))
@@ -80,6 +81,7 @@ def by_definition(y_true: np.ndarray, y_prob: np.ndarray) -> dict[str, float]:
         "brier": ((y_prob - (y_true[:, None] == np.array(classes))) ** 2).sum(axis=1).mean(),
         "calibration_error": error,
         "top_3_accuracy": np.mean([label in row.argsort()[-3:] for label, row in zip(y_true, y_prob, strict=True)]),
+        "balanced_accuracy": np.mean(recall),
         "f1_macro": np.mean(f1),
         "kappa": (correct.mean() - chance) / (1 - chance),
         "roc_auc": np.mean(auc),
@@ -129,3 +131,9 @@ def test_the_classification_report_is_scikit_learns_over_all_classes() -> None:
         Y_TRUE, Y_PROB.argmax(axis=1), labels=range(3), target_names=CLASS_NAMES, digits=4, zero_division=0
     )
     assert scores.classification_report(Y_TRUE, Y_PROB, CLASS_NAMES) == expected
+
+
+def test_the_most_confused_classes_have_the_most_mistakes_both_ways() -> None:
+    counts = np.array([[9, 0, 0, 0], [5, 9, 0, 0], [0, 0, 9, 1], [0, 0, 0, 9]])
+    assert scores.most_confused_classes(counts, 2).tolist() == [0, 1]
+    assert scores.most_confused_classes(counts, 9).tolist() == [0, 1, 2, 3]

@@ -19,16 +19,22 @@ METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.n
 N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
 
 
-def write(wrong: set[int] | range = range(0, 300), confidence: float = 0.7, images: str = "a1", **keys: Any) -> None:
+def write(
+    wrong: set[int] | range = range(0, 300),
+    confidence: float = 0.7,
+    images: str = "a1",
+    headline: dict[str, float] | None = None,
+    **keys: Any,
+) -> None:
     """Metrics and predictions of a model that errs on the given images."""
-    labels = np.arange(N) % 4
+    labels = keys.get("labels", np.arange(N) % 4)
     said = np.where(np.isin(np.arange(N), list(wrong)), (labels + 1) % 4, labels)
     probabilities = np.full((N, 4), (1 - confidence) / 3)
     probabilities[np.arange(N), said] = confidence
     saved = {"labels": labels, "probabilities": probabilities, "classes": CLASSES, "images": images, **keys}
     np.savez_compressed(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
     accuracy = 1 - len(wrong) / N
-    scores = {"accuracy": accuracy, "loss": 0.5}
+    scores = {"accuracy": accuracy, "loss": 0.5, **(headline or {})}
     METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
 
 
@@ -124,6 +130,43 @@ def test_confidence_alone_moves_the_loss_and_not_the_accuracy(capsys: pytest.Cap
     assert found["train.accuracy"]["verdict"] == "equal"
 
 
+def test_the_verdict_follows_the_headline(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.repeat(np.arange(4), [1900, 50, 25, 25])  # mistakes on a rare class hardly move accuracy
+    write(wrong=range(0, 100), headline={"balanced_accuracy": 0.9868}, labels=labels)
+    commit()
+    mistakes = set(range(0, 60)) | set(range(1960, 1980))
+    write(wrong=mistakes, headline={"balanced_accuracy": 0.7922}, labels=labels)
+    status, found = rows(capsys)
+    assert found["test.accuracy"]["difference"] > 0
+    assert status == 1
+    assert found["test.balanced_accuracy"]["verdict"] == "real"
+    assert main(["--base", "HEAD"]) == 1
+    assert "regression: test balanced accuracy fell by" in capsys.readouterr().err
+
+
+def test_a_new_headline_is_judged_from_the_predictions_of_both(
+    capsys: pytest.CaptureFixture[str], repository: Path
+) -> None:
+    write(wrong=range(0, 400), headline={"f1_macro": 0.8})
+    METRICS.write_text(json.dumps({**json.loads(METRICS.read_text()), "generalization_gap": 0.1}))
+    status, found = rows(capsys)
+    assert status == 1
+    assert found["test.f1_macro"]["difference"] == pytest.approx(-0.05)
+    shutil.rmtree(repository / ".dvc/cache")
+    assert main(["--base", "HEAD"]) == 2
+    assert "reports/metrics.json of HEAD must hold test.f1_macro, and " in capsys.readouterr().err
+
+
+def test_of_many_classes_only_real_changes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [f"c{n}" for n in range(40)]
+    write(classes=classes)
+    commit()
+    write(wrong=range(0, 900), classes=classes)
+    _, found = rows(capsys)
+    listed = {name: row["verdict"] for name, row in found.items() if name.startswith("test.recall.")}
+    assert set(listed.values()) == {"real"}
+
+
 @pytest.mark.parametrize("swapped", [{"images": "b2"}, {"labels": (np.arange(N) + 1) % 4}])
 def test_swapped_images_are_refused(capsys: pytest.CaptureFixture[str], swapped: dict[str, Any]) -> None:
     write(**swapped)
@@ -207,7 +250,7 @@ def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFi
 
 
 def test_a_fall_by_exactly_the_tolerance_passes() -> None:
-    worse = Comparison("HEAD", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
+    worse = Comparison("HEAD", "accuracy", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
     assert worse.regression(3.0) is None
     assert worse.regression(2.99) is not None
 

@@ -60,3 +60,13 @@ def test_without_validation_there_is_no_gap(finished: Path) -> None:
 def test_before_the_first_run_the_next_command_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         summary(tmp_path)
+
+
+def test_another_headline_comes_first(finished: Path) -> None:
+    metrics = {split: {**scores, "f1_macro": 0.5} for split, scores in METRICS.items() if isinstance(scores, dict)}
+    del metrics["f1"]
+    (finished / "reports/metrics.json").write_text(json.dumps({**metrics, "generalization_gap": 0.06}))
+    lines = summary(finished).splitlines()
+    assert "| test       | 50.00%   | 83.22%   | 0.6123      |" in lines
+    assert lines[0].startswith("| split      | f1 macro |")
+    assert "generalization gap of f1 macro (train − validation): 6.00 points" in lines

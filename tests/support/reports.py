@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from tasks.core.report import Evaluation, SplitPredictions, compute_results, draw_figures, render
+from tasks.core.headline import Predicted
+from tasks.core.report import Evaluation, Findings, compute_results, draw_figures, render
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
@@ -30,10 +31,10 @@ def evaluation(
     """A model that predicts labels better than chance; `skill` says how much."""
     rng = np.random.default_rng(0)
 
-    def predict(size: int, skill: float) -> SplitPredictions:
+    def predict(size: int, skill: float) -> Predicted:
         y_true = np.arange(size) % n_classes
         logits = rng.normal(size=(size, n_classes)) + skill * np.eye(n_classes)[y_true]
-        return SplitPredictions(y_true, special.softmax(logits, axis=1))
+        return Predicted(y_true, special.softmax(logits, axis=1))
 
     predictions = {"train": predict(2 * n, 2 * skill)}
     if validation:
@@ -42,7 +43,16 @@ def evaluation(
     default = Evaluation(
         class_names=[f"class {label}" for label in range(n_classes)],
         predictions=predictions,
-        test_images=rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8),
+        headline="accuracy",
+        images={
+            split: rng.integers(0, 256, (len(y_true), 32, 32, 3), dtype=np.uint8)
+            for split, (y_true, _) in predictions.items()
+        },
+        files={
+            split: [f"{split}/{number}.png" for number in range(len(y_true))]
+            for split, (y_true, _) in predictions.items()
+        },
+        findings=Findings([], [], []),
         history=history(validation=validation),
         has_early_stopping=False,
         parameters={"train": {"epochs": 3}},
@@ -53,13 +63,14 @@ def evaluation(
 
 def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
     """The same evaluation with other predictions on test."""
-    test = SplitPredictions(np.asarray(y_true), np.asarray(y_prob))
-    return replace(evaluation, predictions={**evaluation.predictions, "test": test})
+    test = Predicted(np.asarray(y_true), np.asarray(y_prob))
+    files = {**evaluation.files, "test": evaluation.files["test"][: len(test.y_true)]}
+    return replace(evaluation, predictions={**evaluation.predictions, "test": test}, files=files)
 
 
 def render_page(evaluation: Evaluation) -> str:
     """The HTML of an evaluation's report."""
-    results = compute_results(evaluation.class_names, evaluation.predictions)
+    results = compute_results(evaluation)
     return render(evaluation, results, draw_figures(evaluation, results))
 
 
