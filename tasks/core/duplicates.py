@@ -119,7 +119,7 @@ def _signatures(parts: Iterable[Images]) -> _Signatures:
 def _reduced(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Average the areas of images of shape (n, height, width) to so many rows and columns."""
     rows, columns = (_area_weights(length, side) for length in grey.shape[1:])
-    reduced: NDArray[np.float32] = rows @ grey @ columns.T
+    reduced: NDArray[np.float32] = np.matmul(np.matmul(rows, grey), columns.T)
     return reduced
 
 
