@@ -50,7 +50,7 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
     shape : tuple of int
         Height and width that each image is brought to, in pixels.
     fit : str or None
-        A key of `tasks.core.images.FITS`. None: an image of another shape is left out.
+        A key of `tasks.core.images.FITS`. None: all images must have the shape.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
     Raises
     ------
     ValueError
-        If the data set is damaged.
+        If the data set is damaged, or an image has another shape than it must have.
     OSError
         If the file cannot be written.
     """
@@ -74,9 +74,21 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
     with tqdm(total=n, desc="normalize", unit=" images", mininterval=5, disable=not dataset.is_encoded) as bar:
         decoded: list[Decoded] = []
         for rows in done:
+            if fit is None:
+                _refuse_another_shape(dataset, rows, shape)
             decoded += rows
             bar.update(len(rows))
     return decoded
+
+
+def _refuse_another_shape(dataset: Dataset, decoded: list[Decoded], shape: tuple[int, int]) -> None:
+    height, width = shape
+    for one in decoded:
+        if not one.fault and one.size != (width, height):
+            raise ValueError(
+                f"normalize.size must be set where images differ in size, such as to 96; received null, a file of "
+                f"{width} × {height} pixels, and {dataset.files[one.row]} of {one.size[0]} × {one.size[1]}"
+            )
 
 
 def _decode_part(reader: Reader, path: Path, shape: tuple[int, int], fit: str | None) -> list[Decoded]:

@@ -78,7 +78,8 @@ def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, 
         _refuse_unreadable(unreadable)
     kept = [one for one in decoded if not one.fault]
     rows, sizes = np.array([one.row for one in kept]), np.array([one.size for one in kept])
-    _check_sizes(dataset, rows, sizes, shape, params.size)
+    if params.size and (longest := int(sizes.max())) < params.size:
+        raise ValueError(f"normalize.size must be at most {longest}, the longest side of all; received {params.size}")
     images = np.memmap(path, np.uint8, "r", shape=(len(dataset.files), *shape, 3))
     return Readable(rows, images, sizes), unreadable
 
@@ -94,22 +95,6 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
         f"every image must be readable; received {len(unreadable):,} that are not, all listed in {UNREADABLE}; mend or "
         f"remove them, or set normalize.unreadable to skip; the first:{shown}"
     )
-
-
-def _check_sizes(
-    dataset: Dataset, rows: splits.Rows, sizes: NDArray[np.int64], shape: tuple[int, int], size: int | None
-) -> None:
-    """Refuse images of several sizes without `normalize.size`, and a size that none of them has."""
-    height, width = shape
-    if size is None and (other := np.flatnonzero((sizes != (width, height)).any(axis=1))).size:
-        odd = other[0]
-        raise ValueError(
-            f"normalize.size must be set where images differ in size, such as to 96; received null, {width} × {height} "
-            f"pixels in most files and {len(other):,} of another size, such as {dataset.files[rows[odd]]} of "
-            f"{sizes[odd, 0]} × {sizes[odd, 1]}"
-        )
-    if size is not None and (largest := int(sizes.max())) < size:
-        raise ValueError(f"normalize.size must be at most {largest}, the longest side of all images; received {size}")
 
 
 class Division(NamedTuple):
