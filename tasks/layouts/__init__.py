@@ -94,7 +94,8 @@ def _files(images: Path) -> Files:
 def _wrapper(files: Files) -> str:
     """The one folder that holds all others, as many archives have; empty where there is none."""
     tops = {path.partition("/")[0] for path in (*files.folders, *(path for path in files.paths if "/" in path))}
-    if len(tops) != 1 or manifest.NAME in files.paths:
+    loose = [path for path in files.paths if "/" not in path and rules.looks_like_image(path)]
+    if len(tops) != 1 or loose or manifest.NAME in files.paths:
         return ""
     (top,) = tops
     beside = [path for path in files.paths if path.count("/") == 1 and path.startswith(f"{top}/")]

@@ -41,7 +41,7 @@ def examples(paths: list[str], folders: list[str]) -> list[Example]:
     of_classes = {parts[depth] for parts in (path.split("/") for path in folders) if len(parts) == depth + 1}
     rules.refuse(
         {
-            "images must be in the folder of a class, and none beside these": loose,
+            "images must be in the folder of a class, or named in a manifest.csv, and none beside these": loose,
             "the folder of a class must hold images; without are": sorted(of_classes - {e.label for e in found}),
         }
     )

@@ -103,6 +103,11 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
     ("files", "says"),
     [
         pytest.param({}, "images must have a folder for each class, with its images; received none", id="empty folder"),
+        pytest.param(
+            photos("flowers/rose/0.png", "flowers/daisy/0.png", "0.png"),
+            "beside these; received 0.png",
+            id="beside all",
+        ),
         pytest.param({"notes.txt": b""}, "images must have a folder for each class", id="no images"),
         pytest.param(
             photos("a.png", "b.jpg"), "images must be in the folder of a class, .*; received a.png, b.jpg", id="flat"
