@@ -71,7 +71,7 @@ def evaluate(
         predictions=predicted,
         images={split: images for split, (images, _) in splits.items()},
         files=files,
-        findings=_findings(arrays.findings(normalized), files),
+        findings=_findings(normalized, files),
         history=_read_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
@@ -92,12 +92,18 @@ def evaluate(
     return {"device": machine.device, "threads": machine.threads}
 
 
-def _findings(found: Sequence[arrays.Finding], files: Mapping[str, Sequence[str]]) -> report.Findings:
+def _findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> report.Findings:
     """What normalize found, with the rows of the images that leak."""
+    found = arrays.findings(normalized)
     leaking = [one for one in found if one.kind == "leak" and one.other_split == "train"]
     rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items() if leaking}
+    try:
+        twins = [Twin(one.split, rows[one.split][one.file], rows["train"][one.other], one.detail) for one in leaking]
+    except KeyError as error:
+        message = f"the findings in {normalized} must name its images; received {error}; {arrays.ADVICE}"
+        raise step.RefusedError(message) from error
     return report.Findings(
-        twins=[Twin(one.split, rows[one.split][one.file], rows["train"][one.other], one.detail) for one in leaking],
+        twins=twins,
         conflicts=[(one.file, one.other, one.detail) for one in found if one.kind == "conflict"],
         unreadable=[(one.file, one.detail) for one in found if one.kind == "unreadable"],
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tasks.core.leaks import Twin
+from tasks.core.report import Evaluation, Findings
 from tests.support.reports import evaluation, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -27,11 +31,41 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def _photographs() -> Evaluation:
+    """Many classes of wide photographs, with long names and everything that can be wrong with them."""
+    made = evaluation(n=400, n_classes=40, class_names=[f"class {n} {'of many ' * 9}" for n in range(40)])
+    rng = np.random.default_rng(0)
+    names = {split: [f"{'folder/' * 20}{file}" for file in files] for split, files in made.files.items()}
+    findings = Findings(
+        [Twin("test", row, row, "equal pixels") for row in range(20)],
+        [("a" * 200, "b" * 200, "cat and dog")],
+        [("c" * 200, "truncated")],
+    )
+    photograph = rng.integers(0, 256, (1, 150, 300, 3), dtype=np.uint8)
+    images = {split: np.broadcast_to(photograph, (len(files), 150, 300, 3)) for split, files in names.items()}
+    return replace(made, images=images, files=names, findings=findings, headline="balanced_accuracy")
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "index.html"
     path.write_text(render_page(evaluation(n=400, n_classes=10)), encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_of_photographs_with_long_names_is_whole(browser: Browser, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "index.html"
+    path.write_text(render_page(_photographs()), encoding="utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    sizes = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.naturalHeight, i.width, i.height])")
+    assert len(sizes) > 100
+    assert {tuple(size) for size in sizes} == {(192, 96, 96, 48)}
+    context.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -232,6 +232,13 @@ def test_files_and_findings_reach_the_report() -> None:
 
 
 @pytest.mark.usefixtures("finished")
+def test_a_finding_of_an_image_that_is_not_there_is_one_line() -> None:
+    write_findings(DATA, [Finding("leak", "test/5.png", "test", "gone.png", "train", "equal pixels")])
+    with pytest.raises(RefusedError, match=r"must name its images; received 'gone.png'; `make doctor` restores it"):
+        run_evaluate()
+
+
+@pytest.mark.usefixtures("finished")
 def test_another_headline_changes_the_metrics_by_its_score_alone() -> None:
     before = run_evaluate()
     edit(Path("params.yaml"), evaluate__headline="balanced_accuracy")

@@ -45,7 +45,7 @@ def count(y_true: Labels, predicted: NDArray[np.integer[Any]], n_classes: int) -
 def resample(
     y_true: Labels, *predicted: NDArray[np.integer[Any]], n_classes: int, rng: np.random.Generator
 ) -> list[ClassCounts]:
-    """Draw as many images of each class anew, RESAMPLES times, and count them.
+    """Draw the images of each class anew, RESAMPLES times, and count.
 
     Parameters
     ----------

@@ -151,7 +151,10 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
 
 
 def elide(name: str, n: int = 24) -> str:
-    """Shorten a name to `n` characters by taking out its middle: both ends tell names apart."""
+    """Shorten a name to `n` characters by taking out its middle.
+
+    Names of files and classes often differ at one of their ends.
+    """
     if len(name) <= n:
         return name
     return f"{name[: n // 2]}…{name[len(name) - (n - 1) // 2 :]}"

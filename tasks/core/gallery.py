@@ -66,7 +66,7 @@ class Gallery:
         return [self.picture(row) for row in order if confidence[row] >= 0]
 
     def examples(self, labels: Iterable[int]) -> list[ClassExamples]:
-        """Show the hardest and easiest images of the given classes, where they have any."""
+        """Show the hardest and easiest images of the given classes."""
         y_true, y_prob = self.predicted
         shown = []
         for label in labels:

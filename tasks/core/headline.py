@@ -52,7 +52,7 @@ def gap(name: str, train: Predicted, validation: Predicted) -> Estimate:
 
 
 def paired(name: str, y_true: Labels, base: Probabilities, here: Probabilities) -> Interval:
-    """Compute the interval of the score of one model − that of a base, on the same resampled images."""
+    """Compute the interval of one model's score − a base's, on the same images."""
     predicted = (y_prob.argmax(axis=1) for y_prob in (base, here))
     n_classes = max(base.shape[1], here.shape[1])
     before, after = class_counts.resample(y_true, *predicted, n_classes=n_classes, rng=np.random.default_rng(0))

@@ -38,7 +38,7 @@ def gap_interval(first: Values, second: Values, seed: int = 0) -> Interval:
 
 
 def percentile_interval(resampled: Values) -> Interval:
-    """Give the ends between which the middle 95 % of a statistic's resamples lie."""
+    """Take the middle 95 % of a statistic's resamples."""
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

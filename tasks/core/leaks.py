@@ -36,7 +36,7 @@ class Leak:
 
 
 def measure(name: str, test: Predicted, twins: Sequence[Twin]) -> Leak | None:
-    """Measure what leaking test images add to a score; None without any leak.
+    """Measure what leaking test images add to a score.
 
     Parameters
     ----------
@@ -45,6 +45,11 @@ def measure(name: str, test: Predicted, twins: Sequence[Twin]) -> Leak | None:
     test : Predicted
     twins : sequence of Twin
         An image may have several.
+
+    Returns
+    -------
+    Leak, optional
+        None without any twin.
     """
     if not twins:
         return None

@@ -201,7 +201,10 @@ def most_confused(counts: NDArray[np.int64], n: int = 10) -> list[tuple[int, int
 
 
 def most_confused_classes(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """List the `n` classes with the most mistakes, of their own images or as a prediction, in the order of labels."""
+    """List the `n` classes with the most mistakes, in the order of labels.
+
+    A mistake is one of the class that the image is of, and of the class that it is taken for.
+    """
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     chosen: NDArray[np.int64] = np.sort(np.argsort(-wrong, kind="stable")[:n])
     return chosen

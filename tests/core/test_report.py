@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import calibration, metrics
+from sklearn.datasets import load_sample_image
 
 from tasks.core.leaks import Twin
 from tasks.core.report import Evaluation, Findings, compute_results, describe_curves, summarize
@@ -195,6 +196,17 @@ def test_many_classes_are_shown_by_the_weakest_and_counted_in_full() -> None:
     assert shown == {row.name for row in sorted(results.classes, key=lambda row: row.f1)[:10]}
 
 
+@pytest.mark.slow
+def test_a_page_of_a_thousand_classes_of_photographs_stays_small() -> None:
+    made = evaluation(n=10_000, n_classes=1000, skill=4.0)
+    photograph = load_sample_image("china.jpg")[:224, :224]
+    images = {split: np.broadcast_to(photograph, (len(files), 224, 224, 3)) for split, files in made.files.items()}
+    twins = [Twin("test", row, row, "equal pixels") for row in range(100)]
+    html = render_page(replace(made, images=images, findings=Findings(twins, [], [])))
+    assert len(Page(html).pictures) == 24 + 24 + 2 * 12 + 10 * 10
+    assert len(html.encode()) < 5_000_000
+
+
 def test_a_leak_shows_what_it_is_worth_and_the_pairs() -> None:
     twins = [Twin("test", row, 2 * row, "equal pixels") for row in range(50)] + [Twin("validation", 7, 9, "alike")]
     made = evaluation(findings=Findings(twins, [], []))
@@ -208,8 +220,8 @@ def test_a_leak_shows_what_it_is_worth_and_the_pairs() -> None:
     y_true, y_prob = made.predictions["test"]
     right = y_prob.argmax(axis=1) == y_true
     assert [row[1] for row in table[1:]] == [
-        f"{100 * right.mean():.1f}\xa0%",
-        f"{100 * right[50:].mean():.1f}\xa0%",
+        f"{100 * right.mean():.2f} %",
+        f"{100 * right[50:].mean():.2f} %",
         f"{100 * (right.mean() - right[50:].mean()):+.2f} points",
     ]
     assert "test: test/11.png" in page.words  # the first 12 pairs
