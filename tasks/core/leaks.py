@@ -1,7 +1,7 @@
 """Leaks: held-out images with a twin in training, and what they add to the score on test.
 
-A given split may hold the same picture, or nearly the same, on both sides. A model that has learnt it by heart is then
-right for the wrong reason.
+A given split may hold the same picture, nearly the same, or one of its group, on both sides. A model that has learnt it
+by heart is then right for the wrong reason.
 """
 
 from __future__ import annotations
