@@ -24,10 +24,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from flows.git import failure, git, keep, refuse_unresolved, repository
+from flows.git import at, failure, git, keep, refuse_unresolved, repository
 from flows.summary import declared_outputs
 from tasks import checkpoints
-from tasks.params import PARAMS_FILE, parse
+from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.document import override, validate
 
 NULL = "tag:yaml.org,2002:null"
@@ -55,6 +55,37 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
     refuse_unresolved(checkout)
     where = "overrides" if overrides else str(PARAMS_FILE)
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
+
+
+def check_images(root: Path) -> None:
+    """Check that an isolated run finds the images of HEAD: those that git keeps, or a folder as it was packed.
+
+    A run is named by what HEAD's dvc.lock says of its images, and a photo that was changed since would go unnoticed.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+    """
+    images = _images(root)
+    if not Path(images).is_absolute() and git(root, "ls-tree", "HEAD", "--", images).startswith("100"):  # a file
+        return
+    status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", "download"))
+    if status or _packed(at(root, "HEAD", "dvc.lock")) != _packed((root / "dvc.lock").read_bytes()):
+        raise ParameterError(
+            f"{images} must be packed and committed before an isolated run; it was changed "
+            "since; run `dvc repro download && git add dvc.yaml dvc.lock && git commit`"
+        )
+
+
+def _images(root: Path) -> str:
+    """The path of the images in a checkout's dvc.yaml."""
+    images: str = YAML(typ="safe").load(root / "dvc.yaml")["vars"][0]["images"]
+    return images
+
+
+def _packed(lock: bytes | None) -> Any:
+    """What a dvc.lock says of the stage that packs the images."""
+    return (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get("download")
 
 
 def uncommitted(root: Path, *but: Path) -> str:
@@ -151,7 +182,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 
 def _link_images(root: Path, checkout: Path) -> None:
     """Give a checkout the images of the root where git does not keep them: a folder, or a link to one."""
-    images = YAML(typ="safe").load(checkout / "dvc.yaml")["vars"][0]["images"]
+    images = _images(checkout)
     if not (checkout / images).exists():
         # control: link to the images
         (checkout / images).parent.mkdir(parents=True, exist_ok=True)

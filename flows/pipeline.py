@@ -68,7 +68,9 @@ def pipeline(
     """
     logger = get_run_logger()
     root, overrides = Path.cwd(), overrides or {}
-    if not overrides:
+    if overrides:
+        experiments.check_images(root)
+    else:
         experiments.check(root)
     name = experiments.name_of(str(flow_run.get_name()), overrides)
     if overrides and (edits := experiments.uncommitted(root)):
