@@ -48,7 +48,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("dvc.yaml").write_text(
             "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
             "    metrics: [{reports/metrics.json: {cache: false}}]\n"
-            "artifacts: {predictions: {path: reports/predictions.npz}}\n"
+            "artifacts: {predictions: {path: reports/predictions.npz}, metrics: {path: reports/metrics.json}}\n"
         )
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
             subprocess.run(command, check=True)
