@@ -1,0 +1,234 @@
+"""Own images as a new user has them: from a folder to a model, by DVC and by the flow, without CIFAR-10."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageOps
+
+from tests.support.clone import Clone, copy_tracked
+from tests.support.own_images import write_files
+from tests.support.parameters import edit
+
+pytestmark = pytest.mark.slow
+
+LABELS = ("daisy", "rose", "tulip")
+OURS = {
+    "normalize__size": 24,
+    "normalize__validation_fraction": 0.2,
+    "model__filters": [8, 16, 16],
+    "train__epochs": 12,
+    "train__batch_size": 64,
+    "train__precision": "float32",
+}
+
+
+def photograph(label: int, seed: int) -> Image.Image:
+    """Waves that run across the picture in a direction of their class; taller than wide, of several sizes."""
+    rng = np.random.default_rng([label, seed])
+    height, width = 60 + seed % 5, 48
+    y, x = np.mgrid[:height, :width]
+    angle = label * np.pi / 3 + rng.normal(0, 0.1)
+    waves = 60 * np.sin((np.cos(angle) * x + np.sin(angle) * y) / 3 + rng.uniform(0, 6))
+    blurred = Image.fromarray(rng.integers(0, 256, (6, 5, 3), np.uint8)).resize((width, height), 3)
+    return Image.fromarray((np.asarray(blurred) * 0.5 + waves[..., None] + 64).clip(0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **settings: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, form, **({"quality": 90} | settings if form == "JPEG" else settings))
+    return content.getvalue()
+
+
+def photos(n: int, first: int = 0) -> dict[str, bytes]:
+    return {
+        f"{label}/{number:03}.jpg": encoded(photograph(LABELS.index(label), number))
+        for label in LABELS
+        for number in range(first, first + n)
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that never had CIFAR-10, whose slot is a link to a folder of 180 photographs."""
+    folder = tmp_path_factory.mktemp("own")
+    write_files(folder / "photos/flowers", photos(60))
+    made = Clone(folder / "project")
+    copy_tracked(made.path)
+    (made.path / "dvc.lock").unlink()
+    (made.path / "data/images").symlink_to(folder / "photos/flowers")
+    use(made, "data/images", **OURS)
+    made.run("git", "init", "--quiet", "--initial-branch", "main")
+    made.commit("our images")
+    return made
+
+
+def use(clone: Clone, images: str, **parameters: object) -> None:
+    """Put images into the slot, as docs/data.md says."""
+    graph = (clone.path / "dvc.yaml").read_text()
+    (before,) = (line for line in graph.splitlines() if line.startswith("  - images: "))
+    (clone.path / "dvc.yaml").write_text(graph.replace(before, f"  - images: {images}"))
+    edit(clone.path / "params.yaml", **parameters)
+
+
+def report(clone: Clone) -> dict[str, object]:
+    found: dict[str, object] = json.loads((clone.path / "reports/dataset.json").read_text())
+    return found
+
+
+def findings(clone: Clone, kind: str) -> list[dict[str, str]]:
+    with (clone.path / "data/normalized/findings.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["kind"] == kind]
+
+
+def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
+    ran, _, output = project.repro()
+    assert ran == ["download", "normalize", "train", "evaluate"]
+    assert "cifar" not in output.lower()
+    assert report(project) | {"train": 0, "validation": 0} == {
+        "images": 180,
+        "classes": 3,
+        "smallest_class": 60,
+        "train": 0,
+        "validation": 0,
+        "test": 36,
+        "unreadable": 0,
+        "duplicates": 0,
+        "conflicts": 0,
+        "leaks": {"validation": 0, "test": 0},
+    }
+    assert json.loads((project.path / "reports/metrics.json").read_text())["test"]["accuracy"] > 0.6
+    with (project.path / "reports/evaluation/predictions.csv").open(newline="") as file:
+        assert {row["label"] for row in csv.DictReader(file)} == set(LABELS)
+    assert "rose/" in (project.path / "reports/index.html").read_text()
+    assert project.repro()[:2] == ([], [])
+    project.commit("first model")
+
+
+def test_the_flow_finds_nothing_to_do_and_classify_knows_the_classes(project: Clone, tmp_path: Path) -> None:
+    assert "Cached" in project.run("python", "-m", "flows.pipeline")
+    (tmp_path / "new.jpg").write_bytes(encoded(photograph(1, 999).resize((300, 400))))
+    said = project.run("python", "-m", "tasks.classify", str(tmp_path / "new.jpg"), "--json")
+    (answer,) = json.loads(said[said.index("[\n") :])
+    assert sorted(answer["classes"]) == sorted(LABELS)
+    assert answer["note"] == "resized from 300 × 400 (crop)"
+
+
+def test_a_study_compares_on_own_images_and_the_gate_reads_both_sides(project: Clone) -> None:
+    small = ["--set", "normalize.train_images=null", "--set", "train.epochs=1", "--set", "model.filters=[4, 4, 4]"]
+    said = project.run("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2", *small)
+    assert "4 of 4" in said
+    assert project.run("git", "status", "--porcelain", "--", "params.yaml", "dvc.lock") == ""
+    project.edit(train__epochs=7)
+    project.repro()
+    assert "test.accuracy" in project.run("python", "-m", "flows.gate", "--base", "HEAD")
+    project.run("git", "checkout", "--quiet", ".")
+    assert project.repro()[0] == []
+
+
+def test_a_new_photo_is_seen_and_no_study_takes_old_results_for_it(project: Clone) -> None:
+    folder = (project.path / "data/images").resolve()
+    write_files(folder, {"rose/new.jpg": encoded(photograph(1, 500))})
+    study = ("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2")
+    refused = project.run(*study, status=2)
+    assert "data/images must be packed and committed before an isolated run" in refused
+    assert project.repro()[0] == ["download", "normalize", "train", "evaluate"]
+    assert report(project)["images"] == 181
+    (folder / "rose/new.jpg").unlink()
+    ran, restored, _ = project.repro()
+    assert (ran, restored) == ([], ["download", "normalize", "train", "evaluate"])
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 30 copies, 20 groups, 5 conflicts, 7 broken files and 3 rotated photos, and a manifest of it."""
+    folder = tmp_path_factory.mktemp("planted")
+    files = photos(60)
+    names = list(files)
+    copies: dict[str, Callable[[Image.Image], bytes]] = {
+        "resized": lambda image: encoded(image.resize((96, 128))),
+        "again": lambda image: encoded(image, quality=60),
+        "mirrored": lambda image: encoded(ImageOps.mirror(image)),
+    }
+    for kind, copy in copies.items():
+        for number in range(10):
+            name = names[number * 7 + list(copies).index(kind)]
+            image = Image.open(io.BytesIO(files[name])).convert("RGB")
+            files[f"{name.split('/')[0]}/{kind}-{number}.jpg"] = copy(image)
+    for number in range(5):  # the same bytes under another label
+        files[f"tulip/conflict-{number}.jpg"] = files[f"daisy/{number + 50:03}.jpg"]
+    for number in range(7):
+        files[f"rose/broken-{number}.jpg"] = files[f"rose/{number:03}.jpg"][: 100 * (number + 1)]
+    for number in range(3):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        files[f"daisy/rotated-{number}.jpg"] = encoded(photograph(0, 700 + number), exif=exif)
+    write_files(folder, files)
+    return folder
+
+
+def manifest(folder: Path, split: Callable[[str, int], str]) -> None:
+    """List the files of a folder; 20 groups of four, all of one class each."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg"))
+    grouped = {name: f"plant {number // 4}" for number, name in enumerate(names[20:100])}
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split", "group"])
+        for number, name in enumerate(names):
+            writer.writerow([name, name.split("/")[0], split(name, number), grouped.get(name, "")])
+
+
+def test_planted_faults_are_all_found_and_nothing_leaks(project: Clone, planted: Path) -> None:
+    manifest(planted, lambda name, number: "")
+    (project.path / "data/images").unlink()
+    (project.path / "data/images").symlink_to(planted)
+    said = project.run("dvc", "repro", "normalize", status=255)
+    assert "every image must be readable; received 7 that are not, all listed in reports/unreadable.csv" in said
+    project.edit(normalize__unreadable="skip")
+    project.run("dvc", "repro", "normalize")
+    assert sorted(row["file"] for row in findings(project, "unreadable")) == [f"rose/broken-{n}.jpg" for n in range(7)]
+    found = {row[side] for row in findings(project, "duplicate") for side in ("file", "other")}
+    assert {f"{kind}-{n}.jpg" for kind in ("resized", "again", "mirrored") for n in range(10)} <= {
+        name.split("/")[1] for name in found
+    }
+    conflicting = {name for row in findings(project, "conflict") for name in (row["file"], row["other"])}
+    assert {f"tulip/conflict-{n}.jpg" for n in range(5)} <= conflicting
+    counts = report(project)
+    assert (counts["images"], counts["unreadable"]) == (180 + 30 + 5 + 3, 7)
+    assert counts["leaks"] == {"validation": 0, "test": 0}
+    split_of = {
+        name: split
+        for split in ("train", "validation", "test")
+        for name in (project.path / f"data/normalized/{split}_files.txt").read_text().splitlines()
+    }
+    assert len(split_of) == 218
+    with (planted / "manifest.csv").open(newline="") as file:
+        groups = {row["path"]: row["group"] for row in csv.DictReader(file) if row["group"]}
+    for group in set(groups.values()):
+        assert len({split_of[name] for name in groups if groups[name] == group and name in split_of}) <= 1
+    upright = project.path / "data/normalized"
+    for split in ("train", "validation", "test"):
+        names = (upright / f"{split}_files.txt").read_text().splitlines()
+        pixels = np.load(upright / f"{split}_images.npy", mmap_mode="r")
+        for row, name in enumerate(names):
+            if "rotated" in name:
+                shown = photograph(0, 700 + int(name[-5])).rotate(-90, expand=True)
+                fitted = np.asarray(ImageOps.fit(shown, (24, 24), Image.Resampling.LANCZOS)).astype(int)
+                assert np.abs(fitted - pixels[row]).mean() < 12
+
+
+def test_the_report_says_what_a_leaking_split_is_worth(project: Clone, planted: Path) -> None:
+    manifest(planted, lambda name, number: "test" if "-" in name or number % 10 == 0 else "train")
+    project.repro()
+    assert json.loads((project.path / "reports/dataset.json").read_text())["leaks"]["test"] >= 30
+    worth = json.loads((project.path / "reports/evaluation/scores.json").read_text())["leaks"]
+    assert worth["test"]["n"] >= 30
+    assert "leak" in (project.path / "reports/index.html").read_text()
+    shutil.rmtree(project.path / ".checkpoints", ignore_errors=True)
