@@ -180,7 +180,11 @@ def _held_out(
         if len(rows) and np.bincount(labels[rows]).max() >= n_folds and len(np.unique(group[rows])) >= n_folds:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of classes with fewer rows than folds, some of which lack them
-                _, chosen = next(folds.split(rows, labels[rows], group[rows]))
+                # A group may be larger than a fold: the nearest fold to the wanted size is one without it.
+                wanted = len(rows) / n_folds
+                _, chosen = min(
+                    folds.split(rows, labels[rows], group[rows]), key=lambda fold: abs(len(fold[1]) - wanted)
+                )
             held[rows[chosen]] = True
     if fraction > 0.5:
         held = ~held

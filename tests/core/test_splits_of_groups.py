@@ -50,6 +50,13 @@ def test_no_group_is_on_two_sides(seed: int) -> None:
     assert set(split_of) == {"train", "validation", "test"}
 
 
+def test_a_group_larger_than_a_share_stays_in_training() -> None:
+    labels, groups = labels_of(100, 100), np.array([*[0] * 90, *range(1, 111)]) // 2
+    split_of = divide(labels, undivided(200), groups, HALF, 0, NAMES)
+    assert (split_of[:90] == "train").all()
+    assert 15 <= (split_of == "test").sum() <= 40
+
+
 def test_the_seed_draws_the_split() -> None:
     labels, groups = labels_of(100, 100), np.arange(200) // 2
     first, again, other = (divide(labels, undivided(200), groups, HALF, seed, NAMES).tolist() for seed in (0, 0, 1))
