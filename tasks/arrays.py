@@ -56,7 +56,8 @@ def _files_path(normalized: Path, split: str) -> Path:
     return normalized / f"{split}_files.txt"
 
 
-def _description_path(normalized: Path) -> Path:
+def description_path(normalized: Path) -> Path:
+    """Name the file that describes the arrays, with a digest of each."""
     return normalized / "dataset.json"
 
 
@@ -118,7 +119,7 @@ def write_description(
         "digests": {path.name: _md5(path) for path in sorted(normalized.iterdir())},
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    _description_path(normalized).write_text(text, encoding="utf-8", newline="\n")
+    description_path(normalized).write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_findings(normalized: Path, findings: Iterable[Finding]) -> None:
@@ -225,7 +226,7 @@ def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
     mean, std = (_description(normalized, "scaling", name) for name in ("mean", "std"))
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and np.greater(std, 0).all()):
         raise step.RefusedError(
-            f"{_description_path(normalized)} must hold finite means and positive deviations; received {mean} and "
+            f"{description_path(normalized)} must hold finite means and positive deviations; received {mean} and "
             f"{std}; {ADVICE}"
         )
     return mean, std
@@ -249,7 +250,7 @@ def _description(normalized: Path, *keys: str) -> Any:
             content = content[key]
         return content
 
-    return _read(_description_path(normalized), value)
+    return _read(description_path(normalized), value)
 
 
 def _mapped(path: Path) -> NDArray[Any]:

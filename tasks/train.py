@@ -27,6 +27,8 @@ from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
+DEVICE_BYTES = 4 * 2**30  # of images that a GPU's memory has room for beside a training
+
 
 def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.RunInfo:
     """Train the network of params.yaml and publish it with its history.
@@ -46,9 +48,12 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
     (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))
     training, validation = _load_splits(normalized, n_classes, has_validation)
 
-    trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
+    try:
+        trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
+    except ValueError as error:
+        raise step.RefusedError(str(error)) from error
     blocks, machine_settings = (model_params, regularize, train_params), f"{machine} {keras.backend.backend()}"
-    saved = checkpoints.Checkpoints(checkpoints.key(blocks, normalized.glob("*"), machine_settings))
+    saved = checkpoints.Checkpoints(checkpoints.key(blocks, [arrays.description_path(normalized)], machine_settings))
     if state := saved.newest():
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
     throughput: list[float] = []
@@ -59,7 +64,7 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
             validation,
             train_params,
             regularize,
-            feed=IndexBatches if machine.has_gpu else Batches,
+            feed=IndexBatches if machine.has_gpu and training.images.nbytes <= DEVICE_BYTES else Batches,
             resume_from=state,
             on_state=saved.save,
             on_throughput=throughput.append,

@@ -22,7 +22,7 @@ from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 
 OLDEST = "3.8.0"
-NO_AUGMENT = Augment(flip="none", translate=0, cutout=0)
+NO_AUGMENT = Augment(flip="none", translate=0, zoom=1.0, cutout=0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 EVERY = {
     "-".join(map(str, each)): each

@@ -78,7 +78,7 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     ("stage", "arguments"),
     [
         ("download", ("--images", str(ROOT / "data/cifar10.sha256"), "--raw", "raw")),
-        ("normalize", ("--raw", "raw", "--normalized", "out")),
+        ("normalize", ("--raw", "raw", "--normalized", "out", "--report", "report.json")),
     ],
 )
 def test_a_bad_parameter_reaches_the_shell_as_status_two(
@@ -92,18 +92,19 @@ def test_a_bad_parameter_reaches_the_shell_as_status_two(
     assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known here: ")
 
 
-USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH"
+USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH"
+REPORT = ("--report", "report.json")
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ((), "the following arguments are required: --raw, --normalized"),
-        (("--raw", "data/raw"), "the following arguments are required: --normalized"),
-        (("data/raw", "data/normalized"), "the following arguments are required: --raw, --normalized"),
-        (("--raw", "--normalized", "out"), "argument --raw: expected one argument"),
-        (("--raw", "raw", "--norm", "out"), "the following arguments are required: --normalized"),
-        (("--raw", "raw", "--normalized", "out", "--model", "m"), "unrecognized arguments: --model m"),
+        (REPORT, "the following arguments are required: --raw, --normalized"),
+        (("--raw", "data/raw", *REPORT), "the following arguments are required: --normalized"),
+        (("data/raw", "data/normalized", *REPORT), "the following arguments are required: --raw, --normalized"),
+        (("--raw", "--normalized", "out", *REPORT), "argument --raw: expected one argument"),
+        (("--raw", "raw", "--norm", "out", *REPORT), "the following arguments are required: --normalized"),
+        (("--raw", "raw", "--normalized", "out", *REPORT, "--model", "m"), "unrecognized arguments: --model m"),
     ],
 )
 def test_wrong_arguments_end_with_two_and_the_usage(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
@@ -119,7 +120,7 @@ def test_help_shows_the_usage_and_does_nothing(tmp_path: Path) -> None:
     done = run(sys.executable, "-m", "tasks.normalize", "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == USAGE
-    assert "Write the arrays and constants of the three splits." in done.stdout
+    assert "Write the arrays of each split and the report on the data set." in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
 
 

@@ -7,11 +7,12 @@ transforms, for a model that holds the images in the device's memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from tasks.core.augmentation import Transforms, apply_transforms, sample_transforms
 from tasks.core.device_dataset import with_device_dataset
@@ -19,8 +20,22 @@ from tasks.params.regularize import Augment
 
 
 @dataclass(frozen=True)
+class ImageRows:
+    """Some rows of images, which are read when a slice is: the images may be larger than memory."""
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+        return self.images[self.rows[part]]
+
+
+@dataclass(frozen=True)
 class Split:
-    """Images of shape (n, side, side, 3), uint8, and their labels of shape (n,)."""
+    """Images of shape (n, height, width, 3), uint8, and their labels of shape (n,)."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -29,7 +44,17 @@ class Split:
         return len(self.labels)
 
 
-def train_eval_subset(train: Split, validation: Split | None, seed: int) -> Split:
+class Subset(NamedTuple):
+    """Some images of a split, and their labels."""
+
+    images: ImageRows
+    labels: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def train_eval_subset(train: Split, validation: Split | None, seed: int) -> Subset:
     """Choose the training images that every epoch is scored on: as many as validation has.
 
     The running average that Keras reports for an epoch has dropout and augmentation in it, and would make the gap to
@@ -37,7 +62,26 @@ def train_eval_subset(train: Split, validation: Split | None, seed: int) -> Spli
     """
     n = min(len(train), len(validation) if validation else 5_000)
     rows = np.sort(np.random.default_rng([seed, 0x9806E]).permutation(len(train))[:n])
-    return Split(train.images[rows], train.labels[rows])
+    return Subset(ImageRows(train.images, rows), train.labels[rows])
+
+
+def balanced_weights(labels: NDArray[np.int32], n_classes: int) -> NDArray[np.float32]:
+    """Weigh each class by the inverse of its share, so that all classes count the same and images once on average.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        0 for a class without images.
+    """
+    weights = np.zeros(n_classes, np.float32)
+    present = np.unique(labels)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return weights
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -56,16 +100,27 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     seed : int
     epoch : int
         The first epoch, counted from 0.
+    class_weights : ndarray of shape (n_classes,), optional
+        The weight of an image of each class in the loss, which each batch then gives as its third part.
     """
 
     # With one, Keras leaves it to TensorFlow's autotuning, whose end makes an epoch take up to twice its time. On JAX
     # it looks at the first batches and starts over, and with more than one would then hand out stale ones.
     WORKERS = 2 if keras.backend.backend() == "tensorflow" else 1
 
-    def __init__(self, train: Split, n_classes: int, batch_size: int, augment: Augment, seed: int, epoch: int = 0):
+    def __init__(
+        self,
+        train: Split,
+        n_classes: int,
+        batch_size: int,
+        augment: Augment,
+        seed: int,
+        epoch: int = 0,
+        class_weights: NDArray[np.float32] | None = None,
+    ):
         super().__init__(workers=self.WORKERS)
         self.images, self.labels = train.images, train.labels
-        self.one_hot = np.eye(n_classes, dtype=np.float32)
+        self.n_classes, self.class_weights = n_classes, class_weights
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
         self.flipped_in_even_epochs = np.random.default_rng([seed, 0xF11B]).random(len(train)) < 0.5
         self._start(epoch)
@@ -77,12 +132,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
-    def __getitem__(self, step: int) -> tuple[Any, NDArray[np.float32]]:
+    def __getitem__(self, step: int) -> tuple[Any, ...]:
         indices = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, step])
         flip_parity = self.flipped_in_even_epochs[indices] ^ bool(self.epoch % 2)
-        transforms = sample_transforms(self.augment, rng, flip_parity, side=self.images.shape[1])
-        return self._inputs(indices, transforms), self.one_hot[self.labels[indices]]
+        transforms = sample_transforms(self.augment, rng, flip_parity, self.images.shape[1:3])
+        labels = self.labels[indices]
+        one_hot = np.zeros((len(labels), self.n_classes), np.float32)
+        one_hot[np.arange(len(labels)), labels] = 1
+        weights = () if self.class_weights is None else (self.class_weights[labels],)
+        return self._inputs(indices, transforms), one_hot, *weights
 
     def _inputs(self, indices: NDArray[np.int64], transforms: Transforms) -> Any:
         return apply_transforms(self.images, indices, transforms)

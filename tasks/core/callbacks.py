@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tasks.core.batches import Split
+from tasks.core.batches import Split, Subset
 from tasks.core.inference import logits
 from tasks.core.state import Row, TrainingState
 
@@ -31,7 +31,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     ----------
     model : keras.Model
         From pixels to logits; scored in inference mode.
-    train_subset : Split
+    train_subset : Subset
         The training images to score.
     validation : Split or None
         None leaves its columns out.
@@ -46,7 +46,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         model: keras.Model,
-        train_subset: Split,
+        train_subset: Subset,
         validation: Split | None,
         rows: list[Row],
         n_images: int,
@@ -83,7 +83,7 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         row["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         return {"epoch": epoch + 1, **{name: round(value, 6) for name, value in row.items()}}
 
-    def _score(self, split: Split) -> tuple[float, float]:
+    def _score(self, split: Split | Subset) -> tuple[float, float]:
         y_score = logits(self.scored_model, split.images, PREDICT_BATCH)
         losses = keras.losses.sparse_categorical_crossentropy(split.labels, y_score, from_logits=True)
         return float(ops.mean(losses)), float(np.mean(y_score.argmax(axis=1) == split.labels))

@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
-from tasks.core.augmentation import Transforms, apply_transforms
+from tasks.core.augmentation import Transforms, apply_on_device
 
 TRANSFORM_DTYPES = ("int32", "int32", "bool", "bool")
 
@@ -26,7 +25,7 @@ class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
         self.images.assign(images)
 
     def call(self, indices: Any, *transforms: Any) -> Any:
-        return apply_transforms(self.images, indices, Transforms(*transforms), ops)
+        return apply_on_device(self.images, indices, Transforms(*transforms))
 
 
 class OnDeviceModel(keras.Model):  # type: ignore[misc]
@@ -54,14 +53,17 @@ def with_device_dataset(model: keras.Model, images: NDArray[np.uint8]) -> OnDevi
     ----------
     model : keras.Model
         From pixels to logits. The result shares its weights.
-    images : ndarray of shape (n, side, side, 3), dtype=uint8
+    images : ndarray of shape (n, height, width, 3), dtype=uint8
 
     Returns
     -------
     OnDeviceModel
         From `(indices, *transforms)`, which `IndexBatches` gives, to logits.
     """
-    side = images.shape[1]
+    height, width = images.shape[1:3]
     indices = keras.Input((), dtype="int32")
-    transforms = [keras.Input((side,), dtype=dtype) for dtype in TRANSFORM_DTYPES]
+    transforms = [
+        keras.Input((side,), dtype=dtype)
+        for side, dtype in zip((height, width, height, width), TRANSFORM_DTYPES, strict=True)
+    ]
     return OnDeviceModel((indices, *transforms), model(DeviceDataset(images)(indices, *transforms)), model)

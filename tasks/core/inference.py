@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
+
+
+class Images(Protocol):
+    """Images of shape (n, height, width, 3), uint8, in memory or read by slices."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.uint8]: ...
 
 
 def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool = False) -> NDArray[np.float64]:
@@ -35,7 +43,7 @@ def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool
     return probabilities
 
 
-def logits(model: Any, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+def logits(model: Any, images: Images, batch_size: int) -> NDArray[np.float32]:
     """Compute logits of shape (n, n_classes), with one batch of images in memory.
 
     Keras' own `predict` would wait at its end for TensorFlow's autotuning of the input, for up to the time of the

@@ -19,7 +19,7 @@ from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 
 WHITENING_FILTERS = 24  # twice the 2 × 2 × 3 values of a patch
-WHITENING_IMAGES = 5_000
+WHITENING_PIXELS = 5_000 * 32 * 32  # more would take memory, and change the filters little
 
 BatchNormalization = type[layers.BatchNormalization]
 
@@ -37,10 +37,15 @@ def build_for_training(
 
     Parameters
     ----------
-    images : ndarray of shape (n, side, side, 3), dtype=uint8
+    images : ndarray of shape (n, height, width, 3), dtype=uint8
         The training images.
     precision : str
         Keras dtype policy of the hidden layers.
+
+    Raises
+    ------
+    ValueError
+        If the images are too small to be halved so often.
     """
     model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision)
     NETWORKS[model_params.network].initialize(model, images, mean, std)
@@ -109,6 +114,7 @@ def notebook_cnn(
     Each convolution is normalized, and all but the last are pooled. With `pool_before_norm` the pooling moves in front
     of the normalization, which then works on a quarter of the values.
     """
+    _refuse_small(x, len(model_params.filters) - 1)
     for number, filters in enumerate(model_params.filters, start=1):
         pool = number < len(model_params.filters)
         x = layers.Conv2D(
@@ -144,6 +150,7 @@ def whitened_cnn(
     """
     x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
     x = layers.ReLU(dtype=precision, name="relu")(x)
+    _refuse_small(x, len(model_params.filters))
     for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
             x = layers.Conv2D(
@@ -167,6 +174,14 @@ def whitened_cnn(
     return layers.Rescaling(1 / 9, dtype="float32", name="logit_scale")(x)
 
 
+def _refuse_small(x: Any, halvings: int) -> None:
+    if (shortest := min(x.shape[1:3])) >> halvings < 1:
+        raise ValueError(
+            f"model.filters must be fewer, or normalize.size larger: {x.shape[1]} × {x.shape[2]} pixels can be halved "
+            f"{shortest.bit_length() - 1} times; received {halvings} poolings"
+        )
+
+
 def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
     """Make the L2 penalty on a kernel, or none.
 
@@ -181,7 +196,10 @@ def initialize_whitened_cnn(model: keras.Model, images: Images, mean: Sequence[f
     The first filters of each convolution are identities, as many as it has inputs, and the rest stay random (Jordan
     2024).
     """
-    model.get_layer("whitening").set_weights([whitening_filters(images[:WHITENING_IMAGES], mean, std)])
+    height, width = images.shape[1:3]
+    # The first are a fair sample: CIFAR-10's files are shuffled, and packed images go by their digests.
+    sample = images[: max(WHITENING_PIXELS // (height * width), 1)]
+    model.get_layer("whitening").set_weights([whitening_filters(sample, mean, std)])
     for layer in model.layers:
         if layer.name.startswith("conv"):
             kernel, *bias = layer.get_weights()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import keras
 
-from tasks.core.batches import Batches, Split, train_eval_subset
+from tasks.core.batches import Batches, Split, balanced_weights, train_eval_subset
 from tasks.core.callbacks import EpochScores, ResumeState
 from tasks.core.optimizers import optimizer
 from tasks.core.state import Row, TrainingState
@@ -66,7 +66,9 @@ def fit(
     rows = list(resume_from.rows) if resume_from else []
     epochs_done = len(rows)
     seed, patience = train_params.seed, regularize.early_stopping.patience
-    batches = feed(train, model.output_shape[-1], train_params.batch_size, regularize.augment, seed, epochs_done)
+    n_classes = model.output_shape[-1]
+    weights = balanced_weights(train.labels, n_classes) if train_params.class_weight == "balanced" else None
+    batches = feed(train, n_classes, train_params.batch_size, regularize.augment, seed, epochs_done, weights)
     wrapped = batches.wrap(model)
     wrapped.compile(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularize.label_smoothing),

@@ -20,5 +20,5 @@ class Normalize(Block):
     method: Literal["standardize", "rescale"]
     test_fraction: Fraction
     validation_fraction: Fraction
-    train_images: Annotated[int, Field(ge=10)] | None
+    train_images: Annotated[int, Field(ge=10, le=100_000_000)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]

@@ -13,8 +13,9 @@ class Augment(Block):
     """Random changes to a training image, drawn anew each epoch."""
 
     flip: Literal["none", "random", "alternating"]
-    translate: Annotated[int, Field(ge=0, le=16)]
-    cutout: Annotated[int, Field(ge=0, le=32)]
+    translate: Annotated[int, Field(ge=0, le=64)]
+    zoom: Annotated[float, Field(gt=0, le=1)]
+    cutout: Annotated[int, Field(ge=0, le=512)]
 
 
 class EarlyStopping(Block):

@@ -20,6 +20,7 @@ class Train(Block):
     schedule: Literal["constant", "one_cycle", "cosine"]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    class_weight: Literal["none", "balanced"]
     deterministic: bool
     precision: Literal["auto", "float32", "mixed_bfloat16"]
     device: Literal["auto", "cpu", "gpu"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tasks.core.augmentation import Transforms, apply_transforms, sample_transforms
+from tasks.core.augmentation import Transforms, apply_on_device, apply_transforms, sample_transforms
 from tasks.params.regularize import Augment
 
-OFF: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
+OFF: dict[str, Any] = {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0}
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def images() -> np.ndarray:
 FLIP_PARITY = np.arange(200) % 4 == 0
 
 
-def augment(images: np.ndarray, seed: int = 0, **how: int | str) -> np.ndarray:
-    transforms = sample_transforms(Augment(**{**OFF, **how}), np.random.default_rng(seed), FLIP_PARITY, side=32)
+def augment(images: np.ndarray, seed: int = 0, **how: float | str) -> np.ndarray:
+    transforms = sample_transforms(Augment(**{**OFF, **how}), np.random.default_rng(seed), FLIP_PARITY, (32, 32))
     return np.asarray(apply_transforms(images, np.arange(len(images)), transforms))
 
 
@@ -66,10 +66,11 @@ def test_a_cutout_greys_one_square_also_over_an_edge(images: np.ndarray) -> None
 
 
 def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
-    augment, indices = Augment(flip="alternating", translate=3, cutout=9), np.arange(200, dtype=np.int32)[::-1]
-    transforms = sample_transforms(augment, np.random.default_rng(0), FLIP_PARITY, side=32)
+    augment = Augment(flip="alternating", translate=3, zoom=0.5, cutout=9)
+    indices = np.arange(200, dtype=np.int32)[::-1]
+    transforms = sample_transforms(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
     on_device = Transforms(*map(ops.convert_to_tensor, transforms))
-    found = apply_transforms(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device, ops)
+    found = apply_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
     np.testing.assert_array_equal(ops.convert_to_numpy(found), apply_transforms(images, indices, transforms))
 
 
@@ -85,3 +86,37 @@ def test_the_generator_decides_alone(images: np.ndarray) -> None:
     how: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 8}
     np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
     assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))
+
+
+def test_rows_and_columns_are_read_as_by_single_pixels() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 40, 24, 3), dtype=np.uint8)
+    augment, order = Augment(flip="random", translate=3, zoom=0.4, cutout=5), np.array([4, 0, 0, 2])
+    transforms = sample_transforms(augment, np.random.default_rng(0), np.zeros(4, bool), (40, 24))
+    expected = images[order[:, None, None], transforms.rows[:, :, None], transforms.columns[:, None, :]]
+    expected[transforms.cut_rows[:, :, None] & transforms.cut_columns[:, None, :]] = 128
+    np.testing.assert_array_equal(apply_transforms(images, order, transforms), expected)
+
+
+def test_a_zoom_shows_parts_of_at_least_its_share_of_the_area() -> None:
+    n, shape = 3000, (40, 60)
+    zoomed = Augment(**{**OFF, "zoom": 0.25})
+    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    height, width = (
+        (places[:, -1] - places[:, 0] + 1) / side
+        for places, side in zip((transforms.rows, transforms.columns), shape, strict=True)
+    )
+    areas = height * width
+    assert 0.2 < areas.min() < 0.3
+    assert areas.max() > 0.95
+    assert transforms.rows.min() == 0
+    assert (transforms.rows.max(), transforms.columns.max()) == (39, 59)
+    assert (np.diff(transforms.columns, axis=1) >= 0).all()
+    assert 0.6 < np.quantile(height / width, 0.05) < 0.9 < 1.1 < np.quantile(height / width, 0.95) < 1.5
+
+
+def test_without_zoom_no_number_is_drawn_for_it(images: np.ndarray) -> None:
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    sample_transforms(Augment(**OFF), rng, FLIP_PARITY, (32, 32))
+    again.integers(0, 1, (2, 200))
+    again.integers(1, 32, (2, 200))
+    assert rng.random() == again.random()

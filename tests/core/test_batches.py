@@ -3,7 +3,7 @@
 import numpy as np
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
-from tasks.core.batches import Batches, train_eval_subset
+from tasks.core.batches import Batches, balanced_weights, train_eval_subset
 from tasks.params.regularize import Augment
 from tests.support.training import AUGMENT, PLAIN, TRAIN, VALIDATION
 
@@ -58,5 +58,16 @@ def test_threads_prepare_batches_without_autotuning() -> None:
 def test_train_eval_subset_is_fixed_and_as_large_as_validation() -> None:
     subset, again = (train_eval_subset(TRAIN, VALIDATION, seed=0) for _ in range(2))
     assert len(subset) == len(VALIDATION)
-    np.testing.assert_array_equal(subset.images, again.images)
-    assert not np.array_equal(subset.images, train_eval_subset(TRAIN, VALIDATION, seed=1).images)
+    np.testing.assert_array_equal(subset.images[:], again.images[:])
+    assert not np.array_equal(subset.images[:], train_eval_subset(TRAIN, VALIDATION, seed=1).images[:])
+
+
+def test_balanced_weights_make_all_classes_count_the_same() -> None:
+    labels = np.repeat(np.array([0, 1, 3], np.int32), [60, 30, 10])
+    weights = balanced_weights(labels, 4)
+    assert weights[2] == 0
+    np.testing.assert_allclose([weights[label] * (labels == label).sum() for label in (0, 1, 3)], 100 / 3, rtol=1e-6)
+    weighted = Batches(TRAIN, 10, 64, Augment(**PLAIN), 0, class_weights=np.arange(10, dtype=np.float32))
+    _, one_hot, of_images = weighted[0]
+    np.testing.assert_array_equal(of_images, one_hot.argmax(axis=1))
+    assert len(batches()[0]) == 2

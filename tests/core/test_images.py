@@ -182,14 +182,14 @@ def test_a_shape_is_reached_by_cropping_padding_or_stretching() -> None:
     pixels = np.full((12, 24, 3), 255, np.uint8)
     pixels[:, :6] = pixels[:, -6:] = 0  # black, white in the middle, black
     fitted = {how: images.fit(images.Picture(pixels, (), (24, 12)), (12, 12), how).pixels for how in images.FITS}
-    assert fitted["crop"].min() == 255
+    assert fitted["crop"].min() > 250
     assert (fitted["pad"][0] == images.GREY).all()
-    assert fitted["pad"][6, 6].tolist() == [255] * 3
-    assert fitted["stretch"][6, [0, 6, 11], 0].tolist() == [0, 255, 0]
+    assert fitted["pad"][6, 6].min() > 250
+    assert (fitted["stretch"][6, [0, 6, 11], 0] > 128).tolist() == [False, True, False]
 
 
 def test_a_large_jpeg_is_decoded_at_a_part_of_its_size() -> None:
-    large = Image.effect_noise((1000, 600), 40).resize((2000, 1200)).convert("RGB")
+    large = Image.effect_noise((40, 24), 40).resize((2000, 1200)).convert("RGB")
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     scaled = images.read(encoded(large, "JPEG", exif=turned), least=300)

@@ -21,7 +21,7 @@ OFF: dict[str, Any] = {
     "batch_norm": True,
     "label_smoothing": 0.0,
     "weight_decay": 0.0,
-    "augment": {"flip": "none", "translate": 0, "cutout": 0},
+    "augment": {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0},
     "early_stopping": {"patience": 0},
 }
 

@@ -19,6 +19,7 @@ from flows import command_line, doctor, experiments, gate, summary, trials
 from flows.processes import Checkout, repro
 from tasks.checkpoints import Checkpoints
 from tasks.core.state import TrainingState
+from tasks.params import ParameterError
 from tasks.params import __main__ as params
 from tests.support import ROOT
 from tests.support.clone import IDENTITY
@@ -68,6 +69,8 @@ stages:
     outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
     metrics: [{reports/metrics.json: {cache: false}}]
 artifacts:
+  metrics: {path: reports/metrics.json}
+  history: {path: reports/history.csv}
   predictions: {path: reports/predictions.npz}
   per_class: {path: reports/evaluation/per_class.csv}
   report: {path: reports/index.html}
@@ -211,6 +214,38 @@ def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_p
     assert (root / "reports/study/study.csv").exists()
 
 
+def test_an_isolated_run_is_given_the_images_that_git_does_not_keep(origin: Path, tmp_path: Path) -> None:
+    root = subfolder(origin, tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/rose.jpg").write_bytes(b"a rose")
+    (root / "images").symlink_to(tmp_path / "photos")
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("images: curve.csv", "images: images"))
+    git(root, "commit", "--all", "--quiet", "--message", "our images")
+    with experiments.isolated_worktree(root, {"train.seed": 3}, "mine") as checkout:
+        assert (checkout / "images/rose.jpg").read_bytes() == b"a rose"
+    assert (tmp_path / "photos/rose.jpg").exists()  # only the link went with the worktree
+
+
+def test_images_that_were_changed_since_they_were_packed_are_refused(origin: Path, tmp_path: Path) -> None:
+    root = subfolder(origin, tmp_path)
+    experiments.check_images(root)  # git keeps them
+    (root / "images").mkdir()
+    (root / "images/rose.jpg").write_bytes(b"a rose")
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("images: curve.csv", "images: images"))
+    git(root, "commit", "--all", "--quiet", "--message", "our images")
+    refused = pytest.raises(ParameterError, match="images must be packed and committed before an isolated run")
+    with refused:
+        experiments.check_images(root)  # never packed
+    dvc(root, "repro", "download")
+    with refused:
+        experiments.check_images(root)  # not committed
+    git(root, "commit", "--all", "--quiet", "--message", "packed")
+    experiments.check_images(root)
+    (root / "images/tulip.jpg").write_bytes(b"a tulip")
+    with refused:
+        experiments.check_images(root)
+
+
 @pytest.mark.parametrize("layout", BIGGER)
 def test_checkpoints_of_an_isolated_run_outlive_it(
     origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout
@@ -262,7 +297,7 @@ def test_the_gate_gets_from_the_remote_what_a_blobless_clone_lacks(origin: Path,
     away.rename(source)
     status, said = compared(clone)
     assert status == 1
-    assert "| test.accuracy       | 0.9000" in said
+    assert "| test.accuracy          | 0.9000" in said
     assert "regression: test accuracy fell by 5.00 points" in said
 
 

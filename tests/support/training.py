@@ -15,8 +15,8 @@ from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
 
-AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 0}
-PLAIN: dict[str, Any] = {"flip": "none", "translate": 0, "cutout": 0}
+AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "zoom": 1.0, "cutout": 0}
+PLAIN: dict[str, Any] = {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0}
 RECIPE: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 64,
@@ -25,6 +25,7 @@ RECIPE: dict[str, Any] = {
     "momentum": 0.9,
     "schedule": "one_cycle",
     "warmup": 0.25,
+    "class_weight": "none",
     "seed": 0,
     "deterministic": True,
     "precision": "float32",
