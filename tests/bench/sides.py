@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tests.bench import reference
+from tests.bench import photographs, reference
 from tests.bench.recipes import blocks
 
 NORMALIZED = Path("data/normalized")
@@ -175,31 +173,6 @@ def our_memory() -> dict[str, float]:
     return {}
 
 
-def bulk(times: int = 1) -> dict[str, float]:
-    """Stages normalize and train on so many times the data, with a small network; watched from outside."""
-    import tempfile
-
-    from tasks.core import cifar10
-    from tasks.normalize import normalize
-
-    rng = np.random.default_rng(0)
-    labels = np.arange(cifar10.RECORDS, dtype=np.uint8) % 10
-    content = cifar10.encode(rng.integers(0, 256, (cifar10.RECORDS, 32, 32, 3), dtype=np.uint8), labels)
-    cifar10.TRAINING_FILES = tuple(f"data_batch_{n}.bin" for n in range(5 * times))
-    with tempfile.TemporaryDirectory() as folder:
-        raw, arrays = Path(folder, "raw"), Path(folder, "normalized")
-        raw.mkdir()
-        (raw / cifar10.TEST_FILE).write_bytes(content)
-        for name in cifar10.TRAINING_FILES:
-            (raw / name).hardlink_to(raw / cifar10.TEST_FILE)
-        del content
-        normalize(raw=raw, normalized=arrays, report_path=Path(folder, "dataset.json"))
-        _train(
-            blocks("default", {"train.epochs": 1, "model.filters": [4, 4, 4], "train.batch_size": 512}), folder=arrays
-        )
-    return {}
-
-
 def _train(
     params: Any,
     images: int | None = None,
@@ -225,7 +198,9 @@ def _train(
     return model, rows, speeds, machine
 
 
-SIDES = (stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, bulk)
+SIDES = (
+    stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES
+)  # fmt: skip
 
 
 def main(name: str, *arguments: str) -> None:
