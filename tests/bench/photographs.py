@@ -4,8 +4,9 @@ The photographs are those of `synthetic`, of 500 × 375 pixels. An epoch at 160 
 convolutions, the same layers, batch size and precision (float32) on all sides, as what differs is how images come to
 it: Keras and PyTorch read and decode the files in each epoch, and here normalize has decoded them once.
 
-`dvc repro` of own images takes longer where nothing changed because DVC asks the system for the time, size and inode
-of each file of the folder, looks each up in its table of known digests, and digests the list of them; no file is read.
+Where nothing changed, `dvc repro` takes longer for a folder because DVC lists it, holds each name against .dvcignore,
+asks the system for the size, time and inode of each file, and looks these up in its table of known digests. No file is
+read. A profile of 10,000 files has half of the time in the first two of these and half in the others.
 """
 
 from __future__ import annotations
