@@ -243,7 +243,9 @@ def torch_photographs(n: int = 2_000) -> dict[str, float]:
 def bulk(n: int = 2_000) -> dict[str, float]:
     """Stages normalize and train on so many photographs, with a small network; watched from outside."""
     raw = (synthetic.photographs(n) / "packed").resolve()
-    with _project(normalize__size=SMALL_SIDE, model__filters=[4, 4, 4], train__epochs=1, train__batch_size=BATCH_SIZE):
+    changes = {"normalize__size": SMALL_SIDE, "model__filters": [4, 4, 4], "train__epochs": 1}
+    # Scoring takes 500 images at a time: with fewer of them, the smaller set would need less for that reason alone.
+    with _project(**changes, normalize__validation_fraction=0.35, train__batch_size=BATCH_SIZE):
         from tasks.normalize import normalize
         from tasks.train import train
 
