@@ -1,0 +1,66 @@
+"""docs/data.md as a new user follows it, on real pictures: from a folder of Fashion-MNIST to a classified picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.clone import Clone, copy_tracked
+from tests.support.docs import commands, section
+from tests.support.real_pictures import FASHION, FASHION_CLASSES, fashion, write_pngs
+
+N = {"train": 4000, "test": 1000}
+# For few images; and float32 for grey ones, under the page's limits.
+AS_THE_PAGE_SAYS = {
+    "train__epochs": 8,
+    "train__batch_size": 64,
+    "train__learning_rate": 0.1,
+    "train__precision": "float32",
+}
+NEW = 2002  # of the test pictures, the row of one that the folder does not hold: a trouser
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of somebody who has pictures: a folder for each split and class, and a new one beside it."""
+    for split, part in (("train", "train"), ("test", "t10k")):
+        images, labels = fashion(part)
+        names = (f"{split}/{FASHION_CLASSES[label]}/{row}.png" for row, label in enumerate(labels[: N[split]].tolist()))
+        write_pngs(tmp_path / "home/photos/flowers", images[: N[split]], names)
+    write_pngs(tmp_path / "home", [images[NEW]], ["new.jpg"])
+    assert FASHION_CLASSES[labels[NEW]] == "trouser"
+    return tmp_path / "home"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's package dataset-fashion-mnist")
+def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path: Path) -> None:
+    """Line by line as the page says; another test has the study of own images, which takes longer."""
+    clone = Clone(tmp_path / "clone")
+    copy_tracked(clone.path)
+    clone.environment["HOME"] = str(home)
+    clone.run("git", "init", "--quiet", "--initial-branch", "main")
+    for key in ("user.name", "user.email"):  # of the person who types `git commit`
+        clone.run("git", "config", key, "test@example.org")
+    clone.commit("start")
+    graph = clone.path / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("images: data/cifar10.sha256", "images: data/images"))
+    clone.edit(**AS_THE_PAGE_SAYS)
+    said = {
+        line: clone.run("bash", "-c", line)
+        for line in commands(section("Your own images", "docs/data.md"))
+        if not line.startswith("python -m flows.study")
+    }
+
+    dataset = json.loads((clone.path / "reports/dataset.json").read_text())
+    assert (dataset["images"], dataset["classes"], dataset["test"]) == (5000, 10, 1000)
+    assert json.loads((clone.path / "reports/metrics.json").read_text())["test"]["accuracy"] > 0.80
+    assert "ankle boot" in (clone.path / "reports/index.html").read_text()
+    assert re.search(r"reports/dataset.json +images +\S+ +5000", said["dvc metrics diff"])
+    assert "new.jpg: trouser" in said["python -m tasks.classify ~/new.jpg"]
+    assert not (clone.path.parent / "user-cache/cifar10-regularization").exists()
+    assert sorted(path.suffix for path in (clone.path / "data/raw").iterdir()) == [".csv", *[".zip"] * 16]
+    assert clone.run("git", "status", "--porcelain") == ""
