@@ -13,12 +13,11 @@ from tests.support.docs import commands, section
 from tests.support.real_pictures import FASHION, FASHION_CLASSES, fashion, write_pngs
 
 N = {"train": 4000, "test": 1000}
-# For few images; and float32 for grey ones, under the page's limits.
+# For few images.
 AS_THE_PAGE_SAYS = {
     "train__epochs": 8,
     "train__batch_size": 64,
     "train__learning_rate": 0.1,
-    "train__precision": "float32",
 }
 NEW = 2002  # of the test pictures, the row of one that the folder does not hold: a trouser
 

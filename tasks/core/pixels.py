@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 
+NO_VARIANCE = 1e-5  # of a direction, as a share of the largest; the smallest of CIFAR-10 has 6e-5
+
 
 def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float], list[float]]:
     """Compute the constants of `(pixel - mean) / std`, per channel, in units of 0–255.
@@ -76,5 +78,7 @@ def whitening_filters(
     windows = np.lib.stride_tricks.sliding_window_view(scaled, (side, side), axis=(1, 2))
     patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, side * side * channels)
     variances, directions = np.linalg.eigh(patches.T @ patches / len(patches))
-    filters = (directions / np.sqrt(variances + floor))[:, ::-1]
+    filters = directions / np.sqrt(variances + floor)
+    filters[:, variances < NO_VARIANCE * variances.max()] = 0  # as in grey pictures: it would amplify rounding alone
+    filters = filters[:, ::-1]
     return np.concatenate([filters, -filters], axis=1).reshape(side, side, channels, -1).astype(np.float32)
