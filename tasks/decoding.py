@@ -65,6 +65,7 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
         If the file cannot be written.
     """
     n, part = len(dataset.labels), dataset.rows_at_once
+    path = path.absolute()  # a process that is used again may be in another folder
     path.touch()
     os.truncate(path, n * shape[0] * shape[1] * 3)
     parts = [range(start, min(start + part, n)) for start in range(0, n, part)]

@@ -162,7 +162,7 @@ class Packed:
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, bytes]]]:
         """Make what reads these rows, for another process: it knows of no other row."""
-        return partial(_read_rows, self.raw, [(row, self.digests[row], self.files[row]) for row in rows])
+        return partial(_read_rows, self.raw.absolute(), [(row, self.digests[row], self.files[row]) for row in rows])
 
 
 def _read_rows(raw: Path, rows: list[tuple[int, str, str]]) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,152 @@
+"""normalize on packed images: what is odd about them is named, counted or refused, and no image is lost in silence."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks import arrays
+from tasks.datasets import packed
+from tasks.normalize import normalize
+from tasks.step import RefusedError
+from tests.support.parameters import edit
+
+RAW, OUT, REPORT = Path("raw"), Path("normalized"), Path("reports/dataset.json")
+
+
+def picture(seed: int, size: tuple[int, int] = (20, 16)) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)).resize(size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header claims a size."""
+    content = picture(1)
+    header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def pictures(n: int, labels: tuple[str, ...] = ("ant", "bee")) -> dict[str, bytes]:
+    return {
+        f"{label}/{number}.png": picture(1000 * place + number)
+        for place, label in enumerate(labels)
+        for number in range(n)
+    }
+
+
+def pack(files: Mapping[str, bytes]) -> None:
+    RAW.mkdir()
+    packed.write(RAW, ((packed.Example(name, name.split("/")[0]), content) for name, content in files.items()))
+
+
+def run(**parameters: object) -> dict[str, object]:
+    changed = {"size": 8, "train_images": None, "validation_fraction": 0.2, **parameters}
+    edit(Path("params.yaml"), **{f"normalize__{key}": value for key, value in changed.items()})
+    normalize(raw=RAW, normalized=OUT, report_path=REPORT)
+    report: dict[str, object] = json.loads(REPORT.read_text())
+    return report
+
+
+def refusal(**parameters: object) -> str:
+    with pytest.raises(RefusedError) as caught:
+        run(**parameters)
+    assert not OUT.exists()
+    assert not REPORT.exists()
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_every_image_is_in_one_split_with_its_label() -> None:
+    pack(pictures(20))
+    report = run(size=None)
+    assert (report["images"], report["classes"], report["smallest_class"]) == (40, 2, 20)
+    names: list[str] = []
+    for split in ("train", "validation", "test"):
+        images, labels = arrays.load_split(OUT, split, 2)
+        files = arrays.files(OUT, split)
+        assert [("ant", "bee")[label] for label in labels] == [name.split("/")[0] for name in files]
+        for pixels, name in zip(images, files, strict=True):
+            expected = Image.open(io.BytesIO(pictures(20)[name]))
+            np.testing.assert_array_equal(pixels, np.asarray(expected))
+        names += files
+    assert sorted(names) == sorted(pictures(20))
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_same_images_give_the_same_bytes_however_many_processes_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(pictures(80))
+    run()
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    monkeypatch.setattr("tasks.decoding.joblib.cpu_count", lambda: 1)
+    run()
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_cannot_be_read_is_refused_with_a_list_or_left_out_by_name() -> None:
+    broken = {"bee/text.png": b"no image", "ant/cut.png": picture(1)[:60], "ant/huge.png": claiming(30_000, 30_000)}
+    pack({**pictures(20), **broken})
+    said = refusal()
+    assert said.startswith(
+        "every image must be readable; received 3 that are not, all listed in reports/unreadable.csv"
+    )
+    assert all(f"\n  {name}: must" in said for name in broken)
+    with Path("reports/unreadable.csv").open(newline="") as file:
+        assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(broken)
+    report = run(unreadable="skip")
+    assert (report["images"], report["unreadable"]) == (40, 3)
+    found = [one for one in arrays.findings(OUT) if one.kind == "unreadable"]
+    assert sorted(one.file for one in found) == sorted(broken)
+    assert all(one.detail.startswith("must ") for one in found)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
+    pack({**pictures(10), "bee/odd.png": picture(5000, (30, 24))})
+    assert "normalize.size must be set where images differ in size" in refusal(size=None)
+    assert refusal(size=31) == "normalize.size must be at most 30, the longest side of all; received 31"
+    assert run(size=24)["images"] == 21
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 parts 2 images of 2 classes"),
+        ({f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)}, "in 1 groups"),
+        (dict.fromkeys(("ant/1.png", "bee/1.png"), b"no image"), "every image must be readable; received 2"),
+    ],
+    ids=["two images", "a hundred copies of one picture", "no image at all"],
+)
+@pytest.mark.usefixtures("workplace")
+def test_images_that_cannot_be_divided_are_one_line(files: dict[str, bytes], says: str) -> None:
+    pack(files)
+    assert says in refusal().splitlines()[0]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_damaged_shard_is_named_with_its_file() -> None:
+    pack(pictures(20))
+    shard = next(RAW.glob("images-*.zip"))
+    content = bytearray(shard.read_bytes())
+    content[80] ^= 255
+    shard.write_bytes(content)
+    assert f"{shard.absolute()}: member " in refusal()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_ten_thousand_classes_of_six_images_are_divided() -> None:
+    pack({f"{n % 10_000:05}/{n}.png": picture(n, (10, 10)) for n in range(60_000)})
+    report = run(size=None, test_fraction=0.17, validation_fraction=0.2)
+    assert (report["images"], report["classes"], report["smallest_class"]) == (60_000, 10_000, 6)
+    assert len(np.unique(arrays.load_split(OUT, "train", 10_000)[1])) == 10_000
