@@ -47,6 +47,12 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
     print(machine)
     (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))
     training, validation = _load_splits(normalized, n_classes, has_validation)
+    shortest = min(training.images.shape[1:3])
+    if regularize.augment.translate >= shortest:  # the reflection of an image ends there
+        raise step.RefusedError(
+            f"regularize.augment.translate must be below {shortest}, the shorter side of the images; received "
+            f"{regularize.augment.translate}"
+        )
 
     try:
         trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)

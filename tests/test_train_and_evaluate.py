@@ -284,6 +284,14 @@ def test_early_stopping_without_validation_is_an_error(arrays: Path) -> None:
 
 
 @pytest.mark.usefixtures("arrays")
+def test_a_shift_beyond_the_image_is_refused() -> None:
+    edit(Path("params.yaml"), regularize__augment__translate=32)
+    with pytest.raises(RefusedError, match=r"regularize.augment.translate must be below 32, .*; received 32"):
+        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+    assert not MODEL.exists()
+
+
+@pytest.mark.usefixtures("arrays")
 def test_a_run_that_diverges_publishes_nothing() -> None:
     edit(Path("params.yaml"), train__optimizer="sgd", train__learning_rate=1e9)
     with pytest.raises(RefusedError, match=r"must stay finite; received .*; lower train.learning_rate"):

@@ -127,12 +127,13 @@ def apply_transforms(images: Images, indices: NDArray[np.integer], transforms: T
     -------
     ndarray of shape (n, height, width, 3), dtype=uint8
     """
-    batch = np.empty((len(indices), *images.shape[1:]), np.uint8)
-    # Whole rows, then pixels within them: three times as fast as single pixels of all images at once.
-    pixels, changed = (array.view("V3")[..., 0] for array in (images, batch))
-    for number, index in enumerate(indices):
-        rows = pixels[index].take(transforms.rows[number], axis=0, mode="clip")
-        rows.take(transforms.columns[number], axis=1, mode="clip", out=changed[number])
+    # Whole rows, then the values in them: several times as fast as single pixels of all images at once.
+    by_row = images.reshape(*images.shape[:2], -1)
+    values = (transforms.columns[:, :, None] * 3 + np.arange(3)).reshape(len(indices), -1)
+    batch = np.empty((len(indices), *by_row.shape[1:]), np.uint8)
+    for changed, index, rows, places in zip(batch, indices, transforms.rows, values, strict=True):
+        by_row[index].take(rows, axis=0).take(places, axis=1, out=changed, mode="clip")  # without a buffer
+    batch = batch.reshape(len(indices), *images.shape[1:])
     batch[_cut(transforms)] = GREY
     return batch
 

@@ -129,3 +129,17 @@ def test_each_network_starts_with_first_weights_of_its_own() -> None:
             Model(**{**NOTEBOOK, **changes}), Regularize(**OFF), images, 10, [0.0] * 3, [255.0] * 3, "float32"
         )
         assert all(map(np.array_equal, random.get_weights(), started.get_weights())) == same
+
+
+@pytest.mark.parametrize("name", ["notebook_cnn", "whitened_cnn"])
+def test_networks_take_rectangles_and_refuse_what_they_cannot_halve(name: str) -> None:
+    model_params = Model(**{**NOTEBOOK, "network": name, "filters": (4, 8, 8, 8)})
+    images = np.random.default_rng(0).integers(0, 256, (20, 96, 64, 3), dtype=np.uint8)
+    constants = [128.0] * 3, [60.0] * 3
+    built = network.build_for_training(model_params, Regularize(**OFF), images, 7, *constants, "float32")
+    saved = network.build_for_saving(built, model_params, Regularize(**OFF), *constants)
+    logits = built.predict(images, verbose=0)
+    assert logits.shape == (20, 7)
+    np.testing.assert_allclose(saved.predict(images, verbose=0), logits, atol=1e-4)
+    with pytest.raises(ValueError, match=r"model.filters must be fewer, or normalize.size larger"):
+        network.build(model_params, Regularize(**OFF), (7, 90, 3), 7, *constants)
