@@ -184,9 +184,9 @@ def _link_images(root: Path, checkout: Path) -> None:
     """Give a checkout the images of the root where git does not keep them: a folder, or a link to one."""
     images = _images(checkout)
     if not (checkout / images).exists():
-        # control: link to the images
         (checkout / images).parent.mkdir(parents=True, exist_ok=True)
         (checkout / images).unlink(missing_ok=True)  # a link that led somewhere from the root alone
+        # control: link to the images
         (checkout / images).symlink_to((root / images).absolute())
 
 

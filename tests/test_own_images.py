@@ -153,7 +153,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = photos(60)
     names = list(files)
     copies: dict[str, Callable[[Image.Image], bytes]] = {
-        "resized": lambda image: encoded(image.resize((96, 128))),
+        "resized": lambda image: encoded(image.resize((2 * image.width, 2 * image.height))),
         "again": lambda image: encoded(image, quality=60),
         "mirrored": lambda image: encoded(ImageOps.mirror(image)),
     }

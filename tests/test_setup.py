@@ -60,7 +60,8 @@ def test_setup_deploy_and_a_flow_work_in_a_folder_with_a_space(copy: Clone, trai
     copy.run("make", "setup")
     assert "Nothing to be done" in copy.run("make", "setup")
     copy.environment["PATH"] = os.environ["PATH"]  # make's own comes first
-    shutil.copy(trained.path / "params.yaml", copy.path)
+    for name in ("params.yaml", "data/cifar10.sha256"):
+        shutil.copy(trained.path / name, copy.path / name)
     copy.commit("small parameters")
     assert "| test " in copy.run("make", "run")
     with serving(copy) as prefect:

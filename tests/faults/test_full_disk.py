@@ -25,8 +25,11 @@ LIMITS = {"download": 2_000_000, "normalize": 2_000_000, "train": 20_000, "evalu
 
 
 def commands(clone: Clone) -> dict[str, list[str]]:
-    stages = YAML(typ="safe").load(clone.path / "dvc.yaml")["stages"]
-    return {name: [sys.executable, *stage["cmd"].split()[2:]] for name, stage in stages.items()}
+    graph = YAML(typ="safe").load(clone.path / "dvc.yaml")
+    lines = {
+        name: stage["cmd"].replace("${images}", graph["vars"][0]["images"]) for name, stage in graph["stages"].items()
+    }
+    return {name: [sys.executable, *shlex.split(line)[2:]] for name, line in lines.items()}
 
 
 def outputs(clone: Clone, name: str) -> list[Path]:
