@@ -49,15 +49,20 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def photographs(n: int = 20_000, files: int = 50_000, rounds: int = 3) -> list[Found]:
+def photographs(decoded: int = 5_000, trained: int = 2_000, files: int = 50_000, rounds: int = 2) -> list[Found]:
     """Own images: decoding, epochs, memory, and what DVC does where nothing changed.
 
-    n: photographs that are decoded; a tenth of them is trained on. files: images of the folder that DVC watches.
+    decoded, trained: so many photographs; memory is that of the former and of a tenth of them. files: images of the
+    folder that DVC watches.
     """
-    tenth = n // 10
-    for count in (n, tenth):
+    for count in (decoded, trained, decoded // 10):
         synthetic.photographs(count)
-    return [*_decoding(n, rounds), *_epochs(tenth, rounds), *_memory(tenth, rounds), *_unchanged(files)]
+    return [
+        *_decoding(decoded, rounds),
+        *_epochs(trained, rounds),
+        *_memory(decoded // 10, rounds),
+        *_unchanged(files),
+    ]
 
 
 def _decoding(n: int, rounds: int) -> list[Found]:
