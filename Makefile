@@ -76,7 +76,7 @@ deploy: setup ## work pool, GPU limit and deployments, in the running server
 worker: setup ## run what the deployments are asked for
 	$(BIN)/prefect worker start --pool local
 
-test: setup ## the tests, about 3 minutes in two processes
+test: setup ## the tests, a few minutes in two processes
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 # By order, not by their number in a file: the soak is one test, the longest, and would begin last.

@@ -66,7 +66,7 @@ def check_images(root: Path) -> None:
     ------
     tasks.params.ParameterError
     """
-    images = _images(root)
+    images = slot((root / "dvc.yaml").read_text(encoding="utf-8"))
     if not Path(images).is_absolute() and git(root, "ls-tree", "HEAD", "--", images).startswith("100"):  # a file
         return
     status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", "download"))
@@ -77,9 +77,9 @@ def check_images(root: Path) -> None:
         )
 
 
-def _images(root: Path) -> str:
-    """The path of the images in a checkout's dvc.yaml."""
-    images: str = YAML(typ="safe").load(root / "dvc.yaml")["vars"][0]["images"]
+def slot(graph: str) -> str:
+    """The path of the images, as a dvc.yaml names it."""
+    images: str = YAML(typ="safe").load(graph)["vars"][0]["images"]
     return images
 
 
@@ -182,7 +182,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 
 def _link_images(root: Path, checkout: Path) -> None:
     """Give a checkout the images of the root where git does not keep them: a folder, or a link to one."""
-    images = _images(checkout)
+    images = slot((checkout / "dvc.yaml").read_text(encoding="utf-8"))
     if not (checkout / images).exists():
         (checkout / images).parent.mkdir(parents=True, exist_ok=True)
         (checkout / images).unlink(missing_ok=True)  # a link that led somewhere from the root alone

@@ -125,8 +125,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
 
 def images_at(root: Path, commit: str) -> str:
     """The digest of the images of a commit: of the file that dvc.yaml names, where git has it, or of data/raw."""
-    (images,) = (entry["images"] for entry in YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["vars"])
-    if blob := _blobs(root, commit).get(images):
+    if blob := _blobs(root, commit).get(experiments.slot(_read(root, commit, "dvc.yaml"))):
         return blob
     lock = YAML(typ="safe").load(_read(root, commit, "dvc.lock"))
     digest: str = lock["stages"]["download"]["outs"][0]["md5"]
