@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
+
+VALUES_AT_ONCE = 2**25  # of a layer's output for a batch, 128 MiB in float32
 
 
 class Images(Protocol):
@@ -46,8 +49,10 @@ def predict(model: Any, images: NDArray[np.uint8], batch_size: int, mirror: bool
 def logits(model: Any, images: Images, batch_size: int) -> NDArray[np.float32]:
     """Compute logits of shape (n, n_classes), with one batch of images in memory.
 
-    Keras' own `predict` would wait at its end for TensorFlow's autotuning of the input, for up to the time of the
-    prediction itself.
+    A batch holds at most `batch_size` images, and fewer where images or layers are large. Keras' own `predict` would
+    wait at its end for TensorFlow's autotuning of the input, for up to the time of the prediction itself.
     """
+    largest = max((prod(layer.output.shape[1:]) for layer in model.layers), default=1)
+    batch_size = max(min(batch_size, VALUES_AT_ONCE // largest), 1)
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     return np.concatenate([model.predict_on_batch(batch) for batch in batches])

@@ -6,7 +6,7 @@ it: Keras and PyTorch read and decode the files in each epoch, and here normaliz
 
 Where nothing changed, `dvc repro` takes longer for a folder because DVC lists it, holds each name against .dvcignore,
 asks the system for the size, time and inode of each file, and looks these up in its table of known digests. No file is
-read. A profile of 10,000 files has half of the time in the first two of these and half in the others.
+read.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def photographs(decoded: int = 5_000, trained: int = 2_000, files: int = 50_000, rounds: int = 2) -> list[Found]:
+def photographs(decoded: int = 20_000, trained: int = 2_000, files: int = 50_000, rounds: int = 3) -> list[Found]:
     """Own images: decoding, epochs, memory, and what DVC does where nothing changed.
 
     decoded, trained: so many photographs; memory is that of the former and of a tenth of them. files: images of the
