@@ -61,6 +61,7 @@ def study(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, metavar="N", help="default: study.seeds")
     _add_set(parser, "a parameter of all runs; may be repeated")
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
+    parser.add_argument("--name", metavar="NAME", help="of a study with a report of its own, reports/study-NAME")
     asked = parser.parse_args(arguments)
 
     def run() -> None:
@@ -72,11 +73,12 @@ def study(arguments: list[str] | None = None) -> int:
         experiments.check(root)
         from flows import study, trials
 
+        study.report_folder(asked.name)
         # Checked before the flow begins, which would print a trace.
         experiments.check_images(root)
         trials.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         with server.available():
-            study.study(asked.variants, asked.seeds, settings, asked.jobs)
+            study.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name)
 
     return _status(run, "the same command finishes what is missing")
 

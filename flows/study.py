@@ -1,6 +1,6 @@
 """The study: variants × seeds, each an isolated run, and then what each technique does to the gap.
 
-`python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2]`
+`python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2] [--name few]`
 or `prefect deployment run study/local`
 
 Every run is kept as a DVC experiment whose name ends in a digest of its parameters, code and data. One that exists is
@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before Prefect is imported, which takes a second
 
     sys.exit(command_line.study())
 
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,7 @@ from flows import experiments, study_report
 from flows.estimates import estimate, remember
 from flows.processes import Checkout, repro, reraise_swallowed_signals, shutting_down, terminate_all
 from flows.slots import acquire_any, default_jobs, slot
-from flows.trials import Trial, collect, describe_overrides, finished, plan
+from flows.trials import Trial, collect, describe_overrides, finished, plan, shared_settings
 from tasks.params import PARAMS_FILE, ParameterError, parse
 
 REPORT = Path("reports/study")
@@ -100,6 +101,7 @@ def study(
     seeds: int | None = None,
     settings: dict[str, Any] | None = None,
     jobs: int | None = None,
+    name: str | None = None,
 ) -> str:
     """Compare variants over seeds, and write reports/study.
 
@@ -113,6 +115,8 @@ def study(
         Further parameters for all runs, such as {"train.epochs": 4}.
     jobs : int, optional
         Runs side by side; the cores are shared out among them. Default: one for each GPU, or for each two cores.
+    name : str, optional
+        Of a study with a report of its own, reports/study-NAME.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def study(
         The tables, as Markdown.
     """
     logger = get_run_logger()
-    root = Path.cwd()
+    root, report = Path.cwd(), report_folder(name)
     _refuse_below_one(seeds=seeds, jobs=jobs)
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
@@ -128,7 +132,7 @@ def study(
     trials = plan(root, variants, seeds or asked["seeds"], settings)
     shutting_down.clear()
     experiments.remove_stale_worktrees(root)
-    if edits := experiments.uncommitted(root, REPORT):
+    if edits := experiments.uncommitted(root, report):
         logger.warning(
             "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
             edits.rstrip(),
@@ -151,19 +155,33 @@ def study(
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
     with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
         text = study_report.write(
-            root / REPORT,
+            root / report,
             collect(root, trials),
             trials[0].variant,
-            {key: value for key, value in trials[0].overrides.items() if key in {*settings, "train.precision"}},
+            shared_settings(trials, {*settings, "train.precision"}),
             failures,
             describe_overrides(trials),
+            {trial.variant: trial.swept for trial in trials if trial.swept},
         )
-    create_markdown_artifact(text, key="study", description="What each technique does to the gap")
-    logger.info("\n%s\n\nmade: %s", text, REPORT)
+    create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
+    logger.info("\n%s\n\nmade: %s", text, report)
     if failures:
         first = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first[0]}: {first[1]}")
     return text
+
+
+def report_folder(name: str | None) -> Path:
+    """The folder of a study's report.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+        If the name is none of lower-case letters, digits and hyphens.
+    """
+    if name is not None and not re.fullmatch("[a-z0-9-]{1,80}", name):
+        raise ParameterError(f"name must be of lower-case letters, digits and hyphens; received {name!r}")
+    return REPORT.with_name(f"{REPORT.name}-{name}") if name else REPORT
 
 
 def _refuse_below_one(**counts: int | None) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows import learning_curve
 from flows.summary import table
 from tasks.core import effect_figures, effects, page
 
@@ -62,10 +63,11 @@ class Effect:
 
     @property
     def is_real(self) -> bool:
-        return self.p is not None and self.p < 0.05
+        return self.p is not None and self.p < effects.REAL
 
 
 Findings = dict[str, dict[str, Effect]]  # measure → variant → effect
+Sweeps = dict[str, dict[str, dict[float, str]]]  # parameter → variant's name → value → variant
 
 
 def analyse(rows: Sequence[Row], baseline_name: str) -> Findings:
@@ -105,6 +107,7 @@ def write(
     settings: dict[str, Any] | None = None,
     failures: Mapping[str, str] | None = None,
     strengths: Mapping[str, str] | None = None,
+    swept: Mapping[str, str] | None = None,
 ) -> str:
     """Write study.csv, study.md, study.html and the figures; the tables as Markdown.
 
@@ -118,6 +121,8 @@ def write(
         What became of the runs that failed, by the experiment's name: they are missing from the tables.
     strengths : dict, optional
         What each variant sets, such as {"dropout": "dropout 0.5"}, for the sentences.
+    swept : dict, optional
+        The parameter of which a variant has one value, such as {"l2_strength=0.1": "regularize.l2"}.
 
     Raises
     ------
@@ -134,12 +139,14 @@ def write(
         writer.writerow(COLUMNS)
         writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
     found = analyse(rows, baseline)
-    drawn = drawings(rows, found)
+    sweeps = group_sweeps(found, swept or {})
+    drawn = drawings(rows, found, sweeps)
     for name, drawing in drawn.items():
         (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     headers, effect_rows, test_rows = tables(found)
     sentences = [
-        sentence(found, variant, (strengths or {}).get(variant)) for variant in list(found["generalization_gap"])[1:]
+        *learning_curve.sentences(rows, sweeps.get(learning_curve.PARAMETER, {})),
+        *(sentence(found, name, (strengths or {}).get(name)) for name in list(found["generalization_gap"])[1:]),
     ]
     lost = [f"{name} failed, and is not in these tables: {why}" for name, why in (failures or {}).items()]
     given = "".join(f"; {key} = {value}" for key, value in (settings or {}).items())
@@ -183,10 +190,10 @@ def tables(found: Findings) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], li
         cells = [variant, str(first.value.n)]
         for measure in MEASURES:
             effect = found[measure][variant]
-            cells += [_interval(effect.value), _interval(effect.difference, "+"), _p(effect.p)]
+            cells += [effects.show(effect.value), effects.show(effect.difference, "+"), _p(effect.p)]
         rows.append(tuple(cells))
     tests = [
-        (variant, str(effect.value.n), _interval(effect.value), _interval(effect.difference, "+"))
+        (variant, str(effect.value.n), effects.show(effect.value), effects.show(effect.difference, "+"))
         for variant, effect in found["test_accuracy"].items()
     ]
     return (tuple(header), ("variant", "n", "test accuracy", "difference")), rows, tests
@@ -199,8 +206,8 @@ def sentence(found: Findings, variant: str, strength: str | None = None) -> str:
         return f"{variant}: no seed in common with the baseline."
     said = (
         f"{variant}{f' ({strength})' if strength else ''}: "
-        f"gap {_interval(gap.difference, '+', ' points')}, validation accuracy "
-        f"{_interval(accuracy.difference, '+')}, n = {gap.difference.n}. "
+        f"gap {effects.show(gap.difference, '+', ' points')}, validation accuracy "
+        f"{effects.show(accuracy.difference, '+')}, n = {gap.difference.n}. "
     )
     if gap.difference.n < effects.MIN_PAIRS:
         return said + "Too few seeds to tell."
@@ -217,8 +224,21 @@ def sentence(found: Findings, variant: str, strength: str | None = None) -> str:
     )
 
 
-def drawings(rows: Sequence[Row], found: Findings) -> dict[str, str]:
-    """The figures by name: effects, learning curves, and a curve for each sweep."""
+def group_sweeps(found: Findings, swept: Mapping[str, str]) -> Sweeps:
+    """Group the variants of sweeps: parameter → variant's name → value → variant, in the order of values."""
+    sweeps: Sweeps = {}
+    for variant in found["generalization_gap"]:
+        name, _, value = variant.rpartition("=")
+        if variant in swept and _is_number(value):
+            sweeps.setdefault(swept[variant], {}).setdefault(name, {})[float(value)] = variant
+    return {
+        parameter: {name: dict(sorted(points.items())) for name, points in lines.items()}
+        for parameter, lines in sweeps.items()
+    }
+
+
+def drawings(rows: Sequence[Row], found: Findings, sweeps: Sweeps) -> dict[str, str]:
+    """The figures by name: effects, learning curves, and one for each parameter that is swept over."""
     gap, accuracy = (found[measure] for measure in MEASURES)
     curves = {
         variant: [(row.gaps, row.validation_accuracies) for row in rows if row.variant == variant] for variant in gap
@@ -230,13 +250,12 @@ def drawings(rows: Sequence[Row], found: Findings) -> dict[str, str]:
         ),
         "curves": effect_figures.curves(curves),
     }
-    sweeps: dict[str, dict[float, tuple[effects.Estimate, effects.Estimate]]] = {}
-    for variant in gap:
-        name, equals, strength = variant.partition("=")
-        if equals and _is_number(strength):
-            sweeps.setdefault(name, {})[float(strength)] = gap[variant].value, accuracy[variant].value
-    for name, points in sweeps.items():
-        drawn[f"sweep-{name}"] = effect_figures.sweep(name, dict(sorted(points.items())))
+    for parameter, lines in sweeps.items():
+        estimates = {
+            name: {value: (gap[variant].value, accuracy[variant].value) for value, variant in points.items()}
+            for name, points in lines.items()
+        }
+        drawn[f"sweep-{parameter}"] = effect_figures.sweep(parameter, estimates)
     return drawn
 
 
@@ -246,15 +265,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _interval(estimate: effects.Estimate | None, sign: str = "", unit: str = "") -> str:
-    """A mean with its interval, in points: `−6.1 points [−6.8, −5.4]`."""
-    if estimate is None:
-        return ""
-    numbers = [round(value, 1) for value in (estimate.mean, estimate.low, estimate.high) if value is not None]
-    mean, *ends = (f"{number:{sign}.1f}".replace("-", "−") if number else "0.0" for number in numbers)
-    return f"{mean}{unit} [{', '.join(ends)}]" if ends else f"{mean}{unit}"
 
 
 def _p(p: float | None) -> str:

@@ -23,7 +23,7 @@ from flows import experiments, study_report
 from flows.git import at, git
 from flows.summary import artifact
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
-from tasks.params.document import expand, override, validate
+from tasks.params.document import expand, override, swept, validate
 
 SEEDS = ("normalize.seed", "train.seed")
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
@@ -38,6 +38,7 @@ class Trial:
     overrides: dict[str, Any]
     name: str
     commit: str  # that it starts from
+    swept: str | None = None  # the parameter whose values the variant is one of
 
 
 def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) -> list[Trial]:
@@ -55,6 +56,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     at_head = parse_text(_read(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
     code, images = code_at(root, commit), images_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
+    parameters = {name: swept(here, variant) for variant in variants for name in expand(here, variant)}
     _refuse_reserved(settings, differences, here["study"]["base"])
     trials = []
     for seed in range(seeds):
@@ -64,7 +66,8 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
             identity = [{block: values[block] for block in IDENTITY}, images, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
-            trials.append(Trial(variant, seed, chosen, f"{label}-seed{seed}-{digest}", commit))
+            name = f"{label}-seed{seed}-{digest}"
+            trials.append(Trial(variant, seed, chosen, name, commit, parameters[variant]))
     return trials
 
 
@@ -163,6 +166,16 @@ def describe_overrides(trials: list[Trial]) -> dict[str, str]:
             if key not in SEEDS and value != baseline.get(key)
         )
         for trial in trials
+    }
+
+
+def shared_settings(trials: list[Trial], keys: set[str]) -> dict[str, Any]:
+    """The values of some parameters, as far as all trials have the same one."""
+    first, *others = (trial.overrides for trial in trials)
+    return {
+        key: value
+        for key, value in first.items()
+        if key in keys and all(key in other and other[key] == value for other in others)
     }
 
 

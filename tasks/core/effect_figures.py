@@ -14,6 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from tasks.core.effects import Estimate
 from tasks.core.figures import INK, TRAIN, VALIDATION, drawing_style, svg
 
+MARKERS = "osv^D<>pPX*h"
+
 # Each pair is of the gap and of validation accuracy, in points.
 Estimates = tuple[Estimate, Estimate]
 Differences = tuple[Estimate | None, Estimate | None]  # None without seeds in common, and for the baseline
@@ -54,16 +56,13 @@ def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
 
     A point is the mean over the seeds that trained for so many epochs.
     """
-    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    markers = "osv^D<>pPX*h"
     with drawing_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
         panels = figure.subplots(1, 2)
         for number, (name, seeds) in enumerate(variants.items()):
             for column, axes in enumerate(panels):
                 means = _mean_by_epoch([seed[column] for seed in seeds])
-                style: dict[str, Any] = {"color": colours[number % len(colours)], "marker": markers[number % 12]}
-                style |= {"markevery": max(len(means) // 6, 1), "markersize": 4, "linewidth": 1.4}
+                style = _line_style(number) | {"markevery": max(len(means) // 6, 1), "markersize": 4, "linewidth": 1.4}
                 axes.plot(range(1, len(means) + 1), 100 * means, label=name, **style)
         for axes, label in zip(panels, ("gap (points)", "validation accuracy (%)"), strict=True):
             axes.set_xlabel("epoch")
@@ -73,6 +72,12 @@ def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
         return svg(figure)
 
 
+def _line_style(number: int) -> dict[str, Any]:
+    """The colour and the marker of the line of this number."""
+    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    return {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
+
+
 def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
     longest = max(map(len, seeds))
     padded = np.array([[*seed, *[np.nan] * (longest - len(seed))] for seed in seeds], float)
@@ -80,25 +85,32 @@ def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
     return means
 
 
-def sweep(name: str, points: Mapping[float, Estimates]) -> str:
-    """Draw gap and validation accuracy over a parameter's values.
+def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
+    """Draw gap and validation accuracy over a parameter's values, a line for each variant.
 
     The axis is logarithmic where the values span a factor of 20; it holds zero, too.
     """
-    strengths = list(points)
+    values = sorted({value for points in lines.values() for value in points})
+    positive = [value for value in values if value > 0]
     with drawing_style():
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         panels = figure.subplots(1, 2)
         labels = ("gap (points)", "validation accuracy (%)")
-        for column, (axes, colour, label) in enumerate(zip(panels, (VALIDATION, TRAIN), labels, strict=True)):
-            estimates = [points[strength][column] for strength in strengths]
-            axes.plot(strengths, [estimate.mean for estimate in estimates], color=colour, marker="o", markersize=5)
-            for strength, estimate in zip(strengths, estimates, strict=True):
-                if estimate.low is not None and estimate.high is not None:
-                    axes.plot([strength, strength], [estimate.low, estimate.high], color=colour, linewidth=2)
-            positive = [strength for strength in strengths if strength > 0]
+        for column, (axes, label) in enumerate(zip(panels, labels, strict=True)):
+            for number, (name, points) in enumerate(lines.items()):
+                style = _line_style(number)
+                means = [estimates[column].mean for estimates in points.values()]
+                axes.plot(list(points), means, markersize=5, label=name, **style)
+                for value, estimates in points.items():
+                    low, high = estimates[column].low, estimates[column].high
+                    if low is not None and high is not None:
+                        axes.plot([value, value], [low, high], linewidth=2, color=style["color"])
             if positive and max(positive) / min(positive) >= 20:
                 axes.set_xscale("symlog", linthresh=min(positive))
-            axes.set_xlabel(name)
+            axes.set_xticks(values, [f"{value:,g}" for value in values])
+            axes.minorticks_off()
+            axes.set_xlabel(parameter)
             axes.set_ylabel(label)
+        if len(lines) > 1:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", labelcolor=INK)
         return svg(figure)

@@ -14,6 +14,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 MIN_PAIRS = 3  # with fewer, no difference is called real
+REAL = 0.05  # a corrected p-value below is called real
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(adjusted, 1.0)
     return [float(value) for value in corrected]
+
+
+def show(estimate: Estimate | None, sign: str = "", unit: str = "") -> str:
+    """Write a mean with its interval: `−6.1 points [−6.8, −5.4]`."""
+    if estimate is None:
+        return ""
+    numbers = [round(value, 1) for value in (estimate.mean, estimate.low, estimate.high) if value is not None]
+    mean, *ends = (f"{number:{sign}.1f}".replace("-", "−") if number else "0.0" for number in numbers)
+    return f"{mean}{unit} [{', '.join(ends)}]" if ends else f"{mean}{unit}"

@@ -73,6 +73,19 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
     ParameterError
         If there is no such variant, or it sweeps over more than one parameter.
     """
+    merged, key = _merged(content, variant, where)
+    if not key:
+        return {variant: merged}
+    return {f"{variant}={value}": {**merged, key: value} for value in merged[key]}
+
+
+def swept(content: dict[str, Any], variant: str, where: str = "study") -> str | None:
+    """Name the parameter that a variant sweeps over; None where it sweeps over none."""
+    return _merged(content, variant, where)[1]
+
+
+def _merged(content: dict[str, Any], variant: str, where: str) -> tuple[Overrides, str | None]:
+    """The overrides of a variant and its base, in which a sweep is a list, and the key of the sweep."""
     base, variants = content["study"]["base"], content["study"]["variants"]
     override(content, base, f"{where}.base")  # refuses a key that is no parameter
     where = f"{where}.variants"
@@ -85,15 +98,12 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
                 raise ParameterError(f"{where}: {variant}: {key}: must be set alike by its parts; received two values")
     merged = {**base, **made}
     override(content, merged, f"{where}.{variant}")
-    swept = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
-    if len(swept) > 1:
-        raise ParameterError(f"{where}: {variant}: must sweep over one parameter; received {', '.join(swept)}")
-    if not swept:
-        return {variant: merged}
-    (key,) = swept
-    if not merged[key]:
-        raise ParameterError(f"{where}: {variant}: must sweep over at least one value of {key}; received none")
-    return {f"{variant}={value}": {**merged, key: value} for value in merged[key]}
+    sweeps = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
+    if len(sweeps) > 1:
+        raise ParameterError(f"{where}: {variant}: must sweep over one parameter; received {', '.join(sweeps)}")
+    if sweeps and not merged[sweeps[0]]:
+        raise ParameterError(f"{where}: {variant}: must sweep over at least one value of {sweeps[0]}; received none")
+    return merged, sweeps[0] if sweeps else None
 
 
 def _is_list(content: dict[str, Any], key: str) -> bool:

@@ -103,6 +103,7 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
             "is what variant augmentation",
         ),
         (["--variants", "none,reference+fast"], "must be set alike by its parts; received two values"),
+        (["--name", "../docs"], "name must be of lower-case letters, digits and hyphens; received '../docs'"),
         (["--seeds", "0"], "--seeds must be at least 1; received 0"),
         (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
     ],

@@ -129,10 +129,28 @@ def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
         for strength in (0.0, 0.001, 0.01, 0.1)
         for seed in (0, 1)
     ]
-    write(tmp_path, made, "l2=0.0")
-    drawn = (tmp_path / "sweep-l2.svg").read_text()
+    write(tmp_path, made, "l2=0.0", swept={row.variant: "regularize.l2" for row in made})
+    drawn = (tmp_path / "sweep-regularize.l2.svg").read_text()
     assert "gap (points)" in drawn
-    assert "sweep-l2" in (tmp_path / "study.html").read_text()
+    assert "sweep-regularize.l2" in (tmp_path / "study.html").read_text()
+
+
+def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
+    """And draw a line for each; the errors fall by a fifth where the images become four times as many."""
+    accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
+    made = [
+        Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,))
+        for variant, accuracy in accuracies.items()
+        for seed, noise in enumerate((0.0, 0.01, -0.013) if "probe" in variant else (0.002, 0.008, -0.01))
+    ]
+    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(accuracies, "normalize.train_images"))
+    assert "- With 100 images choose probe: validation accuracy 49.9 [" in text
+    assert "- With 400 images probe is not told from scratch, so choose what trains faster: " in text
+    assert "From 100 to 400 images the error of the best falls from 50.1 to 40.1 %." in text
+    assert "800 images would bring it to 35.9 %: 4.2 points of accuracy for twice the images." in text
+    drawn = (tmp_path / "sweep-normalize.train_images.svg").read_text()
+    assert "probe" in drawn
+    assert "scratch" in drawn
 
 
 def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
