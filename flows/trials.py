@@ -23,7 +23,8 @@ from flows import experiments, study_report
 from flows.git import at, git
 from flows.summary import artifact
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
-from tasks.params.document import expand, override, swept, validate
+from tasks.params.document import expand, override, validate
+from tasks.params.joint import precision
 
 SEEDS = ("normalize.seed", "train.seed")
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
@@ -100,7 +101,9 @@ def _effective(at_head: dict[str, Any], chosen: dict[str, Any], variant: str) ->
     """
     effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
     if effective.train.precision == "auto":
-        chosen = {**chosen, "train.precision": _precision_here(effective.train.device)}
+        by_network = precision(effective.model, effective.train)
+        found = _precision_here(effective.train.device) if by_network == "auto" else by_network
+        chosen = {**chosen, "train.precision": found}
         effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
     if not effective.normalize.validation_fraction:
         raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")

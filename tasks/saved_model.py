@@ -120,7 +120,7 @@ def fit(path: Path) -> str:
     return str(how)
 
 
-def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int) -> keras.Model:
+def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int | None) -> keras.Model:
     """Load a model for inference; code in the file is refused and never run.
 
     Parameters
@@ -128,8 +128,8 @@ def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int) -> ker
     path : Path
     image_shape : tuple of int or None
         Height, width and channels that the model must take. None: any height and width.
-    n_classes : int
-        Logits that it must give.
+    n_classes : int or None
+        Logits that it must give. None: any number.
 
     Raises
     ------
@@ -151,8 +151,9 @@ def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int) -> ker
         raise step.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
     received = model.input_shape, model.output_shape
     expected = image_shape or (*model.input_shape[1:-1], 3)
-    if None in expected or received != ((None, *expected), (None, n_classes)):
+    n_logits = n_classes or model.output_shape[-1]
+    if None in expected or received != ((None, *expected), (None, n_logits)):
         raise step.RefusedError(
-            f"{path} must take {expected} pixels and give {n_classes} logits; received {received}; run `dvc repro`"
+            f"{path} must take {expected} pixels and give {n_logits} logits; received {received}; run `dvc repro`"
         )
     return model

@@ -1,6 +1,7 @@
 """Stage train: data/normalized → models/classifier.keras and reports/history.csv.
 
-`python -m tasks.train --normalized data/normalized --model models/classifier.keras --history reports/history.csv`
+`python -m tasks.train --normalized data/normalized --backbone data/efficientnet_lite0.sha256
+--model models/classifier.keras --history reports/history.csv`
 
 The model takes raw pixels, loads with plain `keras.models.load_model` without this project's code,
 and the same weights are always the same bytes. Nothing is published when training diverges.
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import arrays, checkpoints, runtime, saved_model, step
+from tasks import arrays, checkpoints, pretrained, runtime, saved_model, step
 from tasks.backend import keras
 from tasks.core.batches import Batches, IndexBatches, Split
 from tasks.core.callbacks import DivergedError
@@ -22,7 +23,7 @@ from tasks.core.state import Row
 from tasks.core.training import fit
 from tasks.outputs import atomic_outputs
 from tasks.params import PARAMS_FILE, read
-from tasks.params.joint import check_joint_rules
+from tasks.params.joint import check_joint_rules, precision
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
@@ -30,20 +31,22 @@ from tasks.params.train import Train
 DEVICE_BYTES = 4 * 2**30  # of images that a GPU's memory has room for beside a training
 
 
-def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.RunInfo:
+def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: Path) -> step.RunInfo:
     """Train the network of params.yaml and publish it with its history.
+
+    `backbone` names the weights that a pretrained network starts from; the others do not read it.
 
     Raises
     ------
     tasks.params.ParameterError
         If the parameters break a rule.
     tasks.step.RefusedError
-        If the data cannot be trained on, the device is missing, or training diverges.
+        If the data or the backbone cannot be trained on, the device is missing, or training diverges.
     """
     model_params, regularize, train_params = read("model", Model), read("regularize", Regularize), read("train", Train)
     has_validation = "validation" in arrays.splits(normalized)
     check_joint_rules(regularize, train_params, has_validation, str(PARAMS_FILE))
-    machine = _prepared(train_params)
+    machine = _prepared(model_params, train_params)
     print(machine)
     (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))
     training, validation = _load_splits(normalized, n_classes, has_validation)
@@ -54,12 +57,18 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
             f"{regularize.augment.translate}"
         )
 
+    classifier, inputs = None, [arrays.description_path(normalized)]
+    if model_params.is_pretrained:
+        classifier = pretrained.read(backbone, model_params.network, model_params.input_size)
+        inputs.append(backbone)
     try:
-        trained = build_for_training(model_params, regularize, training.images, n_classes, mean, std, machine.precision)
+        trained = build_for_training(
+            model_params, regularize, training.images, n_classes, mean, std, machine.precision, classifier
+        )
     except ValueError as error:
         raise step.RefusedError(str(error)) from error
     blocks, machine_settings = (model_params, regularize, train_params), f"{machine} {keras.backend.backend()}"
-    saved = checkpoints.Checkpoints(checkpoints.key(blocks, [arrays.description_path(normalized)], machine_settings))
+    saved = checkpoints.Checkpoints(checkpoints.key(blocks, inputs, machine_settings))
     if state := saved.newest():
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
     throughput: list[float] = []
@@ -79,7 +88,9 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
         raise step.RefusedError(str(error)) from error
     with atomic_outputs(model_path, history_path) as (model_file, history_file):
         saved_model.save(
-            build_for_saving(trained, model_params, regularize, mean, std), model_file, arrays.fit(normalized)
+            build_for_saving(trained, model_params, regularize, mean, std, classifier),
+            model_file,
+            arrays.fit(normalized),
         )
         write_history(rows, history_file)
     saved.remove()
@@ -93,10 +104,10 @@ def train(*, normalized: Path, model_path: Path, history_path: Path) -> step.Run
     }
 
 
-def _prepared(train_params: Train) -> runtime.Machine:
-    device, threads, precision = train_params.device, train_params.threads, train_params.precision
+def _prepared(model_params: Model, train_params: Train) -> runtime.Machine:
+    device, threads, chosen = train_params.device, train_params.threads, precision(model_params, train_params)
     try:
-        return runtime.prepare(device, threads, precision, train_params.seed, train_params.deterministic)
+        return runtime.prepare(device, threads, chosen, train_params.seed, train_params.deterministic)
     except runtime.DeviceError as error:
         raise step.RefusedError(str(error)) from error
 

@@ -19,7 +19,7 @@ from tasks.classify import main
 from tasks.evaluate import evaluate
 from tasks.train import train
 from tests.support import ROOT
-from tests.support.arrays import DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
+from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
 from tests.support.parameters import SMALL, edit
 from tests.support.pictures import FOLDER
 
@@ -34,7 +34,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_arrays(folder / DATA, **SIZES)
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
         evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
     return folder
 

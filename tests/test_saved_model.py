@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tasks import saved_model
-from tasks.core import network
+from tasks.core import efficientnet, network
 from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 
@@ -26,7 +26,10 @@ NO_AUGMENT = Augment(flip="none", translate=0, zoom=1.0, cutout=0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 EVERY = {
     "-".join(map(str, each)): each
-    for each in itertools.product(["notebook_cnn", "whitened_cnn"], [0.0, 0.02], [0.0, 0.5], [False, True])
+    for each in [
+        *itertools.product(["notebook_cnn", "whitened_cnn"], [0.0, 0.02], [0.0, 0.5], [False, True]),
+        ("efficientnet_lite0", 0.02, 0.5, True),
+    ]
 }
 # What the constructors of Keras 3.8.0 take, of the layers that the networks are made of.
 SHAPE = (32, 32, 3)
@@ -37,12 +40,18 @@ KNOWN = {
     "Conv2D": "filters kernel_size strides padding data_format dilation_rate groups activation use_bias "
     "kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
     "kernel_constraint bias_constraint",
+    "DepthwiseConv2D": "kernel_size strides padding depth_multiplier data_format dilation_rate activation use_bias "
+    "depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer activity_regularizer "
+    "depthwise_constraint bias_constraint",
     "BatchNormalization": "axis momentum epsilon center scale beta_initializer gamma_initializer "
     "moving_mean_initializer moving_variance_initializer beta_regularizer gamma_regularizer beta_constraint "
     "gamma_constraint synchronized",
     "ReLU": "max_value negative_slope threshold",
     "MaxPooling2D": "pool_size strides padding data_format",
     "GlobalMaxPooling2D": "data_format keepdims",
+    "GlobalAveragePooling2D": "data_format keepdims",
+    "Add": "",
+    "Resizing": "height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode fill_value data_format",
     "Flatten": "data_format",
     "Dense": "units activation use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer "
     "activity_regularizer kernel_constraint bias_constraint lora_rank",
@@ -53,7 +62,14 @@ KNOWN = {
 
 def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model:
     """A network as train publishes it, with weights that are no longer the first ones."""
-    model = Model(network=name, filters=(4, 8), dense_units=8, pool_before_norm=True)  # type: ignore[arg-type]
+    model = Model(
+        network=name,  # type: ignore[arg-type]
+        trainable="all",
+        input_size=48 if name == "efficientnet_lite0" else None,
+        filters=(4, 8),
+        dense_units=8,
+        pool_before_norm=True,
+    )
     regularize = Regularize(
         l2=l2,
         dropout=dropout,
@@ -64,7 +80,16 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
         early_stopping=EarlyStopping(patience=0),
     )
     mean, std = [120.0] * 3, [60.0] * 3
-    made = network.build(model, regularize, SHAPE, 4, mean, std, batch_normalization=keras.layers.BatchNormalization)
+    made = network.build(
+        model,
+        regularize,
+        SHAPE,
+        4,
+        mean,
+        std,
+        batch_normalization=keras.layers.BatchNormalization,
+        pretrained=efficientnet.build(model.input_size) if model.is_pretrained else None,
+    )
     rng = np.random.default_rng(1)
     made.set_weights([weight + rng.uniform(-0.05, 0.05, weight.shape) for weight in made.get_weights()])
     return made

@@ -32,6 +32,7 @@ from tasks.step import RefusedError
 from tasks.train import train
 from tests.support import ROOT
 from tests.support.arrays import (
+    BACKBONE,
     DATA,
     DETAILS,
     EVALUATED,
@@ -64,7 +65,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_arrays(folder / DATA, **SIZES)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     return folder
 
 
@@ -88,11 +89,11 @@ def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
 ) -> None:
     if YAML(typ="safe").load(Path("params.yaml"))["model"]["network"] != network:  # whose first training is there
         edit(Path("params.yaml"), model__network=network)
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     first = MODEL.read_bytes(), HISTORY.read_bytes()
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 60)  # past the resolution of a zip file's time stamps
-    facts = train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+    facts = train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     assert facts["device"] == "cpu"
     assert facts["epochs"] == 2
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
@@ -146,7 +147,8 @@ def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
 @pytest.mark.usefixtures("arrays")
 @pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
 def test_the_same_configuration_trains_on_jax() -> None:
-    on_jax("-m", "tasks.train", "--normalized", str(DATA), "--model", str(MODEL), "--history", str(HISTORY))
+    paths = "--backbone", str(BACKBONE), "--model", str(MODEL), "--history", str(HISTORY)
+    on_jax("-m", "tasks.train", "--normalized", str(DATA), *paths)
     assert json.loads(Path("reports/run.json").read_text())["train"]["backend"] == "jax"
     assert keras.models.load_model(MODEL).output_shape == (None, 4)
 
@@ -154,7 +156,7 @@ def test_the_same_configuration_trains_on_jax() -> None:
 @pytest.mark.usefixtures("arrays")
 def test_bfloat16_training_saves_a_float32_model() -> None:
     edit(Path("params.yaml"), train__precision="mixed_bfloat16")
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+    train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     model = keras.models.load_model(MODEL)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
@@ -269,7 +271,7 @@ def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
 def test_without_validation_its_keys_and_the_gap_are_absent(arrays: Path) -> None:
     for file in arrays.glob("validation_*"):
         file.unlink()
-    train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+    train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     result = run_evaluate()
     assert list(result) == ["train", "test", "f1"]
     assert HISTORY.read_text().splitlines()[0] == "epoch,train_loss,train_accuracy,learning_rate"
@@ -280,14 +282,14 @@ def test_early_stopping_without_validation_is_an_error(arrays: Path) -> None:
         file.unlink()
     edit(Path("params.yaml"), regularize__early_stopping__patience=2)
     with pytest.raises(ParameterError, match=r"patience: must be 0 without a validation split, .*; received 2"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
 
 
 @pytest.mark.usefixtures("arrays")
 def test_a_shift_beyond_the_image_is_refused() -> None:
     edit(Path("params.yaml"), regularize__augment__translate=32)
     with pytest.raises(RefusedError, match=r"regularize.augment.translate must be below 32, .*; received 32"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
 
 
@@ -295,7 +297,7 @@ def test_a_shift_beyond_the_image_is_refused() -> None:
 def test_a_run_that_diverges_publishes_nothing() -> None:
     edit(Path("params.yaml"), train__optimizer="sgd", train__learning_rate=1e9)
     with pytest.raises(RefusedError, match=r"must stay finite; received .*; lower train.learning_rate"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
     assert not HISTORY.exists()
 
@@ -303,7 +305,7 @@ def test_a_run_that_diverges_publishes_nothing() -> None:
 def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
     (arrays / "dataset.json").write_text('{"classes": ["a"], "scaling": {"mean": [NaN, 1, 1], "std": [1, 1, 1]}}')
     with pytest.raises(RefusedError, match=r"dataset.json must hold finite means and positive deviations"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     assert not MODEL.exists()
 
 
@@ -312,13 +314,13 @@ def test_constants_that_are_not_finite_publish_nothing(arrays: Path) -> None:
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     edit(Path("params.yaml"), train__device="gpu")
     with pytest.raises(RefusedError, match=r"train.device: gpu needs a GPU that the backend sees; received none"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
 
 
 def test_arrays_of_another_type_are_refused(arrays: Path) -> None:
     np.save(arrays / "train_images.npy", np.load(arrays / "train_images.npy").astype("float32"))
     with pytest.raises(RefusedError, match=r"must be uint8 of shape \(n, 32, 32, 3\) with n labels; received float32"):
-        train(normalized=DATA, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
 
 
 @pytest.mark.usefixtures("finished")

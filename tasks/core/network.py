@@ -1,6 +1,7 @@
 """The networks, and where each regularizer attaches to them.
 
-A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. The one
+A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. One that
+was trained before brings its own; the layers up to its logits are taken over (tasks/core/backbones.py). The one
 that trains may run batch normalization on a fused kernel and compute in bfloat16. The one that is saved has the same
 weights in Keras' own layers, in float32.
 """
@@ -8,11 +9,13 @@ weights in Keras' own layers, in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers, regularizers
 
+from tasks.core import backbones
 from tasks.core.fused import FusedBatchNormalization
 from tasks.core.pixels import Images, whitening_filters
 from tasks.params.model import Model
@@ -32,6 +35,7 @@ def build_for_training(
     mean: Sequence[float],
     std: Sequence[float],
     precision: str,
+    pretrained: keras.Model | None = None,
 ) -> keras.Model:
     """Build a network with its first weights, ready to train.
 
@@ -41,19 +45,29 @@ def build_for_training(
         The training images.
     precision : str
         Keras dtype policy of the hidden layers.
+    pretrained : keras.Model, optional
+        A classifier whose layers up to its logits are taken over, with their weights.
 
     Raises
     ------
     ValueError
-        If the images are too small to be halved so often.
+        If the images are too small to be halved so often, or have a size that a pretrained network cannot take.
     """
-    model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision)
-    NETWORKS[model_params.network].initialize(model, images, mean, std)
+    model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision, pretrained=pretrained)
+    if pretrained is None:
+        NETWORKS[model_params.network].initialize(model, images, mean, std)
+    else:
+        backbones.copy_weights(pretrained, model)
     return model
 
 
 def build_for_saving(
-    trained: keras.Model, model_params: Model, regularize: Regularize, mean: Sequence[float], std: Sequence[float]
+    trained: keras.Model,
+    model_params: Model,
+    regularize: Regularize,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pretrained: keras.Model | None = None,
 ) -> keras.Model:
     """Rebuild a trained network from Keras' own layers in float32.
 
@@ -61,7 +75,14 @@ def build_for_saving(
     """
     image_shape, n_classes = trained.input_shape[1:], trained.output_shape[-1]
     standard = build(
-        model_params, regularize, image_shape, n_classes, mean, std, batch_normalization=layers.BatchNormalization
+        model_params,
+        regularize,
+        image_shape,
+        n_classes,
+        mean,
+        std,
+        batch_normalization=layers.BatchNormalization,
+        pretrained=pretrained,
     )
     standard.set_weights(trained.get_weights())
     return standard
@@ -76,6 +97,7 @@ def build(
     std: Sequence[float],
     precision: str = "float32",
     batch_normalization: BatchNormalization = FusedBatchNormalization,
+    pretrained: keras.Model | None = None,
 ) -> keras.Model:
     """Build a network with random weights.
 
@@ -91,7 +113,9 @@ def build(
     precision : str
         Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
     batch_normalization : type
-        The layer class; its weights must be those of Keras' own.
+        The layer class of a network from scratch; its weights must be those of Keras' own.
+    pretrained : keras.Model, optional
+        A classifier whose layers up to its logits are taken over. `mean`, `std` are not used then.
 
     Returns
     -------
@@ -99,9 +123,14 @@ def build(
         (n, height, width, channels) uint8 → (n, n_classes) float32 logits.
     """
     inputs = keras.Input(image_shape, dtype="uint8", name="pixels")
-    variance = [deviation * deviation for deviation in std]
-    x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
-    x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, batch_normalization)
+    if pretrained is None:
+        variance = [deviation * deviation for deviation in std]
+        x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
+        x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, batch_normalization)
+    else:
+        x = backbones.hidden_layers(inputs, pretrained, precision, partial(penalty, regularize))
+        if regularize.dropout:
+            x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
     logits = layers.Dense(n_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name=model_params.network)
 

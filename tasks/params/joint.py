@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.params import ParameterError
+from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
@@ -34,3 +35,12 @@ def check_joint_rules(regularize: Regularize, train: Train, has_validation: bool
             f"{where}: regularize.weight_decay: must be 0 with train.optimizer adam: adamw is Adam with decoupled "
             f"weight decay; received {weight_decay}"
         )
+
+
+def precision(model: Model, train: Train) -> str:
+    """Say what `train.precision` is, where the network decides what `auto` means.
+
+    Pretrained networks compute in float32. On a CPU with AMX EfficientNet-Lite0 is slower in bfloat16: at 96 to 224
+    pixels it takes 0.65 to 0.75 times as many images a second.
+    """
+    return "float32" if train.precision == "auto" and model.is_pretrained else train.precision

@@ -1,4 +1,4 @@
-"""Block `model`: the network and its capacity."""
+"""Block `model`: the network, its capacity, and how much of a pretrained one is trained."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from tasks.params import Block
 # Older experiments call the networks by the names on the left.
 RENAMED = {"reference": "notebook_cnn", "speed": "whitened_cnn"}
 
+PRETRAINED = ("efficientnet_lite0", "pretrained")
+
 Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Model(Block):
-    """Which network, and how wide. `dense_units` and `pool_before_norm` belong to `notebook_cnn` alone."""
+    """Which network, and how wide; or which pretrained one, and how much of it is trained.
 
-    network: Literal["notebook_cnn", "whitened_cnn"]
+    `filters` belongs to the networks that are trained from scratch, `dense_units` and `pool_before_norm` to
+    `notebook_cnn` alone.
+    """
+
+    network: Literal["notebook_cnn", "whitened_cnn", "efficientnet_lite0", "pretrained"]
+    trainable: Literal["all", "head"]
+    input_size: Annotated[int, Field(ge=32, le=1024)] | None
     filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)]
     dense_units: Width
     pool_before_norm: bool
@@ -31,6 +39,24 @@ class Model(Block):
     @classmethod
     def _as_tuple(cls, filters: Any) -> Any:
         return tuple(filters) if isinstance(filters, list) else filters
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether training starts from the weights that `backbone` of dvc.yaml names."""
+        return self.network in PRETRAINED
+
+    @model_validator(mode="after")
+    def _suits_the_network(self) -> Model:
+        if self.trainable == "head" and not self.is_pretrained:
+            raise ValueError(
+                f"trainable: must be all with network {self.network}, which starts from random weights; received head"
+            )
+        if self.input_size and self.network != "efficientnet_lite0":
+            raise ValueError(
+                f"input_size: must be null with network {self.network}, which takes images as they are; received "
+                f"{self.input_size}; normalize.size resizes them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_the_image(self) -> Model:

@@ -127,7 +127,9 @@ def bare() -> dict[str, float]:
 
     made = reference.SCRATCH / "bare"
     model, history = made / "classifier.keras", made / "history.csv"
-    train(normalized=NORMALIZED, model_path=model, history_path=history)
+    train(
+        normalized=NORMALIZED, backbone=Path("data/efficientnet_lite0.sha256"), model_path=model, history_path=history
+    )
     evaluate(
         normalized=NORMALIZED,
         model_path=model,

@@ -11,6 +11,8 @@ from tasks.params.regularize import Regularize
 SHAPE = (32, 32, 3)
 NOTEBOOK: dict[str, Any] = {
     "network": "notebook_cnn",
+    "trainable": "all",
+    "input_size": None,
     "filters": (32, 64, 128),
     "dense_units": 64,
     "pool_before_norm": False,

@@ -26,10 +26,13 @@ LIMITS = {"download": 2_000_000, "normalize": 2_000_000, "train": 20_000, "evalu
 
 def commands(clone: Clone) -> dict[str, list[str]]:
     graph = YAML(typ="safe").load(clone.path / "dvc.yaml")
-    lines = {
-        name: stage["cmd"].replace("${images}", graph["vars"][0]["images"]) for name, stage in graph["stages"].items()
-    }
-    return {name: [sys.executable, *shlex.split(line)[2:]] for name, line in lines.items()}
+    found = {}
+    for name, stage in graph["stages"].items():
+        line = stage["cmd"]
+        for slot, path in ((slot, path) for one in graph["vars"] for slot, path in one.items()):
+            line = line.replace(f"${{{slot}}}", path)
+        found[name] = [sys.executable, *shlex.split(line)[2:]]
+    return found
 
 
 def outputs(clone: Clone, name: str) -> list[Path]:

@@ -17,6 +17,8 @@ from tasks.params.model import Model
 from tests.support import ROOT
 from tests.support.parameters import edit
 
+NETWORKS = "model.network: must be 'notebook_cnn', 'whitened_cnn', 'efficientnet_lite0' or 'pretrained'"
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -50,8 +52,18 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
         ({"train__epoch": 3}, "train.epoch: is no parameter; did you mean epochs?"),
         ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; did you mean flip?"),
         ({"train__surprise": 3}, "train.surprise: is no parameter; known here: epochs, batch_size,"),
-        ({"model__network": "vgg"}, "model.network: must be 'notebook_cnn' or 'whitened_cnn'; received 'vgg'"),
-        ({"model__network": ["speed"]}, "model.network: must be 'notebook_cnn' or 'whitened_cnn'; received ['speed']"),
+        ({"model__network": "vgg"}, f"{NETWORKS}; received 'vgg'"),
+        ({"model__network": ["speed"]}, f"{NETWORKS}; received ['speed']"),
+        (
+            {"model__trainable": "head"},
+            "model: trainable: must be all with network whitened_cnn, which starts from random weights; received head",
+        ),
+        (
+            {"model__network": "pretrained", "model__input_size": 96},
+            "model: input_size: must be null with network pretrained, which takes images as they are; received 96; "
+            "normalize.size resizes them",
+        ),
+        ({"model__input_size": 16}, "model.input_size: must be greater than or equal to 32; received 16"),
         ({"model__filters": []}, "model.filters: Tuple should have at least 1 item"),
         ({"model__filters": [8] * 5}, "model: filters: must name at most 4 blocks, each halves the image; received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
@@ -197,6 +209,8 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
     assert (params.train.optimizer, params.train.schedule, params.train.precision) == ("adam", "constant", "float32")
     assert params.model.model_dump() == {
         "network": "notebook_cnn",
+        "trainable": "all",
+        "input_size": None,
         "filters": (32, 64, 128),
         "dense_units": 64,
         "pool_before_norm": False,

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tasks import arrays
+from tests.support import ROOT
 
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
+BACKBONE = ROOT / "data/efficientnet_lite0.sha256"
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DETAILS, PAGE = Path("reports/evaluation"), Path("reports/index.html")
 EVALUATED = {"metrics_path": METRICS, "predictions_path": PREDICTIONS, "details": DETAILS, "page_path": PAGE}

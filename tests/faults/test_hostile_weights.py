@@ -1,0 +1,131 @@
+"""The slot for pretrained weights: what is hostile, damaged or something else is one line, and runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import keras
+import pytest
+
+from tasks import pretrained
+from tasks.step import RefusedError
+from tests.support import state_dicts
+from tests.support.arrays import BACKBONE
+
+NAME = "efficientnet-lite0-57934424.pth"
+
+
+class Runs:
+    """Unpickled, it runs a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return __import__("os").system, ("touch ran",)
+
+
+class Installed(PurePosixPath):
+    """A file of a package, here in the working folder."""
+
+    def locate(self) -> Path:
+        return Path(self)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Path]:
+    """Install other content in place of the weights, with a checksum list that names its digest."""
+    monkeypatch.chdir(tmp_path)
+
+    def install(content: bytes) -> Path:
+        Path(NAME).write_bytes(content)
+        monkeypatch.setattr(metadata, "files", lambda package: [Installed(NAME)])
+        Path("list.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  {NAME}\n")
+        return Path("list.sha256")
+
+    return install
+
+
+def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
+    with pytest.raises(RefusedError) as caught:
+        pretrained.read(path, network, None)
+    (line,) = str(caught.value).splitlines()
+    assert not Path("ran").exists()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (lambda: state_dicts.written([0.0], evil=Runs()), "it names posix.system, which no state dict needs"),
+        (lambda: pickle.dumps(Runs()), "it names posix.system, which no state dict needs"),
+        (lambda: state_dicts.installed()[:-1000], "the file ends before"),
+        (lambda: state_dicts.written([0.0], weight=(0, (1,), (1,))), "it lacks the array conv_stem.weight"),
+        (lambda: state_dicts.written([0.0], weight="no tensor"), "it is no state dict"),
+        (
+            lambda: state_dicts.written(range(864), **{"_conv_stem.weight": (0, (3, 32, 3, 3), (288, 9, 3, 1))}),
+            "conv_stem must have kernel of (3, 3, 3, 32); received (3, 3, 32, 3)",
+        ),
+        (lambda: b"", "it is no state dict"),
+    ],
+    ids=["os.system in a state dict", "os.system", "truncated", "no layers", "no tensor", "wrong shape", "empty"],
+)
+def test_hostile_weights_are_refused_and_run_nothing(
+    installed: Callable[[bytes], Path], content: Callable[[], bytes], why: str
+) -> None:
+    line = refusal(installed(content()))
+    assert line.startswith(f"{NAME} must hold the weights of EfficientNet-Lite0: ")
+    assert why in line
+    assert line.endswith("; `git checkout list.sha256 && make setup`")
+
+
+def test_weights_with_another_digest_are_refused_unread(installed: Callable[[bytes], Path]) -> None:
+    path = installed(pickle.dumps(Runs()))
+    path.write_text(BACKBONE.read_text())
+    assert refusal(path).startswith(f"SHA-256 of {NAME} must be 57934424")
+
+
+def test_without_the_package_the_next_command_is_named(
+    installed: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = installed(b"")
+    Path("list.sha256").write_text(BACKBONE.read_text().replace("57934424.pth", "b0.pth"))
+    assert refusal(path).endswith("must have a file efficientnet-lite0-b0.pth, and lacks it; run `make setup`")
+    monkeypatch.undo()
+    monkeypatch.setattr(pretrained, "PACKAGE", "no-such-package")
+    assert refusal(BACKBONE) == "no-such-package must be installed for efficientnet_lite0; run `make setup`"
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "line"),
+    [
+        ("w.keras", "efficientnet_lite0", "received w.keras; set model.network to pretrained"),
+        ("w.sha256", "pretrained", "received w.sha256; set model.network to efficientnet_lite0"),
+        ("w.pth", "pretrained", "received w.pth; `git checkout dvc.yaml` brings the checksums back"),
+        ("none.sha256", "efficientnet_lite0", "No such file or directory: 'none.sha256'; `git checkout none.sha256`"),
+        ("none.keras", "pretrained", "none.keras must be a Keras model that loads in safe mode: "),
+        ("two.sha256", "efficientnet_lite0", "two.sha256 must be one line, a SHA-256, two spaces and the name of a"),
+    ],
+)
+def test_another_file_in_the_slot_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, network: str, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.sha256").write_text(BACKBONE.read_text() * 2)
+    assert line in refusal(Path(name), network)
+
+
+def test_a_keras_model_that_is_no_classifier_of_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for pixels, last in (("float32", keras.layers.Dense(4)), ("uint8", keras.layers.ReLU())):
+        inputs = keras.Input((8, 8, 3), dtype=pixels)
+        flat = keras.layers.GlobalMaxPooling2D()(keras.layers.Rescaling(0.1)(inputs))
+        keras.Model(inputs, last(flat)).save("own.keras")
+        assert f"received {pixels} pixels and {type(last).__name__}; copy" in refusal(Path("own.keras"), "pretrained")
+    code = keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs)
+    keras.Model(inputs, keras.layers.Dense(4)(code)).save("own.keras")
+    assert "must be a Keras model that loads in safe mode" in refusal(Path("own.keras"), "pretrained")
