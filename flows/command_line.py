@@ -40,7 +40,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
         if overrides:
             at_head = git(root, "show", f"HEAD:./{PARAMS_FILE}")
             validate(override(parse_text(at_head, f"{PARAMS_FILE} at HEAD"), overrides, "--set"), "--set")
-            experiments.check_images(root)
+            experiments.check_slots(root)
         begun = server.begin()
         with _quick_imports():
             import dvc.repo  # noqa: F401  # the stages will need it
@@ -75,7 +75,7 @@ def study(arguments: list[str] | None = None) -> int:
 
         study.report_folder(asked.name)
         # Checked before the flow begins, which would print a trace.
-        experiments.check_images(root)
+        experiments.check_slots(root)
         trials.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         with server.available():
             study.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name)

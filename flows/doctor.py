@@ -273,12 +273,12 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Visit the folder, and say what was found."""
     argparse.ArgumentParser(
         prog="python -m flows.doctor",
         description="Check everything that this folder keeps, by content, and repair what can be.",
-    ).parse_args()
+    ).parse_args(arguments)
     root, findings = Path.cwd(), []
     try:
         if busy := running(root):

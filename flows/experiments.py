@@ -32,6 +32,7 @@ from tasks.params.document import override, validate
 
 NULL = "tag:yaml.org,2002:null"
 WORKTREES = Path(".dvc/tmp/worktrees")
+STAGES = {"images": "download", "backbone": "train"}  # that reads each slot of dvc.yaml
 OWN_SECONDS = 60.0  # for another run to finish sweeping what a killed one left under this name
 
 
@@ -57,35 +58,51 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
 
-def check_images(root: Path) -> None:
-    """Check that an isolated run finds the images of HEAD: those that git keeps, or a folder as it was packed.
+def check_slots(root: Path) -> None:
+    """Check that an isolated run finds the images and the backbone of HEAD: those that git keeps, or as DVC knows them.
 
-    A run is named by what HEAD's dvc.lock says of its images, and a photo that was changed since would go unnoticed.
+    A run is named by what HEAD's dvc.lock says of them, and a photo that was changed since would go unnoticed.
 
     Raises
     ------
     tasks.params.ParameterError
     """
-    images = slot((root / "dvc.yaml").read_text(encoding="utf-8"))
-    if not Path(images).is_absolute() and git(root, "ls-tree", "HEAD", "--", images).startswith("100"):  # a file
-        return
-    status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", "download"))
-    if status or _packed(at(root, "HEAD", "dvc.lock")) != _packed((root / "dvc.lock").read_bytes()):
-        raise ParameterError(
-            f"{images} must be packed and committed before an isolated run; it was changed "
-            "since; run `dvc repro download && git add dvc.yaml dvc.lock && git commit`"
-        )
+    for slot, path in slots((root / "dvc.yaml").read_text(encoding="utf-8")).items():
+        if not Path(path).is_absolute() and git(root, "ls-tree", "HEAD", "--", path).startswith("100"):  # a file
+            continue
+        stage = STAGES[slot]
+        committed, here = (recorded(lock, slot, path) for lock in (at(root, "HEAD", "dvc.lock"), _lock_of(root)))
+        if committed is None or committed != here or _has_changed(root, stage, path):
+            raise ParameterError(
+                f"{path} must be committed as `dvc repro {stage}` found it before an isolated run; it was changed "
+                f"since; run `dvc repro {stage} && git add dvc.yaml dvc.lock && git commit`"
+            )
 
 
-def slot(graph: str) -> str:
-    """The path of the images, as a dvc.yaml names it."""
-    images: str = YAML(typ="safe").load(graph)["vars"][0]["images"]
-    return images
+def slots(graph: str) -> dict[str, str]:
+    """The paths that a dvc.yaml names in its first lines, by slot: of the images, and of the backbone."""
+    named: list[dict[str, str]] = YAML(typ="safe").load(graph)["vars"]
+    return {slot: path for one in named for slot, path in one.items()}
 
 
-def _packed(lock: bytes | None) -> Any:
-    """What a dvc.lock says of the stage that packs the images."""
-    return (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get("download")
+def recorded(lock: bytes | None, slot: str, path: str) -> str | None:
+    """The digest of what a slot holds, as a dvc.lock has it: of the images as they were packed, or of the backbone."""
+    stage = (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get(STAGES[slot], {})
+    files = stage.get("deps", []) if slot == "backbone" else stage.get("outs", [])
+    digests = [file["md5"] for file in files if slot == "images" or file["path"] == path]
+    return digests[0] if digests else None
+
+
+def _lock_of(root: Path) -> bytes | None:
+    with suppress(FileNotFoundError):
+        return (root / "dvc.lock").read_bytes()
+    return None
+
+
+def _has_changed(root: Path, stage: str, path: str) -> bool:
+    """Whether DVC finds something else at a path than the stage was run on."""
+    found = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", stage)).get(stage, [])
+    return any(path in one.get("changed deps", {}) for one in found if isinstance(one, dict))
 
 
 def uncommitted(root: Path, *but: Path) -> str:
@@ -117,7 +134,7 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
                 git(root, "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
             check(checkout, overrides)
             _share_storage(root, checkout)
-            _link_images(root, checkout)
+            _link_slots(root, checkout)
             yaml, params = _layout(), checkout / PARAMS_FILE
             yaml.dump(override(yaml.load(params), overrides), params)
             yield checkout
@@ -180,14 +197,14 @@ def _share_storage(root: Path, checkout: Path) -> None:
         local["core"].update({key: value for key, value in settings["core"].items() if key == "remote"})
 
 
-def _link_images(root: Path, checkout: Path) -> None:
-    """Give a checkout the images of the root where git does not keep them: a folder, or a link to one."""
-    images = slot((checkout / "dvc.yaml").read_text(encoding="utf-8"))
-    if not (checkout / images).exists():
-        (checkout / images).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / images).unlink(missing_ok=True)  # a link that led somewhere from the root alone
-        # control: link to the images
-        (checkout / images).symlink_to((root / images).absolute())
+def _link_slots(root: Path, checkout: Path) -> None:
+    """Give a checkout the images and the backbone of the root where git does not keep them: links to them."""
+    for path in slots((checkout / "dvc.yaml").read_text(encoding="utf-8")).values():
+        if not (checkout / path).exists():
+            (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / path).unlink(missing_ok=True)  # a link that led somewhere from the root alone
+            # control: link to a slot
+            (checkout / path).symlink_to((root / path).absolute())
 
 
 def save(checkout: Path, name: str) -> None:

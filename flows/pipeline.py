@@ -69,7 +69,7 @@ def pipeline(
     logger = get_run_logger()
     root, overrides = Path.cwd(), overrides or {}
     if overrides:
-        experiments.check_images(root)
+        experiments.check_slots(root)
     else:
         experiments.check(root)
     name = experiments.name_of(str(flow_run.get_name()), overrides)

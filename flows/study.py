@@ -128,7 +128,7 @@ def study(
     _refuse_below_one(seeds=seeds, jobs=jobs)
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
-    experiments.check_images(root)
+    experiments.check_slots(root)
     trials = plan(root, variants, seeds or asked["seeds"], settings)
     shutting_down.clear()
     experiments.remove_stale_worktrees(root)

@@ -23,7 +23,7 @@ from flows import experiments, study_report
 from flows.git import at, git
 from flows.summary import artifact
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
-from tasks.params.document import expand, override, validate
+from tasks.params.document import expand, override, swept, validate
 from tasks.params.joint import precision
 
 SEEDS = ("normalize.seed", "train.seed")
@@ -55,7 +55,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     here = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
     at_head = parse_text(_read(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
-    code, images = code_at(root, commit), images_at(root, commit)
+    code, slots = code_at(root, commit), slots_at(root, commit)
     differences = {name: found for variant in variants for name, found in expand(here, variant).items()}
     parameters = {name: swept(here, variant) for variant in variants for name in expand(here, variant)}
     _refuse_reserved(settings, differences, here["study"]["base"])
@@ -64,7 +64,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             chosen, values = _effective(at_head, chosen, variant)
-            identity = [{block: values[block] for block in IDENTITY}, images, code]
+            identity = [{block: values[block] for block in IDENTITY}, slots, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
             name = f"{label}-seed{seed}-{digest}"
@@ -129,13 +129,11 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     return {path: blobs[path] for path in sorted(needed) if path in blobs}
 
 
-def images_at(root: Path, commit: str) -> str:
-    """The digest of the images of a commit: of the file that dvc.yaml names, where git has it, or of data/raw."""
-    if blob := _blobs(root, commit).get(experiments.slot(_read(root, commit, "dvc.yaml"))):
-        return blob
-    lock = YAML(typ="safe").load(_read(root, commit, "dvc.lock"))
-    digest: str = lock["stages"]["download"]["outs"][0]["md5"]
-    return digest
+def slots_at(root: Path, commit: str) -> dict[str, str | None]:
+    """The digests of the images and the backbone of a commit: of files that git has, or as dvc.lock has them."""
+    blobs, lock = _blobs(root, commit), at(root, commit, "dvc.lock")
+    named = experiments.slots(_read(root, commit, "dvc.yaml"))
+    return {slot: blobs.get(path) or experiments.recorded(lock, slot, path) for slot, path in named.items()}
 
 
 def _blobs(root: Path, commit: str) -> dict[str, str]:

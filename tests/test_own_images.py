@@ -142,7 +142,7 @@ def test_a_new_photo_is_seen_and_no_study_takes_old_results_for_it(project: Clon
     write_files(folder, {"rose/new.jpg": encoded(photograph(1, 500))})
     study = ("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2")
     refused = project.run(*study, status=2)
-    assert "data/images must be packed and committed before an isolated run" in refused
+    assert "data/images must be committed as `dvc repro download` found it" in refused
     assert project.repro()[0] == ["download", "normalize", "train", "evaluate"]
     assert report(project)["images"] == 181
     (folder / "rose/new.jpg").unlink()

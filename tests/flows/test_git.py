@@ -45,10 +45,10 @@ gap = {"generalization_gap": 0.1}
 Path("reports/metrics.json").write_text(json.dumps({"train": scores, "validation": scores, "test": scores, **gap}))
 """
 STAGES = """\
-vars: [{images: curve.csv}]
+vars: [{images: curve.csv}, {backbone: curve.csv}]
 stages:
   download:
-    cmd: mkdir -p data/raw && echo images > data/raw/batch
+    cmd: mkdir -p data/raw && ls "${images}" > data/raw/batch
     deps: ["${images}"]
     outs: [data/raw]
   normalize:
@@ -58,7 +58,7 @@ stages:
     outs: [data/normalized]
   train:
     cmd: echo weights > model && cp curve.csv reports/history.csv
-    deps: [data/normalized]
+    deps: [data/normalized, "${backbone}"]
     params: [model, regularize, train]
     outs: [model]
     plots: [{reports/history.csv: {cache: false}}]
@@ -214,36 +214,44 @@ def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_p
     assert (root / "reports/study/study.csv").exists()
 
 
-def test_an_isolated_run_is_given_the_images_that_git_does_not_keep(origin: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("slot", experiments.STAGES)
+def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
+    origin: Path, tmp_path: Path, slot: str
+) -> None:
     root = subfolder(origin, tmp_path)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/rose.jpg").write_bytes(b"a rose")
-    (root / "images").symlink_to(tmp_path / "photos")
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("images: curve.csv", "images: images"))
-    git(root, "commit", "--all", "--quiet", "--message", "our images")
+    (root / "own").symlink_to(tmp_path / "photos")
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace(f"{slot}: curve.csv", f"{slot}: own"))
+    git(root, "commit", "--all", "--quiet", "--message", "our own")
     with experiments.isolated_worktree(root, {"train.seed": 3}, "mine") as checkout:
-        assert (checkout / "images/rose.jpg").read_bytes() == b"a rose"
+        assert (checkout / "own/rose.jpg").read_bytes() == b"a rose"
     assert (tmp_path / "photos/rose.jpg").exists()  # only the link went with the worktree
 
 
-def test_images_that_were_changed_since_they_were_packed_are_refused(origin: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
+def test_what_a_slot_holds_must_be_as_it_was_committed(origin: Path, tmp_path: Path, slot: str, stage: str) -> None:
     root = subfolder(origin, tmp_path)
-    experiments.check_images(root)  # git keeps them
-    (root / "images").mkdir()
-    (root / "images/rose.jpg").write_bytes(b"a rose")
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("images: curve.csv", "images: images"))
-    git(root, "commit", "--all", "--quiet", "--message", "our images")
-    refused = pytest.raises(ParameterError, match="images must be packed and committed before an isolated run")
+    experiments.check_slots(root)  # git keeps it
+    (root / "own").mkdir()
+    (root / "own/rose.jpg").write_bytes(b"a rose")
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace(f"{slot}: curve.csv", f"{slot}: own"))
+    git(root, "commit", "--all", "--quiet", "--message", "our own")
+    refused = pytest.raises(ParameterError, match=f"own must be committed as `dvc repro {stage}` found it")
     with refused:
-        experiments.check_images(root)  # never packed
-    dvc(root, "repro", "download")
+        experiments.check_slots(root)  # never read
+    dvc(root, "repro", stage)
     with refused:
-        experiments.check_images(root)  # not committed
-    git(root, "commit", "--all", "--quiet", "--message", "packed")
-    experiments.check_images(root)
-    (root / "images/tulip.jpg").write_bytes(b"a tulip")
+        experiments.check_slots(root)  # not committed
+    git(root, "commit", "--all", "--quiet", "--message", "read")
+    experiments.check_slots(root)
+    name = trials.plan(root, ["none"], 1, {})[0].name
+    (root / "own/tulip.jpg").write_bytes(b"a tulip")
     with refused:
-        experiments.check_images(root)
+        experiments.check_slots(root)
+    dvc(root, "repro", stage)
+    git(root, "commit", "--all", "--quiet", "--message", "read again")
+    assert trials.plan(root, ["none"], 1, {})[0].name != name
 
 
 @pytest.mark.parametrize("layout", BIGGER)
@@ -268,7 +276,7 @@ def test_the_doctor_finds_what_git_left_half_written_wherever_that_is(
     lock = top / "refs/heads/main.lock"
     lock.touch()
     os.utime(lock, (0, 0))
-    doctor.main()
+    doctor.main([])
     assert f"{lock}: was left half-written; moved to .doctor/" in capsys.readouterr().out
     assert not lock.exists()
     assert len(list((root / ".doctor").rglob("main.lock"))) == 1
@@ -397,7 +405,7 @@ def test_the_way_out_of_a_merge_that_is_named_ends_it(
 ) -> None:
     if added:  # with the markers, by a `git add` too early
         git(merging, "add", "--all")
-    assert doctor.main() == 1
+    assert doctor.main([]) == 1
     said, summed = capsys.readouterr().out.splitlines()
     assert said.startswith(f"{', '.join(CONFLICTS)}: hold both sides of a merge; choose in params.yaml, then `git ")
     assert summed == "1 found, 1 left to do"
