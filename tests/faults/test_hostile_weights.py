@@ -66,7 +66,7 @@ def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
         (lambda: state_dicts.written([0.0], weight="no tensor"), "it is no state dict"),
         (
             lambda: state_dicts.written(range(864), **{"_conv_stem.weight": (0, (3, 32, 3, 3), (288, 9, 3, 1))}),
-            "conv_stem must have kernel of (3, 3, 3, 32); received (3, 3, 32, 3)",
+            "conv_stem.weight must have finite values of shape (32, 3, 3, 3); received (3, 32, 3, 3)",
         ),
         (lambda: b"", "it is no state dict"),
     ],
