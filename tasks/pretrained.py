@@ -60,7 +60,8 @@ def read(path: Path, network: str, input_size: int | None) -> keras.Model:
 def _efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
     digest, name = _checksum(path)
     content = _installed(name)
-    if (received := hashlib.sha256(content).hexdigest()) != digest:  # control: digest of the weights
+    received = hashlib.sha256(content).hexdigest()
+    if received != digest:  # control: digest of the weights
         raise step.RefusedError(f"SHA-256 of {name} must be {digest}; received {received}; `make setup` installs it")
     model = efficientnet.build(input_size)
     try:

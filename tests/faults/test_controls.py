@@ -38,6 +38,8 @@ ARCHIVED = "layouts/test_archived.py"
 GIT = "flows/test_git.py"
 SECRETS = "faults/test_secrets_and_injection.py"
 MODELS = "faults/test_hostile_models.py"
+STATES = "core/test_torch_state.py"
+DAMAGED_STATE = f"{STATES}::test_what_is_hostile_or_damaged_is_refused_and_runs_nothing"
 PARAMETERS = "params/test_params.py"
 RESTARTS = f"{TRANSFERS}::test_it_starts_over_where_the_rest_would_not_fit"
 NO_PARAMETER_FILE = f"{PARAMETERS}::test_a_file_that_is_no_parameter_file_is_one_line"
@@ -122,6 +124,14 @@ CONTROLS = {
     "paths in a model": Control(f"{MODELS}::test_a_member_outside_of_the_model_archive_is_refused"),
     "escaping": Control(
         "core/test_report.py::test_names_and_values_are_text_and_never_markup", ("autoescape=True", "autoescape=False")
+    ),
+    # --- pretrained weights
+    "names in a pickle": Control(DAMAGED_STATE, "return super().find_class(module, name)"),
+    "size of a storage": Control(DAMAGED_STATE),
+    "end of a state dict": Control(DAMAGED_STATE),
+    "views of a storage": Control(f"{STATES}::test_a_view_that_reaches_out_of_its_storage_is_refused"),
+    "digest of the weights": Control(
+        "faults/test_hostile_weights.py::test_weights_with_another_digest_are_refused_unread"
     ),
     # --- secrets
     "query of an address": Control(
