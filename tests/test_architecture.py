@@ -49,7 +49,10 @@ def allowed(importer: str) -> tuple[str, ...]:
         return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
         return ("tasks/__init__.py", "tasks/backend.py")
-    shared = ("step", "outputs", "backend", "runtime", "arrays", "decoding", "saved_model", "checkpoints", "pretrained")
+    shared = (
+        *("step", "outputs", "backend", "runtime", "arrays", "decoding"),
+        *("saved_model", "checkpoints", "pretrained", "features"),
+    )
     of_download = ("archives", "mirrors", "transfer")
     return (
         "tasks/__init__.py",
