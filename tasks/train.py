@@ -3,6 +3,10 @@
 `python -m tasks.train --normalized data/normalized --backbone data/efficientnet_lite0.sha256
 --model models/classifier.keras --history reports/history.csv`
 
+A pretrained network starts from a probe: its logits are fitted on the features of its frozen layers. With
+`model.trainable: head` that is all of the training; with `all` every layer is then trained, from logits that no longer
+pull the features about (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+
 The model takes raw pixels, loads with plain `keras.models.load_model` without this project's code,
 and the same weights are always the same bytes. Nothing is published when training diverges.
 """
@@ -10,17 +14,24 @@ and the same weights are always the same bytes. Nothing is published when traini
 from __future__ import annotations
 
 import csv
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tasks import arrays, checkpoints, pretrained, runtime, saved_model, step
+from tasks.arrays import Images, Labels
 from tasks.backend import keras
-from tasks.core.batches import Batches, IndexBatches, Split
+from tasks.core.batches import Batches, IndexBatches, Split, balanced_weights, train_eval_subset
 from tasks.core.callbacks import DivergedError
+from tasks.core.history import Scores, history_row, score
 from tasks.core.network import build_for_saving, build_for_training
+from tasks.core.probe import fit_head
 from tasks.core.state import Row
 from tasks.core.training import fit
+from tasks.features import Features, features
 from tasks.outputs import atomic_outputs
 from tasks.params import PARAMS_FILE, read
 from tasks.params.joint import check_joint_rules, precision
@@ -73,17 +84,26 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
     throughput: list[float] = []
     try:
-        rows = fit(
-            trained,
-            training,
-            validation,
-            train_params,
-            regularize,
-            feed=IndexBatches if machine.has_gpu and training.images.nbytes <= DEVICE_BYTES else Batches,
-            resume_from=state,
-            on_state=saved.save,
-            on_throughput=throughput.append,
-        )
+        if model_params.is_pretrained and not state:
+            settings = (
+                f"{machine_settings} {model_params.network} {model_params.input_size} {training.images.shape[1:]}"
+            )
+            features_of = _features_of(trained, checkpoints.key((), [backbone], settings))
+            fitted_on = _fit_logits(trained, training, train_params, machine.threads, features_of)
+        if model_params.trainable == "head":  # of which no state is ever saved
+            rows = [_score_probe(trained, training, validation, train_params.seed, features_of, fitted_on)]
+        else:
+            rows = fit(
+                trained,
+                training,
+                validation,
+                train_params,
+                regularize,
+                feed=IndexBatches if machine.has_gpu and training.images.nbytes <= DEVICE_BYTES else Batches,
+                resume_from=state,
+                on_state=saved.save,
+                on_throughput=throughput.append,
+            )
     except DivergedError as error:
         raise step.RefusedError(str(error)) from error
     with atomic_outputs(model_path, history_path) as (model_file, history_file):
@@ -100,8 +120,60 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         "precision": machine.precision,
         "backend": keras.backend.backend(),
         "epochs": len(rows),
-        "images_per_second": round(float(np.median(throughput))),
+        **({"images_per_second": round(float(np.median(throughput)))} if throughput else {}),
     }
+
+
+def _features_of(model: keras.Model, key: str) -> Callable[[Images], Features]:
+    """Make the function from images to what the logits of a model are computed from."""
+    return partial(features, keras.Model(model.input, model.get_layer("logits").input), key=key)
+
+
+def _fit_logits(
+    model: keras.Model,
+    training: Split,
+    train_params: Train,
+    threads: int,
+    features_of: Callable[[Images], Features],
+) -> Features:
+    """Give the logits the weights of a probe, and return the features that it was fitted on."""
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise step.RefusedError(f"backbone in dvc.yaml must have finite weights; received others in {weight.path}")
+    fitted_on = features_of(training.images)
+    n_classes, started = model.output_shape[-1], time.perf_counter()
+    weights = balanced_weights(training.labels, n_classes) if train_params.class_weight == "balanced" else None
+    try:
+        head = fit_head(fitted_on, training.labels, n_classes, train_params.seed, weights, threads)
+    except ValueError as error:
+        raise step.RefusedError(str(error)) from error
+    model.get_layer("logits").set_weights([head.kernel, head.bias])
+    print(f"probe: strength {head.strength:.2g}, fitted in {time.perf_counter() - started:.1f} s")
+    return fitted_on
+
+
+def _score_probe(
+    model: keras.Model,
+    training: Split,
+    validation: Split | None,
+    seed: int,
+    features_of: Callable[[Images], Features],
+    fitted_on: Features,
+) -> Row:
+    """Score the logits on the features of the images that an epoch of a training is scored on."""
+
+    def scores(values: Features, labels: Labels) -> Scores:
+        return score(keras.ops.convert_to_numpy(model.get_layer("logits")(values)), labels)
+
+    subset = train_eval_subset(training, validation, seed)
+    row = history_row(
+        epoch=1,
+        train=scores(fitted_on[subset.images.rows], subset.labels),
+        validation=scores(features_of(validation.images), validation.labels) if validation else None,
+        learning_rate=0.0,
+    )
+    print("epoch 1/1  " + "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"))
+    return row
 
 
 def _prepared(model_params: Model, train_params: Train) -> runtime.Machine:

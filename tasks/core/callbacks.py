@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tasks.core.batches import Split, Subset
+from tasks.core.history import Scores, history_row, score
 from tasks.core.inference import logits
 from tasks.core.state import Row, TrainingState
 
@@ -75,18 +76,12 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         self._print(epoch, row, throughput)
 
     def _row(self, epoch: int) -> Row:
-        row: Row = {}
-        row["train_loss"], row["train_accuracy"] = self._score(self.train_subset)
-        if self.validation:
-            row["validation_loss"], row["validation_accuracy"] = self._score(self.validation)
-            row["generalization_gap"] = row["train_accuracy"] - row["validation_accuracy"]
-        row["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        return {"epoch": epoch + 1, **{name: round(value, 6) for name, value in row.items()}}
+        validation = self._score(self.validation) if self.validation else None
+        learning_rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        return history_row(epoch + 1, self._score(self.train_subset), validation, learning_rate)
 
-    def _score(self, split: Split | Subset) -> tuple[float, float]:
-        y_score = logits(self.scored_model, split.images, PREDICT_BATCH)
-        losses = keras.losses.sparse_categorical_crossentropy(split.labels, y_score, from_logits=True)
-        return float(ops.mean(losses)), float(np.mean(y_score.argmax(axis=1) == split.labels))
+    def _score(self, split: Split | Subset) -> Scores:
+        return score(logits(self.scored_model, split.images, PREDICT_BATCH), split.labels)
 
     def _print(self, epoch: int, row: Row, throughput: float) -> None:
         epochs, elapsed = self.params["epochs"], time.perf_counter() - self.started

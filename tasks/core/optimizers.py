@@ -25,17 +25,53 @@ def optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.opt
     """
     rate = learning_rate(train_params, steps)
     decay = weight_decay or None
+    kinds = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
+    kind = kinds[train_params.optimizer]
+    if train_params.backbone_rate != 1:
+        kind = with_backbone_rate(kind, train_params.backbone_rate)
     made: keras.optimizers.Optimizer
     if train_params.optimizer == "sgd":
         momentum = train_params.momentum
-        made = keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
+        made = kind(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
     elif train_params.optimizer == "adamw":
-        made = keras.optimizers.AdamW(rate, weight_decay=weight_decay)
+        made = kind(rate, weight_decay=weight_decay)
     else:
-        made = keras.optimizers.Adam(rate)
+        made = kind(rate)
     if decay:
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
+
+
+def with_backbone_rate(
+    kind: type[keras.optimizers.Optimizer], backbone_rate: float
+) -> type[keras.optimizers.Optimizer]:
+    """Derive an optimizer that multiplies the rate of every layer but the logits, and its weight decay.
+
+    Weights that were trained before need smaller steps than a head that was not. The schedule stays one for all.
+    """
+
+    class WithBackboneRate(kind):  # type: ignore[misc]
+        weight_decay: float | None
+
+        def build(self, variables: list[keras.Variable]) -> None:
+            super().build(variables)
+            self.factors = [1.0 if "logits" in variable.path.split("/") else backbone_rate for variable in variables]
+
+        def _factor(self, variable: Any) -> float:
+            factor: float = self.factors[self._get_variable_index(variable)]
+            return factor
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(gradient, variable, learning_rate * self._factor(variable))
+
+        def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
+            decay = self.weight_decay
+            for variable in variables:
+                self.weight_decay = decay and decay * self._factor(variable)
+                super()._apply_weight_decay([variable])
+            self.weight_decay = decay
+
+    return WithBackboneRate
 
 
 def learning_rate(train_params: Train, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

@@ -76,7 +76,7 @@ def fit_head(
     Raises
     ------
     ValueError
-        If a feature is not finite, or the images are of fewer than two classes.
+        If a feature or a weight is not finite, or the images are of fewer than two classes.
     """
     if not np.isfinite(features).all():
         raise ValueError("the features of the network must be finite numbers; received NaN or infinity")
@@ -98,7 +98,10 @@ def fit_head(
     kernel, bias = np.zeros((features.shape[1], n_classes)), np.full(n_classes, -np.log(len(labels)))
     kernel[:, present] = coefficients.T / scale
     bias[present] = intercepts - mean @ kernel[:, present]
-    return Head(kernel.astype(np.float32), bias.astype(np.float32), strength)
+    head = Head(kernel.astype(np.float32), bias.astype(np.float32), strength)
+    if not (np.isfinite(head.kernel).all() and np.isfinite(head.bias).all()):
+        raise ValueError("the weights of a probe must be finite; the features of the network are too large for them")
+    return head
 
 
 def _best_strength(features: Features, labels: Labels, weights: NDArray[np.float32], seed: int, threads: int) -> float:

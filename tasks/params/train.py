@@ -16,6 +16,7 @@ class Train(Block):
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
+    backbone_rate: Annotated[float, Field(gt=0, le=1)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["constant", "one_cycle", "cosine"]
     warmup: Annotated[float, Field(ge=0, lt=1)]

@@ -40,3 +40,21 @@ def test_weight_decay_spares_biases_and_normalization(name: str) -> None:
     made.apply([keras.ops.zeros(3)] * 4, variables)
     values = [float(keras.ops.convert_to_numpy(v)[0]) for v in variables]
     assert values == pytest.approx([0.95, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
+def test_a_lower_rate_of_the_backbone_spares_the_logits(name: str) -> None:
+    """Weight decay included, and in a graph as in training."""
+    moved = {}
+    for factor in (1.0, 0.1):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2, name="logits")]
+        )
+        before = model.get_weights()
+        recipe = train_params(optimizer=name, schedule="constant", learning_rate=0.01, backbone_rate=factor)
+        model.compile(optimizer(recipe, 0.0 if name == "adam" else 0.5, steps=10), "mse")
+        model.train_on_batch(np.ones((8, 4)), np.ones((8, 2)))
+        moved[factor] = [after - first for after, first in zip(model.get_weights(), before, strict=True)]
+    for n, factor in enumerate((0.1, 0.1, 1.0, 1.0)):
+        np.testing.assert_allclose(moved[0.1][n], factor * moved[1.0][n], rtol=1e-2, atol=1e-6)

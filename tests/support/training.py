@@ -22,6 +22,7 @@ RECIPE: dict[str, Any] = {
     "batch_size": 64,
     "optimizer": "adamw",
     "learning_rate": 0.01,
+    "backbone_rate": 1.0,
     "momentum": 0.9,
     "schedule": "one_cycle",
     "warmup": 0.25,
