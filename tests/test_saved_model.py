@@ -20,9 +20,9 @@ from tasks import saved_model
 from tasks.core import efficientnet, network
 from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
+from tests.support.training import PLAIN
 
 OLDEST = "3.8.0"
-NO_AUGMENT = Augment(flip="none", translate=0, zoom=1.0, cutout=0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 EVERY = {
     "-".join(map(str, each)): each
@@ -76,7 +76,7 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
         batch_norm=batch_norm,
         label_smoothing=0.1,
         weight_decay=0.0,
-        augment=NO_AUGMENT,
+        augment=Augment(**PLAIN),
         early_stopping=EarlyStopping(patience=0),
     )
     mean, std = [120.0] * 3, [60.0] * 3

@@ -1,13 +1,18 @@
 """Augmentation: random changes to training images, the same for the same seed.
 
-`sample_transforms` decides what happens to each image: which row and which column of it each pixel is read from. The
-pixels are then read once, by `apply_transforms` from the host's memory or by `apply_on_device`.
+`sample_transforms` decides which row and which column of an image each pixel is read from. The pixels are then read
+once, by `apply_transforms` from the host's memory or by `apply_on_device`. A `Change` alters the batch that was read:
+`Cutout` here, and those of `colour` and `mixing`.
+
+Why not Keras' layers (RandomBrightness, RandomContrast, MixUp, CutMix): each draws from a state of its own, which
+neither the epoch nor the step decides, and a resumed run would lack. They give floats, which may differ in their last
+bits between host and device. Here both compute in integers, and give the same uint8 pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from keras import ops
@@ -30,28 +35,54 @@ FLIPS: dict[str, Callable[[np.random.Generator, Flags], Flags]] = {
 
 
 class Transforms(NamedTuple):
-    """The changes to a batch of n images.
+    """Where the pixels of a batch of n images are read from.
 
     Attributes
     ----------
     rows : array of shape (n, height), dtype=int32
     columns : array of shape (n, width), dtype=int32
         The row and the column of the original image that each pixel is read from.
-    cut_rows : array of shape (n, height), dtype=bool
-    cut_columns : array of shape (n, width), dtype=bool
-        A pixel is greyed where its row and its column are both marked.
     """
 
     rows: NDArray[np.int32]
     columns: NDArray[np.int32]
-    cut_rows: Flags
-    cut_columns: Flags
+
+
+class Change(Protocol):
+    """A change to a batch of uint8 images that were read: its arrays, and how they apply."""
+
+    def apply(self, images: Images) -> Images:
+        """Change images in the host's memory, in place where that is faster."""
+
+    def apply_on_device(self, images: Any) -> Any:
+        """Change images in the device's memory; the arrays are tensors then."""
+
+
+class Cutout(NamedTuple):
+    """A grey square over each of n images.
+
+    Attributes
+    ----------
+    rows : array of shape (n, height), dtype=bool
+    columns : array of shape (n, width), dtype=bool
+        A pixel is greyed where its row and its column are both marked.
+    """
+
+    rows: Flags
+    columns: Flags
+
+    def apply(self, images: Images) -> Images:
+        images[box(self.rows, self.columns)] = GREY
+        return images
+
+    def apply_on_device(self, images: Any) -> Any:
+        return ops.where(box(self.rows, self.columns)[..., None], np.uint8(GREY), images)
 
 
 def sample_transforms(
     augment: Augment, rng: np.random.Generator, flip_parity: Flags, shape: tuple[int, int]
 ) -> Transforms:
-    """Draw the changes to each image of a batch.
+    """Draw where the pixels of each image of a batch are read from.
 
     Parameters
     ----------
@@ -60,7 +91,6 @@ def sample_transforms(
         `flip_parity`.
         `translate` shifts by up to this many pixels in both directions and fills by reflection.
         `zoom` enlarges a part to the whole image: a random one of at least this share of the area.
-        `cutout` greys a square of this side (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
     rng : numpy Generator
     flip_parity : ndarray of shape (n,), dtype=bool
         The images that an alternating flip mirrors in this epoch. It must be the opposite in the next epoch, so that
@@ -76,8 +106,7 @@ def sample_transforms(
         zoomed = _zoomed(augment.zoom, rng, n, shape)
         rows, columns = (np.take_along_axis(*pair, axis=1) for pair in zip(zoomed, (rows, columns), strict=True))
     columns[flipped] = columns[flipped, ::-1]
-    top, left = (rng.integers(1 - augment.cutout, side, n) for side in shape)  # the square may reach over an edge
-    return Transforms(rows, columns, _marked(top, augment.cutout, height), _marked(left, augment.cutout, width))
+    return Transforms(rows, columns)
 
 
 def _zoomed(
@@ -105,15 +134,34 @@ def _shifted(shifts: NDArray[np.int64], side: int) -> NDArray[np.int32]:
     return inside
 
 
-def _marked(starts: NDArray[np.int64], length: int, side: int) -> Flags:
-    """Mark `length` of the positions 0 … side − 1 from a start on; a row per start."""
+def sample_cutout(augment: Augment, rng: np.random.Generator, n: int, shape: tuple[int, int]) -> Cutout | None:
+    """Draw a square of side `augment.cutout` for each image; None where cutout is off.
+
+    After DeVries & Taylor (2017, https://arxiv.org/abs/1708.04552): it may reach over an edge.
+    """
+    if not augment.cutout:
+        return None
+    top, left = (rng.integers(1 - augment.cutout, side, n) for side in shape)
+    return Cutout(*(marked(start, augment.cutout, side) for start, side in zip((top, left), shape, strict=True)))
+
+
+def marked(starts: NDArray[np.int64], lengths: int | NDArray[np.int64], side: int) -> Flags:
+    """Mark the positions 0 … side − 1 from a start on; a row per start.
+
+    `lengths` says how many: one number for all, or an array of shape (n, 1).
+    """
     offsets = np.arange(side) - starts[:, None]
-    marked: Flags = (offsets >= 0) & (offsets < length)
-    return marked
+    inside: Flags = (offsets >= 0) & (offsets < lengths)
+    return inside
+
+
+def box(rows: Any, columns: Any) -> Any:
+    """Mark the pixels whose row and column are both marked, in an array of shape (n, height, width)."""
+    return rows[:, :, None] & columns[:, None, :]
 
 
 def apply_transforms(images: Images, indices: NDArray[np.integer], transforms: Transforms) -> Images:
-    """Read the pixels of a batch, changed.
+    """Read the pixels of a batch, transformed.
 
     Parameters
     ----------
@@ -133,13 +181,11 @@ def apply_transforms(images: Images, indices: NDArray[np.integer], transforms: T
     batch = np.empty((len(indices), *by_row.shape[1:]), np.uint8)
     for changed, index, rows, places in zip(batch, indices, transforms.rows, values, strict=True):
         by_row[index].take(rows, axis=0).take(places, axis=1, out=changed, mode="clip")  # without a buffer
-    batch = batch.reshape(len(indices), *images.shape[1:])
-    batch[_cut(transforms)] = GREY
-    return batch
+    return batch.reshape(len(indices), *images.shape[1:])
 
 
 def apply_on_device(images: Any, indices: Any, transforms: Transforms) -> Any:
-    """Read the pixels of a batch, changed, from images in the memory of the device.
+    """Read the pixels of a batch, transformed, from images in the memory of the device.
 
     Whole images first: a number for each pixel of all images would exceed 32 bits, in which a device counts.
 
@@ -158,9 +204,4 @@ def apply_on_device(images: Any, indices: Any, transforms: Transforms) -> Any:
     batch = ops.take(images, indices, axis=0)
     numbers = ops.arange(ops.shape(indices)[0], dtype="int32")[:, None, None]
     pixels = (numbers * height + transforms.rows[:, :, None]) * width + transforms.columns[:, None, :]
-    changed = ops.take(ops.reshape(batch, (-1, 3)), pixels, axis=0)
-    return ops.where(_cut(transforms)[..., None], np.uint8(GREY), changed)
-
-
-def _cut(transforms: Transforms) -> Any:
-    return transforms.cut_rows[:, :, None] & transforms.cut_columns[:, None, :]
+    return ops.take(ops.reshape(batch, (-1, 3)), pixels, axis=0)

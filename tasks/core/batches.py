@@ -1,7 +1,7 @@
-"""Batches of training images: shuffled and augmented, with one-hot labels.
+"""Batches of training images: shuffled and augmented, with one-hot labels, or mixtures of them.
 
 There are two ways to feed a model. `Batches` changes the images in the host's memory. `IndexBatches` gives indices and
-transforms, for a model that holds the images in the device's memory.
+what changes, for a model that holds the images in the device's memory. Both show it the same pixels.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
-from tasks.core.augmentation import Transforms, apply_transforms, sample_transforms
+from tasks.core.augmentation import Change, Transforms, apply_transforms, sample_cutout, sample_transforms
+from tasks.core.colour import sample_colour_jitter
 from tasks.core.device_dataset import with_device_dataset
+from tasks.core.mixing import sample_mixing
 from tasks.params.regularize import Augment
 
 
@@ -136,15 +138,28 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         indices = self.order[step * self.batch_size : (step + 1) * self.batch_size]
         rng = np.random.default_rng([self.seed, self.epoch, step])
         flip_parity = self.flipped_in_even_epochs[indices] ^ bool(self.epoch % 2)
-        transforms = sample_transforms(self.augment, rng, flip_parity, self.images.shape[1:3])
-        labels = self.labels[indices]
+        n, shape = len(indices), self.images.shape[1:3]
+        transforms = sample_transforms(self.augment, rng, flip_parity, shape)
+        colours = sample_colour_jitter(self.augment, rng, n)
+        cutout = sample_cutout(self.augment, rng, n, shape)
+        mixing = sample_mixing(self.augment, rng, n, shape)
+        changes: list[Change] = [change for change in (colours, cutout, mixing) if change is not None]
+        targets = self._targets(self.labels[indices])
+        if mixing is not None:
+            targets = [mixing.blend(target) for target in targets]
+        return self._inputs(indices, transforms, changes), *targets
+
+    def _targets(self, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:
+        """Give the one-hot labels, and the weights where classes have them."""
         one_hot = np.zeros((len(labels), self.n_classes), np.float32)
         one_hot[np.arange(len(labels)), labels] = 1
-        weights = () if self.class_weights is None else (self.class_weights[labels],)
-        return self._inputs(indices, transforms), one_hot, *weights
+        return [one_hot] if self.class_weights is None else [one_hot, self.class_weights[labels]]
 
-    def _inputs(self, indices: NDArray[np.int64], transforms: Transforms) -> Any:
-        return apply_transforms(self.images, indices, transforms)
+    def _inputs(self, indices: NDArray[np.int64], transforms: Transforms, changes: list[Change]) -> Any:
+        images = apply_transforms(self.images, indices, transforms)
+        for change in changes:
+            images = change.apply(images)
+        return images
 
     def on_epoch_end(self) -> None:
         self._start(self.epoch + 1)
@@ -160,16 +175,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 class IndexBatches(Batches):
-    """Give indices and transforms, `(indices, *transforms)`, in place of pixels.
+    """Give indices and what changes, `(indices, transforms, changes)`, in place of pixels.
 
     The wrapped model holds the images in the device's memory. A CPU would only hold them twice.
     """
 
-    def _inputs(self, indices: NDArray[np.int64], transforms: Transforms) -> Any:
-        return indices.astype(np.int32), *transforms
+    def _inputs(self, indices: NDArray[np.int64], transforms: Transforms, changes: list[Change]) -> Any:
+        return indices.astype(np.int32), transforms, tuple(changes)
 
     def wrap(self, model: keras.Model) -> keras.Model:
-        return with_device_dataset(model, self.images)
+        return with_device_dataset(model, self.images, self[0][0])
 
     @property
     def steps_per_execution(self) -> int:

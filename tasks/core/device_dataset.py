@@ -8,15 +8,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.augmentation import Transforms, apply_on_device
-
-TRANSFORM_DTYPES = ("int32", "int32", "bool", "bool")
+from tasks.core.augmentation import Change, Transforms, apply_on_device
 
 
 class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
     """Hold all training images as a weight, so that they lie on the device.
 
-    Takes the indices of a batch and its transforms, and gives the changed images.
+    Takes the indices of a batch, its transforms and its changes, and gives the changed images.
     """
 
     def __init__(self, images: NDArray[np.uint8]):
@@ -24,8 +22,11 @@ class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
         self.images = self.add_weight(shape=images.shape, dtype="uint8", initializer="zeros", trainable=False)
         self.images.assign(images)
 
-    def call(self, indices: Any, *transforms: Any) -> Any:
-        return apply_on_device(self.images, indices, Transforms(*transforms))
+    def call(self, indices: Any, transforms: Transforms, changes: tuple[Change, ...]) -> Any:
+        images = apply_on_device(self.images, indices, transforms)
+        for change in changes:
+            images = change.apply_on_device(images)
+        return images
 
 
 class OnDeviceModel(keras.Model):  # type: ignore[misc]
@@ -46,7 +47,7 @@ class OnDeviceModel(keras.Model):  # type: ignore[misc]
         self.model.set_weights(weights)
 
 
-def with_device_dataset(model: keras.Model, images: NDArray[np.uint8]) -> OnDeviceModel:
+def with_device_dataset(model: keras.Model, images: NDArray[np.uint8], example: Any) -> OnDeviceModel:
     """Put training images in front of a model.
 
     Parameters
@@ -54,16 +55,13 @@ def with_device_dataset(model: keras.Model, images: NDArray[np.uint8]) -> OnDevi
     model : keras.Model
         From pixels to logits. The result shares its weights.
     images : ndarray of shape (n, height, width, 3), dtype=uint8
+    example : tuple
+        The inputs of some batch of `IndexBatches`: which changes there are, their shapes and dtypes.
 
     Returns
     -------
     OnDeviceModel
-        From `(indices, *transforms)`, which `IndexBatches` gives, to logits.
+        From such inputs to logits.
     """
-    height, width = images.shape[1:3]
-    indices = keras.Input((), dtype="int32")
-    transforms = [
-        keras.Input((side,), dtype=dtype)
-        for side, dtype in zip((height, width, height, width), TRANSFORM_DTYPES, strict=True)
-    ]
-    return OnDeviceModel((indices, *transforms), model(DeviceDataset(images)(indices, *transforms)), model)
+    inputs = keras.tree.map_structure(lambda array: keras.Input(array.shape[1:], dtype=array.dtype.name), example)
+    return OnDeviceModel(inputs, model(DeviceDataset(images)(*inputs)), model)

@@ -16,6 +16,10 @@ class Augment(Block):
     translate: Annotated[int, Field(ge=0, le=64)]
     zoom: Annotated[float, Field(gt=0, le=1)]
     cutout: Annotated[int, Field(ge=0, le=512)]
+    brightness: Annotated[float, Field(ge=0, le=1)]
+    contrast: Annotated[float, Field(ge=0, le=1)]
+    mixup: Annotated[float, Field(ge=0, le=100)]
+    cutmix: Annotated[float, Field(ge=0, le=100)]
 
 
 class EarlyStopping(Block):

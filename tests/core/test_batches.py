@@ -1,11 +1,14 @@
 """Batches: every image once, and an order that depends on seed, epoch and step alone."""
 
+import hashlib
+
 import numpy as np
+import pytest
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from tasks.core.batches import Batches, balanced_weights, train_eval_subset
 from tasks.params.regularize import Augment
-from tests.support.training import AUGMENT, PLAIN, TRAIN, VALIDATION
+from tests.support.training import AUGMENT, EVERY_AUGMENT, PLAIN, TRAIN, VALIDATION
 
 
 def batches(seed: int = 0, epoch: int = 0) -> Batches:
@@ -47,6 +50,47 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone() -> None:
     walked.on_epoch_end()
     np.testing.assert_array_equal(walked[2][0], jumped[2][0])
     assert not np.array_equal(batches(seed=1)[0][0], batches(seed=0)[0][0])
+
+
+@pytest.mark.parametrize(
+    ("how", "digest"),
+    [
+        ({"flip": "alternating", "translate": 2}, "d07daa011c734c84679ad874413a7a0dac362586347597275d7d6609096494bd"),
+        (
+            {"flip": "random", "translate": 2, "cutout": 8},
+            "264b2db0811ee2b691e2020e98bf529212cd5a512d704ba6e7317d6c0b713796",
+        ),
+    ],
+)
+def test_batches_stay_those_of_before_colour_and_mixing(how: dict[str, str | int], digest: str) -> None:
+    """The digests are of the code that had neither: published weights rest on these draws."""
+    shown = hashlib.sha256()
+    for epoch in (0, 1):
+        of_before = Batches(TRAIN, 10, 64, Augment(**{**PLAIN, **how}), 3, epoch, np.arange(10, dtype=np.float32))
+        for step in range(len(of_before)):
+            for part in of_before[step]:
+                shown.update(part.tobytes())
+    assert shown.hexdigest() == digest
+
+
+def test_mixed_batches_have_soft_labels_and_mixed_weights() -> None:
+    weights = np.arange(10, dtype=np.float32)
+    mixed = Batches(TRAIN, 10, 64, Augment(**{**PLAIN, "mixup": 1.0}), 0, class_weights=weights)
+    images, labels, of_images = mixed[0]
+    assert images.dtype == np.uint8
+    assert (labels.max(axis=1) < 0.9).sum() > 30
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(of_images, labels @ weights, atol=1e-5)
+    lines = images[:, 0, ::3, :].max(axis=2)[:, :10] / 255  # a class is the column of a bright line
+    assert np.abs(lines - labels).max() < 0.13  # 30 / 255 of noise beside the lines
+
+
+def test_colour_and_mixing_follow_from_seed_epoch_and_step() -> None:
+    walked, jumped = (Batches(TRAIN, 10, 64, Augment(**EVERY_AUGMENT), 0, epoch) for epoch in (0, 1))
+    walked[1], walked[0]
+    walked.on_epoch_end()
+    for found, expected in zip(walked[2], jumped[2], strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_threads_prepare_batches_without_autotuning() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tasks.core import network
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
+from tests.support.training import PLAIN
 
 SHAPE = (32, 32, 3)
 NOTEBOOK: dict[str, Any] = {
@@ -23,7 +24,7 @@ OFF: dict[str, Any] = {
     "batch_norm": True,
     "label_smoothing": 0.0,
     "weight_decay": 0.0,
-    "augment": {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0},
+    "augment": PLAIN,
     "early_stopping": {"patience": 0},
 }
 

@@ -221,7 +221,16 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
         "batch_norm": True,
         "label_smoothing": 0.0,
         "weight_decay": 0.0,
-        "augment": {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0},
+        "augment": {
+            "flip": "none",
+            "translate": 0,
+            "zoom": 1.0,
+            "cutout": 0,
+            "brightness": 0.0,
+            "contrast": 0.0,
+            "mixup": 0.0,
+            "cutmix": 0.0,
+        },
         "early_stopping": {"patience": 0},
     }
     assert params.normalize.method == "rescale"

@@ -15,8 +15,27 @@ from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
 
-AUGMENT: dict[str, Any] = {"flip": "random", "translate": 2, "zoom": 1.0, "cutout": 0}
-PLAIN: dict[str, Any] = {"flip": "none", "translate": 0, "zoom": 1.0, "cutout": 0}
+PLAIN: dict[str, Any] = {
+    "flip": "none",
+    "translate": 0,
+    "zoom": 1.0,
+    "cutout": 0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
+AUGMENT = {**PLAIN, "flip": "random", "translate": 2}
+EVERY_AUGMENT: dict[str, Any] = {
+    "flip": "alternating",
+    "translate": 3,
+    "zoom": 0.5,
+    "cutout": 9,
+    "brightness": 0.2,
+    "contrast": 0.3,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
 RECIPE: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 64,
