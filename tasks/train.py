@@ -14,30 +14,24 @@ and the same weights are always the same bytes. Nothing is published when traini
 from __future__ import annotations
 
 import csv
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tasks import arrays, checkpoints, pretrained, runtime, saved_model, step
-from tasks.arrays import Images, Labels
 from tasks.backend import keras
-from tasks.core.batches import Batches, IndexBatches, Split, balanced_weights, train_eval_subset
+from tasks.core.batches import Batches, IndexBatches, Split
 from tasks.core.callbacks import DivergedError
-from tasks.core.history import Scores, history_row, score
 from tasks.core.network import build_for_saving, build_for_training
-from tasks.core.probe import fit_head
 from tasks.core.state import Row
 from tasks.core.training import fit
-from tasks.features import Features, features
 from tasks.outputs import atomic_outputs
 from tasks.params import PARAMS_FILE, read
 from tasks.params.joint import check_joint_rules, precision
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
+from tasks.probe import Probe
 
 DEVICE_BYTES = 4 * 2**30  # of images that a GPU's memory has room for beside a training
 
@@ -82,16 +76,16 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
     saved = checkpoints.Checkpoints(checkpoints.key(blocks, inputs, machine_settings))
     if state := saved.newest():
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
+    probe = None
+    if classifier:
+        settings = f"{machine_settings} {model_params.network} {model_params.input_size} {training.images.shape[1:]}"
+        probe = Probe(trained, checkpoints.key((), [backbone], settings))
     throughput: list[float] = []
     try:
-        if model_params.is_pretrained and not state:
-            settings = (
-                f"{machine_settings} {model_params.network} {model_params.input_size} {training.images.shape[1:]}"
-            )
-            features_of = _features_of(trained, checkpoints.key((), [backbone], settings))
-            fitted_on = _fit_logits(trained, training, train_params, machine.threads, features_of)
-        if model_params.trainable == "head":  # of which no state is ever saved
-            rows = [_score_probe(trained, training, validation, train_params.seed, features_of, fitted_on)]
+        if probe and not state:
+            probe.fit(training, train_params, machine.threads)
+        if probe and model_params.trainable == "head":  # no state of it is ever saved
+            rows = [probe.score(training, validation, train_params.seed)]
         else:
             rows = fit(
                 trained,
@@ -122,58 +116,6 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         "epochs": len(rows),
         **({"images_per_second": round(float(np.median(throughput)))} if throughput else {}),
     }
-
-
-def _features_of(model: keras.Model, key: str) -> Callable[[Images], Features]:
-    """Make the function from images to what the logits of a model are computed from."""
-    return partial(features, keras.Model(model.input, model.get_layer("logits").input), key=key)
-
-
-def _fit_logits(
-    model: keras.Model,
-    training: Split,
-    train_params: Train,
-    threads: int,
-    features_of: Callable[[Images], Features],
-) -> Features:
-    """Give the logits the weights of a probe, and return the features that it was fitted on."""
-    for weight in model.weights:
-        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-            raise step.RefusedError(f"backbone in dvc.yaml must have finite weights; received others in {weight.path}")
-    fitted_on = features_of(training.images)
-    n_classes, started = model.output_shape[-1], time.perf_counter()
-    weights = balanced_weights(training.labels, n_classes) if train_params.class_weight == "balanced" else None
-    try:
-        head = fit_head(fitted_on, training.labels, n_classes, train_params.seed, weights, threads)
-    except ValueError as error:
-        raise step.RefusedError(str(error)) from error
-    model.get_layer("logits").set_weights([head.kernel, head.bias])
-    print(f"probe: strength {head.strength:.2g}, fitted in {time.perf_counter() - started:.1f} s")
-    return fitted_on
-
-
-def _score_probe(
-    model: keras.Model,
-    training: Split,
-    validation: Split | None,
-    seed: int,
-    features_of: Callable[[Images], Features],
-    fitted_on: Features,
-) -> Row:
-    """Score the logits on the features of the images that an epoch of a training is scored on."""
-
-    def scores(values: Features, labels: Labels) -> Scores:
-        return score(keras.ops.convert_to_numpy(model.get_layer("logits")(values)), labels)
-
-    subset = train_eval_subset(training, validation, seed)
-    row = history_row(
-        epoch=1,
-        train=scores(fitted_on[subset.images.rows], subset.labels),
-        validation=scores(features_of(validation.images), validation.labels) if validation else None,
-        learning_rate=0.0,
-    )
-    print("epoch 1/1  " + "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"))
-    return row
 
 
 def _prepared(model_params: Model, train_params: Train) -> runtime.Machine:
