@@ -39,7 +39,7 @@ def sample_colour_jitter(augment: Augment, rng: np.random.Generator, n: int) -> 
 
     `augment.brightness` b adds the same to all values, uniform in ±255 b. `augment.contrast` c stretches their
     distances to grey by a factor uniform in 1 ± c. Results are rounded, and clipped to 0 … 255. Keras' RandomContrast
-    takes each image's own mean in place of grey. That would need the pixels, which a device alone may hold.
+    takes each image's own mean in place of grey. With grey, no pixel is needed for what each value becomes.
     """
     if not (augment.brightness or augment.contrast):
         return None
