@@ -144,15 +144,15 @@ def test_a_resumed_training_computes_no_probe_again(monkeypatch: pytest.MonkeyPa
         with pytest.raises(KilledError):
             run()
     MODEL.unlink()
-    monkeypatch.setattr(train, "fit_head", computed_again)
-    monkeypatch.setattr(train, "features", computed_again)
+    monkeypatch.setattr("tasks.probe.fit_head", computed_again)
+    monkeypatch.setattr("tasks.probe.features", computed_again)
     assert run() == undisturbed
 
 
 @pytest.mark.parametrize(
     ("value", "rule"),
     [
-        (np.nan, r"backbone in dvc.yaml must have finite weights; received others in dense/kernel"),
+        (np.nan, r"backbone in dvc.yaml must have finite weights; received others: dense/kernel"),
         (3e38, "the features of the network must be finite numbers"),
     ],
 )
