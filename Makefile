@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study server deploy worker bench bench-reference test test-all test-pythons doctor soak check format map lock gpu clean
+.PHONY: help setup run study study-few server deploy worker bench bench-reference test test-all test-pythons doctor soak check format map lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ run: setup ## train on real CIFAR-10 (dvc repro), then show the result
 
 study: setup ## compare the regularizers: study.compared × study.seeds, resumable, then the tables in reports/study
 	$(BIN)/python -m flows.study
+
+study-few: setup ## few images: from scratch, a probe or fine-tuning? learning curves in reports/study-few
+	$(BIN)/python -m flows.study --name few --variants scratch,probe,fine_tune --seeds 5 --set normalize.validation_fraction=0.04
 
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is.
 PORT ?= 4200
