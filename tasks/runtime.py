@@ -94,9 +94,14 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 
 
 def _has_bfloat16(gpu: str | None) -> bool:
-    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX."""
+    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX.
+
+    Not on CPUs with JAX: what its 0.11.2 compiles there gives infinities for a convolution, normalized and rectified.
+    """
     if gpu is not None:
         return _compute_capability() >= (8, 0)
+    if keras.backend.backend() == "jax":
+        return False
     return CPUINFO.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(CPUINFO.read_text().split())
 
 

@@ -23,6 +23,16 @@ def test_auto_is_bfloat16_where_the_processor_supports_it(
     assert runtime.prepare("cpu", precision="float32").precision == "float32"
 
 
+def test_auto_is_float32_on_a_processor_with_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compiler makes infinities of a network's bfloat16 there, and training ends as diverged."""
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nflags : fpu amx_bf16 sse\n")
+    monkeypatch.setattr(runtime, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(runtime, "_gpu", lambda device: None)
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    assert runtime.prepare(precision="auto").precision == "float32"
+
+
 def test_a_missing_gpu_that_is_required_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
