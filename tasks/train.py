@@ -93,7 +93,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
                 validation,
                 train_params,
                 regularize,
-                feed=IndexBatches if machine.has_gpu and training.images.nbytes <= DEVICE_BYTES else Batches,
+                feed=feed_for(machine, training),
                 resume_from=state,
                 on_state=saved.save,
                 on_throughput=throughput.append,
@@ -124,6 +124,11 @@ def _prepared(model_params: Model, train_params: Train) -> runtime.Machine:
         return runtime.prepare(device, threads, chosen, train_params.seed, train_params.deterministic)
     except runtime.DeviceError as error:
         raise step.RefusedError(str(error)) from error
+
+
+def feed_for(machine: runtime.Machine, training: Split) -> type[Batches]:
+    """Choose where a training's images lie: in a GPU's memory, if there is one and they leave room there."""
+    return IndexBatches if machine.has_gpu and training.images.nbytes <= DEVICE_BYTES else Batches
 
 
 def _load_splits(normalized: Path, n_classes: int, has_validation: bool) -> tuple[Split, Split | None]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +43,7 @@ from tests.support.arrays import (
     SIZES,
     write_arrays,
 )
+from tests.support.jax import needs_jax, on_jax
 from tests.support.parameters import SMALL, edit
 
 REGULARIZED = {"regularize__l2": 0.01, "regularize__dropout": 0.2}
@@ -115,14 +114,8 @@ def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Pat
     assert done.stdout.splitlines()[-1] == "(1, 4) float32"
 
 
-def on_jax(*command: str) -> str:
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run([sys.executable, *command], env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
+@needs_jax
 def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
     """JAX's `fit` looks at the first batches and starts over, which counts as an epoch, as it does on TensorFlow."""
     code = (
@@ -146,7 +139,7 @@ def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("arrays")
-@pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax is not installed")
+@needs_jax
 def test_the_same_configuration_trains_on_jax() -> None:
     paths = "--backbone", str(BACKBONE), "--model", str(MODEL), "--history", str(HISTORY)
     on_jax("-m", "tasks.train", "--normalized", str(DATA), *paths)

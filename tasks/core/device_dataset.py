@@ -19,8 +19,10 @@ class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, images: NDArray[np.uint8]):
         super().__init__(dtype="uint8", trainable=False)
-        self.images = self.add_weight(shape=images.shape, dtype="uint8", initializer="zeros", trainable=False)
-        self.images.assign(images)
+        # Not zeros first, which would lie beside the images until they are replaced.
+        self.images = self.add_weight(
+            shape=images.shape, dtype="uint8", initializer=lambda *_, **__: images, trainable=False
+        )
 
     def call(self, indices: Any, transforms: Transforms, changes: tuple[Change, ...]) -> Any:
         images = apply_on_device(self.images, indices, transforms)

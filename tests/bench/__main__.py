@@ -296,7 +296,7 @@ def cpu() -> str:
 
 def versions() -> dict[str, str]:
     """What they were measured with; a package that is not installed is left out."""
-    packages = ("tensorflow", "keras", "torch", "dvc", "prefect", "numpy")
+    packages = ("tensorflow", "keras", "torch", "jax", "dvc", "prefect", "numpy")
     installed = {package.name for package in metadata.distributions()}
     return {
         "python": platform.python_version(),

@@ -1,7 +1,8 @@
 """The sides that the benchmark compares. Each runs in a process of its own and prints what it measured as JSON.
 
 `python -m tests.bench.sides NAME [key=value …]` in a clone after `make run`. Epochs are timed on the first 10,000
-training images: the mean of three after one that warms up, in seconds for 45,000.
+training images: the mean of three after one that warms up, in seconds for 45,000. On JAX each also names its device,
+and the peak of a GPU's memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import photographs, reference
+from tests.bench import gpu, photographs, reference
 from tests.bench.recipes import blocks
 
 NORMALIZED = Path("data/normalized")
@@ -24,21 +25,21 @@ TIMED, WHOLE = 10_000, 45_000  # images
 EPOCHS = 3  # timed
 
 
-def stock(batch: int = reference.BATCH_SIZE) -> dict[str, float]:
+def stock(batch: int = reference.BATCH_SIZE, images: int = TIMED) -> dict[str, float]:
     """An epoch of the notebook's script."""
     import keras
 
-    images, labels = (array[:TIMED] for array in reference.arrays("train"))
+    pixels, labels = (array[:images] for array in reference.arrays("train"))
     ends: list[float] = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
-    reference.network().fit(images, labels, batch_size=batch, epochs=1 + EPOCHS, verbose=0, callbacks=[watch])
-    return _epoch_of(ends)
+    reference.network().fit(pixels, labels, batch_size=batch, epochs=1 + EPOCHS, verbose=0, callbacks=[watch])
+    return _epoch_of(ends, images)
 
 
-def ours(batch: int = reference.BATCH_SIZE, pool_first: int = 0) -> dict[str, float]:
+def ours(batch: int = reference.BATCH_SIZE, pool_first: int = 0, images: int = TIMED) -> dict[str, float]:
     """An epoch of the same network and recipe with this project's layers, precision and input pipeline."""
     ours = {"train.precision": "auto", "train.batch_size": batch, "model.pool_before_norm": bool(pool_first)}
-    return _epoch(ours, "reference")
+    return _epoch(ours, "reference", images)
 
 
 def default(deterministic: int = 1) -> dict[str, float]:
@@ -51,14 +52,14 @@ def fast() -> dict[str, float]:
     return _epoch({}, "fast")
 
 
-def _epoch(overrides: dict[str, Any], variant: str = "default") -> dict[str, float]:
-    _, _, speeds, *_ = _train(blocks(variant, {**overrides, "train.epochs": 1 + EPOCHS}), TIMED)
+def _epoch(overrides: dict[str, Any], variant: str = "default", images: int = TIMED) -> dict[str, float]:
+    _, _, speeds, *_ = _train(blocks(variant, {**overrides, "train.epochs": 1 + EPOCHS}), images)
     return {"seconds": WHOLE / statistics.harmonic_mean(speeds[1:])}
 
 
-def _epoch_of(ends: list[float]) -> dict[str, float]:
+def _epoch_of(ends: list[float], images: int = TIMED) -> dict[str, float]:
     """From the times at which epochs ended."""
-    return {"seconds": (ends[-1] - ends[0]) / EPOCHS * WHOLE / TIMED}
+    return {"seconds": (ends[-1] - ends[0]) / EPOCHS * WHOLE / images}
 
 
 def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, float]:
@@ -100,14 +101,17 @@ def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, flo
 
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
-    """A whole training of the committed parameters or of a variant; the finished model is scored in float32."""
+    """A whole training of the committed parameters or of a variant; the finished model is scored in float32.
+
+    Its seconds include compilation and each epoch's scores; those of its epochs do not.
+    """
     from tasks import arrays
     from tasks.core import scores
     from tasks.core.inference import predict
     from tasks.core.network import build_for_saving
 
     params = blocks(variant, {"train.seed": seed})
-    trained, rows, *_, machine = _train(params)
+    trained, rows, speeds, machine, seconds = _train(params)
     finished = build_for_saving(trained, params.model, params.regularize, *arrays.mean_std(NORMALIZED))
     last = {}
     for split in ("validation", "test"):
@@ -117,6 +121,8 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
         "machine": f"{machine.threads} threads {machine.precision}",
         "validation_accuracy": [*(row["validation_accuracy"] for row in rows[:-1]), last["validation"]],
         "test_accuracy": last["test"],
+        "seconds": seconds,
+        "epoch_seconds": [WHOLE / speed for speed in speeds],
     }
 
 
@@ -180,8 +186,8 @@ def _train(
     images: int | None = None,
     folder: Path = NORMALIZED,
     on_state: Callable[[Any], None] = lambda state: None,
-) -> tuple[Any, list[Any], list[float], Any]:
-    """As stage train does: the model, the history, the images per second of each epoch, and the machine."""
+) -> tuple[Any, list[Any], list[float], Any, float]:
+    """As stage train does: the model, the history, the images per second of each epoch, the machine, and the time."""
     from tasks import arrays, runtime
 
     train = params.train
@@ -189,6 +195,7 @@ def _train(
     from tasks.core.batches import Split
     from tasks.core.network import build_for_training
     from tasks.core.training import fit
+    from tasks.train import feed_for
 
     (mean, std), n_classes = arrays.mean_std(folder), len(arrays.class_names(folder))
     of_train, labels = arrays.load_split(folder, "train", n_classes)
@@ -196,12 +203,23 @@ def _train(
     model = build_for_training(params.model, params.regularize, split.images, n_classes, mean, std, machine.precision)
     speeds: list[float] = []
     validation = Split(*arrays.load_split(folder, "validation", n_classes))
-    rows = fit(model, split, validation, train, params.regularize, on_state=on_state, on_throughput=speeds.append)
-    return model, rows, speeds, machine
+    started = time.perf_counter()
+    rows = fit(
+        model,
+        split,
+        validation,
+        train,
+        params.regularize,
+        feed=feed_for(machine, split),
+        on_state=on_state,
+        on_throughput=speeds.append,
+    )
+    return model, rows, speeds, machine, time.perf_counter() - started
 
 
 SIDES = (
-    stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES
+    stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES,
+    *gpu.SIDES,
 )  # fmt: skip
 
 
@@ -209,7 +227,20 @@ def main(name: str, *arguments: str) -> None:
     """Run a side and print what it found as the last line."""
     settings = dict(argument.split("=", 1) for argument in arguments)
     side: Any = {side.__name__: side for side in SIDES}[name]
-    print(json.dumps(side(**{key: int(value) if value.isdigit() else value for key, value in settings.items()})))
+    found = side(**{key: int(value) if value.isdigit() else value for key, value in settings.items()})
+    print(json.dumps(found | _device()))
+
+
+def _device() -> dict[str, Any]:
+    """On JAX, the device, what drives it, and the peak of its memory where it counts that, MiB."""
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        return {}
+    import jax
+
+    device = jax.devices()[0]
+    stats = device.memory_stats() or {}
+    peak = {"device_peak_mib": round(stats["peak_bytes_in_use"] / 2**20)} if "peak_bytes_in_use" in stats else {}
+    return {"device": device.device_kind, "platform": device.client.platform_version, **peak}
 
 
 if __name__ == "__main__":
