@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study study-few server deploy worker bench bench-reference test test-all test-pythons doctor soak check format map lock gpu clean
+.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format map lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -104,6 +104,10 @@ bench: setup ## measure the ratios of docs/bench.json again; about an hour, afte
 
 bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
 	$(BIN)/python -m tests.bench.reference
+
+bench-gpu: setup ## stock Keras and ours on JAX with a GPU, into docs/gpu.json; some ten minutes, after `make run`
+	$(call add-extra,jax-cuda)
+	$(BIN)/python -m tests.bench.gpu
 
 doctor: setup ## check everything that this folder keeps, by content, and repair what can be
 	@$(BIN)/python -m flows.doctor
