@@ -51,7 +51,7 @@ def allowed(importer: str) -> tuple[str, ...]:
         return ("tasks/__init__.py", "tasks/backend.py")
     shared = (
         *("step", "outputs", "backend", "runtime", "arrays", "decoding"),
-        *("saved_model", "checkpoints", "pretrained", "features"),
+        *("saved_model", "checkpoints", "pretrained", "features", "probe"),
     )
     of_download = ("archives", "mirrors", "transfer")
     return (

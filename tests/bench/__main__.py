@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from tests.bench import recipes, reference
+from tests.bench.few_images import few_images
 from tests.bench.measure import Found, interleaved, of, ratio, run, side
 from tests.bench.photographs import photographs
 
@@ -269,6 +270,7 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "memory": memory,
     "study": study,
     "photographs": photographs,
+    "few_images": few_images,
 }
 
 

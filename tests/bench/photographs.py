@@ -12,14 +12,11 @@ read.
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,8 +25,8 @@ import numpy as np
 
 from tests.bench import synthetic
 from tests.bench.measure import Found, interleaved, of, ratio, side
+from tests.bench.project import project
 from tests.bench.recipes import blocks
-from tests.support.parameters import edit
 
 SIDE = 160  # of an image that is trained on, pixels
 SMALL_SIDE = 64  # where memory is measured
@@ -189,7 +186,7 @@ def our_photographs(n: int = 2_000) -> dict[str, float]:
     from tasks.normalize import normalize
 
     raw = (synthetic.photographs(n) / "packed").resolve()
-    with _project(normalize__size=SIDE):
+    with project(normalize__size=SIDE):
         normalize(raw=raw, normalized=Path("normalized"), report_path=Path("dataset.json"))
         params = blocks("default", RECIPE)
         runtime.prepare()
@@ -250,7 +247,7 @@ def bulk(n: int = 2_000) -> dict[str, float]:
     raw = (synthetic.photographs(n) / "packed").resolve()
     changes = {"normalize__size": SMALL_SIDE, "model__filters": [4, 4, 4], "train__epochs": 1}
     # Scoring takes 500 images at a time: with fewer of them, the smaller set would need less for that reason alone.
-    with _project(**changes, normalize__validation_fraction=0.35, train__batch_size=BATCH_SIZE):
+    with project(**changes, normalize__validation_fraction=0.35, train__batch_size=BATCH_SIZE):
         from tasks.normalize import normalize
         from tasks.train import train
 
@@ -268,16 +265,6 @@ def _network() -> Any:
     convolutions = [layers.Conv2D(filters, 3, 2, padding="same", activation="relu") for filters in FILTERS]
     head = [layers.GlobalAveragePooling2D(), layers.Dense(synthetic.CLASSES)]
     return keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Rescaling(1 / 255), *convolutions, *head])
-
-
-@contextmanager
-def _project(**changes: Any) -> Iterator[None]:
-    """Work in a folder of its own that has this project's params.yaml, changed."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy("params.yaml", folder)
-        edit(Path(folder, "params.yaml"), **changes)
-        with chdir(folder):
-            yield
 
 
 SIDES = (pillow, our_decoding, keras_photographs, our_photographs, torch_photographs, bulk)

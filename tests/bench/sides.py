@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import gpu, photographs, reference
+from tests.bench import few_images, gpu, photographs, reference
 from tests.bench.recipes import blocks
 
 NORMALIZED = Path("data/normalized")
@@ -219,7 +219,7 @@ def _train(
 
 SIDES = (
     stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES,
-    *gpu.SIDES,
+    *few_images.SIDES, *gpu.SIDES,
 )  # fmt: skip
 
 
