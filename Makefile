@@ -61,7 +61,7 @@ study: setup ## compare the regularizers: study.compared × study.seeds, resumab
 	$(BIN)/python -m flows.study
 
 study-few: setup ## few images: from scratch, a probe or fine-tuning? learning curves in reports/study-few
-	$(BIN)/python -m flows.study --name few --variants scratch,probe,fine_tune --seeds 5 --set normalize.validation_fraction=0.04
+	$(BIN)/python -m flows.study --name few --variants scratch,probe,fine_tune --seeds 5
 
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is.
 PORT ?= 4200
