@@ -297,12 +297,12 @@ def cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What they were measured with; a package that is not installed is left out."""
+    """What they were measured with: releases, whoever built them; a package that is not installed is left out."""
     packages = ("tensorflow", "keras", "torch", "jax", "dvc", "prefect", "numpy")
     installed = {package.name for package in metadata.distributions()}
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages if name in installed},
+        **{name: metadata.version(name).partition("+")[0] for name in packages if name in installed},
     }
 
 
