@@ -82,6 +82,9 @@ def _ran(facts: dict[str, Any]) -> tuple[str, str]:
     details = [f"{facts['device']}, {facts['threads']} threads"] if "device" in facts else []
     details += [facts["precision"]] if "precision" in facts else []
     details += [f"{facts['images_per_second']:,} images/s"] if "images_per_second" in facts else []
+    if "n_parameters" in facts:
+        details += [f"{facts['n_parameters']:,} parameters in {facts['n_bytes'] / 1e6:.1f} MB"]
+        details += [f"{facts['milliseconds_per_image']:g} ms an image"]
     details += [facts["source"]] if "source" in facts else []
     return f"{facts['seconds']:,} s", ", ".join(details)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def evaluate(
     model = saved_model.load(model_path, arrays.image_shape(normalized), len(class_names))
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
     predicted: dict[str, Predicted] = {}
+    started = time.perf_counter()
     for split, (images, y_true) in splits.items():
         y_prob = predict(model, images, evaluate_params.batch_size, mirror)
         predicted[split] = Predicted(y_true, y_prob)
         accuracy, loss = scores.accuracy(y_true, y_prob), scores.loss(y_true, y_prob)
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
+    seconds = time.perf_counter() - started
     files = {split: arrays.files(normalized, split) for split in splits}
     digests = {str(model_path): _md5(model_path)} | {
         str(normalized / name): digest for name, digest in arrays.digests(normalized).items()
@@ -76,6 +79,7 @@ def evaluate(
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
         digests=digests,
+        model_size=report.ModelSize(model.count_params(), model_path.stat().st_size),
     )
     results = report.compute_results(evaluation)
     svgs = report.draw_figures(evaluation, results)
@@ -89,7 +93,13 @@ def evaluate(
         for name, text in texts.items():
             _write(folder / name, text)
         _write(html, report.render(evaluation, results, svgs))
-    return {"device": machine.device, "threads": machine.threads}
+    n_images = sum(len(labels) for _, labels in splits.values())
+    return {
+        "device": machine.device,
+        "threads": machine.threads,
+        **evaluation.model_size._asdict(),
+        "milliseconds_per_image": round(1000 * seconds / n_images, 3),
+    }
 
 
 def _findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> report.Findings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,13 @@ class Findings:
     unreadable: Sequence[tuple[str, str]]  # a file, and why
 
 
+class ModelSize(NamedTuple):
+    """How large a model is: its weights, and the bytes of its file."""
+
+    n_parameters: int
+    n_bytes: int
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A model's predictions and its origin, which the report shows."""
@@ -51,6 +58,7 @@ class Evaluation:
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
     digests: Mapping[str, str]  # path → MD5
+    model_size: ModelSize
 
     @property
     def kept_epoch(self) -> int | None:
@@ -187,6 +195,7 @@ def render(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) ->
         findings=findings,
         parameters=dict(_flatten(evaluation.parameters)),
         digests=evaluation.digests,
+        model_size=evaluation.model_size,
     )
 
 

@@ -40,7 +40,7 @@ def check_joint_rules(regularize: Regularize, train: Train, has_validation: bool
 def precision(model: Model, train: Train) -> str:
     """Say what `train.precision` is, where the network decides what `auto` means.
 
-    Pretrained networks compute in float32. On a CPU with AMX EfficientNet-Lite0 is slower in bfloat16: at 96 to 224
-    pixels it takes 0.65 to 0.75 times as many images a second.
+    Pretrained networks compute in float32, whose accuracy is known. Where bfloat16 pays depends on the CPU and on the
+    layers: docs/few-images.md has what was measured.
     """
     return "float32" if train.precision == "auto" and model.is_pretrained else train.precision

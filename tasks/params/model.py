@@ -49,7 +49,8 @@ class Model(Block):
     def _suits_the_network(self) -> Model:
         if self.trainable == "head" and not self.is_pretrained:
             raise ValueError(
-                f"trainable: must be all with network {self.network}, which starts from random weights; received head"
+                f"trainable: must be all with network {self.network}, which starts from random weights; received head; "
+                f"set model.network to {' or '.join(PRETRAINED)}"
             )
         if self.input_size and self.network != "efficientnet_lite0":
             raise ValueError(

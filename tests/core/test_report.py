@@ -108,6 +108,10 @@ def test_parameters_are_listed_as_params_yaml_spells_them() -> None:
     ]
 
 
+def test_the_size_of_the_model_is_shown() -> None:
+    assert "1,250,858 parameters and takes 5.0 MB" in render_page(evaluation())
+
+
 def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
     first = render_page(evaluation())
     assert first == render_page(evaluation())

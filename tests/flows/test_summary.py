@@ -45,10 +45,20 @@ def test_a_summary_shows_what_each_stage_ran_on_where_that_is_known(finished: Pa
             "images_per_second": 2512,
             "epochs": 3,
             "seconds": 60.5,
-        }
+        },
+        "evaluate": {
+            "device": "cpu",
+            "threads": 2,
+            "n_parameters": 1_250_858,
+            "n_bytes": 5_034_112,
+            "milliseconds_per_image": 0.21,
+            "seconds": 15.0,
+        },
     }
     (finished / "reports/run.json").write_text(json.dumps(facts))
-    assert "| train | 60.5 s | cpu, 2 threads, float32, 2,512 images/s |" in summary(finished).splitlines()
+    shown = [line.replace("  ", "") for line in summary(finished).splitlines()]
+    assert any("60.5 s | cpu, 2 threads, float32, 2,512 images/s" in line for line in shown)
+    assert any("cpu, 2 threads, 1,250,858 parameters in 5.0 MB, 0.21 ms an image" in line for line in shown)
 
 
 def test_without_validation_there_is_no_gap(finished: Path) -> None:

@@ -56,7 +56,8 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
         ({"model__network": ["speed"]}, f"{NETWORKS}; received ['speed']"),
         (
             {"model__trainable": "head"},
-            "model: trainable: must be all with network whitened_cnn, which starts from random weights; received head",
+            "model: trainable: must be all with network whitened_cnn, which starts from random weights; received head; "
+            "set model.network to efficientnet_lite0 or pretrained",
         ),
         (
             {"model__network": "pretrained", "model__input_size": 96},

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from tasks.core.headline import Predicted
-from tasks.core.report import Evaluation, Findings, compute_results, draw_figures, render
+from tasks.core.report import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
@@ -57,6 +57,7 @@ def evaluation(
         has_early_stopping=False,
         parameters={"train": {"epochs": 3}},
         digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
+        model_size=ModelSize(1_250_858, 5_034_112),
     )
     return replace(default, **fields)
 
