@@ -129,7 +129,7 @@ map: setup ## write what follows from the imports: the code deps in dvc.yaml, an
 
 lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
-	  --extra dev pyproject.toml --output-file requirements.lock
+	  --extra dev --extra s3 pyproject.toml --output-file requirements.lock
 
 gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
 	$(call add-extra,gpu)
