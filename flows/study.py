@@ -34,7 +34,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import experiments, study_report
 from flows.estimates import estimate, remember
 from flows.processes import Checkout, repro, reraise_swallowed_signals, shutting_down, terminate_all
-from flows.slots import acquire_any, default_jobs, slot
+from flows.shares import default_jobs
+from flows.slots import acquire_any, slot
 from flows.trials import Trial, collect, describe_overrides, finished, plan, shared_settings
 from tasks.params import PARAMS_FILE, ParameterError, parse
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import slots
+from flows import shares
 from tasks import surroundings
 from tasks.core import figures
 from tests.support import ROOT
@@ -174,7 +174,7 @@ def test_dvc_works_for_a_user_without_an_entry() -> None:
 @container
 def test_threads_and_jobs_follow_the_containers_limits() -> None:
     """On 64 cores, which Python is told of, as no such machine is at hand: eight may be used, and memory for three."""
-    memory = str(3 * slots.JOB_BYTES)
+    memory = str(3 * shares.JOB_BYTES)
     forms: list[dict[str, str]] = [
         {"cpu.max": "800000 100000", "memory.max": memory},  # cgroup v2
         {},
@@ -186,11 +186,11 @@ def test_threads_and_jobs_follow_the_containers_limits() -> None:
     ]
     code = (
         "import os; os.cpu_count = lambda: 64; os.sched_getaffinity = lambda _: set(range(64))\n"
-        "from pathlib import Path; from flows import slots; from tasks import runtime\n"
+        "from pathlib import Path; from flows import shares; from tasks import runtime\n"
         f"for files in {forms}:\n"
         "    for name, content in files.items():\n"
         "        Path('/sys/fs/cgroup', name).write_text(content)\n"
-        "    print(runtime.prepare('cpu').threads, slots.default_jobs())\n"
+        "    print(runtime.prepare('cpu').threads, shares.default_jobs())\n"
         "    for name in files:\n"
         "        Path('/sys/fs/cgroup', name).unlink()\n"
     )

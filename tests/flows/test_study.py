@@ -16,7 +16,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import command_line, slots, trials
+from flows import command_line, shares, trials
 from tasks.params import ParameterError
 from tests.support.clone import Clone
 from tests.support.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
@@ -260,8 +260,8 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert slots._gpus() == found
-    assert slots.default_jobs() == (len(found) or max(len(slots._cores()) // 2, 1))  # there is memory for these
+    assert shares._gpus() == found
+    assert shares.default_jobs() == (len(found) or max(len(shares._cores()) // 2, 1))  # there is memory for these
 
 
 @pytest.mark.slow

@@ -1,0 +1,68 @@
+"""Shares: how many runs go side by side on this machine, and what of it each one has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import psutil
+
+JOB_BYTES = 3 * 2**29  # of memory for a run: its training, dvc, and the evaluation that follows
+CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class Share(NamedTuple):
+    """A run's part of this machine: its cores, and variables that name its threads and its GPU."""
+
+    cores: frozenset[int]
+    variables: dict[str, str]
+
+
+def default_jobs() -> int:
+    """Choose a job for each GPU; without one, for each two cores.
+
+    A container's quota of processor time and the memory may allow fewer.
+    """
+    return len(_gpus()) or max(min(joblib.cpu_count() // 2, _memory() // JOB_BYTES), 1)
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may use, by the machine and by its container."""
+    limits: list[int] = [psutil.virtual_memory().total]
+    for limit in CONTAINER_MEMORY:
+        with suppress(OSError, ValueError):  # not in a container, or `max`
+            limits.append(int(limit.read_text()))
+    return min(limits)
+
+
+def _gpus() -> list[str]:
+    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (allowed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in allowed.split(",") if name and name != "-1"]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)  # noqa: S607
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]  # without a driver: an error
+    return [str(number) for number in range(len(lines))]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def share(number: int, jobs: int) -> Share:
+    """The part of this machine that one of so many runs side by side has."""
+    cores, gpus = _cores(), _gpus()
+    size = max(len(cores) // jobs, 1)
+    first = number * size % len(cores)
+    variables = {"LOKY_MAX_CPU_COUNT": str(max(joblib.cpu_count() // jobs, 1))}  # a container's quota names no cores
+    if gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return Share(frozenset(cores[first : first + size]), variables)
