@@ -24,7 +24,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
+from flows import machine
 from flows.git import at, failure, git, keep, refuse_unresolved, repository
+from flows.processes import shutting_down
 from flows.summary import declared_outputs
 from tasks import checkpoints
 from tasks.params import PARAMS_FILE, ParameterError, parse
@@ -112,8 +114,15 @@ def uncommitted(root: Path, *but: Path) -> str:
 
 
 @contextmanager
-def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
+def isolated_worktree(
+    root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD", wait_seconds: float = OWN_SECONDS
+) -> Iterator[Path]:
     """A worktree at a commit with the overrides in its params.yaml; removed at the end, whatever happened.
+
+    Parameters
+    ----------
+    wait_seconds : float
+        For another run of this name to end; below 0 for as long as that takes.
 
     Yields
     ------
@@ -124,11 +133,13 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
     ------
     tasks.params.ParameterError
         If the overrides break a rule of the parameters at that commit.
+    filelock.Timeout
+        If the other run took longer, or everything here is being ended.
     """
     worktree = root / WORKTREES / name
     checkout = worktree / repository(root).project
     remove_stale_worktrees(root)
-    with _owned(worktree, OWN_SECONDS):
+    with _owned(worktree, wait_seconds):
         try:
             with FileLock(worktree.parent / ".git.lock"):  # git's own bookkeeping is not made for many at once
                 git(root, "worktree", "add", "--force", "--quiet", "--detach", str(worktree), commit)
@@ -153,7 +164,7 @@ def _remove(root: Path, worktree: Path) -> None:
 def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
     """Hold the lock that shows the run of a worktree to be alive; it ends with the process, killed or not."""
     lock = worktree.with_name(f".{worktree.name}.lock")
-    with FileLock(lock, timeout=wait_seconds):
+    with FileLock(lock).acquire(wait_seconds, cancel_check=shutting_down.is_set):
         try:
             yield
         finally:
@@ -207,23 +218,39 @@ def _link_slots(root: Path, checkout: Path) -> None:
             (checkout / path).symlink_to((root / path).absolute())
 
 
-def save(checkout: Path, name: str) -> None:
-    """Keep a checkout's state as a DVC experiment of its HEAD."""
+def reference(checkout: Path, name: str) -> str:
+    """The reference that DVC keeps an experiment of a checkout's HEAD under."""
     baseline = git(checkout, "rev-parse", "HEAD").strip()
+    return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
+
+
+def save(checkout: Path, name: str) -> None:
+    """Keep a checkout's state as a DVC experiment of its HEAD; a trailer of its commit names the machine."""
     made = ["dvc.lock", *declared_outputs(checkout, "metrics", "plots")]
-    keep(checkout, f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", f"experiment {name}", made)
+    keep(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {machine.describe()}", made)
 
 
-def run(root: Path, *command: str) -> str:
+def run(root: Path, *command: str, limit_seconds: float | None = None) -> str:
     """Run DVC or Python in a checkout.
 
     Raises
     ------
     RuntimeError
-        With what it said, if it fails.
+        With what it said, if it fails or takes longer than its limit.
     """
-    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    shown = " ".join(command[2:] if command[0] == sys.executable else command)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=limit_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"`{shown}` must end within {limit_seconds:.0f} s; it did not, and was ended") from None
     if done.returncode:
-        shown = " ".join(command[2:] if command[0] == sys.executable else command)
         raise RuntimeError(failure(root, shown, done.returncode, done.stderr or done.stdout))
     return done.stdout

@@ -35,29 +35,46 @@ class GitError(RuntimeError):
         self.said = said
 
 
-def git(root: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
-    """Run git in a checkout.
+def git(
+    root: Path,
+    *arguments: str,
+    variables: Mapping[str, str] | None = None,
+    given: str = "",
+    limit_seconds: float | None = None,
+) -> str:
+    """Run git in a checkout, with the given text as its input.
 
     Raises
     ------
     GitError
-        With what it said, if it fails.
+        With what it said, if it fails or takes longer than its limit.
     """
-    return _run(root, arguments, variables or {}).decode(errors="replace")
+    return _run(root, arguments, variables or {}, given, limit_seconds).decode(errors="replace")
 
 
-def _run(root: Path, arguments: tuple[str, ...], variables: Mapping[str, str]) -> bytes:
-    done = subprocess.run(
-        ["git", *NO_HOOKS, *arguments],  # noqa: S607
-        cwd=root,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+def _run(
+    root: Path,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    given: str = "",
+    limit_seconds: float | None = None,
+) -> bytes:
+    shown = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
+    try:
+        done = subprocess.run(
+            ["git", *NO_HOOKS, *arguments],  # noqa: S607
+            cwd=root,
+            env={**os.environ, **variables},
+            input=given.encode(),
+            capture_output=True,
+            check=False,
+            timeout=limit_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        said = f"no answer within {limit_seconds:.0f} s"
+        raise GitError(f"`{shown}` must answer in {root.absolute()}; received {said}", said) from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
-        shown = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
         raise GitError(failure(root, shown, done.returncode, said), said)
     return done.stdout
 
@@ -67,7 +84,13 @@ def failure(root: Path, command: str, status: int, said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip() and SUPPORT not in line]
     first = next((n for n, line in enumerate(lines) if FAULT.match(line)), max(len(lines) - 1, 0))
     told = "; ".join(lines[first:][:MAX_LINES]).replace(":; ", ": ") or "no output"
-    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {told}"
+    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {redact(told)}"
+
+
+def redact(text: str) -> str:
+    """Leave out what follows `://` in an address up to an `@`, and what follows its `?`: passwords and tokens."""
+    text = re.sub(r"(?<=://)[^\s/'\"]+@", "", text)
+    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
 
 
 # --- Where things are ----------------------------------------------------------------------------
