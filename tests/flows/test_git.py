@@ -24,88 +24,14 @@ from tasks.params import __main__ as params
 from tests.support import ROOT
 from tests.support.clone import IDENTITY
 from tests.support.parameters import edit
-
-# A pipeline of the same stages that learns nothing: its accuracy falls with train.seed.
-STEP = """\
-import json, sys
-from pathlib import Path
-import numpy as np
-from ruamel.yaml import YAML
-train = YAML(typ="safe").load(Path("params.yaml"))["train"]
-n, wrong = 200, 20 + 10 * train["seed"]
-labels = np.arange(n) % 2
-right = np.where(np.arange(n) < wrong, 0.2, 0.8)
-probabilities = np.where(labels[:, None] == np.arange(2), right[:, None], 1 - right[:, None])
-np.savez("reports/predictions.npz", labels=labels, probabilities=probabilities, classes=["cat", "dog"], images="a")
-Path("reports/evaluation").mkdir(exist_ok=True)
-Path("reports/evaluation/per_class.csv").write_text("class,recall\\ncat,0.5\\n")
-Path("reports/index.html").write_text("page")
-scores = {"accuracy": 1 - wrong / n, "loss": 0.5}
-gap = {"generalization_gap": 0.1}
-Path("reports/metrics.json").write_text(json.dumps({"train": scores, "validation": scores, "test": scores, **gap}))
-"""
-STAGES = """\
-vars: [{images: curve.csv}, {backbone: curve.csv}]
-stages:
-  download:
-    cmd: mkdir -p data/raw && ls "${images}" > data/raw/batch
-    deps: ["${images}"]
-    outs: [data/raw]
-  normalize:
-    cmd: mkdir -p data/normalized && cp data/raw/batch data/normalized
-    deps: [data/raw]
-    params: [normalize]
-    outs: [data/normalized]
-  train:
-    cmd: echo weights > model && cp curve.csv reports/history.csv
-    deps: [data/normalized, "${backbone}"]
-    params: [model, regularize, train]
-    outs: [model]
-    plots: [{reports/history.csv: {cache: false}}]
-  evaluate:
-    cmd: python step.py
-    deps: [model, step.py]
-    params: [train]
-    outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
-    metrics: [{reports/metrics.json: {cache: false}}]
-artifacts:
-  metrics: {path: reports/metrics.json}
-  history: {path: reports/history.csv}
-  predictions: {path: reports/predictions.npz}
-  per_class: {path: reports/evaluation/per_class.csv}
-  report: {path: reports/index.html}
-"""
-
-
-def git(path: Path, *arguments: str) -> str:
-    command = ["git", *IDENTITY, "-c", "protocol.file.allow=always", *arguments]
-    return subprocess.run(command, cwd=path, check=True, capture_output=True, text=True).stdout
-
-
-def dvc(path: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=path, env=environment, check=True, capture_output=True, text=True).stdout
-
-
-def commit(path: Path, message: str) -> None:
-    git(path, "add", "--all")
-    git(path, "commit", "--quiet", "--message", message)
+from tests.support.toy_pipeline import commit, dvc, git, write
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of two runs: HEAD's with train.seed 1, and the one before it with seed 0."""
     path = tmp_path_factory.mktemp("git") / "origin"
-    shutil.copytree(ROOT / ".dvc", path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
-    for name in ("params.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, path)
-    edit(path / "params.yaml", train__seed=0, train__precision="float32")
-    (path / "step.py").write_text(STEP)
-    (path / "curve.csv").write_text("epoch,generalization_gap,validation_accuracy\n0,0.1,0.8\n")
-    (path / "dvc.yaml").write_text(STAGES)
-    (path / "reports").mkdir()
-    git(path, "init", "--quiet", "--initial-branch", "main")
+    write(path)
     for seed in (0, 1):
         edit(path / "params.yaml", train__seed=seed)
         dvc(path, "repro", "--quiet")
