@@ -20,7 +20,7 @@ from pathlib import Path
 
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # control: no hooks
 OURS = {"NAME": "pipeline", "EMAIL": "pipeline@localhost"}  # of hidden commits, where the user has no identity
-FAULT = re.compile(r"(fatal|error|ERROR): ")
+FAULT = re.compile(r"(fatal|error|ERROR): |! \[")  # the latter of a reference that was not taken
 SUPPORT = "Having any troubles?"  # DVC ends every error with it
 MAX_LINES = 10  # of an error, as a remote that is away has one for each file
 MADE = ("dvc.lock", "reports")  # by the pipeline: a merge takes either side of them

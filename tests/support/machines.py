@@ -1,0 +1,114 @@
+"""Machines: clones with caches of their own, which meet in a bare repository and a folder or a bucket on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from flows import trials
+from flows.shares import Share
+from flows.trials import Trial
+from tests.support.toy_pipeline import commit, dvc, git, write
+
+KEY = "an-access-key"
+EVERYTHING = Share(frozenset(), {})
+
+
+class Meeting:
+    """The place where machines meet, with the head's clone of a toy pipeline that has been run."""
+
+    def __init__(self, place: Path, origin: Path):
+        self.place, self.bare, self.store = place, place / "bare", place / "store"
+        self.store.mkdir()
+        self.remote = f"[core]\n    remote = store\n['remote \"store\"']\n    url = {self.store}\n"
+        git(place, "clone", "--quiet", "--bare", str(origin), str(self.bare))
+        self.head = self.machine("head")
+        shutil.copytree(origin / ".dvc/cache", self.head / ".dvc/cache")
+
+    def machine(self, name: str) -> Path:
+        git(self.place, "clone", "--quiet", str(self.bare), name)
+        self.configure(self.place / name)
+        return self.place / name
+
+    def configure(self, machine: Path, remote: str | None = None) -> None:
+        """Name the DVC remote, as a user does in the clone's local settings."""
+        (machine / ".dvc/config.local").write_text(self.remote if remote is None else remote)
+
+    def use_bucket(self, port: int, secret: str, bucket: str = "bucket") -> None:
+        """Meet in S3 instead of the folder, with these credentials."""
+        self.remote = (
+            f"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://{bucket}/here\n    region = us-east-1\n"
+            f"    endpointurl = http://127.0.0.1:{port}\n    access_key_id = {KEY}\n    secret_access_key = {secret}\n"
+        )
+        self.configure(self.head)
+
+    def commit(self) -> str:
+        return git(self.head, "rev-parse", "HEAD").strip()
+
+    def plan(self) -> Trial:
+        return trials.plan(self.head, ["none"], 1, {})[0]
+
+    def references(self) -> dict[str, str]:
+        """The experiments on the git remote, by name."""
+        return trials.finished(self.bare)
+
+    def assert_each_is_complete(self) -> None:
+        """A clone without any cache gets every file of every experiment."""
+        for number, commit_ in enumerate(self.references().values()):
+            fresh = self.machine(f"fresh-{number}-{time.monotonic_ns()}")
+            git(fresh, "fetch", "--quiet", "origin", "+refs/exps/*:refs/exps/*")
+            git(fresh, "checkout", "--quiet", commit_)
+            dvc(fresh, "pull")
+            assert (fresh / "model").read_text() == "weights\n"
+
+
+def toy(path: Path) -> Path:
+    """A toy pipeline after its first run, committed."""
+    write(path)
+    dvc(path, "repro", "--quiet")
+    commit(path, "first run")
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def bucket(allows: bool = True) -> Iterator[int]:
+    """An S3 server with an empty bucket, which may deny everything else; its port."""
+    port, environment = free_port(), dict(os.environ)
+    if not allows:
+        environment["INITIAL_NO_AUTH_ACTION_COUNT"] = "1"  # which makes the bucket
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.put(f"http://127.0.0.1:{port}/bucket", timeout=20, trust_env=False).raise_for_status()
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield port
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
