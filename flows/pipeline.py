@@ -1,9 +1,9 @@
 """The pipeline as a Prefect flow: download → normalize → train → evaluate.
 
-`python -m flows.pipeline` or `prefect deployment run pipeline/local`
+`python -m flows.pipeline`, or `prefect deployment run` with `pipeline/local` or, on any machine, `pipeline/machines`
 
-Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides it is an isolated run,
-which leaves the workspace alone and is kept as a DVC experiment.
+Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides, or to be handed over,
+it is an isolated run, which leaves the workspace alone and is kept as a DVC experiment.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from flows import experiments
+from flows import experiments, handover
 from flows.gate import IncomparableError, compare
 from flows.git import git
 from flows.processes import Checkout
 from flows.stages import stage
 from flows.summary import artifact, summary
+from tasks.params import ParameterError
 
 MINUTE, HOUR = 60, 3600
 
@@ -45,7 +46,12 @@ evaluate = stage("evaluate", HOUR)
 
 @flow(name="pipeline", persist_result=False)
 def pipeline(
-    overrides: dict[str, Any] | None = None, force: bool = False, push: bool = False, pull: bool = False
+    overrides: dict[str, Any] | None = None,
+    force: bool = False,
+    push: bool = False,
+    pull: bool = False,
+    hand_over: bool = False,
+    commit: str | None = None,
 ) -> dict[str, Any]:
     """Bring the pipeline up to date and show its results.
 
@@ -57,9 +63,14 @@ def pipeline(
     force : bool
         Run every stage, also where nothing changed.
     push : bool
-        Send to the DVC remote after the run, run cache included.
+        Send data, model and reports to the DVC remote after the run.
     pull : bool
-        Fetch from the DVC remote before the run, run cache included.
+        Fetch them from the DVC remote before the run.
+    hand_over : bool
+        Be an isolated run, with or without overrides, whose inputs come from the remotes and whose experiment is
+        published there: for a machine whose own workspace nobody looks at.
+    commit : str, optional
+        The commit of a run that is handed over; default: that of the git remote's HEAD.
 
     Returns
     -------
@@ -68,29 +79,43 @@ def pipeline(
     """
     logger = get_run_logger()
     root, overrides = Path.cwd(), overrides or {}
-    if overrides:
+    isolated = hand_over or bool(overrides)
+    if commit and not hand_over:
+        raise ParameterError(f"a commit is of a run that is handed over; received {commit}; add hand_over=true")
+    if hand_over:
+        handover.remotes(root)
+        commit = commit or handover.default_commit(root)
+        handover.receive(root, commit)
+    elif isolated:
         experiments.check_slots(root)
     else:
         experiments.check(root)
     name = experiments.name_of(str(flow_run.get_name()), overrides)
-    if overrides and (edits := experiments.uncommitted(root)):
+    if isolated and not hand_over and (edits := experiments.uncommitted(root)):
         logger.warning("not in this run, since it starts from HEAD: uncommitted changes to\n%s", edits.rstrip())
-    with experiments.isolated_worktree(root, overrides, name) if overrides else nullcontext(root) as folder:
+    worktree = experiments.isolated_worktree(root, overrides, name, commit or "HEAD") if isolated else nullcontext(root)
+    with worktree as folder:
         checkout = Checkout(folder, force)
+        if hand_over:
+            handover.fetch_inputs(folder)
         if pull:
-            experiments.run(folder, sys.executable, "-m", "dvc", "pull", "--run-cache", "--allow-missing")
+            experiments.run(folder, sys.executable, "-m", "dvc", "pull", "--allow-missing")
 
-        raw = download(checkout)
-        arrays = normalize(checkout, raw)
+        # What own images were packed into came from the remote; they themselves are on another machine.
+        raw = [download(checkout)] if not hand_over or handover.images_in_git(folder) else []
+        arrays = normalize(checkout, *raw)
         model = train(checkout, arrays)
         evaluate(checkout, arrays, model)
 
-        if overrides:
+        if isolated:
             experiments.save(folder, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
-        metrics = show(folder, name if overrides else "")
+        if hand_over:
+            handover.publish(folder, name)
+            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", handover.remotes(root).git, name)
+        metrics = show(folder, name if isolated else "")
         if push:
-            experiments.run(folder, sys.executable, "-m", "dvc", "push", "--run-cache")
+            experiments.run(folder, sys.executable, "-m", "dvc", "push")
     return metrics
 
 
