@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from filelock import Timeout
@@ -18,6 +19,7 @@ from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Abort
 
 from flows import experiments, handover, pipeline, trials
 from flows import trial as trial_module
@@ -207,14 +209,18 @@ def test_a_trial_ends_when_its_state_changed_behind_its_back(
                 time.sleep(0.5)
             time.sleep(10)  # until it trains, or on the way there
             client.set_flow_run_state(runs[0].id, State(type=StateType(given)), force=True)
+            begun.append(runs[0].id)
 
+    begun: list[UUID] = []
     behind = threading.Thread(target=change_state)
     behind.start()
     started = time.monotonic()
-    state = flow_run(asked)
+    with suppress(Abort):  # which Prefect ends a run by whose state is final already
+        flow_run(asked)
     behind.join()
-    assert state.name == ends
-    assert time.monotonic() - started < 120
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(begun[0]).state_name == ends
+    assert time.monotonic() - started < 120  # of the step's ten minutes
     assert not meeting.references()
 
 
