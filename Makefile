@@ -63,21 +63,27 @@ study: setup ## compare the regularizers: study.compared × study.seeds, resumab
 study-few: setup ## few images: from scratch, a probe or fine-tuning? learning curves in reports/study-few
 	$(BIN)/python -m flows.study --name few --variants scratch,probe,fine_tune --seeds 5
 
-# While the server runs, prefect.toml tells every Prefect command in this clone where it is.
+# While the server runs, prefect.toml tells every Prefect command in this clone where it is. HOST and DATABASE are taken
+# from the command line alone, as some shells have variables of these names; no password appears among the processes.
+HOST = 127.0.0.1
 PORT ?= 4200
-server: setup ## a lasting Prefect server and its UI, on this machine only (PORT=4200)
-	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
-	  || { echo "error: port $(PORT) is taken, perhaps by a server that runs already; try: make server PORT=4201"; exit 1; }
-	@printf '[api]\nurl = "http://127.0.0.1:%s/api"\n' $(PORT) > prefect.toml
-	@trap 'rm -f prefect.toml' EXIT INT TERM HUP; $(BIN)/prefect server start --host 127.0.0.1 --port $(PORT)
+DATABASE =
+ifneq ($(DATABASE),)
+server: export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
+endif
+server: setup ## a lasting Prefect server and its UI, for this machine (HOST=127.0.0.1 PORT=4200 DATABASE=)
+	@$(BIN)/python -m flows.lasting_server --host '$(HOST)' --port '$(PORT)'
 
-deploy: setup ## work pool, GPU limit and deployments, in the running server
+deploy: setup ## work pools, GPU limit and deployments, in the running server
 	$(BIN)/prefect work-pool create local --type process --overwrite
+	$(BIN)/prefect work-pool create study --type process --overwrite
 	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
 	PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all
 
-worker: setup ## run what the deployments are asked for
-	$(BIN)/prefect worker start --pool local
+SERVER =
+LIMIT =
+worker: setup ## run what is asked for here, or only trials for another machine's server (SERVER=http://HOST:4200/api LIMIT=)
+	@$(BIN)/python -m flows.worker $(if $(SERVER),--server '$(SERVER)') $(if $(LIMIT),--limit '$(LIMIT)')
 
 test: setup ## the tests, a few minutes in two processes
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from flows import database
+from flows import database, password
 
 START_SECONDS = 120.0  # as in pyproject.toml, for a flow that Python code starts
 SAY_SECONDS = 3.0
@@ -53,6 +53,8 @@ def available(begun: Embedded | None = None) -> Iterator[None]:
     if get_current_settings().api.url:  # a personal profile names one, too
         if begun:
             begun.end()
+        if refused := refusal():
+            raise ServerError(refused)
         yield
         return
     embedded = begun or Embedded()
@@ -76,6 +78,29 @@ def unreachable(error: Exception) -> str:
     url = os.environ.get("PREFECT_API_URL")
     where, instead = (url, "unset PREFECT_API_URL") if url else ("the address in prefect.toml", "remove that file")
     return f"a Prefect server must answer at {where}; start one with `make server`, or {instead}"
+
+
+def refusal() -> str:
+    """Say why the named server cannot be used, and what to do; empty for one that can."""
+    from prefect.settings import get_current_settings
+
+    api = get_current_settings().api
+    if api.key:  # Prefect's own cloud, which answers for itself
+        return ""
+    secret = api.auth_string.get_secret_value() if api.auth_string else ""
+    try:
+        answer = httpx.get(f"{api.url}/admin/version", auth=password.basic(secret) if secret else None, timeout=30)
+    except (httpx.TransportError, httpx.InvalidURL):
+        return unreachable(httpx.ConnectError(""))
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        return (
+            f"the Prefect server at {api.url} must be given its password; received {'another' if secret else 'none'}; "
+            f"copy {password.FILE} from its clone into this one, which is enough for `make worker`; for others type: "
+            f'export {password.VARIABLE}="$(cat {password.FILE})"'
+        )
+    if not answer.is_success:
+        return f"a Prefect server must answer at {api.url}, and received {answer.status_code}; an address ends in /api"
+    return ""
 
 
 class Embedded:

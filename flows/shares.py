@@ -28,10 +28,10 @@ def default_jobs() -> int:
 
     A container's quota of processor time and the memory may allow fewer.
     """
-    return len(_gpus()) or max(min(joblib.cpu_count() // 2, _memory() // JOB_BYTES), 1)
+    return len(_gpus()) or max(min(joblib.cpu_count() // 2, memory() // JOB_BYTES), 1)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory that this process may use, by the machine and by its container."""
     limits: list[int] = [psutil.virtual_memory().total]
     for limit in CONTAINER_MEMORY:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +129,10 @@ def _faults(log: str) -> list[str]:
 
 
 @contextmanager
-def running(clone: Clone, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(clone: Clone, *command: str, log: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A command in the background, ended like Ctrl-C in its terminal would."""
-    log = clone.path.parent / f"{command[1].rsplit('/')[-1]}.log"
-    with log.open("wb") as file:
+    log_file = clone.path.parent / f"{log or command[1].rsplit('/')[-1]}.log"
+    with log_file.open("wb") as file:
         process = subprocess.Popen(
             command,
             cwd=clone.path,
@@ -145,12 +145,13 @@ def running(clone: Clone, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        with suppress(ProcessLookupError):  # a test may have ended it
+            os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        assert not (found := _faults(log.read_text())), found
+        assert not (found := _faults(log_file.read_text())), found
 
 
 @contextmanager

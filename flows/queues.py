@@ -1,0 +1,43 @@
+"""Queues: which trials a machine can take, as names of the work queues that its worker serves.
+
+A machine that computes in float32 would emulate bfloat16 at a tenth of the speed, and other libraries would give other
+bits. Whoever submits a trial names its queue, and no worker sees the trials of a queue that it does not serve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from flows import experiments
+
+LOCK = "requirements.lock"
+# A GPU is looked for first: once TensorFlow was told to leave it alone, it does not find it again.
+ASK = """
+from tasks import runtime
+for device in ("auto", "cpu"):
+    machine = runtime.prepare(device, precision="auto")
+    print("gpu" if machine.has_gpu else "cpu", machine.precision)
+"""
+
+
+def libraries(lock: bytes) -> str:
+    """Name the libraries of a requirements.lock by eight digits of its digest."""
+    return hashlib.sha256(lock).hexdigest()[:8]
+
+
+def needed(precision: str, device: str, libraries: str) -> str:
+    """Name the queue of a trial; the arguments are its `train.precision`, its `train.device` and its libraries."""
+    return f"{'gpu-' if device == 'gpu' else ''}{precision}-{libraries}"
+
+
+def offered(root: Path) -> list[str]:
+    """List the queues of all trials that this machine can take.
+
+    A process of its own asks the backend, as flows load no TensorFlow.
+    """
+    found = {tuple(line.split()) for line in experiments.run(root, sys.executable, "-c", ASK).splitlines()[-2:]}
+    able = {(precision, device) for device, fastest in found for precision in ("float32", fastest)}
+    here = libraries((root / LOCK).read_bytes())
+    return sorted(needed(precision, device, here) for precision, device in able)

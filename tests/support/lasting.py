@@ -1,0 +1,131 @@
+"""A lasting server and workers in scratch folders, whose trials train nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows import password, queues
+from tests.support.clone import Clone, copy_tracked
+from tests.support.serving import Prefect, running, wait_for
+
+TRIAL = '''
+import os
+import time
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+
+@flow(name="trial", persist_result=False)
+def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: str) -> None:
+    """Do what the variant is called, for as many seconds as the seed is."""
+    get_run_logger().info("share %s of %s", os.environ["SHARE"], os.environ["PREFECT__WORKER_NAME"])
+    if variant == "failing training":
+        raise ValueError("diverged")
+    if variant == "broken machine":
+        os._exit(3)
+    time.sleep(seed)
+'''
+
+
+def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
+    """A folder with this repository's files and a trial of its own; a CPU with these flags, if any are given."""
+    copy_tracked(path)
+    (path / "flows/trial.py").write_text(TRIAL)
+    if cpu_flags is not None:
+        cpuinfo = path.parent / f"{path.name}-cpuinfo"
+        cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
+        runtime = path / "tasks/runtime.py"
+        runtime.write_text(runtime.read_text().replace('Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})"))
+    return Clone(path)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class Lasting(Prefect):
+    """A lasting server, to which trials are given."""
+
+    def __init__(self, clone: Clone, port: int, secret: str = ""):
+        super().__init__(clone, port)
+        self.url = f"http://127.0.0.1:{port}/api"
+        if secret:
+            self.api.auth = password.basic(secret)
+
+    def submit(self, variant: str, seed: int = 0, queue: str | None = None) -> str:
+        """A trial, in the queue of float32 and of this repository's libraries unless another is named."""
+        queue = queue or queues.needed("float32", "auto", lock_of(self.clone))
+        deployment = self.api.get("/deployments/name/trial/study").raise_for_status().json()["id"]
+        parameters = {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""}
+        body = {"parameters": parameters, "work_queue_name": queue, "state": {"type": "SCHEDULED"}}
+        made = self.api.post(f"/deployments/{deployment}/create_flow_run", json=body)
+        return str(made.raise_for_status().json()["id"])
+
+    def await_state(self, flow_run: str, name: str, seconds: float = 180) -> None:
+        wait_for(f"the state {name}", lambda: self.state(flow_run) == name, seconds)
+
+    def left_out(self) -> dict[str, str]:
+        found = self.api.get("/variables/name/left_out")
+        return dict(found.json()["value"]) if found.is_success else {}
+
+    def is_online(self, machine: str) -> bool:
+        workers = self.api.post("/work_pools/study/workers/filter", json={})
+        return workers.is_success and any(
+            one["name"] == machine and one["status"] == "ONLINE" for one in workers.json()
+        )
+
+    def deployment(self, name: str) -> str:
+        return json.dumps(self.api.get(f"/deployments/name/{name}").raise_for_status().json())
+
+
+def lock_of(clone: Clone) -> str:
+    return queues.libraries((clone.path / "requirements.lock").read_bytes())
+
+
+@contextmanager
+def lasting(clone: Clone, port: int, *options: str, secret: str = "") -> Iterator[Lasting]:
+    command = [sys.executable, "-m", "flows.lasting_server", "--port", str(port), *options]
+    with running(clone, *command, log="server"):
+        made = Lasting(clone, port, secret)
+        wait_for("the server", made.healthy)
+        yield made
+
+
+@contextmanager
+def working(server: Lasting, clone: Clone, *options: str, name: str = "machine") -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of another clone, until it is online and for as long as it is needed."""
+    command = [sys.executable, "-m", "flows.worker", "--server", server.url, "--name", name, *options]
+    with running(clone, *command, log=name) as process:
+        wait_for("the worker", lambda: process.poll() is not None or server.is_online(name))
+        assert process.poll() is None, log_of(clone, name)
+        yield process
+
+
+def log_of(clone: Clone, name: str) -> str:
+    return (clone.path.parent / f"{name}.log").read_text()
+
+
+def refused(clone: Clone, *command: str, status: int, **variables: Any) -> str:
+    """The one line by which a command is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=clone.path,
+        env={**clone.environment, **{key: os.fspath(value) for key, value in variables.items()}},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
