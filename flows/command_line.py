@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from flows import experiments, server
+from flows import experiments, handover, server
 from flows.git import git
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import override, validate
@@ -62,9 +62,21 @@ def study(arguments: list[str] | None = None) -> int:
     _add_set(parser, "a parameter of all runs; may be repeated")
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
     parser.add_argument("--name", metavar="NAME", help="of a study with a report of its own, reports/study-NAME")
+    where = "this one (default), or all whose workers run"
+    parser.add_argument("--on", choices=("here", "machines"), default="here", help=f"machines: {where}")
+    parser.add_argument("--status", action="store_true", help="machines, trials by state and when they will be done")
     asked = parser.parse_args(arguments)
 
     def run() -> None:
+        if asked.status or asked.on == "machines":
+            server.refuse_unnamed("--status" if asked.status else "--on machines")
+        if asked.status:
+            from flows import study_status
+
+            print(study_status.now())
+            return
+        if asked.on == "machines" and asked.jobs is not None:
+            raise ParameterError(f"--jobs is for runs here; received {asked.jobs} with --on machines; try: make worker")
         settings = _settings(asked.set)
         for name, value in {"--seeds": asked.seeds, "--jobs": asked.jobs}.items():
             if value is not None and value < 1:
@@ -76,9 +88,11 @@ def study(arguments: list[str] | None = None) -> int:
         study.report_folder(asked.name)
         # Checked before the flow begins, which would print a trace.
         experiments.check_slots(root)
-        trials.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
+        (first, *_) = trials.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
+        if asked.on == "machines":
+            handover.offer(root, first.commit)
         with server.available():
-            study.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name)
+            study.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name, asked.on)
 
     return _status(run, "the same command finishes what is missing")
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import httpx
 
 from flows import database, password
+from tasks.params import ParameterError
 
 START_SECONDS = 120.0  # as in pyproject.toml, for a flow that Python code starts
 SAY_SECONDS = 3.0
@@ -32,10 +33,28 @@ class ServerError(RuntimeError):
     """No server can be had; the message says what was waited for, and the next command."""
 
 
+def is_named() -> bool:
+    """Whether the settings of this folder name a lasting server."""
+    return bool(os.environ.get("PREFECT_API_URL")) or Path("prefect.toml").exists()
+
+
+def refuse_unnamed(option: str) -> None:
+    """Refuse what needs a lasting server where none is named.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+    """
+    if not is_named():
+        raise ParameterError(
+            f"{option} needs a Prefect server that all machines reach; received none; run `make server` here, or set "
+            "PREFECT_API_URL to the address of one"
+        )
+
+
 def begin() -> Embedded | None:
     """Start a server, unless the settings of this folder name one."""
-    is_named = os.environ.get("PREFECT_API_URL") or Path("prefect.toml").exists()
-    return None if is_named else Embedded()
+    return None if is_named() else Embedded()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The study: variants × seeds, each an isolated run, and then what each technique does to the gap.
 
 `python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2] [--name few]`
-or `prefect deployment run study/local`
+or `prefect deployment run study/local`; with `--on machines` or `study/machines`, on all that have a worker.
 
 Every run is kept as a DVC experiment whose name ends in a digest of its parameters, code and data. One that exists is
 not run again, whichever commit it was made at, so a study that was killed finishes only what is missing.
@@ -17,82 +17,70 @@ if __name__ == "__main__":  # before Prefect is imported, which takes a second
     sys.exit(command_line.study())
 
 import re
-import time
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import httpx
 from filelock import FileLock
-from prefect import State, flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
-from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import experiments, study_report
-from flows.estimates import estimate, remember
-from flows.processes import Checkout, repro, reraise_swallowed_signals, shutting_down, terminate_all
+from flows import experiments, handover, machine_report, study_report, study_status
+from flows.estimates import estimate
+from flows.here import SCRATCH, on_this_machine
+from flows.machines import on_machines
+from flows.processes import reraise_swallowed_signals
 from flows.shares import default_jobs
-from flows.slots import acquire_any, slot
-from flows.trials import Trial, collect, describe_overrides, finished, plan, shared_settings
+from flows.trials import OF_MACHINE, Ended, Trial, collect, describe_overrides, finished, plan, shared_settings
 from tasks.params import PARAMS_FILE, ParameterError, parse
 
 REPORT = Path("reports/study")
-SCRATCH = Path(".dvc/tmp/study")
-LIMIT_SECONDS = 24 * 3600.0
 
 
-@task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
-def run_trial(root: Path, trial: Trial, jobs: int) -> State[str]:
-    """Bring one trial into being, unless it is there; the name of its experiment."""
-    logger = get_run_logger()
-    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
-    with acquire_any([root / SCRATCH / f"{trial.name}.lock"]):  # another study may be at the same trial
-        if trial.name in finished(root):
-            return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
-        with slot(root / SCRATCH, jobs) as (cores, variables):
-            started = time.perf_counter()
-            label = f"{trial.variant} seed {trial.seed}"
-            with experiments.isolated_worktree(root, trial.overrides, trial.name, trial.commit) as checkout:
-                repro(Checkout(checkout), label, LIMIT_SECONDS, logger.info, cores=cores, variables=variables)
-                experiments.save(checkout, trial.name)
-            remember(root / SCRATCH, trial, time.perf_counter() - started)
-    return Completed(message=f"kept as experiment {trial.name}", data=trial.name)
+class Place(NamedTuple):
+    """Where the trials of a study are brought into being."""
+
+    existing: Callable[[Path], dict[str, str]]  # experiments → commits
+    run: Callable[[Path, list[Trial]], Generator[Ended | None]]
+    estimate: Callable[[list[Trial]], str]
 
 
-@flow(name="trials", persist_result=False)
-def run_trials(root: Path, missing: list[Trial], jobs: int) -> dict[str, str]:
+def place(root: Path, on: str, jobs: int, log: Callable[[str], None], key: str) -> Place:
+    """Choose this machine, with so many runs side by side, or all machines that the server has."""
+    if on == "machines":
+        return Place(handover.published, partial(on_machines, log=log), study_status.Watch(f"{key}-machines").estimate)
+    return Place(finished, partial(on_this_machine, jobs=jobs), partial(estimate, root / SCRATCH, jobs=jobs))
+
+
+def run_trials(root: Path, missing: list[Trial], where: Place) -> dict[str, str]:
     """Run trials side by side; the failures, by the experiment's name. A failing one does not stop the rest."""
     logger = get_run_logger()
     failures: dict[str, str] = {}
     left = list(missing)
     progress: Any = None
-    try:
-        with reraise_swallowed_signals() as raise_again:
-            futures = {run_trial.submit(root, trial, jobs, return_state=False): trial for trial in missing}
-            with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
-                progress = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
+    with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
+        progress = create_progress_artifact(0.0, key="study-progress", description=f"{len(missing)} runs")
+    with closing(where.run(root, missing)) as runs, reraise_swallowed_signals() as raise_again:
+        for ended in runs:
             raise_again()
-            for future in as_completed(list(futures)):
-                future.wait()  # its state may still be on its way
-                trial = futures[future]
-                left.remove(trial)
-                if not future.state.is_completed():
-                    failures[trial.name] = (future.state.message or "failed").splitlines()[0]
-                    logger.error("%s seed %d failed: %s", trial.variant, trial.seed, failures[trial.name])
-                done = len(missing) - len(left)
-                soon = estimate(root / SCRATCH, left, jobs)
-                logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, soon)
-                if progress is not None:
-                    told = f"{done} of {len(missing)} runs"
-                    with suppress(httpx.HTTPError):
-                        update_progress_artifact(progress, 100 * done / len(missing), description=told)
-                raise_again()
-    except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
-        terminate_all()
-        raise
+            if ended is None:  # a look at machines that are still at it
+                where.estimate(left)
+                continue
+            trial = ended.trial
+            left.remove(trial)
+            if ended.failure:
+                failures[trial.name] = ended.failure
+                logger.error("%s seed %d failed: %s", trial.variant, trial.seed, ended.failure)
+            done = len(missing) - len(left)
+            logger.info("%d of %d: %s seed %d; %s", done, len(missing), trial.variant, trial.seed, where.estimate(left))
+            if progress is not None:
+                told = f"{done} of {len(missing)} runs"
+                with suppress(httpx.HTTPError):
+                    update_progress_artifact(progress, 100 * done / len(missing), description=told)
+            raise_again()
     return failures
 
 
@@ -103,6 +91,7 @@ def study(
     settings: dict[str, Any] | None = None,
     jobs: int | None = None,
     name: str | None = None,
+    on: Literal["here", "machines"] = "here",
 ) -> str:
     """Compare variants over seeds, and write reports/study.
 
@@ -118,6 +107,8 @@ def study(
         Runs side by side; the cores are shared out among them. Default: one for each GPU, or for each two cores.
     name : str, optional
         Of a study with a report of its own, reports/study-NAME.
+    on : str
+        `here`, or `machines`: whichever have a worker of pool `study`; `jobs` is then each worker's own.
 
     Returns
     -------
@@ -127,48 +118,68 @@ def study(
     logger = get_run_logger()
     root, report = Path.cwd(), report_folder(name)
     _refuse_below_one(seeds=seeds, jobs=jobs)
+    if on == "machines" and jobs is not None:
+        raise ParameterError(f"jobs is for runs here; received {jobs} with on: machines, whose workers have their own")
     asked = parse(root / PARAMS_FILE)["study"]
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
     experiments.check_slots(root)
-    trials = plan(root, variants, seeds or asked["seeds"], settings)
-    shutting_down.clear()
+    trials = plan(root, variants, seeds or asked["seeds"], settings, are_fixed=on == "machines")
+    where = place(root, on, jobs, logger.info, report.name)
     experiments.remove_stale_worktrees(root)
     if edits := experiments.uncommitted(root, report):
         logger.warning(
             "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
             edits.rstrip(),
         )
-    exist = finished(root)
+    exist = where.existing(root)
     missing = [trial for trial in trials if trial.name not in exist]
-    n_existing = len(trials) - len(missing)
     logger.info(
         "%d runs: %d exist already, %d to run, %s",
         len(trials),
-        n_existing,
+        len(trials) - len(missing),
         len(missing),
-        estimate(root / SCRATCH, missing, jobs),
+        where.estimate(missing),
     )
     failures: dict[str, str] = {}
     if missing:
-        runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
-        side_by_side = run_trials.with_options(task_runner=runner)
-        failures = side_by_side(root, missing, jobs)
-    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
-    with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
-        text = study_report.write(
-            root / report,
-            collect(root, trials),
-            trials[0].variant,
-            shared_settings(trials, {*settings, "train.precision"}),
-            failures,
-            describe_overrides(trials),
-            {trial.variant: trial.swept for trial in trials if trial.swept},
-        )
+        failures = run_trials(root, missing, where)
+        exist = where.existing(root)
+        failures |= {
+            trial.name: "its run ended well, and its experiment is not there"
+            for trial in missing
+            if trial.name not in exist and trial.name not in failures
+        }
+    text = write_report(root, report, trials, exist, failures, {*settings, *OF_MACHINE})
     create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, report)
     if failures:
         first = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first[0]}: {first[1]}")
+    return text
+
+
+def write_report(
+    root: Path,
+    report: Path,
+    trials: list[Trial],
+    exist: Mapping[str, str],
+    failures: Mapping[str, str],
+    named: set[str],
+) -> str:
+    """Write what the finished trials say; the parameters that are named stand at the top, where all have one value."""
+    rows = collect(root, trials, exist)
+    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
+    with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
+        text = study_report.write(
+            root / report,
+            rows,
+            trials[0].variant,
+            shared_settings(trials, named),
+            failures,
+            describe_overrides(trials),
+            {trial.variant: trial.swept for trial in trials if trial.swept},
+        )
+        machine_report.write(root / report, rows, machine_report.machines(root, exist))
     return text
 
 

@@ -12,21 +12,24 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
 from flows import experiments, study_report
 from flows.git import at, git
+from flows.shares import default_jobs, share
 from flows.summary import artifact
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 from tasks.params.joint import precision
 
 SEEDS = ("normalize.seed", "train.seed")
+OF_MACHINE = ("train.precision", "train.device", "train.threads")  # what a machine decides where they do not
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
 
 
@@ -42,10 +45,23 @@ class Trial:
     swept: str | None = None  # the parameter whose values the variant is one of
 
 
-def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) -> list[Trial]:
+class Ended(NamedTuple):
+    """A trial that ended, and why it failed; empty where its experiment is there."""
+
+    trial: Trial
+    failure: str = ""
+
+
+def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], are_fixed: bool = False) -> list[Trial]:
     """List the trials of a study, seed by seed.
 
     A study that is cut short then has all variants of its first seeds.
+
+    Parameters
+    ----------
+    are_fixed : bool
+        Whether what a machine decides (precision, device, threads) is written into each trial as this one decides it,
+        so that all machines do the same.
 
     Raises
     ------
@@ -63,7 +79,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any]) 
     for seed in range(seeds):
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
-            chosen, values = _effective(at_head, chosen, variant)
+            chosen, values = _effective(at_head, chosen, variant, are_fixed)
             identity = [{block: values[block] for block in IDENTITY}, slots, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
@@ -94,31 +110,62 @@ def _overlap(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
-def _effective(at_head: dict[str, Any], chosen: dict[str, Any], variant: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _effective(
+    at_head: dict[str, Any], chosen: dict[str, Any], variant: str, are_fixed: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The overrides of a trial with the precision that `auto` means here, and all its parameters.
 
     Runs of two machines must not be paired across precisions.
     """
     effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
-    if effective.train.precision == "auto":
-        by_network = precision(effective.model, effective.train)
-        found = _precision_here(effective.train.device) if by_network == "auto" else by_network
-        chosen = {**chosen, "train.precision": found}
+    train = effective.train
+    meant: dict[str, Any] = {}
+    if train.precision == "auto":
+        by_network = precision(effective.model, train)
+        meant["train.precision"] = _precision_here(train.device) if by_network == "auto" else by_network
+    if are_fixed:
+        meant = {
+            "train.precision": train.precision,
+            "train.device": _device_here() if train.device == "auto" else train.device,
+            "train.threads": train.threads or _threads_here(),
+            **meant,
+        }
+    if meant:
+        chosen = {**chosen, **meant}
         effective = validate(override(at_head, chosen, "settings"), f"variant {variant}")
     if not effective.normalize.validation_fraction:
         raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
     return chosen, effective.model_dump(mode="json")
 
 
-@cache
 def _precision_here(device: str) -> str:
-    """Ask what `train.precision: auto` means on this machine.
+    """Ask what `train.precision: auto` means on this machine."""
+    return _machine_here(device)[1]
+
+
+def _device_here() -> str:
+    """Ask what `train.device: auto` means on this machine: cpu or gpu."""
+    return "cpu" if _machine_here("auto")[0] == "cpu" else "gpu"
+
+
+def _threads_here() -> int:
+    """Count the threads that `train.threads: 0` means in a study on this machine, by its share of the cores."""
+    return int(share(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
+
+
+@cache
+def _machine_here(device: str) -> tuple[str, str]:
+    """Ask what this machine has: the device by its name, and the precision.
 
     A process of its own asks, as flows load no TensorFlow.
     """
-    code = f"from tasks import runtime; print(runtime.prepare({device!r}, precision='auto').precision)"
+    code = (
+        f"from tasks import runtime; found = runtime.prepare({device!r}, precision='auto'); "
+        "print(found.device, found.precision, sep='\\n')"
+    )
     root = Path(__file__).resolve().parents[1]
-    return experiments.run(root, sys.executable, "-c", code).strip()
+    name, precision = experiments.run(root, sys.executable, "-c", code).splitlines()
+    return name, precision
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
@@ -180,9 +227,8 @@ def shared_settings(trials: list[Trial], keys: set[str]) -> dict[str, Any]:
     }
 
 
-def collect(root: Path, trials: list[Trial]) -> list[study_report.Row]:
-    """Read the results of the finished trials from their experiments."""
-    exist = finished(root)
+def collect(root: Path, trials: list[Trial], exist: Mapping[str, str]) -> list[study_report.Row]:
+    """Read the results of the finished trials from their experiments, whose commits are given by name."""
     metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
     rows = []
     for trial in trials:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
-from flows import processes, slots, stages
+from flows import processes, stages
 from flows.processes import Checkout, StageFailedError
 from tests.support.clone import Clone
 from tests.support.serving import heed_interrupts
@@ -84,28 +83,3 @@ def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(
         stages.reproduce(checkout, "nap", 60, swallow)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert_nothing_is_left(checkout)
-
-
-def test_whoever_waits_for_a_slot_stops_when_the_study_ends(tmp_path: Path) -> None:
-    locks = [tmp_path / "a", tmp_path / "b"]
-    said: list[str] = []
-
-    def wait() -> None:
-        try:
-            with slots.acquire_any(locks):
-                said.append("began")
-        except RuntimeError as error:
-            said.append(str(error))
-
-    with slots.acquire_any(locks) as first, slots.acquire_any(locks) as second:
-        assert (first, second) == (0, 1)
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        waiting.join(0.5)
-        assert waiting.is_alive()
-        processes.shutting_down.set()
-        try:
-            waiting.join(5)
-        finally:
-            processes.shutting_down.clear()
-        assert said == ["the study was ended before this run began"]
