@@ -23,6 +23,7 @@ import psutil
 
 from tests.bench import recipes, reference
 from tests.bench.few_images import few_images
+from tests.bench.machines import loop_alone
 from tests.bench.measure import Found, interleaved, of, ratio, run, side
 from tests.bench.photographs import photographs
 
@@ -271,6 +272,7 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "study": study,
     "photographs": photographs,
     "few_images": few_images,
+    "machines": loop_alone,
 }
 
 

@@ -1,0 +1,177 @@
+"""What the study's loop costs by itself: many trials on many machines, each a stub that sleeps and publishes a ref.
+
+`python -m tests.bench.machines [TRIALS]` measures alone. Server, git remote and refs are real; the machines are one
+process, so that a thousand trials take minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, WorkerFlowRunResponse
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Pending, Running
+
+from flows import handover, machines, study, study_status
+from flows.git import git
+from flows.trials import Ended, Trial
+from tests.bench.measure import Found, ratio
+from tests.support.clone import IDENTITY
+from tests.support.stub_machines import serving_trials, trials_of
+
+TRIALS = 1000
+FEW = 100  # after which memory is first looked at
+SLOTS = 20  # trials at once
+SLEEP_SECONDS = 2.0
+POLL_SECONDS = 0.5
+
+
+def loop_alone(count: int = TRIALS) -> list[Found]:
+    """Bring so many stubs of trials into being."""
+    with tempfile.TemporaryDirectory() as folder, serving_trials(Path(folder)) as server:
+        root, machine = _clones(Path(folder))
+        command = [sys.executable, "-m", "tests.bench.machines"]
+        taking = subprocess.Popen([*command, "--machine", str(machine), "--server", server.url])
+        try:
+            asked = [*command, str(count), "--study", str(root), "--server", server.url]
+            lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+        finally:
+            taking.terminate()
+            taking.wait()
+        assert len(git(root, "ls-remote", "origin", "refs/exps/*").splitlines()) == count
+    found = json.loads(lines[-1])
+    trials = ("trials", [count])
+    return [
+        ratio(
+            f"the study's loop for {count:,} trials on machines that sleep: its CPU time a trial",
+            0.2,
+            ("CPU of the study's process", [found["cpu"]]),
+            trials,
+            "lower",
+        ),
+        ratio(
+            f"the study's loop for {count:,} trials on machines that sleep: what it adds to a trial's wall time",
+            0.2,
+            (f"wall time less sleeps on {SLOTS} machines", [found["wall"] - count * SLEEP_SECONDS / SLOTS]),
+            trials,
+            "lower",
+        ),
+        ratio(
+            f"memory of the study's process: after {count:,} trials / after {FEW}",
+            1.1,
+            (f"after {count:,}", [found["memory"][1]]),
+            (f"after {FEW}", [found["memory"][0]]),
+            "lower",
+            "MiB",
+        ),
+    ]
+
+
+def _clones(folder: Path) -> tuple[Path, Path]:
+    """Make a git remote, and two clones of a repository that has DVC and its remote."""
+    bare, root, machine = (folder / name for name in ("bare", "head", "machine"))
+    git(folder, "init", "--quiet", "--bare", str(bare))
+    git(folder, "clone", "--quiet", str(bare), str(root))
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (["init", "--quiet"], ["remote", "add", "--quiet", "--default", "store", str(folder / "store")]):
+        subprocess.run([*dvc, *command], cwd=root, check=True)
+    (root / "requirements.lock").touch()
+    git(root, "add", "--all")
+    git(root, *IDENTITY, "commit", "--quiet", "--message", "start")
+    git(root, "push", "--quiet", "origin", "HEAD")
+    git(folder, "clone", "--quiet", str(bare), str(machine))
+    return root, machine
+
+
+# --- The study's process -------------------------------------------------------------------------
+
+
+@flow(name="study", persist_result=False)
+def run_study(root: Path, count: int) -> Found:
+    """Run the study's own loop, without its plan and its report."""
+    handover.offer = lambda root, commit: None  # there are no images here
+    trials = trials_of(git(root, "rev-parse", "HEAD").strip(), count)
+    memory: list[float] = []
+
+    def looked_at(root: Path, missing: list[Trial]) -> Generator[Ended | None]:
+        ended = 0
+        with closing(machines.on_machines(root, missing, lambda line: None)) as runs:
+            for one in runs:
+                ended += one is not None
+                if one and ended in {min(FEW, count), count}:
+                    memory.append(psutil.Process().memory_info().rss / 2**20)
+                yield one
+
+    where = study.Place(handover.published, looked_at, study_status.Watch("bench-machines").estimate)
+    started, cpu = time.perf_counter(), time.process_time()
+    missing = [trial for trial in trials if trial.name not in where.existing(root)]
+    failures = study.run_trials(root, missing, where)
+    assert not failures, failures
+    assert where.existing(root).keys() >= {trial.name for trial in trials}
+    return {
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - started,
+        "memory": [memory[0], memory[-1]],
+    }
+
+
+# --- The machines' process -----------------------------------------------------------------------
+
+
+def take_trials(root: Path) -> None:
+    """Take what is scheduled, so many at once, until this process is ended."""
+    free = threading.Semaphore(SLOTS)
+    taken = set()
+    with get_client(sync_client=True) as client:
+        while True:
+            time.sleep(POLL_SECONDS)
+            with suppress(httpx.HTTPError):
+                for found in client.get_scheduled_flow_runs_for_work_pool(study_status.POOL):
+                    if found.flow_run.id not in taken and free.acquire(blocking=False):
+                        taken.add(found.flow_run.id)
+                        threading.Thread(target=_take, args=(root, found, free), daemon=True).start()
+
+
+def _take(root: Path, found: WorkerFlowRunResponse, free: threading.Semaphore) -> None:
+    run = found.flow_run
+    commit = run.parameters["commit"]
+    reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{run.name}"
+    with get_client(sync_client=True) as client:
+        states: tuple[State[Any], ...] = (Pending(), Running())
+        for state in states:
+            client.set_flow_run_state(run.id, state)
+        time.sleep(SLEEP_SECONDS)
+        git(root, "push", "--quiet", f"--force-with-lease={reference}:", "origin", f"{commit}:{reference}")
+        client.set_flow_run_state(run.id, Completed())
+    free.release()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.machines", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=f"default: {TRIALS}")
+    for role, what in {"study": "run the study", "machine": "be the machines"}.items():
+        parser.add_argument(f"--{role}", type=Path, metavar="CLONE", help=f"{what}, in a process of its own")
+    parser.add_argument("--server", metavar="URL", help="of that study")
+    asked = parser.parse_args()
+    if asked.study or asked.machine:
+        with temporary_settings({PREFECT_API_URL: asked.server}):
+            if asked.machine:
+                take_trials(asked.machine)
+            print(json.dumps(run_study(asked.study, asked.trials)))
+    else:
+        for one in loop_alone(asked.trials):
+            print(json.dumps(one))
