@@ -68,7 +68,6 @@ CONTROLS = {
     "swallowed signal": Control(
         f"{ENDING}::test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage"
     ),
-    "end of waiting": Control(f"{ENDING}::test_whoever_waits_for_a_slot_stops_when_the_study_ends"),
     # --- git
     "identity of hidden commits": Control(f"{GIT}::test_an_isolated_run_is_kept_for_a_user_without_identity", "{}"),
     "no hooks": Control(f"{GIT}::test_no_hook_of_the_users_runs_on_an_isolated_run[in_the_repository]", "()"),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
 
-from flows import machines, study_status
+from flows import here, machines, processes, study, study_status
+from flows.shares import Share
 from flows.trials import Ended, Trial
 from tests.support.clone import IDENTITY
 from tests.support.stub_machines import Server, beat, become, runs_of, serving_trials, trials_of
@@ -171,7 +176,7 @@ def test_a_trial_that_is_stuck_before_it_runs_is_given_to_another_machine_three_
             ended += look(loop, 2)
             become(client, runs_of(client, trials)[-1], Pending(name="Submitting"))
             until = time.monotonic() + 60
-            while len([line for line in said if "no sign of life" in line]) < number:
+            while len([line for line in said if line.startswith(f"{trials[0].name}: no sign of life")]) < number:
                 assert time.monotonic() < until
                 ended += look(loop)
         ended += look(loop, 5)
@@ -245,7 +250,7 @@ def test_the_status_names_machines_and_states_and_learns_how_fast_each_machine_i
         (m9,) = (one for one in status.machines if one.name == "m9")
         assert (m9.state, m9.running) == ("alive", 1)
         assert status.states["Running"] >= 1
-        assert "| m9 | alive | 1 |" in status.markdown()
+        assert "| m9 | alive | 1 |" in re.sub(" +", " ", status.markdown())
     fast = study_status.Machine("fast", "alive", 2, (60.0, 60.0))
     slow = study_status.Machine("slow", "alive", 1, (240.0,))
     fresh = study_status.Machine("fresh", "alive", 1, ())  # as fast as a trial was in the mean: 120 s
@@ -254,6 +259,54 @@ def test_the_status_names_machines_and_states_and_learns_how_fast_each_machine_i
     assert study_status.Status((fast, slow, fresh), {}).estimate(8) == "about 3 minutes on 3 machines"
     assert study_status.Status((fast,), {}).estimate(7) == "about 4 minutes on 1 machine"
     assert study_status.Status((out,), {}).estimate(7) == "no machine is there: run `make worker` on one"
+
+
+def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_ends_them(
+    root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy: set[str] = set()
+    most: list[int] = []
+
+    def make(root: Path, trial: Trial, log: Callable[[str], None], own: Share, hand_over: bool) -> bool:
+        assert not hand_over
+        assert own.variables["number"] not in busy
+        busy.add(own.variables["number"])
+        most.append(len(busy))
+        ended = processes.shutting_down.wait(60 if trial.seed == 9 else 0.5)
+        busy.remove(own.variables["number"])
+        if trial.seed == 1:
+            raise RuntimeError("the loss must stay finite\nmore")
+        return trial.seed != 2 and not ended
+
+    monkeypatch.setattr(here, "make_trial", make)
+    monkeypatch.setattr(here, "share", lambda number, jobs: Share(frozenset(), {"number": str(number)}))
+    monkeypatch.setattr("flows.study.get_run_logger", lambda: logging.getLogger("study"))
+    trials = trials_of("HEAD", 10)
+
+    @flow(persist_result=False)
+    def some(chosen: list[Trial]) -> dict[str, str]:
+        return study.run_trials(root, chosen, study.place(root, "here", 2, print, "study"))
+
+    assert some(trials[:4]) == {
+        trials[1].name: "Task run encountered an exception RuntimeError: the loss must stay finite"
+    }
+    assert max(most) == 2
+    assert len(json.loads((root / here.SCRATCH / "seconds.json").read_text())) == 1
+
+    @flow(persist_result=False)
+    def interrupted() -> None:
+        with closing(here.on_this_machine(root, trials[8:], 2)) as loop:
+            assert next(loop) == Ended(trials[8])
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert time.monotonic() - began < 50
+        assert busy == set()
+    finally:
+        processes.shutting_down.clear()
 
 
 def test_a_server_that_is_away_is_waited_for_and_stops_the_clocks(

@@ -90,6 +90,23 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
     assert here.overrides["train.precision"] in {"float32", "mixed_bfloat16"}
 
 
+def test_a_run_on_many_machines_names_what_each_would_decide_for_itself(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.trials._machine_here", lambda device: ("cpu", "mixed_bfloat16"))
+    monkeypatch.setattr("flows.trials._threads_here", lambda: 3)
+    auto = {**SMALL, "train.precision": "auto"}
+    (here,) = trials.plan(clone.path, ["none"], 1, auto)
+    assert not {"train.device", "train.threads"} & here.overrides.keys()
+    (fixed,) = trials.plan(clone.path, ["none"], 1, auto, are_fixed=True)
+    chosen = {"train.precision": "mixed_bfloat16", "train.device": "cpu", "train.threads": 3}
+    assert fixed.overrides == {**here.overrides, **chosen}
+    (same,) = trials.plan(clone.path, ["none"], 1, {**auto, **chosen})
+    assert fixed.name == same.name
+    (set_,) = trials.plan(clone.path, ["none"], 1, {**auto, "train.threads": 1}, are_fixed=True)
+    assert set_.overrides["train.threads"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -107,6 +124,11 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
         (["--variants", "none,reference+fast"], "must be set alike by its parts; received two values"),
         (["--name", "../docs"], "name must be of lower-case letters, digits and hyphens; received '../docs'"),
         (["--seeds", "0"], "--seeds must be at least 1; received 0"),
+        (
+            ["--on", "machines"],
+            "--on machines needs a Prefect server that all machines reach; received none",
+        ),
+        (["--status"], "--status needs a Prefect server that all machines reach; received none"),
         (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
     ],
 )
