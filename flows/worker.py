@@ -32,9 +32,9 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows import password, queues, server, shares
+from flows.study_status import LEFT_OUT, POOL
 from tasks.params import ParameterError
 
-LEFT_OUT = "left_out"  # a Prefect variable: {machine: why it takes nothing}
 PIPELINE_QUEUE = "default"  # of runs that were started without naming one
 CRASHES = 3  # in a row, each within so many seconds of its start
 CRASH_SECONDS = 30.0
@@ -91,7 +91,7 @@ class TrialWorker(PatientWorker):
     left_out = False
 
     def __init__(self, name: str, limit: int, offered: list[str]):
-        super().__init__("study", work_queues=[PIPELINE_QUEUE, *offered], name=name, limit=limit)
+        super().__init__(POOL, work_queues=[PIPELINE_QUEUE, *offered], name=name, limit=limit)
         self._jobs, self._free = limit, set(range(limit))
         self._crashes = 0
 

@@ -133,8 +133,8 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
     asked = trials.plan(meeting.head, ["none"], 1, settings)[0]
     handover.offer(meeting.head, asked.commit)
     assert make_trial(meeting.machine("other"), asked, print, EVERYTHING, hand_over=True)
-    handover.published(meeting.head)
-    assert trials.collect(meeting.head, [asked])[0].epochs == 2
+    (row,) = trials.collect(meeting.head, [asked], handover.published(meeting.head))
+    assert row.epochs == 2
 
 
 def test_of_two_in_one_clone_one_waits_and_finds_the_trial(meeting: Meeting) -> None:

@@ -157,6 +157,14 @@ def running(clone: Clone, *command: str, log: str | None = None) -> Iterator[sub
 @contextmanager
 def serving(clone: Clone) -> Iterator[Prefect]:
     """The README's server and worker."""
+    with deployed(clone) as made, running(clone, "make", "worker"):
+        wait_for("the worker", made.worked)
+        yield made
+
+
+@contextmanager
+def deployed(clone: Clone) -> Iterator[Prefect]:
+    """The README's server, with its deployments and nobody who runs them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -174,6 +182,4 @@ def serving(clone: Clone) -> Iterator[Prefect]:
         wait_for("the server", made.healthy)
         output = clone.run("make", "deploy")
         assert "Traceback" not in output
-        stack.enter_context(running(clone, "make", "worker"))
-        wait_for("the worker", made.worked)
         yield made

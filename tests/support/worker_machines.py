@@ -1,0 +1,81 @@
+"""Machines with workers: clones of one bare repository, each with a cache, a state and a worker of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.support.clone import IDENTITY, Clone
+from tests.support.serving import running
+
+SECRET = "not-in-any-log"
+
+
+class Machine(Clone):
+    """A clone that takes trials: its own cache, settings and worker."""
+
+    def __init__(self, path: Path, origin: Path):
+        super().__init__(path)
+        path.parent.mkdir(parents=True)
+        self.environment["DVC_SITE_CACHE_DIR"] = str(path.parent / "site-cache")
+        self.environment["XDG_CACHE_HOME"] = str(path.parent / "user-cache")
+        self.path = path.parent
+        self.run("git", "clone", "--quiet", str(origin), path.name)
+        self.path = path
+
+    def worker(self, server: str, limit: int = 1) -> contextlib.AbstractContextManager[object]:
+        """Its worker, named like its folder."""
+        asked = ("--server", server, "--name", self.path.parent.name, "--limit", str(limit))
+        return running(self, sys.executable, "-m", "flows.worker", *asked)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs in this clone."""
+        found = []
+        for process in psutil.process_iter(["cwd"]):
+            if (process.info["cwd"] or "").startswith(str(self.path)):
+                found.append(process)
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to everything that runs in this clone, as a power cut or a hang would strike it."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                os.kill(process.pid, number)
+
+    def trains(self) -> bool:
+        return any("-m tasks.train" in " ".join(process.cmdline()) for process in self.living())
+
+    def living(self) -> list[psutil.Process]:
+        living = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE and process.cmdline():
+                    living.append(process)
+        return living
+
+
+def use_bucket(clone: Clone, port: int) -> None:
+    """Give a clone what git does not carry: the address of the remote's server and the keys to it."""
+    settings = {
+        "endpointurl": f"http://127.0.0.1:{port}",
+        "access_key_id": "a-key",
+        "secret_access_key": SECRET,
+        "region": "us-east-1",
+    }
+    for key, value in settings.items():
+        clone.run("dvc", "remote", "modify", "--local", "store", key, value)
+
+
+def open_to_machines(head: Clone, origin: Path, url: str) -> None:
+    """Give a clone a bare repository that all can push to, and a DVC remote that git knows the name of."""
+    head.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    head.run("dvc", "remote", "add", "--default", "store", url)
+    head.run("git", "add", ".dvc/config")
+    head.run("git", *IDENTITY, "commit", "--quiet", "--message", "a remote")
+    head.run("git", "remote", "add", "origin", str(origin))
+    head.run("git", "push", "--quiet", "origin", "HEAD:refs/heads/main")
