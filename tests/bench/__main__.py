@@ -26,6 +26,7 @@ from tests.bench.few_images import few_images
 from tests.bench.machines import loop_alone
 from tests.bench.measure import Found, interleaved, of, ratio, run, side
 from tests.bench.photographs import photographs
+from tests.bench.two_machines import two_machines
 
 RESULTS = Path("docs/bench.json")
 BATCHES = (64, 128, 256, 512)
@@ -272,7 +273,8 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "study": study,
     "photographs": photographs,
     "few_images": few_images,
-    "machines": loop_alone,
+    "machines": two_machines,
+    "thousand_trials": loop_alone,
 }
 
 

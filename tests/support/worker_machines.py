@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,8 @@ class Machine(Clone):
     def worker(self, server: str, limit: int = 1) -> contextlib.AbstractContextManager[object]:
         """Its worker, named like its folder."""
         asked = ("--server", server, "--name", self.path.parent.name, "--limit", str(limit))
-        return running(self, sys.executable, "-m", "flows.worker", *asked)
+        log = f"worker-{time.monotonic_ns()}"  # beside those of earlier ones
+        return running(self, sys.executable, "-m", "flows.worker", *asked, log=log)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs in this clone."""
