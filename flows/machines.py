@@ -241,8 +241,8 @@ class Runs:
     def _give_up(self, run: FlowRun, silent: float) -> None:
         """Take a trial from a machine that shows no sign of life; what became of it meanwhile is seen next time."""
         told = f"no sign of life from {machine_of(run)} for {silent:.0f} s"
-        self.log(f"{self.open[run.id].trial.name}: {told}")
         self.client.set_flow_run_state(run.id, Crashed(message=told))
+        self.log(f"{self.open[run.id].trial.name}: {told}")
 
     def _is_being_cancelled(self, run: UUID) -> bool:
         """Whether a crashed flow run is on its way from Cancelling to Cancelled."""
