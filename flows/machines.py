@@ -129,10 +129,9 @@ class Runs:
         return bool(self.waiting or self.open)
 
     def look(self) -> None:
-        """Submit what there is room for, and see what became of the rest; a server that is away is waited for."""
+        """See what became of flow runs, and submit what there is room for; a server that is away is waited for."""
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # a client that retries says nothing for a minute
-                self._submit()
                 runs = self._read(FlowRunFilter(id=FlowRunFilterId(any_=list(self.open)))) if self.open else []
                 beats = self._heartbeats([run.id for run in runs if run.state and run.state.is_running()])
                 self.clock.tick()
@@ -141,6 +140,7 @@ class Runs:
                 for gone in self.open.keys() - {run.id for run in runs}:
                     self._end(gone, "its flow run was deleted")
                 self._name_unserved(runs)
+                self._submit()  # last: a server that refuses it for a while has told by then what ended
         except httpx.HTTPError as error:
             if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
                 raise

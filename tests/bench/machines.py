@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,8 @@ import httpx
 import psutil
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, WorkerFlowRunResponse
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.states import Completed, Pending, Running
 
 from flows import handover, machines, study, study_status
@@ -45,15 +46,16 @@ def loop_alone(count: int = TRIALS) -> list[Found]:
     with tempfile.TemporaryDirectory() as folder, serving_trials(Path(folder)) as server:
         root, machine = _clones(Path(folder))
         command = [sys.executable, "-m", "tests.bench.machines"]
-        taking = subprocess.Popen([*command, "--machine", str(machine), "--server", server.url])
+        variables = {**os.environ, "PREFECT_API_URL": server.url}  # which threads know, too
+        taking = subprocess.Popen([*command, "--machine", str(machine)], env=variables)
         try:
-            asked = [*command, str(count), "--study", str(root), "--server", server.url]
-            lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+            asked = [*command, str(count), "--study", str(root)]
+            done = subprocess.run(asked, env=variables, stdout=subprocess.PIPE, text=True, check=True)
         finally:
             taking.terminate()
             taking.wait()
         assert len(git(root, "ls-remote", "origin", "refs/exps/*").splitlines()) == count
-    found = json.loads(lines[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
     trials = ("trials", [count])
     return [
         ratio(
@@ -165,13 +167,11 @@ if __name__ == "__main__":
     parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=f"default: {TRIALS}")
     for role, what in {"study": "run the study", "machine": "be the machines"}.items():
         parser.add_argument(f"--{role}", type=Path, metavar="CLONE", help=f"{what}, in a process of its own")
-    parser.add_argument("--server", metavar="URL", help="of that study")
     asked = parser.parse_args()
-    if asked.study or asked.machine:
-        with temporary_settings({PREFECT_API_URL: asked.server}):
-            if asked.machine:
-                take_trials(asked.machine)
-            print(json.dumps(run_study(asked.study, asked.trials)))
+    if asked.machine:
+        take_trials(asked.machine)
+    elif asked.study:
+        print(json.dumps(run_study(asked.study, asked.trials)))
     else:
         for one in loop_alone(asked.trials):
             print(json.dumps(one))
