@@ -230,8 +230,13 @@ def save(checkout: Path, name: str) -> None:
     keep(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {machine.describe()}", made)
 
 
-def run(root: Path, *command: str, limit_seconds: float | None = None) -> str:
+def run(root: Path, *command: str, limit_seconds: float | None = None, fault: str = "") -> str:
     """Run DVC or Python in a checkout.
+
+    Parameters
+    ----------
+    fault : str
+        Words in a warning that mean a failure, though the command ends well.
 
     Raises
     ------
@@ -253,4 +258,6 @@ def run(root: Path, *command: str, limit_seconds: float | None = None) -> str:
         raise RuntimeError(f"`{shown}` must end within {limit_seconds:.0f} s; it did not, and was ended") from None
     if done.returncode:
         raise RuntimeError(failure(root, shown, done.returncode, done.stderr or done.stdout))
+    if fault and fault in done.stderr:
+        raise RuntimeError(f"`{shown}` must end without a warning in {root.absolute()}; it said: {fault}")
     return done.stdout

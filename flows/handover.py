@@ -29,6 +29,7 @@ from tasks.params import ParameterError
 ANSWER_SECONDS = 25.0  # for a remote, so that one that is away is named within half a minute
 PATIENT_LOCKS = 3  # tries at a reference that another may be writing just now
 RAW = "data/raw"
+LOST = "do not exist neither locally nor on remote"  # DVC's words for a folder whose list of files is nowhere
 QUIET = {"GIT_TERMINAL_PROMPT": "0"}  # a remote that asks for a password gets none
 OURS = re.compile(r"-[0-9a-f]{8}$")  # ends the name of what this project made: a digest, so both are the same run
 
@@ -157,10 +158,23 @@ def offer(root: Path, commit: str) -> None:
     _refuse_absent_folder(root, ".", is_new)
     with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit, wait_seconds=-1) as checkout:
         targets = _inputs(checkout)
-        run(checkout, sys.executable, "-c", WRITE, there.dvc, limit_seconds=ANSWER_SECONDS)
+        _refuse_silent(checkout, there.dvc)
         if targets:
             _push(checkout, *targets)
     git(root, "push", "--quiet", there.git, f"{commit}:refs/study/{commit}", variables=QUIET)
+
+
+def _refuse_silent(checkout: Path, store: str) -> None:
+    """Refuse a DVC remote that does not answer in time, or takes nothing."""
+    try:
+        run(checkout, sys.executable, "-c", WRITE, store, limit_seconds=ANSWER_SECONDS)
+    except RuntimeError as error:
+        _, found, said = str(error).rpartition("ERROR: ")
+        received = said if found else f"no answer within {ANSWER_SECONDS:.0f} s"
+        raise HandOverError(
+            f"the DVC remote {store} must answer, and take what it is given; received: {received}; `dvc remote list`, "
+            "and `dvc remote modify` for its address or keys"
+        ) from None
 
 
 def default_commit(root: Path) -> str:
@@ -308,9 +322,15 @@ def publish(checkout: Path, name: str) -> bool:
 
 
 def _push(checkout: Path, *targets: str) -> None:
-    """Push to the DVC remote, and look: DVC takes objects that are in no cache for pushed."""
-    run(checkout, sys.executable, "-m", "dvc", "push", *targets)
-    if lacking := _lacking(_status(checkout, *targets)):
+    """Push to the DVC remote, and look: DVC takes objects that are in no cache for pushed, or warns of them."""
+    lacking = ""
+    try:
+        run(checkout, sys.executable, "-m", "dvc", "push", *targets, fault=LOST)
+    except RuntimeError as error:
+        if LOST not in str(error):
+            raise
+        lacking = " and ".join(targets) or "outputs"
+    if lacking := lacking or _lacking(_status(checkout, *targets)):
         raise HandOverError(
             f"the DVC remote must have every object of a commit; after `dvc push` it lacks {lacking}, which the cache "
             "does not have either; `dvc pull`, or `dvc repro` where they were made"
