@@ -64,19 +64,19 @@ class PatientWorker(ProcessWorker):
     async def _submit_run(self, flow_run: FlowRun) -> None:
         try:
             await super()._submit_run(flow_run)
-        except httpx.TransportError:  # the server went away in between, and will offer the run again
+        except httpx.HTTPError:  # the server went away in between, and will offer the run again
             self._release_limit_slot(flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Found]]) -> Found | None:
+        """Ask the server; None while it is away or refuses, which must not cost the runs that go on here."""
         try:
             found = await ask()
-        except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            if isinstance(error, httpx.HTTPStatusError) and not error.response.is_server_error:
-                raise
-            self._say_once("the server does not answer; asking again until it does", True)
+        except httpx.HTTPError as error:
+            why = next(iter(str(error).splitlines()), "") or type(error).__name__
+            self._say_once(f"the server does not answer as it should: {why}; asking again until it does", is_away=True)
             return None
-        self._say_once("the server answers again", False)
+        self._say_once("the server answers again", is_away=False)
         return found
 
     def _say_once(self, text: str, is_away: bool) -> None:
@@ -228,12 +228,9 @@ def _name_server(url: str | None) -> None:
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:
     await name_left_out(name, "")
-    try:
-        async with anyio.create_task_group() as group:
-            for worker in workers:
-                group.start_soon(partial(worker.start, printer=lambda *_: None))
-    except* httpx.HTTPStatusError as refusals:  # such as another password, since it was started again
-        raise server.ServerError(server.refusal() or str(refusals.exceptions[0])) from None
+    async with anyio.create_task_group() as group:
+        for worker in workers:
+            group.start_soon(partial(worker.start, printer=lambda *_: None))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import httpx
 
 from flows import password, queues
 from tests.support.clone import Clone, copy_tracked
@@ -67,9 +70,19 @@ class Lasting(Prefect):
         queue = queue or queues.needed("float32", "auto", lock_of(self.clone))
         deployment = self.api.get("/deployments/name/trial/study").raise_for_status().json()["id"]
         parameters = {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""}
-        body = {"parameters": parameters, "work_queue_name": queue, "state": {"type": "SCHEDULED"}}
-        made = self.api.post(f"/deployments/{deployment}/create_flow_run", json=body)
-        return str(made.raise_for_status().json()["id"])
+        body = {
+            "parameters": parameters,
+            "work_queue_name": queue,
+            "state": {"type": "SCHEDULED"},
+            "idempotency_key": str(uuid4()),
+        }
+
+        def ask() -> Any:
+            """Ask again where SQLite was locked, as Prefect's own client does."""
+            answer = self.api.post(f"/deployments/{deployment}/create_flow_run", json=body)
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer.raise_for_status().json()
+
+        return str(wait_for("the server to take a trial", ask)["id"])
 
     def await_state(self, flow_run: str, name: str, seconds: float = 180) -> None:
         wait_for(f"the state {name}", lambda: self.state(flow_run) == name, seconds)
