@@ -211,6 +211,7 @@ def test_twenty_flow_runs_are_written_at_once_into_a_postgres(postgres: str, tmp
     with lasting(head, free_port()) as server:
         head.run("prefect", "work-pool", "create", "study", "--type", "process")
         head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
+        server.submit("sleep")  # makes the queue, of which Prefect would make several at once and refuse all but one
         with ThreadPoolExecutor(20) as threads:
             flow_runs = set(threads.map(lambda _: server.submit("sleep"), range(20)))
         assert {server.state(flow_run) for flow_run in flow_runs} <= {"Scheduled", "Late"}

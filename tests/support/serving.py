@@ -177,6 +177,8 @@ def deployed(clone: Clone) -> Iterator[Prefect]:
             venv.symlink_to(sys.prefix)
             stack.callback(venv.unlink)
             shutil.copystat(ROOT / "requirements.lock", clone.path / "requirements.lock")  # or make installs it again
+            lock, ready = clone.path / "requirements.lock", Path(sys.prefix, "ready")
+            assert lock.stat().st_mtime <= ready.stat().st_mtime, "make would install it again"
         made = Prefect(clone, port)
         stack.enter_context(running(clone, "make", "server", f"PORT={port}"))
         wait_for("the server", made.healthy)
