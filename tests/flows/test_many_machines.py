@@ -60,17 +60,17 @@ def machines(head: Clone, undisturbed: dict[str, bytes], tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp("machines")
     with bucket() as port, deployed(head) as prefect:
         open_to_machines(head, folder / "origin.git", "s3://bucket/data")
-        made = [Machine(folder / name / "clone", folder / "origin.git") for name in ("m1", "m2")]
+        made = [Machine(folder / name / "clone", folder / "origin.git") for name in ("m1", "m2", "desk")]
         for clone in (head, *made):
             use_bucket(clone, port)
         yield Place(prefect, folder / "origin.git", *made)
 
 
 class Place:
-    """Who takes part: the head's server, the bare repository, and two machines."""
+    """Who takes part: the head's server, the bare repository, two machines, and a clone where someone else sits."""
 
-    def __init__(self, prefect: Prefect, origin: Path, first: Machine, second: Machine):
-        self.prefect, self.origin, self.first, self.second = prefect, origin, first, second
+    def __init__(self, prefect: Prefect, origin: Path, first: Machine, second: Machine, desk: Machine):
+        self.prefect, self.origin, self.first, self.second, self.desk = prefect, origin, first, second, desk
         self.server = str(prefect.api.base_url).rstrip("/")
 
     def published(self) -> list[str]:
@@ -94,7 +94,7 @@ def report(clone: Clone) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in NOT_OF_THE_RUNS}
 
 
-def test_a_study_survives_a_killed_and_a_frozen_machine(
+def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
     head: Clone, undisturbed: dict[str, bytes], machines: Place
 ) -> None:
     names = [trial.name for trial in trials.plan(head.path, list(VARIANTS), SEEDS, SETTINGS)]
@@ -110,16 +110,20 @@ def test_a_study_survives_a_killed_and_a_frozen_machine(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        running = subprocess.Popen(
-            study("--on", "machines"),
-            cwd=head.path,
-            env=head.environment,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            preexec_fn=heed_interrupts,
-        )
-        stack.callback(end, running)
+        both = [
+            subprocess.Popen(
+                study("--on", "machines"),
+                cwd=clone.path,
+                env={**clone.environment, "PREFECT_API_URL": machines.server},
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=heed_interrupts,
+            )
+            for clone in (head, machines.desk)
+        ]
+        for running in both:
+            stack.callback(end, running)
         wait_for("a training on each machine", lambda: first.trains() and second.trains())
         second.send(signal.SIGKILL)
         struck = time.monotonic()
@@ -131,10 +135,10 @@ def test_a_study_survives_a_killed_and_a_frozen_machine(
         first.send(signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS)
         first.send(signal.SIGCONT)
-        assert running.wait(600) == 0, log.read_text()[-3000:]
+        assert [running.wait(600) for running in both] == [0, 0], log.read_text()[-3000:]
         wait_for("the end of all that trains", lambda: not first.trains() and not second.trains(), 30)
     assert sorted(machines.published()) == sorted(names)
-    assert report(head) == undisturbed
+    assert report(head) == report(machines.desk) == undisturbed
     for machine in (first, second):
         assert not [process.cmdline() for process in machine.living()]
         assert not list((machine.path / ".dvc/tmp/worktrees").glob("[a-z]*"))
