@@ -29,7 +29,7 @@ VARIANTS, SEEDS = ("none", "dropout", "l2"), 2
 SETTINGS = {
     "normalize.train_images": 500,
     "model.filters": [4, 4, 4],
-    "train.epochs": 150,
+    "train.epochs": 300,
     "train.precision": "float32",
     "train.threads": 1,
     "train.device": "cpu",
@@ -47,7 +47,7 @@ def head(clone: Clone) -> Clone:
 @pytest.fixture(scope="module")
 def undisturbed(head: Clone) -> dict[str, bytes]:
     """The report of the same study, made by one machine."""
-    head.run(*study())
+    head.run(*study("--jobs", "2"))
     found = report(head)
     shutil.rmtree(head.path / "reports/study")
     head.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
