@@ -30,6 +30,7 @@ from flows import experiments, handover
 from flows.gate import IncomparableError, compare
 from flows.git import git
 from flows.processes import Checkout
+from flows.remotes import remotes
 from flows.stages import stage
 from flows.summary import artifact, summary
 from tasks.params import ParameterError
@@ -83,7 +84,7 @@ def pipeline(
     if commit and not hand_over:
         raise ParameterError(f"a commit is of a run that is handed over; received {commit}; add hand_over=true")
     if hand_over:
-        handover.remotes(root)
+        remotes(root)
         commit = commit or handover.default_commit(root)
         handover.receive(root, commit)
     elif isolated:
@@ -112,7 +113,7 @@ def pipeline(
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
         if hand_over:
             handover.publish(folder, name)
-            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", handover.remotes(root).git, name)
+            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", remotes(root).git, name)
         metrics = show(folder, name if isolated else "")
         if push:
             experiments.run(folder, sys.executable, "-m", "dvc", "push")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from flows import experiments, handover, trials
+from flows.remotes import HandOverError, remotes
 from tasks.params import ParameterError
 from tests.support import ROOT, machines
 from tests.support.machines import Meeting
@@ -54,25 +55,25 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
 
 
 def test_a_missing_remote_is_named_with_the_command_that_adds_it(meeting: Meeting) -> None:
-    assert handover.remotes(meeting.head) == ("origin", "store")
+    assert remotes(meeting.head) == ("origin", "store")
     git(meeting.head, "remote", "rename", "origin", "hub")
-    assert handover.remotes(meeting.head).git == "hub"  # the only one
+    assert remotes(meeting.head).git == "hub"  # the only one
     git(meeting.head, "remote", "add", "other", str(meeting.bare))
     with pytest.raises(ParameterError, match="received hub, other; `git remote add origin URL`"):
-        handover.remotes(meeting.head)
+        remotes(meeting.head)
     git(meeting.head, "remote", "rename", "hub", "origin")
     meeting.configure(meeting.head, "")
     with pytest.raises(ParameterError, match="received none; `dvc remote add --default store URL`"):
-        handover.remotes(meeting.head)
+        remotes(meeting.head)
 
 
 def test_a_relative_folder_is_refused_as_each_clone_has_its_own(meeting: Meeting) -> None:
     meeting.configure(meeting.head, meeting.remote.replace(str(meeting.store), "../../store"))
     with pytest.raises(ParameterError, match="must be absolute") as caught:
-        handover.remotes(meeting.head)
+        remotes(meeting.head)
     command = re.findall("`dvc (.*)`", one_line(caught))[0]
     dvc(meeting.head, *command.split(), "--local")  # where the test has it
-    assert handover.remotes(meeting.head).dvc == "store"
+    assert remotes(meeting.head).dvc == "store"
 
 
 # --- Before a run --------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def test_an_unpushed_commit_and_its_data_reach_another_machine(meeting: Meeting)
     commit(meeting.head, "words")
     head = meeting.commit()
     other = meeting.machine("other")
-    with pytest.raises(handover.HandOverError, match=rf"not our ref.*`git push origin {head}:refs/study/{head}`"):
+    with pytest.raises(HandOverError, match=rf"not our ref.*`git push origin {head}:refs/study/{head}`"):
         handover.receive(other, head)
     handover.offer(meeting.head, head)
     assert git(meeting.bare, "for-each-ref", "--format=%(refname)", "refs/heads").split() == ["refs/heads/main"]
@@ -99,23 +100,23 @@ def test_an_unpushed_commit_and_its_data_reach_another_machine(meeting: Meeting)
 @pytest.mark.slow
 def test_data_that_the_head_has_lost_is_said_before_the_training(meeting: Meeting) -> None:
     shutil.rmtree(meeting.head / ".dvc/cache")
-    with pytest.raises(handover.HandOverError, match=r"it lacks data/raw.*which the cache does not have either"):
+    with pytest.raises(HandOverError, match=r"it lacks data/raw.*which the cache does not have either"):
         handover.offer(meeting.head, meeting.commit())
 
 
 def test_a_folder_that_is_not_mounted_is_never_made(meeting: Meeting) -> None:
     meeting.store.rmdir()
-    with pytest.raises(handover.HandOverError, match=r"must be there.*mount it, or, for a new one, `mkdir -p"):
+    with pytest.raises(HandOverError, match=r"must be there.*mount it, or, for a new one, `mkdir -p"):
         handover.offer(meeting.head, meeting.commit())
     with (
         experiments.isolated_worktree(meeting.head, {}, "mine") as checkout,
-        pytest.raises(handover.HandOverError, match="must be there"),
+        pytest.raises(HandOverError, match="must be there"),
     ):
         handover.fetch_inputs(checkout)
     assert not meeting.store.exists()
     meeting.store.mkdir()  # the bare mount point
     git(meeting.head, "push", "--quiet", "origin", keep(meeting.head, "earlier"))
-    with pytest.raises(handover.HandOverError, match="which is empty; mount it"):
+    with pytest.raises(HandOverError, match="which is empty; mount it"):
         handover.offer(meeting.head, meeting.commit())
 
 
@@ -127,7 +128,7 @@ def test_another_remote_than_the_studys_is_refused_before_the_training(meeting: 
     meeting.configure(meeting.head, meeting.remote.replace(str(meeting.store), str(wrong)))
     with (
         experiments.isolated_worktree(meeting.head, {}, "mine") as checkout,
-        pytest.raises(handover.HandOverError, match=r"must have data/raw before a run; it lacks data/raw") as caught,
+        pytest.raises(HandOverError, match=r"must have data/raw before a run; it lacks data/raw") as caught,
     ):
         handover.fetch_inputs(checkout)
     assert "`dvc push data/raw`" in one_line(caught)
@@ -237,7 +238,7 @@ def test_published_are_the_experiments_of_the_git_remote_alone(meeting: Meeting)
 def test_of_two_publishers_at_once_one_wins_and_both_know_its_experiment(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "_push", lambda *_: None)  # the data is the same
+    monkeypatch.setattr(handover, "push", lambda *_: None)  # the data is the same
     (meeting.store / "files").mkdir()
     both = [meeting.head, meeting.machine("other")]
     for number in range(4):
@@ -257,13 +258,13 @@ def _another(root: Path) -> str:
 def test_a_lock_that_a_killed_push_left_is_told_from_an_experiment(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "_push", lambda *_: None)
+    monkeypatch.setattr(handover, "push", lambda *_: None)
     (meeting.store / "files").mkdir()
     ref = keep(meeting.head, "mine")
     left = meeting.bare / f"{ref}.lock"
     left.parent.mkdir(parents=True)
     left.touch()
-    with pytest.raises(handover.HandOverError, match=rf"remove {ref}\.lock if no push"):
+    with pytest.raises(HandOverError, match=rf"remove {ref}\.lock if no push"):
         handover.publish(meeting.head, "mine")
     left.unlink()
     assert handover.publish(meeting.head, "mine")
@@ -279,7 +280,7 @@ def test_an_experiment_whose_objects_are_in_no_cache_is_not_published(meeting: M
         experiments.save(checkout, "mine")
         (meeting.head / ".dvc/cache/files/md5" / model[:2] / model[2:]).unlink()
         (checkout / "model").unlink()
-        with pytest.raises(handover.HandOverError, match="it lacks model, which the cache does not have either"):
+        with pytest.raises(HandOverError, match="it lacks model, which the cache does not have either"):
             handover.publish(checkout, "mine")
     assert not meeting.references()
 
@@ -290,7 +291,7 @@ def test_nothing_is_published_to_a_folder_that_went_away_meanwhile(meeting: Meet
     keep(meeting.head, "mine")
     away = meeting.store.rename(meeting.place / "away")
     meeting.store.mkdir()
-    with pytest.raises(handover.HandOverError, match="must be there, and hold what the study gave it"):
+    with pytest.raises(HandOverError, match="must be there, and hold what the study gave it"):
         handover.publish(meeting.head, "mine")
     assert not meeting.references()
     meeting.store.rmdir()
@@ -333,7 +334,7 @@ def make(root: Path, killed_at: str = "none", status: int = 0) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["_push", "git"])
+@pytest.mark.parametrize("step", ["push", "git"])
 def test_a_kill_before_either_push_is_completed_by_the_next_try(meeting: Meeting, step: str) -> None:
     handover.offer(meeting.head, meeting.plan().commit)
     other = meeting.machine("other")
@@ -348,6 +349,22 @@ def test_a_kill_before_either_push_is_completed_by_the_next_try(meeting: Meeting
     meeting.assert_each_is_complete()
     assert "made False" in make(other)
     assert "made False" in make(meeting.head)
+
+
+@pytest.mark.slow
+def test_an_object_that_a_killed_push_left_empty_is_made_again(meeting: Meeting) -> None:
+    handover.offer(meeting.head, meeting.plan().commit)
+    make(meeting.head)
+    (experiment,) = trials.finished(meeting.bare)
+    models = [path for path in meeting.store.rglob("*") if path.is_file() and path.read_bytes() == b"weights\n"]
+    git(meeting.bare, "update-ref", "-d", git(meeting.bare, "for-each-ref", "--format=%(refname)", "refs/exps").strip())
+    for path in models:
+        path.chmod(0o600)
+        path.write_bytes(b"")
+    assert models
+    make(meeting.head)
+    assert meeting.references().keys() == {experiment}
+    meeting.assert_each_is_complete()
 
 
 @pytest.mark.slow
