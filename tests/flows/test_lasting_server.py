@@ -109,6 +109,8 @@ def assert_nothing_tells(secret: str, *clones: Clone) -> None:
 @pytest.mark.slow
 def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone, tmp_path: Path) -> None:
     machine, port = scratch_machine(tmp_path / "clone"), free_port()
+    machine.run("git", "init", "--quiet", "--initial-branch", "main")
+    machine.commit("start")
     arguments: set[str] = set()
     over = threading.Event()
 

@@ -51,8 +51,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, *IDENTITY, "commit", "--quiet", "--message", "start")
     monkeypatch.setattr("flows.machines.handover.offer", lambda root, commit: None)
     monkeypatch.setattr(machines, "LOOK_SECONDS", 0.3)
-    monkeypatch.setattr(machines, "SILENT_SECONDS", 2.0)
-    monkeypatch.setattr(machines, "STUCK_SECONDS", 1.5)
+    monkeypatch.setattr(machines, "SILENT_SECONDS", 5.0)
+    monkeypatch.setattr(machines, "STUCK_SECONDS", 4.0)
     return tmp_path
 
 

@@ -138,7 +138,9 @@ def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clon
         (child,) = [one for one in psutil.Process().children() if str(port) in one.cmdline()]
         child.terminate()
         wait_for("the end of the server", lambda: not server.healthy(), 60)
-        wait_for("the worker to notice", lambda: "does not answer" in log_of(machine, "patient"), 60)
+        wait_for(
+            "the worker to notice", lambda: "does not answer" in log_of(machine, "patient"), 150
+        )  # its client retries first
         time.sleep(30)  # more looks than Prefect's own worker has errors before it says a page of traces
         with lasting(head, port) as again:
             again.await_state(again.submit("sleep"), "Completed")
