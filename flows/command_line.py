@@ -32,10 +32,13 @@ def pipeline(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="run every stage, also where nothing changed")
     parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote before")
     parser.add_argument("--push", action="store_true", help="send to the DVC remote after")
+    parser.add_argument("--accept", action="store_true", help="keep results whose code differs only in comments")
     asked = parser.parse_args(arguments)
 
     def run() -> None:
         overrides, root = _settings(asked.set), Path.cwd()
+        if asked.accept and overrides:  # also refused by the flow, whose worktree starts without outputs
+            raise ParameterError(f"--accept must be of this workspace; received --set too: {', '.join(overrides)}")
         experiments.check(root)
         if overrides:
             at_head = git(root, "show", f"HEAD:./{PARAMS_FILE}")
@@ -47,7 +50,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
 
             from flows.pipeline import pipeline as flow
         with server.available(begun):
-            flow(overrides, force=asked.force, push=asked.push, pull=asked.pull)
+            flow(overrides, force=asked.force, push=asked.push, pull=asked.pull, accept=asked.accept)
 
     return _status(run, "every child was ended, and the next run starts where DVC finds things")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -49,14 +49,14 @@ def git(
     GitError
         With what it said, if it fails or takes longer than its limit.
     """
-    return _run(root, arguments, variables or {}, given, limit_seconds).decode(errors="replace")
+    return _run(root, arguments, variables or {}, given.encode(), limit_seconds).decode(errors="replace")
 
 
 def _run(
     root: Path,
     arguments: tuple[str, ...],
     variables: Mapping[str, str],
-    given: str = "",
+    given: bytes = b"",
     limit_seconds: float | None = None,
 ) -> bytes:
     shown = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
@@ -65,7 +65,7 @@ def _run(
             ["git", *NO_HOOKS, *arguments],  # noqa: S607
             cwd=root,
             env={**os.environ, **variables},
-            input=given.encode(),
+            input=given,
             capture_output=True,
             check=False,
             timeout=limit_seconds,
@@ -135,6 +135,20 @@ def at(root: Path, commit: str, path: Path | str) -> bytes | None:
     if not git(root, "ls-tree", commit, "--", str(path)):
         return None
     return _run(root, ("cat-file", "blob", f"{commit}:./{path}"), {})  # control: paths below the top
+
+
+def versions(root: Path, paths: list[str], sizes: set[int]) -> Iterator[bytes]:
+    """What some files were in all history, that of amended commits included, where it has one of some sizes."""
+    everywhere = ("--all", "--reflog", "--full-history")
+    objects = _run(root, ("rev-list", "--objects", "--no-object-names", *everywhere, "--", *paths), {})
+    listed = (line.split() for line in _run(root, ("cat-file", "--batch-check"), {}, objects).splitlines())
+    asked = [name for name, kind, size in listed if kind == b"blob" and int(size) in sizes]
+    content, start = _run(root, ("cat-file", "--batch"), {}, b"".join(name + b"\n" for name in asked)), 0
+    while start < len(content):  # each after a line that says how long it is
+        begin = content.index(b"\n", start) + 1
+        end = begin + int(content[start:begin].split()[-1])
+        yield content[begin:end]
+        start = end + 1
 
 
 # --- Hidden commits ------------------------------------------------------------------------------

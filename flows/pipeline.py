@@ -27,11 +27,12 @@ from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from flows import experiments, handover
+from flows.accept import accept_edits
 from flows.gate import IncomparableError, compare
 from flows.git import git
 from flows.processes import Checkout
 from flows.remotes import remotes
-from flows.stages import stage
+from flows.stages import once_free, stage
 from flows.summary import artifact, summary
 from tasks.params import ParameterError
 
@@ -53,6 +54,7 @@ def pipeline(
     pull: bool = False,
     hand_over: bool = False,
     commit: str | None = None,
+    accept: bool = False,
 ) -> dict[str, Any]:
     """Bring the pipeline up to date and show its results.
 
@@ -72,6 +74,8 @@ def pipeline(
         published there: for a machine whose own workspace nobody looks at.
     commit : str, optional
         The commit of a run that is handed over; default: that of the git remote's HEAD.
+    accept : bool
+        Keep results of this workspace whose code differs only in comments and layout.
 
     Returns
     -------
@@ -83,6 +87,8 @@ def pipeline(
     isolated = hand_over or bool(overrides)
     if commit and not hand_over:
         raise ParameterError(f"a commit is of a run that is handed over; received {commit}; add hand_over=true")
+    if accept and isolated:  # its worktree starts without outputs
+        raise ParameterError("accept must be of this workspace; received an isolated run, too; leave one of them out")
     if hand_over:
         remotes(root)
         commit = commit or handover.default_commit(root)
@@ -101,6 +107,10 @@ def pipeline(
             handover.fetch_inputs(folder)
         if pull:
             experiments.run(folder, sys.executable, "-m", "dvc", "pull", "--allow-missing")
+
+        if accept:
+            for verdict in once_free(folder, accept_edits, logger.info):
+                logger.info("%s: %s", verdict.stage, verdict.said)
 
         # What own images were packed into came from the remote; they themselves are on another machine.
         raw = [download(checkout)] if not hand_over or handover.images_in_git(folder) else []

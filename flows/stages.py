@@ -10,10 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 from prefect import State, Task, get_run_logger, task
@@ -26,10 +26,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 from ruamel.yaml import YAML
 
+from flows.accept import HINT, DifferentError, reformatted
+from flows.git import GitError
 from flows.processes import Checkout, StageFailedError, repro
 
 LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
+
+T = TypeVar("T")
 
 _one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 
@@ -71,7 +75,7 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
     def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
         logger = get_run_logger()
         started = time.perf_counter()
-        reasons = _wait_for_stale_reasons(checkout.root, name, logger.info)
+        reasons = once_free(checkout.root, lambda root: stale_reasons(root, name), logger.info)
         if checkout.force:
             reasons = ("forced",)
         if not reasons:
@@ -141,7 +145,11 @@ def stale_reasons(root: Path, name: str) -> tuple[str, ...]:
             if isinstance(dependency, ParamsDependency)
             for difference in _differences(dependency.hash_info.value or {}, dependency.read_params())
         ]
-    return tuple(_reasons(entries, changed))
+        reasons = list(_reasons(entries, changed))
+        with suppress(DifferentError, GitError):  # advice, which nothing fails for
+            if reasons and reformatted(root, found, entries):
+                reasons.append(HINT)
+    return tuple(reasons)
 
 
 def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
@@ -158,14 +166,14 @@ def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
                     yield f"{kind.removeprefix('changed ').removesuffix('s')} {path} {what}"
 
 
-def _wait_for_stale_reasons(root: Path, name: str, log: Callable[..., None]) -> tuple[str, ...]:
-    """The stale reasons, once no other DVC process is using the workspace."""
+def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) -> T:
+    """What DVC answers to a question on a workspace, once no other DVC process is using it."""
     from dvc.lock import LockError
 
     waiting = False
     while True:
         try:
-            return stale_reasons(root, name)
+            return ask(root)
         except LockError as error:
             if not waiting:
                 log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,7 +120,11 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
         while "device:" not in first.stdout.readline():
             assert first.poll() is None
         said: list[str] = []
-        reasons = stages._wait_for_stale_reasons(clone.path, "train", lambda text, *values: said.append(text % values))
+
+        def ask(root: Path) -> tuple[str, ...]:
+            return stages.stale_reasons(root, "train")
+
+        reasons = stages.once_free(clone.path, ask, lambda text, *values: said.append(text % values))
         assert first.wait() == 0
     assert reasons == ()
     assert len(said) == 1

@@ -1,0 +1,373 @@
+"""Edits over the real DVC: those that change nothing keep the results; of the others the first function is named."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import accept, command_line, stages
+from flows.accept import HINT, accept_edits
+from flows.git import GitError
+from flows.same_code import first_difference
+from tasks.params import ParameterError
+from tests.support.clone import Clone, assert_nothing_is_stale
+from tests.support.import_graph import STAGES
+
+ARRAYS, NETWORK, HISTORY = "tasks/arrays.py", "tasks/core/network.py", "tasks/core/history.py"
+COUNTS, PAGE = "tasks/core/class_counts.py", "tasks/core/page.html"
+OUTPUTS = ("data/raw", "data/normalized", "models", "reports")
+ALL, LAST = ("normalize", "train", "evaluate"), ("train", "evaluate")
+
+Edit = Callable[[Clone], None]
+
+
+@pytest.fixture(autouse=True)
+def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone.reset()
+    monkeypatch.chdir(clone.path)
+
+
+def replaced(path: str, old: str, new: str, encoding: str = "utf-8") -> Edit:
+    """Another text at the first place where a file has this one."""
+
+    def edit(clone: Clone) -> None:
+        text = (clone.path / path).read_text(encoding="utf-8")
+        assert old in text, f"{old!r} in {path}"
+        (clone.path / path).write_text(text.replace(old, new, 1), encoding=encoding, newline="")
+
+    return edit
+
+
+def added(path: str, text: str) -> Edit:
+    def edit(clone: Clone) -> None:
+        with (clone.path / path).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(clone: Clone) -> None:
+        for one in edits:
+            one(clone)
+
+    return edit
+
+
+def reformatted(clone: Clone) -> None:
+    """All code of the stages, as `ruff format` has it with short lines and single quotes."""
+    ruff = str(Path(sys.executable).parent / "ruff")
+    clone.run(ruff, "format", "--no-cache", "--line-length=79", "--config=format.quote-style='single'", "tasks")
+
+
+def with_windows_line_ends(clone: Clone) -> None:
+    file = clone.path / NETWORK
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def outputs(clone: Clone) -> dict[str, tuple[str, int]]:
+    """Each file that the stages made: its bytes, and which file it is."""
+    files = (file for folder in OUTPUTS for file in (clone.path / folder).rglob("*") if file.is_file())
+    return {str(file): (hashlib.md5(file.read_bytes()).hexdigest(), file.stat().st_ino) for file in files}
+
+
+def refusals(clone: Clone, since: str | None = None) -> dict[str, str]:
+    """Why the results of stages are not kept, and nothing in the clone changed."""
+    before = (clone.path / "dvc.lock").read_bytes(), clone._seen()
+    verdicts = accept_edits(clone.path, since=since)
+    assert not any(verdict.said.startswith("kept") for verdict in verdicts)
+    assert ((clone.path / "dvc.lock").read_bytes(), clone._seen()) == before
+    return {one.stage: one.said.removeprefix("nothing is kept: ") for one in verdicts if not one.is_current}
+
+
+COUNT = '    """Count the images of each class."""\n    return ClassCounts('
+PENALTY = "return regularizers.L2(regularize.l2) if regularize.l2 else None"
+SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
+    "comment": (added(NETWORK, "# a comment\n"), LAST[:1]),
+    "comment in what all stages need": (replaced(ARRAYS, "\n\n\n", "\n\n\n# a comment\n"), ALL),
+    "two files": (both(added(NETWORK, "# a comment\n"), added(COUNTS, "# a comment\n")), LAST),
+    "docstring": (replaced(COUNTS, "Count the images of each class.", "Count."), LAST[1:]),
+    "docstring of the module": (replaced(NETWORK, "The networks, and where", "Networks: where"), LAST[:1]),
+    "docstring taken away": (replaced(COUNTS, COUNT, "    return ClassCounts("), LAST[1:]),
+    "formatted": (reformatted, ALL),
+    "spelling of a number": (replaced(NETWORK, "5_000", "5000"), LAST[:1]),
+    "quotes": (replaced(NETWORK, '"whitening"', "'whitening'"), LAST[:1]),
+    "string in two parts": (replaced(NETWORK, '"whitening"', '"white" "ning"'), LAST[:1]),
+    "parentheses": (replaced(NETWORK, PENALTY, PENALTY.replace("return ", "return (") + ")"), LAST[:1]),
+    "line ends": (with_windows_line_ends, LAST[:1]),
+    "encoding cookie": (
+        replaced(HISTORY, '"""A row', '# coding: latin-1\n"""A row', "latin-1"),
+        LAST[:1],
+    ),
+    "blank lines at the end": (added(COUNTS, "\n\n"), LAST[1:]),
+}
+OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
+    "renamed local variable": (replaced(HISTORY, "losses: Any", "found: Any"), "train", f"{HISTORY}:24: `found"),
+    "functions in another order": (
+        both(
+            replaced(NETWORK, "def notebook_cnn(", "def a_cnn("),
+            replaced(NETWORK, "def whitened_cnn(", "def notebook_cnn("),
+            replaced(NETWORK, "def a_cnn(", "def whitened_cnn("),
+        ),
+        "train",
+        f"{NETWORK}:138: `whitened_cnn` differs",
+    ),
+    "default": (
+        replaced(NETWORK, 'precision: str = "float32"', 'precision: str = "float16"'),
+        "train",
+        f"{NETWORK}:91: `build` differs",
+    ),
+    "type of a constant": (replaced(NETWORK, "= 24 ", "= 24.0 "), "train", f"{NETWORK}:24: `WHITENING_FILTERS = 24.0`"),
+    "constant in a function": (replaced(NETWORK, "1 / 9", "1 / 8"), "train", f"{NETWORK}:203: `return layers.Rescal"),
+    "comparison": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "train", f"{NETWORK}:207: `if "),
+    "decorator": (replaced(COUNTS, "(frozen=True)", "(frozen=True, eq=False)"), "evaluate", f"{COUNTS}:27: `ClassCoun"),
+    "annotation": (replaced(COUNTS, "n_classes: int)", "n_classes: float)"), "evaluate", f"{COUNTS}:38: `count` diff"),
+    "f-string": (replaced(NETWORK, "conv{number}", "conv{number!s}"), "train", f"{NETWORK}:147: `for number, filters"),
+    "field of a class": (replaced(COUNTS, "    hits: Counts", "    found: Counts"), "evaluate", f"{COUNTS}:30: `found"),
+    "order of imports": (
+        replaced(COUNTS, "import dataclass\nfrom itertools import pairwise", "import dataclass as dataclass"),
+        "evaluate",
+        f"{COUNTS}:13: `from dataclasses import dataclass as dataclass` differs",
+    ),
+    "encoding": (
+        replaced(NETWORK, '"""The networks', '# coding: latin-1\n"""The networks'),
+        "train",
+        f"{NETWORK}:208: `if ",
+    ),
+    "docstring that the module prints": (
+        added(HISTORY, "print(__doc__)\n"),
+        "train",
+        f"{HISTORY}:36: `print(__doc__)` is new",
+    ),
+    "deleted helper": (
+        replaced(
+            NETWORK,
+            "\n\ndef keep_random_weights(model: keras.Model, images: Images, mean: Sequence[float], std: "
+            'Sequence[float]) -> None:\n    """Leave the weights as they were built."""\n',
+            "",
+        ),
+        "train",
+        f"{NETWORK}:241: `keep_random_weights` is gone",
+    ),
+    "new statement": (
+        replaced(COUNTS, COUNT, f"    print()\n{COUNT}"),
+        "evaluate",
+        f"{COUNTS}:39: `print()` in `count` is new",
+    ),
+    "template": (added(PAGE, "\n"), "evaluate", f"dep {PAGE} modified"),
+    "comment in a template": (added(PAGE, "{# why #}"), "evaluate", f"dep {PAGE} modified"),
+    "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}:77: its text differs"),
+    "one of two files": (
+        both(added("tasks/core/colour.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
+        "train",
+        f"{NETWORK}:24: `WHITENING_FILTERS = 25` differs",
+    ),
+    "parameter beside": (
+        both(added(NETWORK, "# why\n"), lambda clone: clone.edit(regularize__l2=0.1)),
+        "train",
+        "params changed: regularize",
+    ),
+    "command beside": (
+        both(added(NETWORK, "# why\n"), replaced("dvc.yaml", "python -u -m tasks.train", "python -m tasks.train")),
+        "train",
+        "changed command",
+    ),
+    "data beside": (
+        both(added(NETWORK, "# why\n"), added("data/normalized/metadata.json", "\n")),
+        "train",
+        "dep data/normalized modified",
+    ),
+    "lost output": (
+        both(added(NETWORK, "# why\n"), lambda clone: (clone.path / "models/classifier.keras").unlink()),
+        "train",
+        "out models/classifier.keras deleted",
+    ),
+    "changed output": (
+        both(added(COUNTS, "# why\n"), added("reports/metrics.json", "\n")),
+        "evaluate",
+        "out reports/metrics.json modified",
+    ),
+    "dependency added": (
+        both(
+            added(NETWORK, "# why\n"),
+            replaced("dvc.yaml", "      - tasks/core/history.py\n", "      - tasks/core/history.py\n      - LICENSE\n"),
+        ),
+        "train",
+        "dep LICENSE",
+    ),
+    "source added": (
+        replaced(
+            "dvc.yaml", "      - tasks/core/history.py\n", "      - tasks/core/history.py\n      - tasks/mirrors.py\n"
+        ),
+        "train",
+        "dep tasks/mirrors.py is new in dvc.yaml",
+    ),
+    "dependency removed": (
+        both(added(NETWORK, "# why\n"), replaced("dvc.yaml", "      - tasks/core/history.py\n", "")),
+        "train",
+        "dvc.yaml lists other dependencies, parameters or outputs than dvc.lock",
+    ),
+    "parameters removed": (
+        both(added(NETWORK, "# why\n"), replaced("dvc.yaml", "      - regularize\n", "")),
+        "train",
+        "dvc.yaml lists other dependencies, parameters or outputs than dvc.lock",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAME_CODE)
+def test_an_edit_that_changes_nothing_keeps_the_results_and_nothing_runs(clone: Clone, name: str) -> None:
+    edit, concerned = SAME_CODE[name]
+    before = outputs(clone)
+    edit(clone)
+    kept = [verdict.stage for verdict in accept_edits(clone.path) if verdict.said.startswith("kept")]
+    assert tuple(kept) == concerned
+    assert outputs(clone) == before
+    assert all(verdict.said == "nothing changed" for verdict in accept_edits(clone.path))
+    assert [name for name in STAGES if stages.stale_reasons(clone.path, name)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHER_CODE)
+def test_any_other_edit_is_refused_with_the_first_reason_and_nothing_is_written(clone: Clone, name: str) -> None:
+    edit, stage, said = OTHER_CODE[name]
+    edit(clone)
+    assert refusals(clone)[stage].startswith(said)
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_with_the_run_cache_runs_nothing_whichever_lock_it_has(clone: Clone, tmp_path: Path) -> None:
+    before = {path: digest for path, (digest, _) in outputs(clone).items()}
+    reformatted(clone)
+    old_lock = (clone.path / "dvc.lock").read_bytes()
+    clone.run(sys.executable, "-m", "flows.accept")
+    assert_nothing_is_stale(clone)
+    clone.commit("another format")
+    clone.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    clone.commit("a remote")
+    clone.run("dvc", "push", "--quiet", "--run-cache")
+    fresh = Clone(tmp_path / "fresh")
+    clone.run("git", "clone", "--quiet", str(clone.path), str(fresh.path))
+    for lock, status in ((None, ""), (old_lock, " M dvc.lock\n")):  # of the commit; and of whoever forgot to commit it
+        shutil.rmtree(fresh.path / ".dvc/cache", ignore_errors=True)
+        if lock:
+            (fresh.path / "dvc.lock").write_bytes(lock)
+            assert fresh.run("git", "status", "--porcelain") == status
+        fresh.run("dvc", "pull", "--quiet", "--run-cache", "--allow-missing")
+        ran, restored, _ = fresh.repro()
+        assert ran == []
+        assert restored == (list(ALL) if lock else [])
+        assert fresh.run("git", "status", "--porcelain") == ""
+        made = {path.replace(str(fresh.path), str(clone.path)): digest for path, (digest, _) in outputs(fresh).items()}
+        assert {path: digest for path, digest in before.items() if path in made} == made
+        assert str(clone.path / "models/classifier.keras") in made
+
+
+def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
+    clone: Clone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    added(COUNTS, "# why\n")(clone)
+    assert stages.stale_reasons(clone.path, "evaluate") == (f"dep {COUNTS} modified", HINT)
+    added(NETWORK, "WHITENING_FILTERS = 25\n")(clone)
+    assert stages.stale_reasons(clone.path, "train") == (f"dep {NETWORK} modified",)
+    assert accept.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "download: nothing changed",
+        "normalize: nothing changed",
+        f"train: nothing is kept: {NETWORK}:264: `WHITENING_FILTERS = 25` is new",
+        f"evaluate: kept; only comments and layout differ in {COUNTS}",
+    ]
+    assert stages.stale_reasons(clone.path, "evaluate") == ()
+    assert accept.main(["evaluate"]) == 0
+    assert capsys.readouterr().out == "evaluate: nothing changed\n"
+
+
+def test_an_edit_that_is_taken_back_is_no_change(clone: Clone) -> None:
+    lock = (clone.path / "dvc.lock").read_bytes()
+    added(COUNTS, "# why\n")(clone)
+    clone.run("git", "checkout", "--quiet", "tasks")
+    assert {verdict.said for verdict in accept_edits(clone.path)} == {"nothing changed"}
+    assert (clone.path / "dvc.lock").read_bytes() == lock
+
+
+def test_a_lock_with_conflicts_and_what_is_unknown_end_in_one_line(
+    clone: Clone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ParameterError, match=r"STAGE must be one of download, .*; received trian"):
+        accept_edits(clone.path, ["trian"])
+    with pytest.raises(ParameterError, match="--since must be a commit of this repository; received nowhere"):
+        accept_edits(clone.path, since="nowhere")
+    added("dvc.lock", "<<<<<<< ours\n=======\n>>>>>>> theirs\n")(clone)
+    with pytest.raises(GitError, match=r"dvc\.lock must hold one side of a merge"):
+        accept_edits(clone.path)
+    assert accept.main([]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    (clone.path / "dvc.lock").write_text("stages: [\n")
+    assert accept.main([]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) -> None:
+    """As after a run of code that was never committed: here the lock is said to be of such a run."""
+    lock = clone.path / "dvc.lock"
+    digest = hashlib.md5((clone.path / COUNTS).read_bytes()).hexdigest()
+    lock.write_text(lock.read_text().replace(digest, "0" * 32))
+    clone.commit("a lock of other code")
+    assert refusals(clone)["evaluate"].startswith(f"{COUNTS} must be in git as it was when the result was made")
+    added(COUNTS, "# why\n")(clone)
+    assert "--since" in refusals(clone)["evaluate"]
+    added(COUNTS, "NEW = 1\n")(clone)
+    assert refusals(clone, since="HEAD")["evaluate"] == f"{COUNTS}:79: `NEW = 1` is new"
+    replaced(COUNTS, "NEW = 1\n", "")(clone)
+    assert [one.stage for one in accept_edits(clone.path, since="HEAD") if one.said.startswith("kept")] == ["evaluate"]
+
+
+def test_the_code_is_found_in_amended_commits_and_on_other_branches(clone: Clone) -> None:
+    lock = clone.path / "dvc.lock"
+    made_by = (clone.path / COUNTS).read_bytes()
+    added(COUNTS, "# of an amended commit\n")(clone)
+    accept_edits(clone.path)
+    recorded = lock.read_text()
+    clone.commit("amended")
+    (clone.path / COUNTS).write_bytes(made_by + b"# of now\n")
+    clone.commit("amended", "--amend")
+    assert lock.read_text() == recorded
+    assert [one.stage for one in accept_edits(clone.path) if one.said.startswith("kept")] == ["evaluate"]
+
+
+def test_a_file_that_is_saved_while_it_is_compared_is_not_recorded(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited_meanwhile(before: bytes, after: bytes) -> None:
+        assert first_difference(before, after) is None
+        time.sleep(0.02)
+        added(COUNTS, "NEW = 1\n")(clone)
+
+    added(COUNTS, "# why\n")(clone)
+    lock = (clone.path / "dvc.lock").read_bytes()
+    monkeypatch.setattr("flows.accept.first_difference", edited_meanwhile)
+    assert not accept_edits(clone.path, ["evaluate"])[0].is_current
+    assert (clone.path / "dvc.lock").read_bytes() == lock
+
+
+def test_accept_is_of_the_workspace_alone(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.pipeline(["--accept", "--set", "train.epochs=3"]) == 2
+    assert capsys.readouterr().err == ("error: --accept must be of this workspace; received --set too: train.epochs\n")
+
+
+@pytest.mark.slow
+def test_the_flow_says_that_only_comments_differ_and_with_accept_runs_nothing(clone: Clone) -> None:
+    added(COUNTS, "# why\n")(clone)
+    said = clone.run(sys.executable, "-m", "flows.pipeline", "--accept")
+    assert f"evaluate: kept; only comments and layout differ in {COUNTS}" in said
+    assert said.count("in state Cached") == 4
+    added(COUNTS, "# why not\n")(clone)
+    said = clone.run(sys.executable, "-m", "flows.pipeline")
+    assert f"evaluate runs: dep {COUNTS} modified; {HINT}" in said
