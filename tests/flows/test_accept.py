@@ -318,13 +318,13 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     """As after a run of code that was never committed: here the lock is said to be of such a run."""
     lock = clone.path / "dvc.lock"
     digest = hashlib.md5((clone.path / COUNTS).read_bytes()).hexdigest()
-    lock.write_text(lock.read_text().replace(digest, "0" * 32))
+    lock.write_text(lock.read_text().replace(digest, "f" * 32))
     clone.commit("a lock of other code")
     assert refusals(clone)["evaluate"].startswith(f"{COUNTS} must be in git as it was when the result was made")
     added(COUNTS, "# why\n")(clone)
     assert "--since" in refusals(clone)["evaluate"]
     added(COUNTS, "NEW = 1\n")(clone)
-    assert refusals(clone, since="HEAD")["evaluate"] == f"{COUNTS}:79: `NEW = 1` is new"
+    assert refusals(clone, since="HEAD")["evaluate"] == f"{COUNTS}:78: `NEW = 1` is new"
     replaced(COUNTS, "NEW = 1\n", "")(clone)
     assert [one.stage for one in accept_edits(clone.path, since="HEAD") if one.said.startswith("kept")] == ["evaluate"]
 
