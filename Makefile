@@ -130,12 +130,13 @@ format: setup ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-map: setup ## write what follows from the imports: the code deps in dvc.yaml, and docs/map.md
+map: setup ## write what follows from the imports: the code deps and libraries in dvc.yaml, and docs/map.md
 	$(BIN)/python -m tests.support.import_graph
 
-lock: setup ## refresh requirements.lock within the bounds of pyproject.toml
+lock: setup ## refresh requirements.lock within the bounds of pyproject.toml, and libraries.yaml from it
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	  --extra dev --extra s3 pyproject.toml --output-file requirements.lock
+	$(BIN)/python -m tests.support.import_graph
 
 gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
 	$(call add-extra,gpu)

@@ -24,7 +24,7 @@ FAULT = re.compile(r"(fatal|error|ERROR): |! \[")  # the latter of a reference t
 SUPPORT = "Having any troubles?"  # DVC ends every error with it
 MAX_LINES = 10  # of an error, as a remote that is away has one for each file
 MADE = ("dvc.lock", "reports")  # by the pipeline: a merge takes either side of them
-READ = ("params.yaml", "dvc.yaml", "requirements.lock", "flows", "tasks", *MADE)
+READ = ("params.yaml", "dvc.yaml", "requirements.lock", "libraries.yaml", "flows", "tasks", *MADE)
 
 
 class GitError(RuntimeError):

@@ -24,6 +24,7 @@ from flows import experiments, study_report
 from flows.git import at, git
 from flows.shares import default_jobs, share
 from flows.summary import artifact
+from tasks.libraries import LIBRARIES_FILE
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 from tasks.params.joint import precision
@@ -169,11 +170,20 @@ def _machine_here(device: str) -> tuple[str, str]:
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """The digests of the code that dvc.yaml lists at a commit, and of the libraries."""
+    """The digests of the code that dvc.yaml lists at a commit, and the versions of the libraries that it lists."""
     stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
-    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml", "requirements.lock"}
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml"}
     blobs = _blobs(root, commit)
-    return {path: blobs[path] for path in sorted(needed) if path in blobs}
+    code = {path: blobs[path] for path in sorted(needed) if path in blobs}
+    listed = {name for stage in stages.values() for name in _libraries(stage)}
+    versions = parse_text(_read(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if listed else {}
+    return {**code, **{name: str(versions.get(name)) for name in sorted(listed)}}
+
+
+def _libraries(stage: dict[str, Any]) -> list[str]:
+    """The libraries that a stage of dvc.yaml lists."""
+    files = [entry for entry in stage.get("params", []) if isinstance(entry, dict)]
+    return [name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])]
 
 
 def slots_at(root: Path, commit: str) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from tasks import PARENT_PID
+from tasks import PARENT_PID, libraries
 from tasks.outputs import atomic_outputs
 from tasks.params import ParameterError
 
@@ -58,6 +58,7 @@ def run(step: Step) -> NoReturn:
     started = time.perf_counter()
     RUN_INFO.parent.mkdir(exist_ok=True)
     try:
+        libraries.check()  # control: installed libraries
         with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):  # control: step lock
             info = step(**paths)
         _record(step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})

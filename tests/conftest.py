@@ -108,7 +108,8 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with small parameters, where a step's function can be called."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "libraries.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     edit(tmp_path / "params.yaml", **SMALL)
     monkeypatch.chdir(tmp_path)
     return tmp_path

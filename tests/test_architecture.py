@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tasks.libraries import LIBRARIES_FILE
 from tests.support.import_graph import (
+    LOCK,
     MAP,
     ROOT,
     STAGES,
+    UNDECIDING,
     UNTRACKED,
     closure,
     code_deps,
     code_map,
     imports,
+    libraries,
+    libraries_of,
+    locked,
     stages,
     third_party,
     with_code_deps,
+    with_libraries,
 )
 
 
@@ -35,7 +43,13 @@ def allowed(importer: str) -> tuple[str, ...]:
             "effect_figures.py",
             "page.py",
         )
-        others = ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/checkpoints.py")
+        others = (
+            "tasks/__init__.py",
+            "tasks/params/",
+            "tasks/outputs.py",
+            "tasks/checkpoints.py",
+            "tasks/libraries.py",
+        )
         return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
     if importer == "tasks/__init__.py":
         return ("tasks/surroundings.py",)
@@ -46,7 +60,9 @@ def allowed(importer: str) -> tuple[str, ...]:
     if importer.startswith("tasks/datasets/"):
         return ("tasks/__init__.py", "tasks/datasets/", "tasks/core/")
     if importer == "tasks/step.py":
-        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py")
+        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/libraries.py")
+    if importer == "tasks/libraries.py":
+        return ("tasks/__init__.py", "tasks/params/")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
         return ("tasks/__init__.py", "tasks/backend.py")
     shared = (
@@ -100,6 +116,37 @@ def test_the_deps_of_each_stage_are_exactly_what_its_step_imports() -> None:
 
 def test_make_map_would_change_nothing() -> None:
     assert (ROOT / MAP).read_text(encoding="utf-8") == code_map(ROOT)
+    assert (ROOT / LIBRARIES_FILE).read_text(encoding="utf-8") == libraries(ROOT)
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    assert with_libraries(with_code_deps(text, ROOT), ROOT) == text
+
+
+def test_the_libraries_of_a_stage_are_those_that_its_step_imports() -> None:
+    assert libraries_of("normalize", ROOT) == ["numpy", "pillow", "scikit-learn", "scipy"]
+    assert {"keras", "tensorflow"} <= set(libraries_of("train", ROOT))
+    assert {"cleanlab", "matplotlib"} <= set(libraries_of("evaluate", ROOT)) - set(libraries_of("train", ROOT))
+
+
+def test_no_library_is_exempt_that_no_stage_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    exempt = set(UNDECIDING)
+    monkeypatch.setattr("tests.support.import_graph.UNDECIDING", {})
+    assert exempt <= {name for stage in STAGES if stage != UNTRACKED for name in libraries_of(stage, ROOT)}
+
+
+def test_a_lock_is_read_with_extras_markers_and_two_versions(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text(
+        "httpx[http2,socks]==0.28.1 \\\n    --hash=sha256:00\n    # via prefect\n"
+        "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:01\n"
+        "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:02\n"
+    )
+    assert locked(tmp_path) == {"httpx": "0.28.1", "numpy": "2.4.6 or 2.5.5"}
+
+
+def test_make_map_mends_the_libraries_of_a_stage_and_nothing_else() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    broken = re.sub(r"      - libraries.yaml: \[cleanlab.*\n", "", text).replace("[numpy, ", "[prefect, ")
+    assert broken != text
+    assert with_libraries(broken, ROOT) == text
 
 
 def test_make_map_mends_wrong_deps_and_nothing_else() -> None:

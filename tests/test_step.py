@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tasks import step
+from tasks import libraries, step
 from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.parameters import edit
@@ -56,6 +57,30 @@ def test_an_error_ends_with_its_status_and_one_line(
     assert not step.RUN_INFO.exists()
 
 
+@pytest.mark.parametrize(("line", "installed"), [('numpy: "1.26.4"', "[0-9.]+"), ('none-such: "1.0 or 2.0"', "none")])
+def test_a_step_refuses_another_version_of_a_library(
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    installed: str,
+) -> None:
+    (workplace / "libraries.yaml").write_text(f"{line}\n")
+    monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
+    with pytest.raises(SystemExit) as ended:
+        step.run(probe)
+    assert ended.value.code == 2
+    name, wanted = line.replace('"', "").split(": ")
+    (said,) = capsys.readouterr().err.splitlines()
+    rule = f"error: probe: libraries.yaml: {name}: must be {wanted} where a stage runs; {sys.executable} has "
+    assert re.match(re.escape(rule) + rf"{installed}; run `rm -f .venv/ready && make setup` and", said)
+    assert not step.RUN_INFO.exists()
+
+
+def test_what_is_installed_here_is_what_the_lock_says() -> None:
+    libraries.check(ROOT / "libraries.yaml")
+
+
 @pytest.mark.usefixtures("workplace")
 def test_what_a_run_did_is_recorded_stage_by_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
@@ -84,7 +109,8 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_a_bad_parameter_reaches_the_shell_as_status_two(
     tmp_path: Path, stage: str, arguments: tuple[str, ...]
 ) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "libraries.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
     edit(tmp_path / "params.yaml", **{f"{stage}__surprise": 1})
     done = run(sys.executable, "-m", f"tasks.{stage}", *arguments, cwd=tmp_path)
@@ -184,6 +210,7 @@ def test_a_step_orphaned_while_it_imported_does_not_begin(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
 def test_a_step_ends_with_its_parent_process(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "libraries.yaml", tmp_path)
     code = (
         "import sys, time; from tasks import step\n"
         "def sleeper(*, out):\n"

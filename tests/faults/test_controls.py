@@ -47,6 +47,7 @@ NO_PARAMETER_FILE = f"{PARAMETERS}::test_a_file_that_is_no_parameter_file_is_one
 CONTROLS = {
     # --- kills
     "step lock": Control(f"{STEP}::test_a_step_never_runs_twice_at_once_in_a_folder"),
+    "installed libraries": Control(f"{STEP}::test_a_step_refuses_another_version_of_a_library"),
     "end with the caller": Control(f"{STEP}::test_a_step_ends_with_its_parent_process"),
     "caller that died before": Control(f"{STEP}::test_a_step_orphaned_while_it_imported_does_not_begin"),
     "atomic outputs": Control(

@@ -70,8 +70,12 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     after = names(clone)
     assert set(after).isdisjoint(before)
     with (clone.path / "requirements.lock").open("a") as file:
-        file.write("# another version\n")
-    clone.commit("libraries")
+        file.write("# another version of Prefect\n")
+    clone.commit("a library that decides nothing")
+    assert names(clone) == after
+    versions = clone.path / "libraries.yaml"
+    versions.write_text(re.sub("keras: .*", 'keras: "4.0.0"', versions.read_text()))
+    clone.commit("a library that decides")
     assert set(names(clone)).isdisjoint(after)
 
 

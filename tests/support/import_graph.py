@@ -1,8 +1,8 @@
-"""The project's import graph, read from its source, and the two texts that follow from it.
+"""The project's import graph, read from its source, and the texts that follow from it.
 
-`python -m tests.support.import_graph` (`make map`) writes both: the code `deps` of each stage in dvc.yaml, which must
-be exactly what its step imports, and docs/map.md, a line for each file from its docstring. test_architecture.py
-compares.
+`python -m tests.support.import_graph` (`make map`, and `make lock` after a new lock) writes them: the code `deps` and
+the libraries of each stage in dvc.yaml, which must be exactly what its step imports; libraries.yaml, their versions in
+requirements.lock; and docs/map.md, a line for each file from its docstring. test_architecture.py compares.
 """
 
 from __future__ import annotations
@@ -10,16 +10,36 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from tasks.libraries import LIBRARIES_FILE, OR
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
 STAGES = ("download", "normalize", "train", "evaluate")
 UNTRACKED = "download"  # a stage whose code is no dependency: its images are the contract
+LOCK = Path("requirements.lock")
+# Every locked library that a stage imports counts as an input of it, but for these. (What download alone imports, such
+# as httpx, platformdirs and tenacity, is exempt as its code is; psutil and Prefect no stage imports.)
+UNDECIDING = {
+    "filelock": "keeps a second run away",
+    "joblib": "spreads work over threads, and keeps its order",
+    "pydantic": "checks parameters, which DVC compares by their values",
+    "ruamel-yaml": "reads parameters",
+    "ruamel-yaml-clib": "reads parameters",
+    "threadpoolctl": "limits threads",
+    "tqdm": "shows progress",
+}
+LIBRARIES_HEAD = """# The libraries that decide results, in their versions of requirements.lock: from `make lock`.
+# Each stage in dvc.yaml lists those that its step imports, so that another version makes stale what it may change. A
+# step refuses to run with others. Where the lock has two versions, for older and newer Pythons, either will do.
+"""
 MAP = Path("docs/map.md")
 MAP_HEAD = """# The map
 
@@ -91,6 +111,42 @@ def code_deps(stage: str, root: Path) -> list[str]:
     return sorted(file.relative_to(root).as_posix() for file in closure(step, root))
 
 
+def locked(root: Path) -> dict[str, str]:
+    """The versions of all packages in the lock, by name; of one that depends on the Python all of its versions."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in (root / LOCK).read_text(encoding="utf-8").splitlines():
+        if pinned := re.match(r"([a-z0-9-]+)(?:\[.*?\])?==([^\s;]+)", line):
+            found[pinned[1]].append(pinned[2])
+    return {name: OR.join(versions) for name, versions in found.items()}
+
+
+def libraries_of(stage: str, root: Path) -> list[str]:
+    """The locked libraries that decide a stage's results: those that its step imports, directly or not."""
+    files = (file for file in closure(root / "tasks" / f"{stage}.py", root) if file.suffix == ".py")
+    modules = set().union(*(third_party(file) for file in files))
+    distributions = packages_distributions()
+    names = {re.sub(r"[-_.]+", "-", name).lower() for module in modules for name in distributions.get(module, ())}
+    return sorted((names & locked(root).keys()) - UNDECIDING.keys())
+
+
+def libraries(root: Path) -> str:
+    """libraries.yaml: the version of each library that decides the results of a stage."""
+    versions = locked(root)
+    names = sorted({name for stage in stages(root) if stage != UNTRACKED for name in libraries_of(stage, root)})
+    return LIBRARIES_HEAD + "".join(f'{name}: "{versions[name]}"\n' for name in names)  # quoted, or 3.10 is a number
+
+
+def with_libraries(text: str, root: Path) -> str:
+    """The text of dvc.yaml with the libraries that are right; everything else stays as it is written."""
+    for stage in stages(root):
+        if stage != UNTRACKED:
+            before = rf"^  {stage}:\n(?:(?!  \S).*\n)*?    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*"
+            block = re.compile(rf"({before})(?:      - {LIBRARIES_FILE}:.*\n)?", re.MULTILINE)
+            listed = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, root))}]\n"
+            text = block.sub(lambda found, listed=listed: found[1] + listed, text)  # type: ignore[misc]
+    return text
+
+
 def with_code_deps(text: str, root: Path) -> str:
     """The text of dvc.yaml with the code deps that are right; everything else stays as it is written."""
     for stage in stages(root):
@@ -123,9 +179,11 @@ def _first_line(file: Path) -> str:
 
 
 def main(root: Path = Path()) -> int:
-    """Write the deps of dvc.yaml and docs/map.md."""
+    """Write the deps and libraries of dvc.yaml, libraries.yaml and docs/map.md."""
     graph = root / "dvc.yaml"
-    graph.write_text(with_code_deps(graph.read_text(encoding="utf-8"), root), encoding="utf-8")
+    text = with_libraries(with_code_deps(graph.read_text(encoding="utf-8"), root), root)
+    graph.write_text(text, encoding="utf-8")
+    (root / LIBRARIES_FILE).write_text(libraries(root), encoding="utf-8")
     (root / MAP).write_text(code_map(root), encoding="utf-8")
     return 0
 
