@@ -87,7 +87,7 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
         4,
         mean,
         std,
-        batch_normalization=keras.layers.BatchNormalization,
+        layer_types=network.KERAS_OWN,
         pretrained=efficientnet.build(model.input_size) if model.is_pretrained else None,
     )
     rng = np.random.default_rng(1)

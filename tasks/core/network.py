@@ -2,8 +2,8 @@
 
 A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. One that
 was trained before brings its own; the layers up to its logits are taken over (tasks/core/backbones.py). The one
-that trains may run batch normalization on a fused kernel and compute in bfloat16. The one that is saved has the same
-weights in Keras' own layers, in float32.
+that trains may run convolution and batch normalization in faster forms and compute in bfloat16. The one that is saved
+has the same weights in Keras' own layers, in float32.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import keras
 from keras import layers, regularizers
 
 from tasks.core import backbones
+from tasks.core.convolution import FastConv2D
 from tasks.core.fused import FusedBatchNormalization
 from tasks.core.pixels import Images, whitening_filters
 from tasks.params.model import Model
@@ -24,7 +25,16 @@ from tasks.params.regularize import Regularize
 WHITENING_FILTERS = 24  # twice the 2 × 2 × 3 values of a patch
 WHITENING_PIXELS = 5_000 * 32 * 32  # more would take memory, and change the filters little
 
-BatchNormalization = type[layers.BatchNormalization]
+
+class LayerTypes(NamedTuple):
+    """The layer classes of a network from scratch; their weights are those of Keras' own."""
+
+    convolution: type[layers.Conv2D]
+    batch_normalization: type[layers.BatchNormalization]
+
+
+FAST = LayerTypes(FastConv2D, FusedBatchNormalization)
+KERAS_OWN = LayerTypes(layers.Conv2D, layers.BatchNormalization)
 
 
 def build_for_training(
@@ -81,7 +91,7 @@ def build_for_saving(
         n_classes,
         mean,
         std,
-        batch_normalization=layers.BatchNormalization,
+        layer_types=KERAS_OWN,
         pretrained=pretrained,
     )
     standard.set_weights(trained.get_weights())
@@ -96,7 +106,7 @@ def build(
     mean: Sequence[float],
     std: Sequence[float],
     precision: str = "float32",
-    batch_normalization: BatchNormalization = FusedBatchNormalization,
+    layer_types: LayerTypes = FAST,
     pretrained: keras.Model | None = None,
 ) -> keras.Model:
     """Build a network with random weights.
@@ -112,8 +122,8 @@ def build(
         Constants of the first layer for each channel, in units of 0–255.
     precision : str
         Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
-    batch_normalization : type
-        The layer class of a network from scratch; its weights must be those of Keras' own.
+    layer_types : LayerTypes
+        The layer classes of a network from scratch.
     pretrained : keras.Model, optional
         A classifier whose layers up to its logits are taken over. `mean`, `std` are not used then.
 
@@ -126,7 +136,7 @@ def build(
     if pretrained is None:
         variance = [deviation * deviation for deviation in std]
         x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
-        x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, batch_normalization)
+        x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, layer_types)
     else:
         x = backbones.hidden_layers(inputs, pretrained, precision, partial(penalty, regularize))
         if regularize.dropout:
@@ -135,9 +145,7 @@ def build(
     return keras.Model(inputs, logits, name=model_params.network)
 
 
-def notebook_cnn(
-    x: Any, model_params: Model, regularize: Regularize, precision: str, batch_normalization: BatchNormalization
-) -> Any:
+def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
     """Add the notebook's hidden layers: 3 × 3 convolutions, then one dense layer.
 
     Each convolution is normalized, and all but the last are pooled. With `pool_before_norm` the pooling moves in front
@@ -152,7 +160,7 @@ def notebook_cnn(
         if pool and model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
         if regularize.batch_norm:
-            x = batch_normalization(dtype=precision, name=f"batch_norm{number}")(x)
+            x = layer_types.batch_normalization(dtype=precision, name=f"batch_norm{number}")(x)
         x = layers.ReLU(dtype=precision, name=f"relu{number}")(x)
         if pool and not model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
@@ -169,9 +177,7 @@ def notebook_cnn(
     return x
 
 
-def whitened_cnn(
-    x: Any, model_params: Model, regularize: Regularize, precision: str, batch_normalization: BatchNormalization
-) -> Any:
+def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
     """Add a frozen whitening layer, then blocks of two convolutions, pooled in between.
 
     After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498). Its
@@ -182,7 +188,7 @@ def whitened_cnn(
     _refuse_small(x, len(model_params.filters))
     for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
-            x = layers.Conv2D(
+            x = layer_types.convolution(
                 filters,
                 3,
                 padding="same",
@@ -195,7 +201,9 @@ def whitened_cnn(
                 x = layers.MaxPooling2D(dtype=precision, name=f"pool{block}")(x)
             if regularize.batch_norm:
                 # A shorter memory than Keras' own: in a run of a few hundred updates the statistics move fast.
-                x = batch_normalization(momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}")(x)
+                x = layer_types.batch_normalization(
+                    momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}"
+                )(x)
             x = layers.ReLU(dtype=precision, name=f"relu{block}{half}")(x)
     x = layers.GlobalMaxPooling2D(dtype=precision, name="global_max_pool")(x)
     if regularize.dropout:
@@ -253,7 +261,7 @@ class Network(NamedTuple):
         Sets the first weights of a model that was built.
     """
 
-    hidden_layers: Callable[[Any, Model, Regularize, str, BatchNormalization], Any]
+    hidden_layers: Callable[[Any, Model, Regularize, str, LayerTypes], Any]
     initialize: Callable[[keras.Model, Images, Sequence[float], Sequence[float]], None]
 
 

@@ -93,8 +93,8 @@ WHITENED: dict[str, Any] = {"network": "whitened_cnn", "filters": (8, 16)}
 
 def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
     built = build(WHITENED, dropout=0.1, l2=0.01)
-    conv = ["Conv2D", "FusedBatchNormalization", "ReLU"]
-    block = ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU", *conv]
+    conv = ["FastConv2D", "FusedBatchNormalization", "ReLU"]
+    block = ["FastConv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU", *conv]
     start = ["InputLayer", "Normalization", "Conv2D", "ReLU"]
     assert layers(built) == [*start, *block, *block, "GlobalMaxPooling2D", "Dropout", "Rescaling", "Dense"]
     assert not built.get_layer("whitening").trainable
