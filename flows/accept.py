@@ -107,7 +107,9 @@ def reformatted(root: Path, stage: Any, entries: list[Any], since: str | None = 
     """
     changed = _changed_code(entries)
     code = [dependency for dependency in stage.deps if str(dependency) in changed]
-    made_by = _recorded(root, code)
+    if new := [one for one in code if not one.hash_info]:
+        raise DifferentError(f"dep {new[0].def_path} is new in dvc.yaml")
+    made_by = recorded(root, code)
     same = {}
     for dependency in code:
         path, now = dependency.def_path, Path(dependency.fs_path).read_bytes()
@@ -139,12 +141,14 @@ def _changed_code(entries: list[Any]) -> set[str]:
     return found
 
 
-def _recorded(root: Path, code: list[Any]) -> dict[str, bytes]:
-    """The code that made the result, by its digest, as far as git has it."""
-    for dependency in code:
-        if not dependency.hash_info:
-            raise DifferentError(f"dep {dependency.def_path} is new in dvc.yaml")
-    found = versions(root, [dependency.def_path for dependency in code], {dependency.meta.size for dependency in code})
+def recorded(root: Path, code: list[Any]) -> dict[str, bytes]:
+    """The code that made a result, by its digest, as far as git has it; `code` has DVC's dependencies."""
+    known = [dependency for dependency in code if dependency.hash_info]
+    if not known:
+        return {}
+    found = versions(
+        root, [dependency.def_path for dependency in known], {dependency.meta.size for dependency in known}
+    )
     return {_md5(content): content for content in found}
 
 

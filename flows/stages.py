@@ -7,10 +7,9 @@ what DVC said. A stage runs in `dvc repro --single-item`.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,16 +25,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 from ruamel.yaml import YAML
 
-from flows.accept import HINT, DifferentError, reformatted
-from flows.git import GitError
+from flows.accept import HINT
 from flows.processes import Checkout, StageFailedError, repro
+from flows.staleness import stale_reasons
 
 LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 T = TypeVar("T")
-
-_one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
     def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
         logger = get_run_logger()
         started = time.perf_counter()
-        reasons = once_free(checkout.root, lambda root: stale_reasons(root, name), logger.info)
+        reasons = once_free(checkout.root, lambda root: verdict(root, name), logger.info)
         if checkout.force:
             reasons = ("forced",)
         if not reasons:
@@ -125,45 +122,17 @@ def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 # --- Staleness ------------------------------------------------------------------------------------
 
 
-def stale_reasons(root: Path, name: str) -> tuple[str, ...]:
-    """Why DVC would run a stage now; empty when nothing changed and its outputs are intact.
+def verdict(root: Path, name: str) -> tuple[str, ...]:
+    """Why DVC would run a stage now, once those before it have run; empty when it would not.
 
     Raises
     ------
     dvc.lock.LockError
         If another DVC process is using the workspace.
     """
-    from dvc.dependency.param import ParamsDependency
-    from dvc.repo import Repo, lock_repo
-
-    with _one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
-        (found,) = repo.stage.collect(f"{root / 'dvc.yaml'}:{name}")
-        entries = found.status().get(found.addressing, [])
-        changed = [
-            difference
-            for dependency in found.deps
-            if isinstance(dependency, ParamsDependency)
-            for difference in _differences(dependency.hash_info.value or {}, dependency.read_params())
-        ]
-        reasons = list(_reasons(entries, changed))
-        with suppress(DifferentError, GitError):  # advice, which nothing fails for
-            if reasons and reformatted(root, found, entries):
-                reasons.append(HINT)
-    return tuple(reasons)
-
-
-def _reasons(entries: list[Any], changed: list[str]) -> Iterator[str]:
-    """DVC's status of a stage in words: a list of sentences and of {kind: {path: what happened}}."""
-    for entry in entries:
-        if isinstance(entry, str):
-            yield entry
-            continue
-        for kind, paths in entry.items():
-            for path, what in paths.items():
-                if isinstance(what, dict):  # a parameter file, with the blocks that differ
-                    yield f"params changed: {', '.join(changed) or ', '.join(what)}"
-                else:
-                    yield f"{kind.removeprefix('changed ').removesuffix('s')} {path} {what}"
+    reasons = stale_reasons(root, [name])[name]
+    hint = (HINT,) if {reason.kind for reason in reasons} == {"layout"} else ()
+    return (*map(str, reasons), *hint)
 
 
 def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) -> T:
@@ -179,15 +148,6 @@ def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) ->
                 log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
             waiting = True
             time.sleep(POLL_SECONDS)
-
-
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """Each changed parameter as `key before → now`."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            yield from _differences(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
-    elif before != now:
-        yield f"{key} {before} → {now}"
 
 
 # --- The run -------------------------------------------------------------------------------------

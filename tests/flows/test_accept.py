@@ -230,7 +230,7 @@ def test_an_edit_that_changes_nothing_keeps_the_results_and_nothing_runs(clone: 
     assert tuple(kept) == concerned
     assert outputs(clone) == before
     assert all(verdict.said == "nothing changed" for verdict in accept_edits(clone.path))
-    assert [name for name in STAGES if stages.stale_reasons(clone.path, name)] == []
+    assert [name for name in STAGES if stages.verdict(clone.path, name)] == []
 
 
 @pytest.mark.slow
@@ -265,9 +265,9 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
     clone: Clone, capsys: pytest.CaptureFixture[str]
 ) -> None:
     added(COUNTS, "# why\n")(clone)
-    assert stages.stale_reasons(clone.path, "evaluate") == (f"dep {COUNTS} modified", HINT)
+    assert stages.verdict(clone.path, "evaluate") == (f"layout: {COUNTS}", HINT)
     added(NETWORK, "WHITENING_FILTERS = 25\n")(clone)
-    assert stages.stale_reasons(clone.path, "train") == (f"dep {NETWORK} modified",)
+    assert stages.verdict(clone.path, "train") == (f"code: {NETWORK}:264: `WHITENING_FILTERS = 25` is new",)
     assert accept.main([]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "download: nothing changed",
@@ -275,7 +275,7 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
         f"train: nothing is kept: {NETWORK}:264: `WHITENING_FILTERS = 25` is new",
         f"evaluate: kept; only comments and layout differ in {COUNTS}",
     ]
-    assert stages.stale_reasons(clone.path, "evaluate") == ()
+    assert stages.verdict(clone.path, "evaluate") == ()
     assert accept.main(["evaluate"]) == 0
     assert capsys.readouterr().out == "evaluate: nothing changed\n"
 

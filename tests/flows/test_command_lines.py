@@ -69,7 +69,7 @@ def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     clone.run("dvc", "remote", "add", "--local", "--default", "store", str(store))
     pipeline = [sys.executable, "-m", "flows.pipeline"]
     said = clone.run(*pipeline, "--set", "evaluate.batch_size=300", "--set", "evaluate.test_time_augmentation=mirror")
-    assert "params changed: evaluate.batch_size 2000 → 300, evaluate.test_time_augmentation none → mirror" in said
+    assert "parameters: evaluate.batch_size 2000 → 300, evaluate.test_time_augmentation none → mirror" in said
     (commit,) = clone.run("git", "for-each-ref", "--format=%(objectname)", "refs/exps/??/*/*").split()
     assert "batch_size: 300" in clone.run("git", "show", f"{commit}:params.yaml")
     assert not store.exists()

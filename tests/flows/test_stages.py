@@ -26,7 +26,7 @@ def reset(clone: Clone) -> None:
 
 def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
     """The stages that DVC would run, with its reasons."""
-    found = {name: stages.stale_reasons(clone.path, name) for name in NAMES}
+    found = {name: stages.verdict(clone.path, name) for name in NAMES}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
@@ -49,21 +49,21 @@ def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone, monkeypa
 def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
     clone.edit(regularize__l2=0.01, evaluate__batch_size=77)
     assert verdicts(clone) == {
-        "train": ("params changed: regularize.l2 0.0 → 0.01",),
-        "evaluate": ("params changed: evaluate.batch_size 2000 → 77, regularize.l2 0.0 → 0.01",),
+        "train": ("parameters: regularize.l2 0.0 → 0.01",),
+        "evaluate": ("parameters: evaluate.batch_size 2000 → 77, regularize.l2 0.0 → 0.01",),
     }
 
 
 def test_a_flipped_byte_in_an_output_is_never_fresh(clone: Clone) -> None:
     flip_a_byte(clone.path / MODEL)
-    assert verdicts(clone) == {"train": (f"out {MODEL} modified",), "evaluate": (f"dep {MODEL} modified",)}
+    assert verdicts(clone) == {"train": (f"outputs: {MODEL} modified",), "evaluate": (f"data: {MODEL} modified",)}
 
 
 def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
     (clone.path / MODEL).unlink()
     (clone.path / "tasks/core/figures.py").write_text("# nothing\n")
-    assert verdicts(clone)["train"] == (f"out {MODEL} deleted",)
-    assert "dep tasks/core/figures.py modified" in verdicts(clone)["evaluate"]
+    assert verdicts(clone)["train"] == (f"outputs: {MODEL} deleted",)
+    assert "code: tasks/core/figures.py:1: `from __future__ import annotations` is gone" in verdicts(clone)["evaluate"]
 
 
 def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:
@@ -122,7 +122,7 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
         said: list[str] = []
 
         def ask(root: Path) -> tuple[str, ...]:
-            return stages.stale_reasons(root, "train")
+            return stages.verdict(root, "train")
 
         reasons = stages.once_free(clone.path, ask, lambda text, *values: said.append(text % values))
         assert first.wait() == 0
