@@ -29,6 +29,7 @@ from flows.git import at, failure, git, keep, refuse_unresolved, repository
 from flows.processes import shutting_down
 from flows.summary import declared_outputs
 from tasks import checkpoints
+from tasks.made_on import MADE_ON
 from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.document import override, validate
 
@@ -226,7 +227,7 @@ def reference(checkout: Path, name: str) -> str:
 
 def save(checkout: Path, name: str) -> None:
     """Keep a checkout's state as a DVC experiment of its HEAD; a trailer of its commit names the machine."""
-    made = ["dvc.lock", *declared_outputs(checkout, "metrics", "plots")]
+    made = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
     keep(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {machine.describe()}", made)
 
 

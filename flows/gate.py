@@ -25,6 +25,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, at, commit_of, refuse_unresolved
+from flows.made_elsewhere import made_elsewhere
 from flows.summary import artifact, headline, table
 from tasks.core.headline import paired
 from tasks.core.intervals import mean_interval
@@ -63,12 +64,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics that two revisions share; `note` says why there are no intervals, where there are none."""
+    """All metrics that two revisions share.
+
+    `note` says why there are no intervals, where there are none; `made_elsewhere` which side was not made as this
+    machine would.
+    """
 
     base: str
     headline: str  # of this workspace
     differences: list[Difference]
     note: str = ""
+    made_elsewhere: tuple[str, ...] = ()
 
     def regression(self, tolerance: float) -> Difference | None:
         """The headline on test, if it fell by more than `tolerance` points and that is not within noise."""
@@ -90,13 +96,15 @@ class Comparison:
             for one in self.differences
         ]
         header = ("metric", self.base, "here", "difference", "95 % interval", "verdict")
-        return "\n".join([*table(header, rows), *(["", self.note] if self.note else [])])
+        said = [line for one in (self.note, *self.made_elsewhere) if one for line in ("", one)]
+        return "\n".join([*table(header, rows), *said])
 
     def as_json(self, tolerance: float) -> dict[str, Any]:
         """The same for programs."""
         rows = [{**one.__dict__, "difference": one.change, "verdict": one.verdict} for one in self.differences]
         passed = self.regression(tolerance) is None
-        return {"base": self.base, "tolerance": tolerance, "passed": passed, "note": self.note, "metrics": rows}
+        said = {"note": self.note, "made_elsewhere": self.made_elsewhere}
+        return {"base": self.base, "tolerance": tolerance, "passed": passed, **said, "metrics": rows}
 
 
 @dataclass(frozen=True)
@@ -149,12 +157,14 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(
             f"{metrics_file} must hold test.accuracy on both sides; received none at {base} or here"
         )
+    sides_made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
+    elsewhere = tuple(f"{side}: {said}" for side, said in sides_made.items() if said)
     try:
         old = Predictions.read(_at(root, base, commit, predictions_file), base)
     except IncomparableError as error:
         if f"test.{judged}" not in {one.metric for one in metrics}:
             raise IncomparableError(f"{metrics_file} of {base} must hold test.{judged}, and {error}") from error
-        return Comparison(base, judged, metrics, f"metrics alone, without intervals: {error}")
+        return Comparison(base, judged, metrics, f"metrics alone, without intervals: {error}", elsewhere)
     new = Predictions.read(_here(root, predictions_file), "this workspace")
     if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
         raise IncomparableError(
@@ -168,7 +178,7 @@ def compare(root: Path, base: str) -> Comparison:
             f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
         )
     listed = [compared.pop(one.metric, one) for one in metrics] + list(compared.values())
-    return Comparison(base, judged, listed)
+    return Comparison(base, judged, listed, made_elsewhere=elsewhere)
 
 
 def _here(root: Path, path: str) -> bytes:

@@ -7,19 +7,11 @@ bits. Whoever submits a trial names its queue, and no worker sees the trials of 
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
-from flows import experiments
+from flows import computing
 
 LOCK = "requirements.lock"
-# A GPU is looked for first: once TensorFlow was told to leave it alone, it does not find it again.
-ASK = """
-from tasks import runtime
-for device in ("auto", "cpu"):
-    machine = runtime.prepare(device, precision="auto")
-    print("gpu" if machine.has_gpu else "cpu", machine.precision)
-"""
 
 
 def libraries(lock: bytes) -> str:
@@ -33,11 +25,12 @@ def needed(precision: str, device: str, libraries: str) -> str:
 
 
 def offered(root: Path) -> list[str]:
-    """List the queues of all trials that this machine can take.
-
-    A process of its own asks the backend, as flows load no TensorFlow.
-    """
-    found = {tuple(line.split()) for line in experiments.run(root, sys.executable, "-c", ASK).splitlines()[-2:]}
-    able = {(precision, device) for device, fastest in found for precision in ("float32", fastest)}
+    """List the queues of all trials that this machine can take."""
+    found = {computing.here(device) for device in ("auto", "cpu")}
+    able = {
+        (precision, "cpu" if device == "cpu" else "gpu")
+        for device, fastest in found
+        for precision in ("float32", fastest)
+    }
     here = libraries((root / LOCK).read_bytes())
     return sorted(needed(precision, device, here) for precision, device in able)

@@ -28,7 +28,7 @@ def default_jobs() -> int:
 
     A container's quota of processor time and the memory may allow fewer.
     """
-    return len(_gpus()) or max(min(joblib.cpu_count() // 2, memory() // JOB_BYTES), 1)
+    return len(gpus()) or max(min(joblib.cpu_count() // 2, memory() // JOB_BYTES), 1)
 
 
 def memory() -> int:
@@ -40,7 +40,7 @@ def memory() -> int:
     return min(limits)
 
 
-def _gpus() -> list[str]:
+def gpus() -> list[str]:
     """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (allowed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in allowed.split(",") if name and name != "-1"]
@@ -59,10 +59,10 @@ def _cores() -> list[int]:
 
 def share(number: int, jobs: int) -> Share:
     """The part of this machine that one of so many runs side by side has."""
-    cores, gpus = _cores(), _gpus()
+    cores, found = _cores(), gpus()
     size = max(len(cores) // jobs, 1)
     first = number * size % len(cores)
     variables = {"LOKY_MAX_CPU_COUNT": str(max(joblib.cpu_count() // jobs, 1))}  # a container's quota names no cores
-    if gpus:
-        variables["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    if found:
+        variables["CUDA_VISIBLE_DEVICES"] = found[number % len(found)]
     return Share(frozenset(cores[first : first + size]), variables)

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.git import GitError, refuse_unresolved
+from flows.made_elsewhere import made_elsewhere
 
 RUN_INFO = Path("reports/run.json")  # written by the steps; no output of any stage
 
@@ -48,6 +49,8 @@ def summary(root: Path) -> str:
     if facts := _facts(root):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
         lines += ["", *table(("stage", "time", "ran on"), ran)]
+    if said := made_elsewhere(root):
+        lines += ["", f"the model was {said}"]
     lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
     return "\n".join(lines)
 

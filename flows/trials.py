@@ -11,16 +11,14 @@ import hashlib
 import io
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from flows import experiments, study_report
+from flows import computing, experiments, study_report
 from flows.git import at, git
 from flows.shares import default_jobs, share
 from flows.summary import artifact
@@ -141,32 +139,17 @@ def _effective(
 
 def _precision_here(device: str) -> str:
     """Ask what `train.precision: auto` means on this machine."""
-    return _machine_here(device)[1]
+    return computing.here(device)[1]
 
 
 def _device_here() -> str:
     """Ask what `train.device: auto` means on this machine: cpu or gpu."""
-    return "cpu" if _machine_here("auto")[0] == "cpu" else "gpu"
+    return "cpu" if computing.here("auto")[0] == "cpu" else "gpu"
 
 
 def _threads_here() -> int:
     """Count the threads that `train.threads: 0` means in a study on this machine, by its share of the cores."""
     return int(share(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
-
-
-@cache
-def _machine_here(device: str) -> tuple[str, str]:
-    """Ask what this machine has: the device by its name, and the precision.
-
-    A process of its own asks, as flows load no TensorFlow.
-    """
-    code = (
-        f"from tasks import runtime; found = runtime.prepare({device!r}, precision='auto'); "
-        "print(found.device, found.precision, sep='\\n')"
-    )
-    root = Path(__file__).resolve().parents[1]
-    name, precision = experiments.run(root, sys.executable, "-c", code).splitlines()
-    return name, precision
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import joblib
 
+from tasks import processor
 from tasks.backend import keras, quiet_start
-
-CPUINFO = Path("/proc/cpuinfo")  # Linux only
 
 
 class DeviceError(RuntimeError):
@@ -94,15 +92,10 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 
 
 def _has_bfloat16(gpu: str | None) -> bool:
-    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on CPUs with AVX512-BF16 or AMX.
-
-    Not on CPUs with JAX: what its 0.11.2 compiles there gives infinities for a convolution, normalized and rectified.
-    """
+    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on some CPUs."""
     if gpu is not None:
         return _compute_capability() >= (8, 0)
-    if keras.backend.backend() == "jax":
-        return False
-    return CPUINFO.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(CPUINFO.read_text().split())
+    return processor.has_bfloat16(keras.backend.backend())
 
 
 def _compute_capability() -> tuple[int, ...]:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tasks import arrays, checkpoints, pretrained, runtime, saved_model, step
+from tasks import arrays, checkpoints, made_on, pretrained, runtime, saved_model, step
 from tasks.backend import keras
 from tasks.core.batches import Batches, IndexBatches, Split
 from tasks.core.callbacks import DivergedError
@@ -108,11 +109,15 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         )
         write_history(rows, history_file)
     saved.remove()
-    return {
-        "device": machine.device,
-        "threads": machine.threads,
+    made_with: dict[str, Any] = {
         "precision": machine.precision,
+        "threads": machine.threads,
+        "device": machine.device,
         "backend": keras.backend.backend(),
+    }
+    made_on.record(made_with)
+    return {
+        **made_with,
         "epochs": len(rows),
         **({"images_per_second": round(float(np.median(throughput)))} if throughput else {}),
     }

@@ -49,6 +49,8 @@ def allowed(importer: str) -> tuple[str, ...]:
             "tasks/outputs.py",
             "tasks/checkpoints.py",
             "tasks/libraries.py",
+            "tasks/processor.py",
+            "tasks/made_on.py",
         )
         return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
     if importer == "tasks/__init__.py":
@@ -64,10 +66,10 @@ def allowed(importer: str) -> tuple[str, ...]:
     if importer == "tasks/libraries.py":
         return ("tasks/__init__.py", "tasks/params/")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
-        return ("tasks/__init__.py", "tasks/backend.py")
+        return ("tasks/__init__.py", "tasks/backend.py", "tasks/processor.py")
     shared = (
         *("step", "outputs", "backend", "runtime", "arrays", "decoding"),
-        *("saved_model", "checkpoints", "pretrained", "features", "probe"),
+        *("saved_model", "checkpoints", "pretrained", "features", "probe", "processor", "made_on"),
     )
     of_download = ("archives", "mirrors", "transfer")
     return (

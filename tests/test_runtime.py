@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import runtime
+from tasks import processor, runtime
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_auto_is_bfloat16_where_the_processor_supports_it(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor : 0\nflags : fpu {flags} sse\n")
-    monkeypatch.setattr(runtime, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     assert runtime.prepare("cpu", precision="auto").precision == expected
     assert runtime.prepare("cpu", precision="float32").precision == "float32"
 
@@ -27,7 +27,7 @@ def test_auto_is_float32_on_a_processor_with_jax(tmp_path: Path, monkeypatch: py
     """Its compiler makes infinities of a network's bfloat16 there, and training ends as diverged."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu amx_bf16 sse\n")
-    monkeypatch.setattr(runtime, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     monkeypatch.setattr(runtime, "_gpu", lambda device: None)
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     assert runtime.prepare(precision="auto").precision == "float32"

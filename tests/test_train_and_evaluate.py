@@ -21,9 +21,11 @@ from ruamel.yaml import YAML
 from scipy.special import softmax
 from sklearn import metrics
 
+from tasks import processor
 from tasks.arrays import Finding, write_findings
 from tasks.core.inference import predict
 from tasks.evaluate import evaluate
+from tasks.made_on import MADE_ON
 from tasks.params import ParameterError
 from tasks.saved_model import save
 from tasks.step import RefusedError
@@ -89,13 +91,14 @@ def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
     if YAML(typ="safe").load(Path("params.yaml"))["model"]["network"] != network:  # whose first training is there
         edit(Path("params.yaml"), model__network=network)
         train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
-    first = MODEL.read_bytes(), HISTORY.read_bytes()
+    first, recorded = (MODEL.read_bytes(), HISTORY.read_bytes()), MADE_ON.stat().st_ino
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 60)  # past the resolution of a zip file's time stamps
     facts = train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
     assert facts["device"] == "cpu"
     assert facts["epochs"] == 2
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
+    assert MADE_ON.stat().st_ino == recorded
     assert [file.name for file in MODEL.parent.iterdir()] == [MODEL.name]
 
 
@@ -150,7 +153,13 @@ def test_the_same_configuration_trains_on_jax() -> None:
 @pytest.mark.usefixtures("arrays")
 def test_bfloat16_training_saves_a_float32_model() -> None:
     edit(Path("params.yaml"), train__precision="mixed_bfloat16")
-    train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
+    facts = train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
+    made = json.loads(MADE_ON.read_text())
+    assert made == {
+        **{key: facts[key] for key in ("threads", "device", "backend", "precision")},
+        "cpu": processor.name(),
+    }
+    assert made["precision"] == "mixed_bfloat16"
     model = keras.models.load_model(MODEL)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}

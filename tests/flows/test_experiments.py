@@ -57,6 +57,16 @@ def test_an_isolated_run_leaves_nothing_outside_of_its_repository(clone: Clone) 
     assert place.startswith(str(mine))
 
 
+def test_an_experiment_keeps_what_it_was_made_on_also_where_its_commit_has_nothing_of_it(clone: Clone) -> None:
+    clone.reset()
+    clone.run("git", "rm", "--quiet", "reports/made_on.json")
+    clone.commit("as it was before")
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
+        (mine / "reports/made_on.json").write_text("{}")
+        experiments.save(mine, "mine")
+    assert clone.run("git", "show", f"{experiments.reference(clone.path, 'mine')}:reports/made_on.json") == "{}"
+
+
 def test_an_isolated_run_lays_its_parameters_out_as_git_has_them() -> None:
     """So that `dvc exp apply` changes no more lines than parameters."""
     text, written = (ROOT / "params.yaml").read_text(), StringIO()

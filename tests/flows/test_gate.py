@@ -191,6 +191,16 @@ def test_without_old_predictions_metrics_are_compared_alone(
     assert main(["--base", "HEAD"]) == 0
 
 
+def test_a_side_that_was_made_elsewhere_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.gate.made_elsewhere", lambda root, commit=None: "made in bfloat16" if commit else "")
+    assert main(["--base", "HEAD"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "HEAD: made in bfloat16"
+    assert main(["--base", "HEAD", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["made_elsewhere"] == ["HEAD: made in bfloat16"]
+
+
 def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     write(classes=None)
     commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -99,7 +100,7 @@ def test_only_what_changed_runs_and_the_state_says_why(clone: Clone) -> None:
     figures.write_text(figures.read_text() + "# changed\n")
     run = Run()
     assert run.states == {**CACHED, "evaluate": "Completed"}
-    reasons = "dep tasks/core/figures.py modified; params changed: evaluate.batch_size 2000 → 500"
+    reasons = "parameters: evaluate.batch_size 2000 → 500; layout: tasks/core/figures.py"
     assert run.message("evaluate") == f"ran: {reasons}"
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
@@ -117,8 +118,11 @@ def test_a_flipped_byte_and_a_lost_output_are_restored(workspace: Path) -> None:
     (workspace / "data/raw/test_batch.bin").unlink()
     run = Run()
     assert run.states == {**CACHED, "download": "Completed", "train": "Completed"}
-    assert run.message("download") == "restored from the run cache: out data/raw modified"
-    assert run.message("train") == "restored from the run cache: out models/classifier.keras modified"
+    assert (
+        run.message("download")
+        == "restored from the run cache: outputs: data/raw modified: 1 gone of 6 files, such as test_batch.bin"
+    )
+    assert run.message("train") == "restored from the run cache: outputs: models/classifier.keras modified"
     assert model.read_bytes() == before
 
 
@@ -174,11 +178,11 @@ def test_a_failing_stage_fails_at_once_with_its_last_words(clone: Clone) -> None
 def test_overrides_run_apart_and_are_kept_as_an_experiment(clone: Clone) -> None:
     (clone.path / "README.md").write_text("an uncommitted edit\n")
     before = {file: file.read_bytes() for file in clone.path.rglob("*") if _is_the_users(file, clone.path)}
-    run = Run(overrides={"train.epochs": 3})
+    run = Run(overrides={"train.epochs": 3, "train.threads": 1})
     assert run.states == dict.fromkeys(STAGES, "Completed")
     assert run.message("download").startswith("restored from the run cache")
     assert run.message("normalize").startswith("restored from the run cache")
-    assert "train.epochs 2 → 3" in run.message("train")
+    assert "train.epochs 2 → 3, train.threads 0 → 1" in run.message("train")
     assert run.artifacts["train-progress"] == 100
     assert before == {file: file.read_bytes() for file in clone.path.rglob("*") if _is_the_users(file, clone.path)}
     shown = clone.run("dvc", "exp", "list", "--name-only")
@@ -189,6 +193,7 @@ def test_overrides_run_apart_and_are_kept_as_an_experiment(clone: Clone) -> None
     clone.run("git", "checkout", "--quiet", "README.md")
     clone.run("dvc", "exp", "apply", name)
     assert len((clone.path / "reports/history.csv").read_text().splitlines()) == 4
+    assert json.loads((clone.path / "reports/made_on.json").read_text())["threads"] == 1
     assert clone.run("dvc", "repro").count("didn't change, skipping") == 4
 
 

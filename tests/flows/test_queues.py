@@ -28,18 +28,18 @@ def test_libraries_are_named_by_the_lock_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "able"),
+    ("auto", "cpu", "able"),
     [
-        (["cpu float32", "cpu float32"], ["float32"]),
-        (["cpu mixed_bfloat16", "cpu mixed_bfloat16"], ["float32", "mixed_bfloat16"]),
-        (["gpu float32", "cpu mixed_bfloat16"], ["float32", "gpu-float32", "mixed_bfloat16"]),
-        (["gpu mixed_bfloat16", "cpu float32"], ["float32", "gpu-float32", "gpu-mixed_bfloat16"]),
+        (("cpu", "float32"), "float32", ["float32"]),
+        (("cpu", "mixed_bfloat16"), "mixed_bfloat16", ["float32", "mixed_bfloat16"]),
+        (("gpu (T4)", "float32"), "mixed_bfloat16", ["float32", "gpu-float32", "mixed_bfloat16"]),
+        (("gpu (H100)", "mixed_bfloat16"), "float32", ["float32", "gpu-float32", "gpu-mixed_bfloat16"]),
     ],
 )
 def test_a_machine_offers_float32_and_what_else_its_devices_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[str], able: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auto: tuple[str, str], cpu: str, able: list[str]
 ) -> None:
     (tmp_path / "requirements.lock").write_bytes(b"numpy==2.1.0\n")
-    monkeypatch.setattr("flows.experiments.run", lambda *command: "\n".join(["a message of a library", *answers]))
+    monkeypatch.setattr("flows.computing.here", lambda device: {"auto": auto, "cpu": ("cpu", cpu)}[device])
     here = queues.libraries(b"numpy==2.1.0\n")
     assert queues.offered(tmp_path) == [f"{name}-{here}" for name in able]

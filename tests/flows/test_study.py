@@ -97,7 +97,7 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
 def test_a_run_on_many_machines_names_what_each_would_decide_for_itself(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.trials._machine_here", lambda device: ("cpu", "mixed_bfloat16"))
+    monkeypatch.setattr("flows.computing.here", lambda device: ("cpu", "mixed_bfloat16"))
     monkeypatch.setattr("flows.trials._threads_here", lambda: 3)
     auto = {**SMALL, "train.precision": "auto"}
     (here,) = trials.plan(clone.path, ["none"], 1, auto)
@@ -286,7 +286,7 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert shares._gpus() == found
+    assert shares.gpus() == found
     assert shares.default_jobs() == (len(found) or max(len(shares._cores()) // 2, 1))  # there is memory for these
 
 

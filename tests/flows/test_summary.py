@@ -80,3 +80,9 @@ def test_another_headline_comes_first(finished: Path) -> None:
     assert "| test       | 50.00%   | 83.22%   | 0.6123      |" in lines
     assert lines[0].startswith("| split      | f1 macro |")
     assert "generalization gap of f1 macro (train − validation): 6.00 points" in lines
+
+
+def test_a_model_that_was_made_elsewhere_is_said_to_be(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "made in" not in summary(finished)
+    monkeypatch.setattr("flows.summary.made_elsewhere", lambda root: f"made in bfloat16 {root == finished}")
+    assert "the model was made in bfloat16 True" in summary(finished).splitlines()

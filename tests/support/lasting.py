@@ -46,8 +46,8 @@ def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
     if cpu_flags is not None:
         cpuinfo = path.parent / f"{path.name}-cpuinfo"
         cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
-        runtime = path / "tasks/runtime.py"
-        runtime.write_text(runtime.read_text().replace('Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})"))
+        processor = path / "tasks/processor.py"
+        processor.write_text(processor.read_text().replace('Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})"))
     return Clone(path)
 
 
