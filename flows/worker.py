@@ -61,6 +61,11 @@ class PatientWorker(ProcessWorker):
         """Tell the server that this worker is there."""
         await self._patiently(super().sync_with_backend)
 
+    async def teardown(self, *exc_info: Any) -> None:
+        """End, also where Prefect's look for cancelled runs gave up on a server that was away."""
+        with suppress(RuntimeError):
+            await super().teardown(*exc_info)
+
     async def _submit_run(self, flow_run: FlowRun) -> None:
         try:
             await super()._submit_run(flow_run)

@@ -130,7 +130,7 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
             assert f"the Prefect server at {server.url} must be given its password; received none; copy" in line
             line = refused(machine, *command, status=1, PREFECT_API_AUTH_STRING="study:another")
             assert "received another; copy .prefect/password from its clone into this one" in line
-            line = refused(machine, "flows.study", "--seeds", "1", status=1, PREFECT_API_URL=server.url)
+            line = refused(machine, "flows.pipeline", status=1, PREFECT_API_URL=server.url)
             assert "must be given its password; received none" in line
 
             said = log_of(head, "server")

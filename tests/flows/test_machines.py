@@ -23,7 +23,7 @@ from flows.trials import Ended, Trial
 from tests.support.clone import IDENTITY
 from tests.support.stub_machines import Server, beat, become, runs_of, serving_trials, trials_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timing]
 
 Loop = Generator[Ended | None]
 

@@ -49,6 +49,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_a_trial_runs_in_the_folder_of_its_worker_and_nothing_names_that_of_the_study(server: Lasting) -> None:
     assert str(server.clone.path) not in server.deployment("trial/study")
     assert '"directory": "."' in server.deployment("trial/study")
@@ -61,6 +62,7 @@ def share_of(server: Lasting, flow_run: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_trials_side_by_side_have_different_shares_which_become_free_again(server: Lasting, machine: Clone) -> None:
     with working(server, machine, "--limit", "2"):
         together = [server.submit("sleep", 40), server.submit("sleep", 40)]
@@ -70,6 +72,7 @@ def test_trials_side_by_side_have_different_shares_which_become_free_again(serve
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_a_machine_where_everything_crashes_leaves_itself_out_and_failing_trainings_do_not_count(
     server: Lasting, machine: Clone
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_machine_where_everything_crashes_leaves_itself_out_and_failing_traini
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_a_machine_takes_no_trial_of_a_precision_or_of_libraries_that_it_lacks(server: Lasting, tmp_path: Path) -> None:
     other = scratch_machine(tmp_path / "clone", cpu_flags="avx2 avx512f")
     with (other.path / "requirements.lock").open("a") as lock:
@@ -108,6 +112,7 @@ def test_a_machine_takes_no_trial_of_a_precision_or_of_libraries_that_it_lacks(s
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_a_worker_ends_on_sigterm_with_its_trial_also_where_its_shell_ignores_ctrl_c(
     server: Lasting, machine: Clone
 ) -> None:
@@ -131,6 +136,7 @@ def test_a_worker_ends_on_sigterm_with_its_trial_also_where_its_shell_ignores_ct
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clone, tmp_path: Path) -> None:
     head, port = scratch_machine(tmp_path / "clone"), free_port()
     with lasting(head, port) as server, working(server, machine, name="patient"):
@@ -150,6 +156,7 @@ def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clon
 
 
 @pytest.mark.slow
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("address", "says"),
     [

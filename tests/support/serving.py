@@ -120,7 +120,8 @@ def workers_of(clone: Clone) -> list[str]:
 HOOKS = r"to execute on_cancellation hooks.*FileNotFoundError.*workspace\.json"
 HARMLESS = re.compile(
     rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state|exited with -9"
-    r"|ValueError\('diverged'\)|FlowRunCancellingObserver websocket failed",
+    r"|ValueError\W+diverged|FlowRunCancellingObserver websocket failed|Service exceeded error threshold"
+    r"|Service 'EventsWorker' failed",
     re.DOTALL,
 )
 
