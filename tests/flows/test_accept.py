@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -76,6 +77,11 @@ def outputs(clone: Clone) -> dict[str, tuple[str, int]]:
     return {str(file): (hashlib.md5(file.read_bytes()).hexdigest(), file.stat().st_ino) for file in files}
 
 
+def without_line(said: str) -> str:
+    """A verdict without the number of a line, which any edit above it changes; test_same_code.py has these."""
+    return re.sub(r"(\.py):\d+:", r"\1:", said)
+
+
 def refusals(clone: Clone, since: str | None = None) -> dict[str, str]:
     """Why the results of stages are not kept, and nothing in the clone changed."""
     before = (clone.path / "dvc.lock").read_bytes(), clone._seen()
@@ -107,7 +113,7 @@ SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
     "blank lines at the end": (added(COUNTS, "\n\n"), LAST[1:]),
 }
 OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
-    "renamed local variable": (replaced(HISTORY, "losses: Any", "found: Any"), "train", f"{HISTORY}:24: `found"),
+    "renamed local variable": (replaced(HISTORY, "losses: Any", "found: Any"), "train", f"{HISTORY}: `found"),
     "functions in another order": (
         both(
             replaced(NETWORK, "def notebook_cnn(", "def a_cnn("),
@@ -115,34 +121,34 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
             replaced(NETWORK, "def a_cnn(", "def whitened_cnn("),
         ),
         "train",
-        f"{NETWORK}:138: `whitened_cnn` differs",
+        f"{NETWORK}: `whitened_cnn` differs",
     ),
     "default": (
         replaced(NETWORK, 'precision: str = "float32"', 'precision: str = "float16"'),
         "train",
-        f"{NETWORK}:91: `build` differs",
+        f"{NETWORK}: `build` differs",
     ),
-    "type of a constant": (replaced(NETWORK, "= 24 ", "= 24.0 "), "train", f"{NETWORK}:24: `WHITENING_FILTERS = 24.0`"),
-    "constant in a function": (replaced(NETWORK, "1 / 9", "1 / 8"), "train", f"{NETWORK}:203: `return layers.Rescal"),
-    "comparison": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "train", f"{NETWORK}:207: `if "),
-    "decorator": (replaced(COUNTS, "(frozen=True)", "(frozen=True, eq=False)"), "evaluate", f"{COUNTS}:27: `ClassCoun"),
-    "annotation": (replaced(COUNTS, "n_classes: int)", "n_classes: float)"), "evaluate", f"{COUNTS}:38: `count` diff"),
-    "f-string": (replaced(NETWORK, "conv{number}", "conv{number!s}"), "train", f"{NETWORK}:147: `for number, filters"),
-    "field of a class": (replaced(COUNTS, "    hits: Counts", "    found: Counts"), "evaluate", f"{COUNTS}:30: `found"),
+    "type of a constant": (replaced(NETWORK, "= 24 ", "= 24.0 "), "train", f"{NETWORK}: `WHITENING_FILTERS = 24.0`"),
+    "constant in a function": (replaced(NETWORK, "1 / 9", "1 / 8"), "train", f"{NETWORK}: `return layers.Rescal"),
+    "comparison": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "train", f"{NETWORK}: `if "),
+    "decorator": (replaced(COUNTS, "(frozen=True)", "(frozen=True, eq=False)"), "evaluate", f"{COUNTS}: `ClassCoun"),
+    "annotation": (replaced(COUNTS, "n_classes: int)", "n_classes: float)"), "evaluate", f"{COUNTS}: `count` diff"),
+    "f-string": (replaced(NETWORK, "conv{number}", "conv{number!s}"), "train", f"{NETWORK}: `for number, filters"),
+    "field of a class": (replaced(COUNTS, "    hits: Counts", "    found: Counts"), "evaluate", f"{COUNTS}: `found"),
     "order of imports": (
         replaced(COUNTS, "import dataclass\nfrom itertools import pairwise", "import dataclass as dataclass"),
         "evaluate",
-        f"{COUNTS}:13: `from dataclasses import dataclass as dataclass` differs",
+        f"{COUNTS}: `from dataclasses import dataclass as dataclass` differs",
     ),
     "encoding": (
         replaced(NETWORK, '"""The networks', '# coding: latin-1\n"""The networks'),
         "train",
-        f"{NETWORK}:208: `if ",
+        f"{NETWORK}: `if ",
     ),
     "docstring that the module prints": (
         added(HISTORY, "print(__doc__)\n"),
         "train",
-        f"{HISTORY}:36: `print(__doc__)` is new",
+        f"{HISTORY}: `print(__doc__)` is new",
     ),
     "deleted helper": (
         replaced(
@@ -152,20 +158,20 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
             "",
         ),
         "train",
-        f"{NETWORK}:241: `keep_random_weights` is gone",
+        f"{NETWORK}: `keep_random_weights` is gone",
     ),
     "new statement": (
         replaced(COUNTS, COUNT, f"    print()\n{COUNT}"),
         "evaluate",
-        f"{COUNTS}:39: `print()` in `count` is new",
+        f"{COUNTS}: `print()` in `count` is new",
     ),
     "template": (added(PAGE, "\n"), "evaluate", f"dep {PAGE} modified"),
     "comment in a template": (added(PAGE, "{# why #}"), "evaluate", f"dep {PAGE} modified"),
-    "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}:77: its text differs"),
+    "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}: its text differs"),
     "one of two files": (
         both(added("tasks/core/colour.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
         "train",
-        f"{NETWORK}:24: `WHITENING_FILTERS = 25` differs",
+        f"{NETWORK}: `WHITENING_FILTERS = 25` differs",
     ),
     "parameter beside": (
         both(added(NETWORK, "# why\n"), lambda clone: clone.edit(regularize__l2=0.1)),
@@ -238,7 +244,7 @@ def test_an_edit_that_changes_nothing_keeps_the_results_and_nothing_runs(clone: 
 def test_any_other_edit_is_refused_with_the_first_reason_and_nothing_is_written(clone: Clone, name: str) -> None:
     edit, stage, said = OTHER_CODE[name]
     edit(clone)
-    assert refusals(clone)[stage].startswith(said)
+    assert without_line(refusals(clone)[stage]).startswith(said)
 
 
 @pytest.mark.slow
@@ -267,12 +273,14 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
     added(COUNTS, "# why\n")(clone)
     assert stages.verdict(clone.path, "evaluate") == (f"layout: {COUNTS}", HINT)
     added(NETWORK, "WHITENING_FILTERS = 25\n")(clone)
-    assert stages.verdict(clone.path, "train") == (f"code: {NETWORK}:264: `WHITENING_FILTERS = 25` is new",)
+    assert tuple(map(without_line, stages.verdict(clone.path, "train"))) == (
+        f"code: {NETWORK}: `WHITENING_FILTERS = 25` is new",
+    )
     assert accept.main([]) == 1
-    assert capsys.readouterr().out.splitlines() == [
+    assert without_line(capsys.readouterr().out).splitlines() == [
         "download: nothing changed",
         "normalize: nothing changed",
-        f"train: nothing is kept: {NETWORK}:264: `WHITENING_FILTERS = 25` is new",
+        f"train: nothing is kept: {NETWORK}: `WHITENING_FILTERS = 25` is new",
         f"evaluate: kept; only comments and layout differ in {COUNTS}",
     ]
     assert stages.verdict(clone.path, "evaluate") == ()
@@ -315,7 +323,7 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     added(COUNTS, "# why\n")(clone)
     assert "--since" in refusals(clone)["evaluate"]
     added(COUNTS, "NEW = 1\n")(clone)
-    assert refusals(clone, since="HEAD")["evaluate"] == f"{COUNTS}:78: `NEW = 1` is new"
+    assert without_line(refusals(clone, since="HEAD")["evaluate"]) == f"{COUNTS}: `NEW = 1` is new"
     replaced(COUNTS, "NEW = 1\n", "")(clone)
     assert [one.stage for one in accept_edits(clone.path, since="HEAD") if one.said.startswith("kept")] == ["evaluate"]
 
@@ -361,4 +369,4 @@ def test_the_flow_says_that_only_comments_differ_and_with_accept_runs_nothing(cl
     assert said.count("in state Cached") == 4
     added(COUNTS, "# why not\n")(clone)
     said = clone.run(sys.executable, "-m", "flows.pipeline")
-    assert f"evaluate runs: dep {COUNTS} modified; {HINT}" in said
+    assert f"evaluate runs: layout: {COUNTS}; {HINT}" in said
