@@ -9,6 +9,7 @@ import contextlib
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from flows import processes, stages
 from flows.processes import Checkout, StageFailedError
 from tests.support.clone import Clone
-from tests.support.serving import heed_interrupts
+from tests.support.serving import heed_interrupts, wait_for
 
 
 @pytest.fixture
@@ -32,13 +33,17 @@ def checkout(tmp_path: Path) -> Checkout:
     (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
     made.run("git", "init", "--quiet")
     made.run("dvc", "init", "--quiet")
+    wait_for("DVC's own daemons to end", lambda: not running_in(made.path), 60)
     return Checkout(made.path)
+
+
+def running_in(folder: Path) -> list[dict[str, Any]]:
+    return [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(folder)]
 
 
 def assert_nothing_is_left(checkout: Checkout) -> None:
     """No process in the repository, no lock of DVC, and no output of the stage."""
-    left = [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(checkout.root)]
-    assert left == []
+    assert running_in(checkout.root) == []
     lock = checkout.root / ".dvc/tmp/rwlock"
     assert not lock.exists() or not any(json.loads(lock.read_text()).values())
     assert not (checkout.root / "made").exists()
