@@ -367,6 +367,7 @@ def test_the_flow_says_that_only_comments_differ_and_with_accept_runs_nothing(cl
     said = clone.run(sys.executable, "-m", "flows.pipeline", "--accept")
     assert f"evaluate: kept; only comments and layout differ in {COUNTS}" in said
     assert said.count("in state Cached") == 4
+    clone.commit("why")  # or git would not have the code that was accepted
     added(COUNTS, "# why not\n")(clone)
     said = clone.run(sys.executable, "-m", "flows.pipeline")
     assert f"evaluate runs: layout: {COUNTS}; {HINT}" in said

@@ -29,7 +29,7 @@ VARIANTS, SEEDS = ("none", "dropout", "l2"), 2
 SETTINGS = {
     "normalize.train_images": 500,
     "model.filters": [4, 4, 4],
-    "train.epochs": 300,
+    "train.epochs": 200,
     "train.precision": "float32",
     "train.threads": 1,
     "train.device": "cpu",
