@@ -24,7 +24,7 @@ import argparse
 import hashlib
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,21 +193,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="default: all")
     parser.add_argument("--since", metavar="REV", help="a commit with the code of the results, where git lost it")
     asked = parser.parse_args(arguments)
+
+    def accept() -> int:
+        verdicts = accept_edits(Path.cwd(), asked.stages, asked.since)
+        for stage, said, _ in verdicts:
+            print(f"{stage}: {said}")
+        return 0 if all(verdict.is_current for verdict in verdicts) else 1
+
+    return in_a_line(accept)
+
+
+def in_a_line(ask: Callable[[], int]) -> int:
+    """Ask DVC; the status, with one line instead of a trace for what the user can mend."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # a line a stage, and none that says how
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says how
     try:
-        verdicts = accept_edits(Path.cwd(), asked.stages, asked.since)
+        return ask()
     except LockError as error:
         print(f"error: another DVC is at work here: {str(error).splitlines()[0]}; try again later", file=sys.stderr)
         return BUSY
     except (ParameterError, GitError, DvcException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    for stage, said, _ in verdicts:
-        print(f"{stage}: {said}")
-    return 0 if all(verdict.is_current for verdict in verdicts) else 1
 
 
 if __name__ == "__main__":
