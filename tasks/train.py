@@ -32,7 +32,6 @@ from tasks.params.joint import check_joint_rules, precision
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
-from tasks.probe import Probe
 
 DEVICE_BYTES = 4 * 2**30  # of images that a GPU's memory has room for beside a training
 
@@ -79,6 +78,8 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
     probe = None
     if classifier:
+        from tasks.probe import Probe  # with scikit-learn, which takes a second that other trainings need not wait
+
         settings = f"{machine_settings} {model_params.network} {model_params.input_size} {training.images.shape[1:]}"
         probe = Probe(trained, checkpoints.key((), [backbone], settings))
     throughput: list[float] = []

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.class_weight import compute_class_weight
 
 from tasks.core.augmentation import Change, Transforms, apply_transforms, sample_cutout, sample_transforms
 from tasks.core.colour import sample_colour_jitter
@@ -80,6 +79,8 @@ def balanced_weights(labels: NDArray[np.int32], n_classes: int) -> NDArray[np.fl
     ndarray of shape (n_classes,)
         0 for a class without images.
     """
+    from sklearn.utils.class_weight import compute_class_weight  # takes a second, and few trainings weigh classes
+
     weights = np.zeros(n_classes, np.float32)
     present = np.unique(labels)
     weights[present] = compute_class_weight("balanced", classes=present, y=labels)
