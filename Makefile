@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-machines test-pythons doctor soak check format map lock gpu clean
+.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format map lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -90,11 +90,8 @@ test: setup ## the tests, a few minutes in two processes
 
 # By order, not by their number in a file: the soak is one test, the longest, and would begin last.
 test-all: test test-pythons ## also the slow tests (an epoch on the real data set), and the quick ones on other Pythons
-	$(BIN)/python -m pytest -m "slow and not timing and not machines" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "slow and not timing" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m timing  # alone
-
-test-machines: setup ## a study on two real workers that are killed and frozen, ten minutes
-	$(BIN)/python -m pytest -m machines
 
 # Those of pyenv, and those that the PATH knows; the one of .venv was tested before.
 OTHER_PYTHONS = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[123].*/bin/python) python3.11 python3.12 python3.13

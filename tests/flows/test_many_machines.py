@@ -22,7 +22,7 @@ from tests.support.machines import bucket
 from tests.support.serving import Prefect, deployed, heed_interrupts, wait_for
 from tests.support.worker_machines import SECRET, Machine, open_to_machines, use_bucket
 
-pytestmark = [pytest.mark.slow, pytest.mark.machines]
+pytestmark = [pytest.mark.slow, pytest.mark.timing]
 
 VARIANTS, SEEDS = ("none", "dropout", "l2"), 2
 # Precision, threads and device are named, so that the study of one machine has the same trials.
@@ -110,8 +110,9 @@ def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        both = [
-            subprocess.Popen(
+        both = []
+        for clone in (head, machines.desk):
+            running = subprocess.Popen(
                 study("--on", "machines"),
                 cwd=clone.path,
                 env={**clone.environment, "PREFECT_API_URL": machines.server},
@@ -120,10 +121,10 @@ def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
                 start_new_session=True,
                 preexec_fn=heed_interrupts,
             )
-            for clone in (head, machines.desk)
-        ]
-        for running in both:
             stack.callback(end, running)
+            both.append(running)
+            # Only the head has the data, and the desk can ask for runs once the remote has it.
+            wait_for("the head to hand over the data", lambda: " runs on " in log.read_text(), 120)
         wait_for("a training on each machine", lambda: first.trains() and second.trains())
         second.send(signal.SIGKILL)
         struck = time.monotonic()
