@@ -50,7 +50,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
     """
     model_params, regularize, train_params = read("model", Model), read("regularize", Regularize), read("train", Train)
     has_validation = "validation" in arrays.splits(normalized)
-    check_joint_rules(regularize, train_params, has_validation, str(PARAMS_FILE))
+    check_joint_rules(model_params, regularize, train_params, has_validation, str(PARAMS_FILE))
     machine = _prepared(model_params, train_params)
     print(machine)
     (mean, std), n_classes = arrays.mean_std(normalized), len(arrays.class_names(normalized))

@@ -9,6 +9,9 @@ from keras import ops
 
 from tasks.params.train import Train
 
+NEWTON_SCHULZ_STEPS = 3  # more bring the values no nearer to 1 that matter here
+NEWTON_SCHULZ = 3.4445, -4.775, 2.0315  # Jordan's: the slope at 0 is as large as it can be
+
 
 def optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
     """Make the optimizer, with decoupled weight decay on kernels alone.
@@ -25,14 +28,15 @@ def optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.opt
     """
     rate = learning_rate(train_params, steps)
     decay = weight_decay or None
-    kinds = {"sgd": keras.optimizers.SGD, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
+    kinds = {"sgd": keras.optimizers.SGD, "muon": Muon, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
     kind = kinds[train_params.optimizer]
     if train_params.backbone_rate != 1:
         kind = with_backbone_rate(kind, train_params.backbone_rate)
     made: keras.optimizers.Optimizer
-    if train_params.optimizer == "sgd":
+    if train_params.optimizer in ("sgd", "muon"):
         momentum = train_params.momentum
-        made = kind(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
+        of_kernels = {"kernel_rate": train_params.kernel_rate} if train_params.optimizer == "muon" else {}
+        made = kind(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay, **of_kernels)
     elif train_params.optimizer == "adamw":
         made = kind(rate, weight_decay=weight_decay)
     else:
@@ -72,6 +76,62 @@ def with_backbone_rate(
             self.weight_decay = decay
 
     return WithBackboneRate
+
+
+class Muon(keras.optimizers.SGD):  # type: ignore[misc]
+    """Orthogonalize the updates of convolution kernels, and keep the kernels' norms; SGD for the rest.
+
+    After K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
+    https://kellerjordan.github.io/posts/muon) and his record on CIFAR-10. Keras' own Muon leaves kernels of four
+    dimensions to AdamW; here one is a matrix of a row for each value of a patch and a column for each filter. The mean
+    norm of the filters is 1, before each update, so that a rate means the same angle all along and weight decay of
+    them leaves no trace. It needs normalization behind each convolution, to which a kernel's norm makes no difference.
+
+    Parameters
+    ----------
+    kernel_rate : float
+        × learning rate: the singular values of an update. Those of a kernel are about 1.
+    """
+
+    def __init__(self, *args: Any, kernel_rate: float, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.kernel_rate = kernel_rate
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if len(variable.shape) != 4:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        direction = gradient
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            self.assign(velocity, self.momentum * velocity + gradient)
+            direction = gradient + self.momentum * velocity  # Nesterov
+        kernel = variable * ops.sqrt(variable.shape[-1] / ops.sum(ops.square(variable)))
+        self.assign(variable, kernel - learning_rate * self.kernel_rate * orthogonalize(direction))
+
+
+def orthogonalize(kernel: Any) -> Any:
+    """Bring the singular values of a convolution kernel near 1, by Newton–Schulz steps.
+
+    X ← aX + bXXᵀX + cXXᵀXXᵀX with Jordan's constants, after which they lie between about 0.6 and 1.2 but for the
+    smallest. All steps multiply X by polynomials of XᵀX from the right, and are computed on that smaller matrix.
+
+    Parameters
+    ----------
+    kernel : tensor of shape (height, width, inputs, filters)
+    """
+    matrix = ops.reshape(kernel, (-1, kernel.shape[-1]))
+    is_wide = matrix.shape[0] < matrix.shape[1]
+    if is_wide:
+        matrix = ops.transpose(matrix)
+    matrix = matrix / (ops.norm(matrix) + 1e-7)
+    gram, identity = ops.transpose(matrix) @ matrix, ops.eye(matrix.shape[1])
+    product, (a, b, c) = identity, NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        factor = a * identity + b * gram + c * gram @ gram
+        product, gram = product @ factor, factor @ gram @ factor
+    matrix = matrix @ product
+    return ops.reshape(ops.transpose(matrix) if is_wide else matrix, kernel.shape)
 
 
 def learning_rate(train_params: Train, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

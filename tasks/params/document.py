@@ -124,7 +124,7 @@ def validate(content: dict[str, Any], where: str) -> Params:
     """
     params = check(Params, content, where)
     has_validation = params.normalize.validation_fraction > 0
-    check_joint_rules(params.regularize, params.train, has_validation, where)
+    check_joint_rules(params.model, params.regularize, params.train, has_validation, where)
     return params
 
 

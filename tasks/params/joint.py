@@ -8,12 +8,12 @@ from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 
 
-def check_joint_rules(regularize: Regularize, train: Train, has_validation: bool, where: str) -> None:
-    """Check the rules that join blocks `regularize` and `train` and the splits.
+def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_validation: bool, where: str) -> None:
+    """Check the rules that join blocks `model`, `regularize` and `train` and the splits.
 
     Parameters
     ----------
-    regularize, train : Block
+    model, regularize, train : Block
     has_validation : bool
         Whether there is, or will be, a validation split.
     where : str
@@ -34,6 +34,12 @@ def check_joint_rules(regularize: Regularize, train: Train, has_validation: bool
         raise ParameterError(
             f"{where}: regularize.weight_decay: must be 0 with train.optimizer adam: adamw is Adam with decoupled "
             f"weight decay; received {weight_decay}"
+        )
+    if train.optimizer == "muon" and (model.is_pretrained or not regularize.batch_norm):
+        raise ParameterError(
+            f"{where}: train.optimizer: must be another than muon with a pretrained network or without "
+            "regularize.batch_norm: it gives each kernel a norm of its own, which only batch normalization makes up "
+            f"for; received muon with {model.network}; set it to sgd"
         )
 
 

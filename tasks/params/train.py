@@ -14,9 +14,10 @@ class Train(Block):
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
-    optimizer: Literal["adam", "adamw", "sgd"]
+    optimizer: Literal["adam", "adamw", "sgd", "muon"]
     learning_rate: Annotated[float, Field(gt=0)]
     backbone_rate: Annotated[float, Field(gt=0, le=1)]
+    kernel_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["constant", "one_cycle", "cosine"]
     warmup: Annotated[float, Field(ge=0, lt=1)]

@@ -81,6 +81,7 @@ STOPPED_EARLY: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.
     [
         ({"epochs": 4}, 3),
         ({"epochs": 4, "optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine"}, 1),
+        ({"epochs": 3, "optimizer": "muon", "learning_rate": 0.05}, 2),
         (STOPPED_EARLY, 3),
     ],
 )

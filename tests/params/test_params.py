@@ -48,7 +48,7 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
         ({"train__learning_rate": float("inf")}, "train.learning_rate: must be a finite number; received inf"),
         ({"regularize__dropout": 1.0}, "regularize.dropout: must be less than 1; received 1.0"),
         ({"regularize__batch_norm": 1}, "regularize.batch_norm: must be a valid boolean; received 1"),
-        ({"train__optimizer": "adm"}, "train.optimizer: must be 'adam', 'adamw' or 'sgd'; received 'adm'"),
+        ({"train__optimizer": "adm"}, "train.optimizer: must be 'adam', 'adamw', 'sgd' or 'muon'; received 'adm'"),
         ({"train__epoch": 3}, "train.epoch: is no parameter; did you mean epochs?"),
         ({"regularize__augment__flp": True}, "regularize.augment.flp: is no parameter; did you mean flip?"),
         ({"train__surprise": 3}, "train.surprise: is no parameter; known here: epochs, batch_size,"),
@@ -77,6 +77,15 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
             "regularize.early_stopping.patience: must be 0 without a validation split, which",
         ),
         ({"train__optimizer": "adam"}, "regularize.weight_decay: must be 0 with train.optimizer adam"),
+        ({"train__kernel_rate": 0.0}, "train.kernel_rate: must be greater than 0; received 0.0"),
+        (
+            {"train__optimizer": "muon", "regularize__batch_norm": False},
+            "train.optimizer: must be another than muon with a pretrained network or without regularize.batch_norm",
+        ),
+        (
+            {"train__optimizer": "muon", "model__network": "pretrained"},
+            "train.optimizer: must be another than muon with a pretrained network or without regularize.batch_norm",
+        ),
         (
             {"study__variants__typo": {"train.epoch": 3}},
             "study.variants.typo: train.epoch: is no parameter; did you mean train.epochs?",
