@@ -14,7 +14,7 @@ import json
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from tasks.backend import keras
 from tasks.core import images
 from tasks.core.calibration import apply_temperature
 from tasks.core.inference import predict
+from tasks.params.evaluate import TestTimeAugmentation
 
 BATCH_SIZE = 500
 
@@ -74,14 +75,16 @@ def artifacts() -> dict[str, Path]:
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
-    """Read the class names, the temperature, and whether an image's mirror counts too."""
+    """Read the class names, the temperature, and the views of an image that count."""
     try:
         calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names, temperature, _ = calibration["classes"], calibration["temperature"], calibration["mirror"]
+        names, temperature = calibration["classes"], calibration["temperature"]
         if not all(isinstance(name, str) for name in names) or not (temperature is None or temperature > 0):
             raise ValueError
+        if calibration["test_time_augmentation"] not in get_args(TestTimeAugmentation):
+            raise ValueError
     except (ValueError, LookupError, TypeError) as error:
-        rule = "must hold class names, a temperature above 0 and `mirror`"
+        rule = "must hold class names, a temperature above 0 and `test_time_augmentation`"
         raise step.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
     return calibration
 
@@ -96,7 +99,7 @@ def classify(
     model : keras.Model
         From pixels to logits.
     calibration : dict
-        Class names, temperature, and whether an image's mirror counts too.
+        Class names, temperature, and the views of an image that count.
     pixels : list of ndarray of shape (height, width, 3), dtype=uint8
 
     Returns
@@ -107,7 +110,7 @@ def classify(
     if not pixels:
         return []
     names = calibration["classes"]
-    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["mirror"])
+    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["test_time_augmentation"])
     if calibration["temperature"] is None:
         print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
     probabilities = apply_temperature(uncalibrated, calibration["temperature"] or 1.0)

@@ -49,7 +49,7 @@ def evaluate(
     """
     evaluate_params, content = read("evaluate", Evaluate), parse(PARAMS_FILE)
     parameters = {block: content[block] for block in SHOWN_BLOCKS}
-    mirror = evaluate_params.test_time_augmentation == "mirror"
+    views = evaluate_params.test_time_augmentation
     machine = runtime.prepare()
     print(machine)
     class_names = arrays.class_names(normalized)
@@ -58,7 +58,7 @@ def evaluate(
     predicted: dict[str, Predicted] = {}
     started = time.perf_counter()
     for split, (images, y_true) in splits.items():
-        y_prob = predict(model, images, evaluate_params.batch_size, mirror)
+        y_prob = predict(model, images, evaluate_params.batch_size, views)
         predicted[split] = Predicted(y_true, y_prob)
         accuracy, loss = scores.accuracy(y_true, y_prob), scores.loss(y_true, y_prob)
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
@@ -83,7 +83,7 @@ def evaluate(
     )
     results = report.compute_results(evaluation)
     svgs = report.draw_figures(evaluation, results)
-    texts = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, mirror)
+    texts = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, views)
     test, test_digest = predicted["test"], digests[str(arrays.images_path(normalized, "test"))]
     outputs = predictions_path, metrics_path, details, page_path
     with atomic_outputs(*outputs) as (npz, summary, folder, html):

@@ -143,7 +143,11 @@ def test_before_the_first_run_the_next_command_is_named(workplace: Path, capsys:
     assert capsys.readouterr().err == "error: models/classifier.keras must exist; `dvc repro` makes it\n"
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"classes": ["cat"], "temperature": 0, "mirror": false}'])
+zero_temperature = '{"classes": ["cat"], "temperature": 0, "test_time_augmentation": "none"}'
+unknown_views = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "every"}'
+
+
+@pytest.mark.parametrize("content", ["", "[]", zero_temperature, unknown_views])
 @pytest.mark.usefixtures("pictures")
 def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], content: str) -> None:
     calibration = Path("reports/evaluation/calibration.json")

@@ -168,7 +168,7 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
 @pytest.mark.usefixtures("finished")
 def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> None:
     model, images = keras.models.load_model(MODEL), np.load(DATA / "test_images.npy")
-    once, mirrored = (predict(model, view, 30, mirror=True) for view in (images, images[:, :, ::-1]))
+    once, mirrored = (predict(model, view, 30, "mirror") for view in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(once, mirrored, atol=1e-6)
     assert np.abs(once - predict(model, images, 30)).max() > 1e-4
 

@@ -16,17 +16,17 @@ from tasks.core.scores import ClassScores, classification_report
 DIGITS = 6  # of every number but the temperature in calibration.json
 
 
-def detail_tables(evaluation: Evaluation, results: Results, mirror: bool) -> dict[str, str]:
+def detail_tables(evaluation: Evaluation, results: Results, views: str) -> dict[str, str]:
     """Write every table of the report: file name → text.
 
     Parameters
     ----------
-    mirror : bool
-        Whether the model's logits are averaged with those of the mirror image, which calibration.json tells
-        whoever uses the model.
+    views : {"none", "mirror", "mirror_and_shift"}
+        Those of an image that the model's logits are averaged over, which calibration.json tells whoever uses the
+        model.
     """
     names, test = list(evaluation.class_names), evaluation.predictions["test"]
-    calibration = {"classes": names, "temperature": results.temperature, "mirror": mirror}
+    calibration = {"classes": names, "temperature": results.temperature, "test_time_augmentation": views}
     return {
         "classification_report.txt": classification_report(test.y_true, test.y_prob, names),
         "scores.json": to_json(_scores(evaluation, results)),

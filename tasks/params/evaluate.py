@@ -8,10 +8,12 @@ from pydantic import Field
 
 from tasks.params import Block
 
+TestTimeAugmentation = Literal["none", "mirror", "mirror_and_shift"]
+
 
 class Evaluate(Block):
     """Parameters of scoring; a change reruns evaluate alone, since the model stays."""
 
     headline: Literal["accuracy", "balanced_accuracy", "f1_macro"]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
-    test_time_augmentation: Literal["none", "mirror"]
+    test_time_augmentation: TestTimeAugmentation

@@ -18,7 +18,7 @@ from tests.support.reports import evaluation, with_test
 
 def tables(evaluation: Evaluation) -> dict[str, str]:
     results = compute_results(evaluation)
-    return detail_tables(evaluation, results, mirror=True)
+    return detail_tables(evaluation, results, "mirror")
 
 
 def test_scores_json_keeps_its_keys_and_six_digits() -> None:
@@ -45,7 +45,7 @@ def test_the_calibration_holds_the_whole_temperature() -> None:
     made = evaluation()
     calibration = json.loads(tables(made)["calibration.json"])
     temperature = compute_results(made).temperature
-    assert calibration == {"classes": made.class_names, "temperature": temperature, "mirror": True}
+    assert calibration == {"classes": made.class_names, "temperature": temperature, "test_time_augmentation": "mirror"}
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
 
 
