@@ -104,7 +104,7 @@ test-pythons: setup ## the quick tests on each further Python from 3.11 to 3.13 
 	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version test || exit 1; \
 	done
 
-bench: setup ## measure the ratios of docs/bench.json again; about an hour, after `make run`
+bench: setup ## measure the ratios of docs/bench.json again; some two hours, after `make run`
 	$(call add-extra,bench)
 	$(BIN)/python -m tests.bench
 

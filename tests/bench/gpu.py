@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.bench.measure import Found, run, side
+from tests.bench.measure import Found, cpu, run, side, versions
 from tests.bench.recipes import blocks
 
 RESULTS = Path("docs/gpu.json")
@@ -164,8 +164,6 @@ SMALL: dict[str, Settings] = {
 
 def main(groups: list[str], small: bool) -> None:
     """Run groups; what one finds replaces its older self."""
-    from tests.bench.__main__ import cpu, versions
-
     os.environ["KERAS_BACKEND"] = "jax"
     for group in groups:
 

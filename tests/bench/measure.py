@@ -1,23 +1,31 @@
-"""Runs sides in processes of their own, in turn, and puts the median of one over that of another."""
+"""Runs sides in processes of their own, in turn, and puts the median of one over that of another; and on what."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 POLL_SECONDS = 0.05
 
+# Of sides that time epochs: the mean of some after one that warms up, on some images, in seconds for a whole epoch.
+TIMED, WHOLE = 10_000, 45_000  # images
+EPOCHS = 3  # timed
+
 Command = list[str]
 Found = dict[str, Any]
+Key = TypeVar("Key", bound=Hashable)
 
 
 def side(name: str, **settings: Any) -> Command:
@@ -60,9 +68,9 @@ def _anonymous(pid: int) -> int:
     return total
 
 
-def interleaved(sides: dict[str, Command], rounds: int) -> dict[str, list[Found]]:
+def interleaved(sides: Mapping[Key, Command], rounds: int) -> dict[Key, list[Found]]:
     """Run every side in turn, so many times."""
-    found: dict[str, list[Found]] = {name: [] for name in sides}
+    found: dict[Key, list[Found]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, command in sides.items():
             found[name].append(run(command))
@@ -102,4 +110,41 @@ def ratio(
         "sides": {
             label: {key: round(figure, 3) for key, figure in figures.items()} for label, figures in sides.items()
         },
+    }
+
+
+def epoch_of(ends: list[float], images: int = TIMED) -> dict[str, float]:
+    """From the times at which epochs ended, of which the first warmed up."""
+    return {"seconds": (ends[-1] - ends[0]) / (len(ends) - 1) * WHOLE / images}
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    return {
+        "cpu": cpu(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.0f}",
+        "system": platform.system(),
+    }
+
+
+def cpu() -> str:
+    """A processor by its name, family and model, and whether it computes in bfloat16: the name alone may be two."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor()
+    first = path.read_text(encoding="utf-8").split("\n\n")[0]
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    model = "".join(f", {key.split()[-1]} {about[key]}" for key in ("cpu family", "model") if key in about)
+    has_bfloat16 = not {"avx512_bf16", "amx_bf16"}.isdisjoint(about.get("flags", "").split())
+    return f"{about.get('model name', platform.processor())}{model}, with{'' if has_bfloat16 else 'out'} bfloat16"
+
+
+def versions() -> dict[str, str]:
+    """What they were measured with: releases, whoever built them; a package that is not installed is left out."""
+    packages = ("tensorflow", "keras", "torch", "jax", "dvc", "prefect", "numpy")
+    installed = {package.name for package in metadata.distributions()}
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name).partition("+")[0] for name in packages if name in installed},
     }

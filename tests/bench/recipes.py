@@ -1,7 +1,9 @@
-"""The accuracy of the committed recipe and of the variant `fast` over seeds, epoch by epoch.
+"""Accuracy over seeds, epoch by epoch: of the default, of the variants `quick` and `fast`, and of PyTorch's rival.
 
-`python -m tests.bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: minutes for a seed
-of the default, a quarter of an hour for one of `fast`. A seed that is there with the same parameters is not run again.
+`python -m tests.bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: a minute or two for a
+seed of the default or of `quick`, five to fifteen for the others. A seed that is there with the same parameters is not
+run again. `seconds` are those of training up to an epoch's end, on the CPU that is named; compiling counts, scores do
+not.
 """
 
 from __future__ import annotations
@@ -10,14 +12,22 @@ import argparse
 import csv
 import hashlib
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from tests.bench.measure import Command, cpu, run, side
+from tests.bench.pytorch import RIVALS
+
 CURVES = Path("docs/recipes.csv")
-COLUMNS = ("variant", "seed", "recipe", "machine", "epoch", "validation_accuracy", "test_accuracy")
-SEEDS = {"default": 5, "fast": 3}
+COLUMNS = (
+    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", "test_accuracy"
+)  # fmt: skip
+SEEDS = {"default": 5, "quick": 5, "fast": 3, **dict.fromkeys(RIVALS, 1)}
 BLOCKS = ("normalize", "model", "regularize", "train")
 
 Curve = list[dict[str, Any]]
@@ -33,9 +43,13 @@ def blocks(variant: str, overrides: dict[str, Any]) -> Any:
     return validate(override(content, {**differences, **overrides}), "bench")
 
 
+@cache
 def recipe(variant: str) -> str:
     """A short digest of a variant's parameters, so that figures of another recipe do not count."""
-    params = blocks(variant, {}).model_dump(mode="json", include=set(BLOCKS))
+    if variant in RIVALS:
+        params = asdict(RIVALS[variant])
+    else:
+        params = blocks(variant, {}).model_dump(mode="json", include=set(BLOCKS))
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -55,37 +69,50 @@ def test_accuracy(curve: Curve) -> float:
     return float(curve[-1]["test_accuracy"])
 
 
+def missing() -> Iterator[tuple[str, int]]:
+    """Variants and seeds that are not in the file, seed by seed."""
+    for seed in range(max(SEEDS.values())):
+        for variant, seeds in SEEDS.items():
+            if seed < seeds and seed not in curves(variant):
+                if variant in RIVALS and not find_spec("torch"):
+                    print(f"{variant}: left out; `make bench` installs PyTorch")
+                else:
+                    yield variant, seed
+
+
 def measure(variant: str, seed: int) -> None:
     """Run a whole training and add its epochs to the file."""
-    command = [sys.executable, "-m", "tests.bench.sides", "recipe", f"variant={variant}", f"seed={seed}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = run(_command(variant, seed))
     new = not CURVES.exists()
+    scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])
     with CURVES.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
-        for epoch, value in enumerate(found["validation_accuracy"], start=1):
-            last = epoch == len(found["validation_accuracy"])
+        for epoch, (score, until) in enumerate(zip(scores, seconds, strict=True), start=1):
             writer.writerow(
                 {
                     "variant": variant,
                     "seed": seed,
                     "recipe": recipe(variant),
                     "machine": found["machine"],
+                    "cpu": cpu(),
                     "epoch": epoch,
-                    "validation_accuracy": f"{value:.4f}",
-                    "test_accuracy": f"{found['test_accuracy']:.4f}" if last else "",
+                    "seconds": f"{until:.1f}",
+                    "validation_accuracy": f"{score:.4f}",
+                    "test_accuracy": f"{found['test_accuracy']:.4f}" if epoch == len(scores) else "",
                 }
             )
 
 
+def _command(variant: str, seed: int) -> Command:
+    return side("torch_recipe" if variant in RIVALS else "recipe", variant=variant, seed=seed)
+
+
 def main() -> None:
     """Run the seeds that are missing."""
-    for variant, seeds in SEEDS.items():
-        for seed in range(seeds):
-            if seed not in curves(variant):
-                measure(variant, seed)
+    for variant, seed in missing():
+        measure(variant, seed)
 
 
 if __name__ == "__main__":

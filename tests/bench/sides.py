@@ -17,12 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import few_images, gpu, photographs, reference
+from tests.bench import few_images, gpu, photographs, pytorch, reference
+from tests.bench.measure import EPOCHS, TIMED, WHOLE, epoch_of
 from tests.bench.recipes import blocks
 
 NORMALIZED = Path("data/normalized")
-TIMED, WHOLE = 10_000, 45_000  # images
-EPOCHS = 3  # timed
 
 
 def stock(batch: int = reference.BATCH_SIZE, images: int = TIMED) -> dict[str, float]:
@@ -33,12 +32,12 @@ def stock(batch: int = reference.BATCH_SIZE, images: int = TIMED) -> dict[str, f
     ends: list[float] = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
     reference.network().fit(pixels, labels, batch_size=batch, epochs=1 + EPOCHS, verbose=0, callbacks=[watch])
-    return _epoch_of(ends, images)
+    return epoch_of(ends, images)
 
 
-def ours(batch: int = reference.BATCH_SIZE, pool_first: int = 0, images: int = TIMED) -> dict[str, float]:
+def ours(batch: int = reference.BATCH_SIZE, bfloat16: int = 1, images: int = TIMED) -> dict[str, float]:
     """An epoch of the same network and recipe with this project's layers, precision and input pipeline."""
-    ours = {"train.precision": "auto", "train.batch_size": batch, "model.pool_before_norm": bool(pool_first)}
+    ours = {"train.precision": "auto" if bfloat16 else "float32", "train.batch_size": batch}
     return _epoch(ours, "reference", images)
 
 
@@ -47,57 +46,25 @@ def default(deterministic: int = 1) -> dict[str, float]:
     return _epoch({"train.deterministic": bool(deterministic)})
 
 
-def fast() -> dict[str, float]:
-    """An epoch of the variant `fast`."""
-    return _epoch({}, "fast")
+def fast(own_convolution: int = 1, images: int = TIMED) -> dict[str, float]:
+    """An epoch of the variant `fast`, with this project's convolution or with Keras'."""
+    if not own_convolution:
+        from tasks.backend import keras
+        from tasks.core import network
+
+        before = network.FAST._replace(convolution=keras.layers.Conv2D)
+        network.build = partial(network.build, layer_types=before)
+    return _epoch({}, "fast", images)
+
+
+def trainings(variants: str, images: int = 10_000) -> dict[str, float]:
+    """The bare trainings of variants of the study, one after the other."""
+    return {"seconds": sum(_train(blocks(variant, {}), images)[-1] for variant in variants.split(","))}
 
 
 def _epoch(overrides: dict[str, Any], variant: str = "default", images: int = TIMED) -> dict[str, float]:
     _, _, speeds, *_ = _train(blocks(variant, {**overrides, "train.epochs": 1 + EPOCHS}), images)
     return {"seconds": WHOLE / statistics.harmonic_mean(speeds[1:])}
-
-
-def _epoch_of(ends: list[float], images: int = TIMED) -> dict[str, float]:
-    """From the times at which epochs ended."""
-    return {"seconds": (ends[-1] - ends[0]) / EPOCHS * WHOLE / images}
-
-
-def torch(batch: int = reference.BATCH_SIZE, bfloat16: int = 1) -> dict[str, float]:
-    """An epoch of the same network as a plain PyTorch loop, channels last."""
-    import torch
-    from torch import nn
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.manual_seed(0)
-    shape = [(3, 32), (32, 64), (64, 128)]
-    network = nn.Sequential()
-    for number, (before, after) in enumerate(shape):
-        network.append(nn.Conv2d(before, after, 3, padding=1)).append(nn.BatchNorm2d(after)).append(nn.ReLU())
-        if number < 2:
-            network.append(nn.MaxPool2d(2))
-    network.append(nn.Flatten()).append(nn.Linear(8192, 64)).append(nn.ReLU()).append(nn.Dropout(0.5))
-    network.append(nn.Linear(64, 10))
-    network = network.to(memory_format=torch.channels_last)
-    kernels = [p for p in network.parameters() if p.ndim > 1][:-1]
-    others = [p for p in network.parameters() if all(p is not kernel for kernel in kernels)]
-    # An L2 penalty of 0.01 × w² has the gradient 0.02 × w.
-    groups = [{"params": kernels, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.Adam(groups, lr=3e-4)
-    loss = nn.CrossEntropyLoss()
-    pixels, classes = reference.arrays("train")
-    images = torch.from_numpy(pixels[:TIMED]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    labels = torch.from_numpy(classes[:TIMED].astype("int64"))
-
-    ends = []
-    for _ in range(1 + EPOCHS):
-        for rows in torch.randperm(TIMED).split(batch):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(bfloat16)):
-                value = loss(network(images[rows].contiguous(memory_format=torch.channels_last)), labels[rows])
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-        ends.append(time.perf_counter())
-    return _epoch_of(ends)
 
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
@@ -218,8 +185,8 @@ def _train(
 
 
 SIDES = (
-    stock, ours, default, fast, torch, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES,
-    *few_images.SIDES, *gpu.SIDES,
+    stock, ours, default, fast, trainings, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES,
+    *few_images.SIDES, *gpu.SIDES, *pytorch.SIDES,
 )  # fmt: skip
 
 

@@ -1,0 +1,106 @@
+"""Time to accuracy: the notebook's 150 epochs against whole trainings of this project.
+
+What the trainings take stands in docs/recipes.csv, and counts where this CPU took it; an epoch of the notebook is timed
+anew, in turn with the trainings that are missing there.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from tests.bench import recipes, reference
+from tests.bench.measure import Found, cpu, ratio, run, side
+
+NEAR = 0.005  # below the reference's best: where it first arrives depends less on luck
+GOALS = {"fast": (8, 0.935), "quick": (25, 0.90)}  # ratio, mean test accuracy without test-time augmentation
+
+Curves = dict[int, recipes.Curve]
+Side = tuple[str, list[float]]
+
+
+def accuracy(rounds: int = 3) -> list[Found]:
+    """Run the seeds that are missing, and compare."""
+    missing, epochs = list(recipes.missing()), []
+    for n in range(rounds):
+        epochs.append(run(side("stock"))["seconds"])
+        for variant, seed in missing[n::rounds]:
+            recipes.measure(variant, seed)
+    return [*_to_the_references_best(epochs), *_all_of_it(epochs)]
+
+
+def _to_the_references_best(epochs: list[float]) -> list[Found]:
+    default, reached = _timed_here("default"), reference.curves()
+    if not reached:
+        print("time to the reference's accuracy: left out; `make bench-reference` measures its curve first")
+    if not (default and reached):
+        return []
+    best = statistics.mean(max(row["val_accuracy"] for row in rows) for rows in reached.values())
+    near = best - NEAR
+    epoch = statistics.median(epochs)
+    of_reference = [epoch * first(rows, "val_accuracy", near)["epoch"] for rows in reached.values()]
+
+    def of_default(accuracy: float) -> Side:
+        arrived = [first(rows, "validation_accuracy", accuracy) for rows in default.values()]
+        return f"default to {accuracy:.4f}", [float(row["seconds"]) for row in arrived]
+
+    found = [
+        ratio(
+            "time to the reference's best validation accuracy less 0.5 points: reference / default",
+            40,
+            (f"reference to {near:.4f}", of_reference),
+            of_default(near),
+        ),
+        ratio(
+            "the reference's 150 epochs / default to the reference's best validation accuracy",
+            120,
+            _whole(epochs),
+            of_default(best),
+        ),
+    ]
+    never = sum(all(float(row["validation_accuracy"]) < best for row in rows) for rows in default.values())
+    for one in found:
+        one |= {"target": round(best, 4), "runs_that_never_arrived": never, "met": one["met"] and not never}
+        one |= {"reference_seeds": len(reached), "test_accuracy": _spread(default)}
+    return found
+
+
+def first(curve: list[dict[str, float]] | recipes.Curve, column: str, at_least: float) -> dict[str, float]:
+    """Find the epoch in which a curve arrives; the last one if it never does."""
+    return next((row for row in curve if float(row[column]) >= at_least), curve[-1])
+
+
+def _all_of_it(epochs: list[float]) -> list[Found]:
+    """Whole trainings, whose mean accuracy must reach a goal of its own."""
+    found = []
+    for variant, (goal, at_least) in GOALS.items():
+        if curves := _timed_here(variant):
+            name, took = f"the reference's 150 epochs / variant {variant}, all of it", map(_seconds, curves.values())
+            one, reached = ratio(name, goal, _whole(epochs), (variant, took)), _spread(curves)
+            one |= {"test_accuracy": reached, "accuracy_goal": at_least}
+            found.append(one | {"met": one["met"] and reached["mean"] >= at_least})
+    return found
+
+
+def _timed_here(variant: str) -> Curves:
+    """The seeds of a variant that this CPU trained."""
+    curves = recipes.curves(variant)
+    found = {seed: curve for seed, curve in curves.items() if curve[-1]["cpu"] == cpu()}
+    if not found:
+        print(f"variant {variant}: left out; another CPU timed it; without its rows in {recipes.CURVES} this one does")
+    return found
+
+
+def _whole(epochs: list[float]) -> Side:
+    return reference.WHOLE, [reference.EPOCHS * seconds for seconds in epochs]
+
+
+def _seconds(curve: recipes.Curve) -> float:
+    return float(curve[-1]["seconds"])
+
+
+def _spread(curves: Curves) -> dict[str, float]:
+    """Test accuracy over seeds."""
+    values = [recipes.test_accuracy(curve) for curve in curves.values()]
+    return {
+        "mean": round(statistics.mean(values), 4), "minimum": min(values), "maximum": max(values), "n": len(values)
+    }  # fmt: skip
