@@ -26,7 +26,7 @@ def pipeline(arguments: list[str] | None = None) -> int:
     """Run the pipeline here; the status of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.pipeline",
-        description="Bring download, normalize, train and evaluate up to date, as a Prefect flow.",
+        description="Bring download, normalize, train, evaluate and report up to date, as a Prefect flow.",
     )
     _add_set(parser, "a parameter of this run, which is then isolated from the workspace, at HEAD; may be repeated")
     parser.add_argument("--force", action="store_true", help="run every stage, also where nothing changed")

@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: download → normalize → train → evaluate.
+"""The pipeline as a Prefect flow: download → normalize → train → evaluate → report.
 
 `python -m flows.pipeline`, or `prefect deployment run` with `pipeline/local` or, on any machine, `pipeline/machines`
 
@@ -44,6 +44,7 @@ download = stage(
 normalize = stage("normalize", 10 * MINUTE)
 train = stage("train", 24 * HOUR, needs=["gpu"])
 evaluate = stage("evaluate", HOUR)
+report = stage("report", HOUR)
 
 
 @flow(name="pipeline", persist_result=False)
@@ -116,7 +117,8 @@ def pipeline(
         raw = [download(checkout)] if not hand_over or handover.images_in_git(folder) else []
         arrays = normalize(checkout, *raw)
         model = train(checkout, arrays)
-        evaluate(checkout, arrays, model)
+        scores = evaluate(checkout, arrays, model)
+        report(checkout, arrays, model, scores)
 
         if isolated:
             experiments.save(folder, name)

@@ -69,7 +69,7 @@ def allowed(importer: str) -> tuple[str, ...]:
         return ("tasks/__init__.py", "tasks/backend.py", "tasks/processor.py")
     shared = (
         *("step", "outputs", "backend", "runtime", "arrays", "decoding"),
-        *("saved_model", "checkpoints", "pretrained", "features", "probe", "processor", "made_on"),
+        *("predictions", "saved_model", "checkpoints", "pretrained", "features", "probe", "processor", "made_on"),
     )
     of_download = ("archives", "mirrors", "transfer")
     return (
@@ -126,7 +126,9 @@ def test_make_map_would_change_nothing() -> None:
 def test_the_libraries_of_a_stage_are_those_that_its_step_imports() -> None:
     assert libraries_of("normalize", ROOT) == ["numpy", "pillow", "scikit-learn", "scipy"]
     assert {"keras", "tensorflow"} <= set(libraries_of("train", ROOT))
-    assert {"cleanlab", "matplotlib"} <= set(libraries_of("evaluate", ROOT)) - set(libraries_of("train", ROOT))
+    drawing = {"cleanlab", "jinja2", "matplotlib"}
+    assert drawing <= set(libraries_of("report", ROOT))
+    assert not set(libraries_of("report", ROOT)) & {"keras", "tensorflow"}
 
 
 def test_no_library_is_exempt_that_no_stage_imports(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +173,7 @@ def test_every_file_says_what_it_holds() -> None:
     assert [file for file in files if f"| `{file.name}` |" not in listed] == []
 
 
-def test_every_stage_has_a_step_and_the_graph_is_download_normalize_train_evaluate() -> None:
+def test_every_stage_has_a_step_of_its_name_and_order() -> None:
     assert tuple(stages()) == STAGES
     for name, stage in stages().items():
         assert stage["cmd"].startswith(f"exec python -u -m tasks.{name} ")
@@ -190,9 +192,12 @@ def test_there_is_no_junk_drawer() -> None:
     assert not names & {"utils", "util", "common", "helpers", "misc"}
 
 
-def test_training_imports_neither_scores_nor_figures() -> None:
-    names = {file.name for file in closure(ROOT / "tasks/train.py", ROOT)}
-    assert not names & {"scores.py", "figures.py"}
+def test_what_a_trial_runs_draws_nothing_and_training_scores_nothing() -> None:
+    drawing, libraries = {"figures.py", "label_issues.py", "page.py"}, {"cleanlab", "jinja2", "matplotlib"}
+    for name in ("train", "evaluate"):
+        assert not {file.name for file in closure(ROOT / f"tasks/{name}.py", ROOT)} & drawing
+        assert not set(libraries_of(name, ROOT)) & libraries
+    assert ROOT / "tasks/core/scores.py" not in closure(ROOT / "tasks/train.py", ROOT)
 
 
 @pytest.fixture

@@ -17,16 +17,17 @@ from scipy.special import softmax
 
 from tasks.classify import main
 from tasks.evaluate import evaluate
+from tasks.report import report
 from tasks.train import train
 from tests.support import ROOT
-from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, NAMES, SIZES, write_arrays
+from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, NAMES, REPORTED, SIZES, write_arrays
 from tests.support.parameters import SMALL, edit
 from tests.support.pictures import FOLDER
 
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small model and its evaluation."""
+    """A folder with a small model, its evaluation and report."""
     folder = tmp_path_factory.mktemp("evaluated")
     shutil.copy(ROOT / "dvc.yaml", folder)
     shutil.copy(ROOT / "params.yaml", folder)
@@ -35,7 +36,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         write_arrays(folder / DATA, **SIZES)
         train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
-        evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
+        evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
+        report(normalized=DATA, model_path=MODEL, **REPORTED)
     return folder
 
 

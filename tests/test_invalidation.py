@@ -12,10 +12,10 @@ import pytest
 from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.own_images import FLOWERS, photo, write_files
 
-ALL = ["download", "normalize", "train", "evaluate"]
+ALL = ["download", "normalize", "train", "evaluate", "report"]
 
-# Yet another training: `make test` has one that goes through all stages. That l2 concerns train and evaluate alone is
-# DVC's verdict in flows/test_stages.py, and an evaluate option runs evaluate alone in flows/test_pipeline.py.
+# Yet another training: `make test` has one that goes through all stages. That l2 concerns train and report alone is
+# DVC's verdict in flows/test_stages.py, and an evaluate option leaves the model in flows/test_pipeline.py.
 SLOW = pytest.mark.slow
 
 Edit = Callable[[Clone], None]
@@ -61,10 +61,10 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
         pytest.param(comment("flows/summary.py"), [], id="a file in flows"),
         pytest.param(comment("tasks/download.py"), [], id="the code of download"),
         pytest.param(comment("tests/conftest.py"), [], id="a test"),
-        pytest.param(params(evaluate__batch_size=1000), ["evaluate"], id="an evaluate option", marks=SLOW),
-        pytest.param(comment("tasks/core/figures.py"), ["evaluate"], id="core/figures.py", marks=SLOW),
-        pytest.param(params(regularize__l2=0.01), ["train", "evaluate"], id="regularize.l2", marks=SLOW),
-        pytest.param(other_activation, ["train", "evaluate"], id="core/network.py", marks=SLOW),
+        pytest.param(params(evaluate__batch_size=1000), ["evaluate", "report"], id="an evaluate option", marks=SLOW),
+        pytest.param(comment("tasks/core/figures.py"), ["report"], id="core/figures.py", marks=SLOW),
+        pytest.param(params(regularize__l2=0.01), ALL[2:], id="regularize.l2", marks=SLOW),
+        pytest.param(other_activation, ALL[2:], id="core/network.py", marks=SLOW),
         pytest.param(
             comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW
         ),
@@ -81,7 +81,7 @@ def test_going_back_restores_from_the_run_cache(clone: Clone) -> None:
     clone.run("git", "checkout", "--quiet", "params.yaml", "tasks", "flows", "tests")
     ran, restored, output = clone.repro()
     assert ran == []
-    assert restored == ["normalize", "train", "evaluate"]
+    assert restored == ALL[1:]
     assert "epoch 1/" not in output
     assert clone.run("git", "status", "--porcelain") == ""
 

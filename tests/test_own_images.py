@@ -13,6 +13,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from tests.support.clone import Clone, copy_tracked
+from tests.support.import_graph import STAGES
 from tests.support.own_images import write_files
 from tests.support.parameters import edit
 
@@ -94,7 +95,7 @@ def findings(clone: Clone, kind: str) -> list[dict[str, str]]:
 
 def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
     ran, _, output = project.repro()
-    assert ran == ["download", "normalize", "train", "evaluate"]
+    assert ran == list(STAGES)
     assert "cifar" not in output.lower()
     assert report(project) | {"train": 0, "validation": 0} == {
         "images": 180,
@@ -143,11 +144,11 @@ def test_a_new_photo_is_seen_and_no_study_takes_old_results_for_it(project: Clon
     study = ("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2")
     refused = project.run(*study, status=2)
     assert "data/images must be committed as `dvc repro download` found it" in refused
-    assert project.repro()[0] == ["download", "normalize", "train", "evaluate"]
+    assert project.repro()[0] == list(STAGES)
     assert report(project)["images"] == 181
     (folder / "rose/new.jpg").unlink()
     ran, restored, _ = project.repro()
-    assert (ran, restored) == ([], ["download", "normalize", "train", "evaluate"])
+    assert (ran, restored) == ([], list(STAGES))
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,10 @@ from tasks.params.joint import precision
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
+from tasks.report import report
 from tasks.step import RefusedError
 from tests.support import ROOT
-from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, SIZES, write_arrays
+from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, REPORTED, SIZES, write_arrays
 from tests.support.parameters import SMALL, edit
 
 LITE0 = {"model__network": "efficientnet_lite0", "train__epochs": 1, "train__batch_size": 60}
@@ -99,7 +100,8 @@ def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("fine_tuned")
 def test_it_is_evaluated_and_classifies_as_any_other(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
+    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
+    report(normalized=DATA, model_path=MODEL, **REPORTED)
     Image.fromarray(np.load(DATA / "test_images.npy")[0]).save("picture.png")
     capsys.readouterr()
     assert classify.main(["picture.png", "--json"]) == 0

@@ -77,7 +77,7 @@ def test_the_head_alone_is_trained_and_published_as_one_model() -> None:
     assert float(row["train_accuracy"]) > 0.7
     shown = float(row["train_accuracy"]) - float(row["validation_accuracy"])
     assert float(row["generalization_gap"]) == pytest.approx(shown, abs=2e-6)
-    evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
+    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
     assert json.loads(METRICS.read_text())["test"]["accuracy"] > 0.4
 
 

@@ -1,4 +1,4 @@
-"""train and evaluate as functions, on small arrays: what they write is right, and always the same bytes."""
+"""train, evaluate and report as functions, on small arrays: what they write is right, and always the same bytes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from tasks import processor
-from tasks.arrays import Finding, write_findings
 from tasks.core.inference import predict
 from tasks.evaluate import evaluate
 from tasks.made_on import MADE_ON
 from tasks.params import ParameterError
+from tasks.report import report
 from tasks.saved_model import save
 from tasks.step import RefusedError
 from tasks.train import train
@@ -42,6 +42,7 @@ from tests.support.arrays import (
     NAMES,
     PAGE,
     PREDICTIONS,
+    REPORTED,
     SIZES,
     write_arrays,
 )
@@ -78,7 +79,9 @@ def finished(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def run_evaluate() -> dict[str, Any]:
-    evaluate(normalized=DATA, model_path=MODEL, history_path=HISTORY, **EVALUATED)
+    """Evaluate and report, and give the metrics."""
+    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
+    report(normalized=DATA, model_path=MODEL, **REPORTED)
     result: dict[str, Any] = json.loads(METRICS.read_text())
     return result
 
@@ -174,13 +177,6 @@ def test_a_mirrored_image_scores_as_the_image_itself_when_both_views_count() -> 
 
 
 @pytest.mark.usefixtures("finished")
-def test_a_damaged_history_is_one_line() -> None:
-    HISTORY.write_bytes(HISTORY.read_bytes()[:-9])
-    with pytest.raises(RefusedError, match=r"history.csv must hold a number in each field: .*`make doctor` restores"):
-        run_evaluate()
-
-
-@pytest.mark.usefixtures("finished")
 def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> None:
     result = run_evaluate()
     with np.load(PREDICTIONS) as saved:
@@ -217,30 +213,6 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
     report = metrics.classification_report(y_true, predicted, target_names=NAMES, digits=4, zero_division=0)
     assert (DETAILS / "classification_report.txt").read_text() == report
     assert {file.name for file in DETAILS.glob("*.svg")} == {"curves.svg", "confusion.svg", "reliability.svg"}
-
-
-@pytest.mark.usefixtures("finished")
-def test_files_and_findings_reach_the_report() -> None:
-    leak = Finding("leak", "test/5.png", "test", "train/9.png", "train", "equal pixels")
-    between = Finding("duplicate", "train/1.png", "train", "train/2.png", "train", "equal pixels")
-    write_findings(DATA, [leak, between])
-    run_evaluate()
-    with (DETAILS / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with np.load(PREDICTIONS) as saved:
-        assert [row["predicted"] for row in rows] == [NAMES[n] for n in saved["probabilities"].argmax(axis=1)]
-    assert [row["file"] for row in rows] == [f"test/{n}.png" for n in range(80)]
-    assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
-    page = PAGE.read_text()
-    assert "1 test image has a twin in training" in page
-    assert "train/9.png" in page
-
-
-@pytest.mark.usefixtures("finished")
-def test_a_finding_of_an_image_that_is_not_there_is_one_line() -> None:
-    write_findings(DATA, [Finding("leak", "test/5.png", "test", "gone.png", "train", "equal pixels")])
-    with pytest.raises(RefusedError, match=r"must name its images; received 'gone.png'; `make doctor` restores it"):
-        run_evaluate()
 
 
 @pytest.mark.usefixtures("finished")

@@ -40,15 +40,20 @@ def estimate(name: str, predicted: Predicted) -> Estimate:
 
 
 def gap(name: str, train: Predicted, validation: Predicted) -> Estimate:
+    """Compute the score on train − the score on validation, with its interval."""
+    value = gap_value(name, train, validation)
+    if per_sample := scores.SCORES[name].per_sample:
+        return Estimate(value, intervals.gap_interval(per_sample(*train), per_sample(*validation)))
+    of_counts = scores.OF_COUNTS[name]
+    return _of_resamples(value, of_counts(_resample(train)) - of_counts(_resample(validation, seed=1)))
+
+
+def gap_value(name: str, train: Predicted, validation: Predicted) -> float:
     """Compute the score on train − the score on validation."""
     if per_sample := scores.SCORES[name].per_sample:
-        first, second = per_sample(*train), per_sample(*validation)
-        return Estimate(float(first.mean() - second.mean()), intervals.gap_interval(first, second))
+        return float(per_sample(*train).mean() - per_sample(*validation).mean())
     of_counts = scores.OF_COUNTS[name]
-    return _of_resamples(
-        of_counts(_count(train)) - of_counts(_count(validation)),
-        of_counts(_resample(train)) - of_counts(_resample(validation, seed=1)),
-    )
+    return float(of_counts(_count(train)) - of_counts(_count(validation)))
 
 
 def paired(name: str, y_true: Labels, base: Probabilities, here: Probabilities) -> Interval:
@@ -89,5 +94,5 @@ def _resample(predicted: Predicted, seed: int = 0) -> ClassCounts:
     return class_counts.resample(y_true, y_prob.argmax(axis=1), n_classes=y_prob.shape[1], rng=rng)[0]
 
 
-def _of_resamples(value: Values, resampled: Values) -> Estimate:
+def _of_resamples(value: float | Values, resampled: Values) -> Estimate:
     return Estimate(float(value), intervals.percentile_interval(resampled))

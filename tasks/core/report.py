@@ -15,13 +15,12 @@ from tasks.core.calibration import ReliabilityBins
 from tasks.core.gallery import N_CLASSES, Gallery, Picture
 from tasks.core.headline import Estimate, Predicted
 from tasks.core.label_issues import LabelIssue
+from tasks.core.metrics import MANY_CLASSES
 from tasks.core.scores import ClassScores
 
 ScoreValues = Mapping[str, float | None]  # by the score's name
 
 CALIBRATION_SCORES = ("loss", "brier", "calibration_error")  # those that a temperature changes
-SUMMARY_SCORES = ("accuracy", "loss")  # of each split, in the metrics that are compared between commits
-MANY_CLASSES = 30  # with more, the matrix shows so many, and the metrics none one by one
 N_ISSUES = 24  # shown, of the labels worth a second look
 N_TWINS = 12  # pairs
 N_CONFLICTS = 20
@@ -136,27 +135,10 @@ def compute_results(evaluation: Evaluation) -> Results:
     )
 
 
-def summarize(evaluation: Evaluation, results: Results) -> dict[str, Any]:
-    """Select the few numbers that stay comparable between commits: `reports/metrics.json`.
-
-    Of each split, accuracy, loss and, where it is another score, the headline; F1 of each class, unless there are
-    more than MANY_CLASSES: each is a column of `dvc exp show`.
-    """
-    names = dict.fromkeys((*SUMMARY_SCORES, evaluation.headline))
-    summary: dict[str, Any] = {
-        split: {name: values[name] for name in names} for split, values in results.scores.items()
-    }
-    if results.gap is not None:
-        summary["generalization_gap"] = results.gap.value
-    if len(results.classes) <= MANY_CLASSES:
-        summary["f1"] = {row.name: row.f1 for row in results.classes}
-    return summary
-
-
 def draw_figures(evaluation: Evaluation, results: Results) -> dict[str, str]:
     """Draw the figures of the report: name → SVG."""
     counts = results.confusion_matrix
-    drawn = scores.most_confused_classes(counts, MANY_CLASSES)
+    drawn = scores.most_confused_classes(counts, MANY_CLASSES)  # with more, the matrix shows so many
     return {
         "curves": figures.learning_curves(evaluation.history, evaluation.kept_epoch),
         "confusion": figures.confusion_matrix(counts, evaluation.class_names, drawn),

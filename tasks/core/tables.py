@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tasks.core.headline import Predicted
 from tasks.core.leaks import Leak
 from tasks.core.report import Evaluation, Results
+from tasks.core.rounding import rounded, to_json
 from tasks.core.scores import ClassScores, classification_report
-
-DIGITS = 6  # of every number but the temperature in calibration.json
 
 
 def detail_tables(evaluation: Evaluation, results: Results, views: str) -> dict[str, str]:
@@ -37,11 +36,6 @@ def detail_tables(evaluation: Evaluation, results: Results, views: str) -> dict[
         "predictions.csv": _predictions(names, test, evaluation.files["test"]),
         "label_issues.csv": _label_issues(evaluation, results),
     }
-
-
-def to_json(content: Mapping[str, Any]) -> str:
-    """Write numbers as indented JSON, rounded."""
-    return json.dumps(_rounded(content), indent=2, ensure_ascii=False) + "\n"
 
 
 def _scores(evaluation: Evaluation, results: Results) -> dict[str, Any]:
@@ -88,7 +82,7 @@ def _class_row(row: ClassScores) -> dict[str, Any]:
 
 
 def _per_class(results: Results) -> str:
-    rows = [_rounded(_class_row(row)) for row in results.classes]
+    rows = [rounded(_class_row(row)) for row in results.classes]
     return _csv([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
@@ -106,14 +100,14 @@ def _labels(names: list[str], test: Predicted) -> str:
 def _predictions(names: list[str], test: Predicted, files: Sequence[str]) -> str:
     rows = zip(files, test.y_true, test.y_prob.argmax(axis=1), test.y_prob.max(axis=1).tolist(), strict=True)
     header = ["file", "label", "predicted", "probability"]
-    return _csv([header, *([file, names[label], names[said], _rounded(p)] for file, label, said, p in rows)])
+    return _csv([header, *([file, names[label], names[said], rounded(p)] for file, label, said, p in rows)])
 
 
 def _label_issues(evaluation: Evaluation, results: Results) -> str:
     header = ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"]
     names, files = evaluation.class_names, evaluation.files
     rows = (
-        [split, files[split][row], names[label], names[suggested], *_rounded(numbers)]
+        [split, files[split][row], names[label], names[suggested], *rounded(numbers)]
         for split, row, label, suggested, *numbers in results.label_issues
     )
     return _csv([header, *rows])
@@ -123,11 +117,3 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return round(value, DIGITS) if isinstance(value, float) else value

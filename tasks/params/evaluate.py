@@ -12,7 +12,7 @@ TestTimeAugmentation = Literal["none", "mirror", "mirror_and_shift"]
 
 
 class Evaluate(Block):
-    """Parameters of scoring; a change reruns evaluate alone, since the model stays."""
+    """Parameters of scoring; a change reruns evaluate and report, since the model stays."""
 
     headline: Literal["accuracy", "balanced_accuracy", "f1_macro"]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]

@@ -94,8 +94,9 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
 
 
 def bare() -> dict[str, float]:
-    """The work of stages train and evaluate, one after the other in one process, without DVC."""
+    """The work of stages train, evaluate and report, one after the other in one process, without DVC."""
     from tasks.evaluate import evaluate
+    from tasks.report import report
     from tasks.train import train
 
     made = reference.SCRATCH / "bare"
@@ -106,8 +107,13 @@ def bare() -> dict[str, float]:
     evaluate(
         normalized=NORMALIZED,
         model_path=model,
-        history_path=history,
         metrics_path=made / "metrics.json",
+        predictions_path=made / "predictions.npz",
+    )
+    report(
+        normalized=NORMALIZED,
+        model_path=model,
+        history_path=history,
         predictions_path=made / "predictions.npz",
         details=made / "evaluation",
         page_path=made / "index.html",

@@ -22,7 +22,8 @@ from tests.support.import_graph import STAGES
 ARRAYS, NETWORK, HISTORY = "tasks/arrays.py", "tasks/core/network.py", "tasks/core/history.py"
 COUNTS, PAGE = "tasks/core/class_counts.py", "tasks/core/page.html"
 OUTPUTS = ("data/raw", "data/normalized", "models", "reports")
-ALL, LAST = ("normalize", "train", "evaluate"), ("train", "evaluate")
+ALL = ("normalize", "train", "evaluate", "report")
+LAST = ALL[1:]
 
 Edit = Callable[[Clone], None]
 
@@ -165,8 +166,8 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
         "evaluate",
         f"{COUNTS}: `print()` in `count` is new",
     ),
-    "template": (added(PAGE, "\n"), "evaluate", f"dep {PAGE} modified"),
-    "comment in a template": (added(PAGE, "{# why #}"), "evaluate", f"dep {PAGE} modified"),
+    "template": (added(PAGE, "\n"), "report", f"dep {PAGE} modified"),
+    "comment in a template": (added(PAGE, "{# why #}"), "report", f"dep {PAGE} modified"),
     "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}: its text differs"),
     "one of two files": (
         both(added("tasks/core/colour.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
@@ -282,6 +283,7 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
         "normalize: nothing changed",
         f"train: nothing is kept: {NETWORK}: `WHITENING_FILTERS = 25` is new",
         f"evaluate: kept; only comments and layout differ in {COUNTS}",
+        f"report: kept; only comments and layout differ in {COUNTS}",
     ]
     assert stages.verdict(clone.path, "evaluate") == ()
     assert accept.main(["evaluate"]) == 0
@@ -325,7 +327,10 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     added(COUNTS, "NEW = 1\n")(clone)
     assert without_line(refusals(clone, since="HEAD")["evaluate"]) == f"{COUNTS}: `NEW = 1` is new"
     replaced(COUNTS, "NEW = 1\n", "")(clone)
-    assert [one.stage for one in accept_edits(clone.path, since="HEAD") if one.said.startswith("kept")] == ["evaluate"]
+    assert [one.stage for one in accept_edits(clone.path, since="HEAD") if one.said.startswith("kept")] == [
+        "evaluate",
+        "report",
+    ]
 
 
 def test_the_code_is_found_in_amended_commits_and_on_other_branches(clone: Clone) -> None:
@@ -338,7 +343,7 @@ def test_the_code_is_found_in_amended_commits_and_on_other_branches(clone: Clone
     (clone.path / COUNTS).write_bytes(made_by + b"# of now\n")
     clone.commit("amended", "--amend")
     assert lock.read_text() == recorded
-    assert [one.stage for one in accept_edits(clone.path) if one.said.startswith("kept")] == ["evaluate"]
+    assert [one.stage for one in accept_edits(clone.path) if one.said.startswith("kept")] == ["evaluate", "report"]
 
 
 def test_a_file_that_is_saved_while_it_is_compared_is_not_recorded(
@@ -366,7 +371,7 @@ def test_the_flow_says_that_only_comments_differ_and_with_accept_runs_nothing(cl
     added(COUNTS, "# why\n")(clone)
     said = clone.run(sys.executable, "-m", "flows.pipeline", "--accept")
     assert f"evaluate: kept; only comments and layout differ in {COUNTS}" in said
-    assert said.count("in state Cached") == 4
+    assert said.count("in state Cached") == len(STAGES)
     clone.commit("why")  # or git would not have the code that was accepted
     added(COUNTS, "# why not\n")(clone)
     said = clone.run(sys.executable, "-m", "flows.pipeline")

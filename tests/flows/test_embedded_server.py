@@ -20,6 +20,7 @@ from flows.doctor import ASIDE
 from tests.faults.test_doctor import visit
 from tests.support import ROOT
 from tests.support.clone import Clone
+from tests.support.import_graph import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_flow_with_nothing_changed_keeps_its_states_and_loads_no_server_code(c
     assert "View at" not in said  # there is no page to look at
     with closing(sqlite3.connect(clone.path / database.DATABASE)) as connection:
         stages = connection.execute("SELECT name, state_name FROM task_run ORDER BY start_time").fetchall()
-        assert stages == [(name, "Cached") for name in ("download", "normalize", "train", "evaluate")]
+        assert stages == [(name, "Cached") for name in STAGES]
         assert connection.execute("SELECT state_name FROM flow_run").fetchall() == [("Completed",)]
         artifacts = {key: json.loads(data) for key, data in connection.execute("SELECT key, data FROM artifact")}
         assert artifacts.keys() == {"summary", "comparison", "report", "per-class"}

@@ -13,9 +13,9 @@ from flows import stages
 from flows.processes import Checkout, StageFailedError
 from tests.support.clone import Clone
 from tests.support.damage import flip_a_byte
+from tests.support.import_graph import STAGES
 from tests.support.serving import workers_of
 
-NAMES = ("download", "normalize", "train", "evaluate")
 MODEL = "models/classifier.keras"
 
 
@@ -26,7 +26,7 @@ def reset(clone: Clone) -> None:
 
 def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
     """The stages that DVC would run, with its reasons."""
-    found = {name: stages.verdict(clone.path, name) for name in NAMES}
+    found = {name: stages.verdict(clone.path, name) for name in STAGES}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
@@ -50,20 +50,25 @@ def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
     clone.edit(regularize__l2=0.01, evaluate__batch_size=77)
     assert verdicts(clone) == {
         "train": ("parameters: regularize.l2 0.0 → 0.01",),
-        "evaluate": ("parameters: evaluate.batch_size 2000 → 77, regularize.l2 0.0 → 0.01",),
+        "evaluate": ("parameters: evaluate.batch_size 2000 → 77",),
+        "report": ("parameters: evaluate.batch_size 2000 → 77, regularize.l2 0.0 → 0.01",),
     }
 
 
 def test_a_flipped_byte_in_an_output_is_never_fresh(clone: Clone) -> None:
     flip_a_byte(clone.path / MODEL)
-    assert verdicts(clone) == {"train": (f"outputs: {MODEL} modified",), "evaluate": (f"data: {MODEL} modified",)}
+    assert verdicts(clone) == {
+        "train": (f"outputs: {MODEL} modified",),
+        "evaluate": (f"data: {MODEL} modified",),
+        "report": (f"data: {MODEL} modified",),
+    }
 
 
 def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
     (clone.path / MODEL).unlink()
     (clone.path / "tasks/core/figures.py").write_text("# nothing\n")
     assert verdicts(clone)["train"] == (f"outputs: {MODEL} deleted",)
-    assert "code: tasks/core/figures.py:1: `from __future__ import annotations` is gone" in verdicts(clone)["evaluate"]
+    assert "code: tasks/core/figures.py:1: `from __future__ import annotations` is gone" in verdicts(clone)["report"]
 
 
 def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:

@@ -32,7 +32,7 @@ def test_a_summary_shows_scores_gap_and_what_was_made(finished: Path) -> None:
     assert "generalization gap (train − validation): 6.00 points" in lines
     assert lines[-1] == (
         "made: data/raw, data/normalized, reports/dataset.json, models/classifier.keras, reports/history.csv, "
-        "reports/predictions.npz, reports/evaluation, reports/index.html, reports/metrics.json"
+        "reports/predictions.npz, reports/metrics.json, reports/evaluation, reports/index.html"
     )
 
 

@@ -88,7 +88,7 @@ REASONS: dict[str, tuple[Edit, str, tuple[str, ...]]] = {
         "train",
         (f"code: {NETWORK}:207: `if ",),
     ),
-    "template": (added(PAGE, "\n"), "evaluate", (f"code: {PAGE} modified",)),
+    "template": (added(PAGE, "\n"), "report", (f"code: {PAGE} modified",)),
     "deleted code": (deleted(NETWORK), "train", (f"code: {NETWORK} deleted",)),
     "layout": (added(NETWORK, "# why\n"), "train", (f"layout: {NETWORK}",)),
     "file": (added("data/cifar10.sha256", "\n"), "download", ("data: data/cifar10.sha256 modified",)),
@@ -106,7 +106,7 @@ REASONS: dict[str, tuple[Edit, str, tuple[str, ...]]] = {
     "changed output": (added("reports/metrics.json", "\n"), "evaluate", ("outputs: reports/metrics.json modified",)),
     "upstream, directly or not": (
         lambda clone: clone.edit(normalize__seed=5),
-        "evaluate",
+        "report",
         (
             "parameters: normalize.seed 0 → 5",
             "upstream: normalize would run: parameters",
@@ -163,9 +163,7 @@ def test_nothing_to_say_of_what_is_current_and_one_line_on_what_is_wrong(
     assert why.main([]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{stage}: nothing changed, outputs are intact" for stage in STAGES]
     assert why.main(["trian"]) == 2
-    assert capsys.readouterr().err == (
-        "error: STAGE must be one of download, normalize, train, evaluate; received trian\n"
-    )
+    assert capsys.readouterr().err == (f"error: STAGE must be one of {', '.join(STAGES)}; received trian\n")
     added("dvc.lock", "<<<<<<< ours\n=======\n>>>>>>> theirs\n")(clone)
     assert why.main([]) == 2
     assert capsys.readouterr().err.startswith("error: dvc.lock must hold one side of a merge")

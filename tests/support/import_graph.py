@@ -22,7 +22,7 @@ from tasks.libraries import LIBRARIES_FILE, OR
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
-STAGES = ("download", "normalize", "train", "evaluate")
+STAGES = ("download", "normalize", "train", "evaluate", "report")
 UNTRACKED = "download"  # a stage whose code is no dependency: its images are the contract
 LOCK = Path("requirements.lock")
 # Every locked library that a stage imports counts as an input of it, but for these. (What download alone imports, such
