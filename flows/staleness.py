@@ -24,6 +24,7 @@ ABSENT = "(absent)"
 
 # The kinds of reasons in their order, each with what can be done about it.
 REMEDIES = {
+    "on demand": "`dvc repro` makes it",
     "first run": "`git checkout HEAD -- dvc.lock` brings a lock back that was lost",
     "command": "with the old command in dvc.yaml, DVC's run cache restores the old result",
     "parameters": "with the old values in params.yaml, DVC's run cache restores the old result",
@@ -35,7 +36,7 @@ REMEDIES = {
     "upstream": "it runs first; this stage then runs only if something else was made",
 }
 
-_one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
+one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     """
     from dvc.repo import Repo, lock_repo
 
-    with _one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
+    with one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
         stages = {stage.name: stage for stage in repo.stage.collect(str(root / "dvc.yaml"))}
         asked = tuple(names) or tuple(stages)
         if unknown := [name for name in asked if name not in stages]:
@@ -115,6 +116,8 @@ def _reasons(root: Path, stage: Any) -> list[Reason]:
     locked = (stage.dvcfile.lockfile_contents.get("stages") or {}).get(stage.name)
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")]
+    if not locked.get("deps"):  # flows/on_demand.py
+        return [Reason("on demand", "the run that is here left it out")]
     reasons, found = [], {}
     for entry in stage.status().get(stage.addressing, []):
         if isinstance(entry, str):

@@ -23,16 +23,20 @@ from prefect.states import Cancelled, Completed, Crashed
 from flows import experiments, handover
 from flows.git import redact
 from flows.machine import describe
+from flows.on_demand import leave_out
 from flows.processes import Checkout, StageFailedError, repro, shutting_down, terminate_all
 from flows.shares import Share, share
-from flows.trials import Trial, finished
+from flows.trials import TRIAL_STAGES, Trial, finished
 
+ON_DEMAND = ("report",)  # stages of which a study reads nothing
 LIMIT_SECONDS = 24 * 3600.0
 LOOK_SECONDS = 5.0  # between looks at the own state
 
 
 def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Share, hand_over: bool = False) -> bool:
     """Bring one trial into being in this clone; False where it existed.
+
+    It ends with its scores: `dvc exp apply NAME && dvc repro` reports on it, which takes seconds and no training.
 
     Parameters
     ----------
@@ -64,11 +68,12 @@ def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Shar
             f"{trial.variant} seed {trial.seed}",
             LIMIT_SECONDS,
             log,
-            options=() if run_here else ("--downstream", "normalize"),  # the images are elsewhere
+            options=("--single-item", *(TRIAL_STAGES if run_here else TRIAL_STAGES[1:])),  # the images may be elsewhere
             cores=share.cores,
             variables=share.variables,
         )
         ran = time.perf_counter()
+        leave_out(checkout, ON_DEMAND)
         experiments.save(checkout, trial.name)
         saved = time.perf_counter()
         made = handover.publish(checkout, trial.name) if hand_over else True

@@ -30,6 +30,7 @@ from tasks.params.joint import precision
 SEEDS = ("normalize.seed", "train.seed")
 OF_MACHINE = ("train.precision", "train.device", "train.threads")  # what a machine decides where they do not
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
+TRIAL_STAGES = ("download", "normalize", "train", "evaluate")  # of a trial: a study reads nothing of the others
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,13 @@ def _threads_here() -> int:
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """The digests of the code that dvc.yaml lists at a commit, and the versions of the libraries that it lists."""
-    stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
-    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])} | {"dvc.yaml"}
+    """What a trial's stages are at a commit: commands, digests of code, versions of libraries."""
+    listed_stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
+    stages = {name: listed_stages[name] for name in TRIAL_STAGES}
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
     blobs = _blobs(root, commit)
-    code = {path: blobs[path] for path in sorted(needed) if path in blobs}
+    code = {name: stage["cmd"] for name, stage in stages.items()}
+    code |= {path: blobs[path] for path in sorted(needed) if path in blobs}
     listed = {name for stage in stages.values() for name in _libraries(stage)}
     versions = parse_text(_read(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if listed else {}
     return {**code, **{name: str(versions.get(name)) for name in sorted(listed)}}

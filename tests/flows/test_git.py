@@ -113,7 +113,7 @@ def test_an_isolated_run_is_kept_wherever_the_project_lies(origin: Path, tmp_pat
     (trial,) = trials.plan(root, ["none"], 1, {})
     found = trials.Trial("none", 0, {}, "mine", trial.commit)
     assert trials.collect(root, [found], trials.finished(root))[0].test_accuracy == pytest.approx(0.75)
-    assert trials.code_at(root, "HEAD").keys() == {"dvc.yaml", "step.py"}
+    assert trials.code_at(root, "HEAD").keys() == {*trials.TRIAL_STAGES, "step.py"}
 
 
 @pytest.mark.slow

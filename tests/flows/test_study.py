@@ -61,7 +61,9 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     assert names(clone, {**SMALL, "train.epochs": 3}) != before
     clone.edit(study__seeds=9)
     (clone.path / "README.md").write_text("other words")
-    clone.commit("words")
+    for drawn in ("tasks/core/figures.py", "tasks/report.py", "dvc.yaml"):  # but a command, which a trial runs
+        (clone.path / drawn).open("a").write("# of no trial\n")
+    clone.commit("words and figures")
     assert names(clone) == before
     network = clone.path / "tasks/core/network.py"
     network.write_text(network.read_text() + "# changed\n")

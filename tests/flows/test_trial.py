@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import threading
@@ -23,9 +24,10 @@ from prefect.exceptions import Abort
 
 from flows import experiments, handover, pipeline, trials
 from flows import trial as trial_module
+from flows.on_demand import PLACEHOLDER
 from flows.processes import shutting_down
 from flows.trial import make_trial, trial
-from flows.trials import Trial
+from flows.trials import TRIAL_STAGES, Trial
 from tests.support import machines
 from tests.support.clone import Clone, copy_tracked
 from tests.support.machines import EVERYTHING, Meeting
@@ -77,7 +79,7 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
         dvc(meeting.head, "exp", "pull", "origin", asked.name)
         dvc(meeting.head, "exp", "apply", asked.name)
         assert (meeting.head / "model").read_text() == "weights\n"
-        assert "up to date" in dvc(meeting.head, "status")
+        assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
         meeting.assert_each_is_complete()
     made = meeting.references()[asked.name]
     told = git(meeting.head, "log", "-1", "--format=%(trailers:key=Machine,valueonly)", made)
@@ -107,7 +109,7 @@ def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str)
     dvc(meeting.head, "exp", "pull", "origin", asked.name)
     dvc(meeting.head, "exp", "apply", asked.name)
     assert (meeting.head / "data/normalized/batch").read_text() == "rose.jpg\n"
-    assert "up to date" in dvc(meeting.head, "status")
+    assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
 
 
 def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) -> None:
@@ -135,6 +137,30 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
     assert make_trial(meeting.machine("other"), asked, print, EVERYTHING, hand_over=True)
     (row,) = trials.collect(meeting.head, [asked], handover.published(meeting.head))
     assert row.epochs == 2
+
+
+@pytest.mark.parametrize("hand_over", [False, True])
+def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, hand_over: bool) -> None:
+    """The page of the commit that it starts from is never taken for its own."""
+    dvc(meeting.head, "checkout")
+    page = meeting.head / "reports/index.html"
+    before = page.read_text()
+    (asked,), said = trials.plan(meeting.head, ["none"], 1, {"train.epochs": 7}), list[str]()
+    if hand_over:
+        handover.offer(meeting.head, asked.commit)
+    place = meeting.machine("other") if hand_over else meeting.head
+    assert make_trial(place, asked, said.append, EVERYTHING, hand_over)
+    assert [line for line in said if "Running stage" in line][-1] == "Running stage 'evaluate':"
+    if hand_over:
+        dvc(meeting.head, "exp", "pull", "origin", asked.name)
+    dvc(meeting.head, "exp", "apply", asked.name)
+    assert page.read_text() == PLACEHOLDER
+    assert not (meeting.head / "reports/evaluation/per_class.csv").exists()
+    assert json.loads(dvc(meeting.head, "status", "--json")).keys() == {"report"}
+    ran = dvc(meeting.head, "repro")
+    assert [line for line in ran.splitlines() if "Running stage" in line] == ["Running stage 'report':"]
+    assert page.read_text() == "page of 7 epochs" != before
+    assert "up to date" in dvc(meeting.head, "status")
 
 
 def test_of_two_in_one_clone_one_waits_and_finds_the_trial(meeting: Meeting) -> None:

@@ -24,12 +24,17 @@ labels = np.arange(n) % 2
 right = np.where(np.arange(n) < wrong, 0.2, 0.8)
 probabilities = np.where(labels[:, None] == np.arange(2), right[:, None], 1 - right[:, None])
 np.savez("reports/predictions.npz", labels=labels, probabilities=probabilities, classes=["cat", "dog"], images="a")
-Path("reports/evaluation").mkdir(exist_ok=True)
-Path("reports/evaluation/per_class.csv").write_text("class,recall\\ncat,0.5\\n")
-Path("reports/index.html").write_text("page")
 scores = {"accuracy": 1 - wrong / n, "loss": 0.5}
 gap = {"generalization_gap": 0.1}
 Path("reports/metrics.json").write_text(json.dumps({"train": scores, "validation": scores, "test": scores, **gap}))
+"""
+REPORT = """\
+from pathlib import Path
+from ruamel.yaml import YAML
+Path("reports/evaluation").mkdir()
+Path("reports/evaluation/per_class.csv").write_text("class,recall\\ncat,0.5\\n")
+train = YAML().load(Path("params.yaml"))["train"]
+Path("reports/index.html").write_text(f"page of {train['epochs']} epochs")
 """
 STAGES = """\
 vars: [{images: curve.csv}, {backbone: curve.csv}]
@@ -53,8 +58,13 @@ stages:
     cmd: python step.py
     deps: [model, step.py]
     params: [train]
-    outs: [reports/predictions.npz, reports/evaluation, reports/index.html]
+    outs: [reports/predictions.npz]
     metrics: [{reports/metrics.json: {cache: false}}]
+  report:
+    cmd: python report.py
+    deps: [reports/predictions.npz, report.py]
+    params: [train]
+    outs: [reports/evaluation, reports/index.html]
 artifacts:
   metrics: {path: reports/metrics.json}
   history: {path: reports/history.csv}
@@ -87,6 +97,7 @@ def write(path: Path) -> None:
         shutil.copy(ROOT / name, path)
     edit(path / "params.yaml", train__seed=0, train__precision="float32")
     (path / "step.py").write_text(STEP)
+    (path / "report.py").write_text(REPORT)
     (path / "curve.csv").write_text("epoch,generalization_gap,validation_accuracy\n0,0.1,0.8\n")
     (path / "dvc.yaml").write_text(STAGES)
     (path / "reports").mkdir()
