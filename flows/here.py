@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -15,6 +16,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.estimates import remember
+from flows.fork_servers import fork_server
 from flows.processes import shutting_down, terminate_all
 from flows.shares import Share, share
 from flows.trial import make_trial
@@ -34,10 +36,11 @@ def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[End
     shutting_down.clear()
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
     shares: SimpleQueue[Share] = SimpleQueue()
-    for number in range(jobs):
-        shares.put(share(number, jobs))
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
-    with runner:
+    with ExitStack() as servers, runner:
+        for number in range(min(jobs, len(trials))):
+            own = share(number, jobs)
+            shares.put(Share(own.cores, own.variables | servers.enter_context(fork_server(root, own))))
         try:
             futures: dict[PrefectFuture[str], Trial] = {
                 runner.submit(run_trial, {"root": root, "trial": trial, "shares": shares}): trial for trial in trials
@@ -54,7 +57,7 @@ def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[End
 @task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
 def run_trial(root: Path, trial: Trial, shares: SimpleQueue[Share]) -> State[str]:
     """Bring one trial into being, unless it is there; the name of its experiment."""
-    own = shares.get()  # there are as many as threads
+    own = shares.get()  # there are as many as trials at once
     try:
         started = time.perf_counter()
         if not make_trial(root, trial, get_run_logger().info, own, hand_over=False):

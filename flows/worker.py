@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows import password, queues, server, shares
+from flows.fork_servers import fork_server
 from flows.study_status import LEFT_OUT, POOL
 from tasks.params import ParameterError
 
@@ -99,6 +100,7 @@ class TrialWorker(PatientWorker):
         super().__init__(POOL, work_queues=[PIPELINE_QUEUE, *offered], name=name, limit=limit)
         self._jobs, self._free = limit, set(range(limit))
         self._crashes = 0
+        self._fork_servers, self._named = ExitStack(), dict[int, dict[str, str]]()
 
     async def sync_with_backend(self) -> None:
         """Tell the server that this worker is there, and see that its queues are."""
@@ -127,7 +129,7 @@ class TrialWorker(PatientWorker):
         """Run a trial in its own process, with a share that no other running one has."""
         number, started = min(self._free), time.monotonic()
         self._free.remove(number)
-        configuration.env["SHARE"] = f"{number}/{self._jobs}"
+        configuration.env |= {"SHARE": f"{number}/{self._jobs}", **self._fork_server(number)}
         try:
             return await super().run(flow_run, configuration, task_status)
         except anyio.get_cancelled_exc_class():  # or the run would look alive until its silence is noticed
@@ -139,6 +141,18 @@ class TrialWorker(PatientWorker):
             if self.is_setup:
                 with suppress(httpx.HTTPError):  # nobody knows what became of it
                     await self._count(flow_run, time.monotonic() - started)
+
+    def _fork_server(self, number: int) -> dict[str, str]:
+        """The variable that names the fork server of a share, which is there from its first trial on."""
+        if number not in self._named:
+            own = fork_server(Path.cwd(), shares.share(number, self._jobs))
+            self._named[number] = self._fork_servers.enter_context(own)
+        return self._named[number]
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """End, and with it the fork servers."""
+        with self._fork_servers:
+            await super().teardown(*exc_info)
 
     async def _count(self, flow_run: FlowRun, seconds: float) -> None:
         """Count crashes in a row, and leave this machine out once there are too many."""

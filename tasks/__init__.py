@@ -26,3 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if platform.machine().lower() in {"x86_64", "amd64"}:
     # TensorFlow leaves oneDNN's convolutions to CPUs with AVX-512; on AVX2 they take two thirds of its own ones' time.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+
+if "FORK_SERVER" in os.environ:  # in the trials of a study
+    from tasks import fork_client
+
+    fork_client.hand_over()

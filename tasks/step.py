@@ -5,18 +5,16 @@ the user must fix. 75: something that may pass on a retry (the shell's EX_TEMPFA
 is about the run (device, throughput); it goes to `reports/run.json` and never into an output, since outputs must
 depend on inputs alone.
 
-A step never runs twice at once in one folder, and on Linux it ends with the process that called it: DVC leaves the
-command of a stage running when it is killed. Steps write their outputs through `tasks.outputs`.
+A step never runs twice at once in one folder, and on Linux it ends with the process that called it. Steps write their
+outputs through `tasks.outputs`.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import errno
 import inspect
 import json
-import os
 import signal
 import sys
 import time
@@ -27,9 +25,10 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from tasks import PARENT_PID, libraries
+from tasks import libraries
 from tasks.outputs import atomic_outputs
 from tasks.params import ParameterError
+from tasks.parent import end_with_parent
 
 RUN_INFO = Path("reports/run.json")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -53,7 +52,7 @@ class TemporaryError(Exception):
 def run(step: Step) -> NoReturn:
     """Call a step with the paths on the command line, record its run, and exit."""
     paths = parse_paths(step, sys.argv[1:])
-    _end_with_the_parent()
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are removed
     started = time.perf_counter()
     RUN_INFO.parent.mkdir(exist_ok=True)
@@ -94,15 +93,6 @@ def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
     for flag, name in names.items():
         parser.add_argument(flag, dest=name, type=Path, required=True, metavar="PATH")
     return vars(parser.parse_args(arguments))
-
-
-def _end_with_the_parent() -> None:
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)  # control: end with the caller
-        # control: caller that died before
-        if os.getppid() != PARENT_PID:  # it was killed while this process still imported
-            sys.exit(143)  # as SIGTERM would have ended it
 
 
 def _fail(step: Step, message: str, status: int) -> NoReturn:

@@ -54,7 +54,9 @@ def allowed(importer: str) -> tuple[str, ...]:
         )
         return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
     if importer == "tasks/__init__.py":
-        return ("tasks/surroundings.py",)
+        return ("tasks/surroundings.py", "tasks/fork_client.py")
+    if importer in {"tasks/fork_client.py", "tasks/fork_server.py", "tasks/parent.py"}:
+        return ("tasks/__init__.py", "tasks/parent.py", "tasks/fork_client.py")
     if importer.startswith("tasks/core/"):
         return ("tasks/__init__.py", "tasks/core/", "tasks/params/")
     if importer.startswith("tasks/params/"):
@@ -62,7 +64,7 @@ def allowed(importer: str) -> tuple[str, ...]:
     if importer.startswith("tasks/datasets/"):
         return ("tasks/__init__.py", "tasks/datasets/", "tasks/core/")
     if importer == "tasks/step.py":
-        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/libraries.py")
+        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/libraries.py", "tasks/parent.py")
     if importer == "tasks/libraries.py":
         return ("tasks/__init__.py", "tasks/params/")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:

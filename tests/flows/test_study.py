@@ -17,9 +17,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import command_line, shares, trials
+from flows.experiments import WORKTREES
 from tasks.params import ParameterError
 from tests.support.clone import Clone
-from tests.support.serving import CANCEL_SECONDS, LONG, heed_interrupts, workers_of
+from tests.support.serving import CANCEL_SECONDS, LONG, heed_interrupts, wait_for, workers_of
 
 SMALL = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 2, "train.precision": "float32"}
 
@@ -189,6 +190,7 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
         time.sleep(0.1)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    wait_for("the end of its steps", lambda: not workers_of(clone), 5)
     left = list((clone.path / ".dvc/tmp/worktrees").glob("[a-z]*"))
     there = trials.finished(clone.path)
     assert left
@@ -234,6 +236,13 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
     assert re.search(r"- mad-seed0-\S+ failed, and is not in these tables: ", report)
 
 
+def forks_in(folder: Path) -> int:
+    """How many steps run below a folder as forks of a process that has imported TensorFlow."""
+    running = [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cmdline"]]
+    inside = [one for one in running if (one["cwd"] or "").startswith(str(folder))]
+    return sum("tasks.fork_server" in one["cmdline"] for one in inside)
+
+
 @pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
@@ -255,6 +264,7 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     ) as process:  # fmt: skip
         assert process.stdout is not None
         next(line for line in process.stdout if "epoch 2/" in line)
+        assert forks_in(clone.path / WORKTREES) == 1
         process.send_signal(signal_)
         started = time.monotonic()
         rest = process.stdout.read()
