@@ -28,8 +28,8 @@ from tasks import fork_client
 
 # What train and evaluate import from elsewhere; Keras is `tasks.backend`'s.
 LIBRARIES = (
-    *("cleanlab.filter", "filelock", "jinja2", "joblib", "markupsafe", "matplotlib.figure", "numpy", "PIL.Image"),
-    *("pydantic.main", "ruamel.yaml", "scipy.special", "sklearn.linear_model", "sklearn.model_selection"),
+    *("filelock", "joblib", "numpy", "PIL.Image", "pydantic.main", "ruamel.yaml", "scipy.optimize", "scipy.special"),
+    *("scipy.stats", "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection"),
     *("sklearn.utils.class_weight", "threadpoolctl"),
 )
 
@@ -79,7 +79,7 @@ def _watch(connection: socket.socket, begun: Request) -> Request:
         return request
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends after its step
     ended = os.pidfd_open(step)
-    while ended not in select.select([connection, ended], [], [])[0]:
+    while ended not in select.select([connection.fileno(), ended], [], [])[0]:
         told = connection.recv(1)
         os.kill(step, told[0] if told else signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(step, 0)[1])

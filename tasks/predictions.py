@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def write(
     n_parameters : int
         Of the model.
     """
-    others = {_key(split): y_prob for split, (_, y_prob) in predicted.items() if split != "test"}
+    others: dict[str, Any] = {_key(split): y_prob for split, (_, y_prob) in predicted.items() if split != "test"}
     np.savez_compressed(
         path,
         labels=predicted["test"].y_true,

@@ -25,11 +25,9 @@ from tests.support import ROOT
 from tests.support.arrays import (
     BACKBONE,
     DATA,
-    DETAILS,
     HISTORY,
     METRICS,
     MODEL,
-    PAGE,
     PREDICTIONS,
     SIZES,
     write_arrays,
@@ -211,8 +209,7 @@ def test_every_library_that_train_and_evaluate_import_is_there_beforehand() -> N
 def test_a_fork_makes_the_same_bytes(tmp_path: Path) -> None:
     steps = (
         f"train --normalized {DATA} --backbone {BACKBONE} --model {MODEL} --history {HISTORY}",
-        f"evaluate --normalized {DATA} --model {MODEL} --history {HISTORY} --metrics {METRICS} "
-        f"--predictions {PREDICTIONS} --details {DETAILS} --page {PAGE}",
+        f"evaluate --normalized {DATA} --model {MODEL} --metrics {METRICS} --predictions {PREDICTIONS}",
     )
     with serving(ROOT) as served:
         alone = {name: value for name, value in served.items() if name != "FORK_SERVER"}
@@ -229,7 +226,7 @@ def test_a_fork_makes_the_same_bytes(tmp_path: Path) -> None:
         (folder / "tasks/tell.py").write_text(TELL)
         assert is_forked(tell(folder, served))
     outputs = [file.relative_to(folder) for made in ("models", "reports") for file in (folder / made).rglob("*.*")]
-    assert {MODEL, HISTORY, METRICS, PREDICTIONS, PAGE} < set(outputs)
+    assert {MODEL, HISTORY, METRICS, PREDICTIONS} < set(outputs)
     for output in outputs:
         if output != RUN_INFO:
             assert (tmp_path / "alone" / output).read_bytes() == (tmp_path / "forked" / output).read_bytes(), output
