@@ -30,7 +30,7 @@ def fork_server(root: Path, share: Share) -> Iterator[dict[str, str]]:
     with TemporaryDirectory() as folder:  # which is this user's alone
         path = f"{folder}/fork-server"
         command = [sys.executable, "-u", "-m", "tasks.fork_server", path]
-        server = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+        server = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.PIPE)
         try:
             if share.cores:
                 os.sched_setaffinity(server.pid, share.cores)  # before it imports anything

@@ -1,9 +1,9 @@
 """A fork server: it has imported the libraries of the steps, which takes seconds, and forks for each step.
 
-`python -u -m tasks.fork_server SOCKET`, in a session of its own, with a pipe as standard input: once the process that
-holds the other end is gone, it ends with all that it started. A step imports the project's modules anew, from its own
-folder, which may be at another commit. Between it and its caller (`tasks.fork_client`) stands a fork that watches both:
-the step ends when its caller is killed, and goes on when the server is.
+`python -u -m tasks.fork_server SOCKET`, with a pipe as standard input: once the process that holds the other end is
+gone, it ends with all that it started. A step imports the project's modules anew, from its own folder, which may be at
+another commit. Between it and its caller (`tasks.fork_client`) stands a fork that watches both: the step ends when its
+caller is killed, and goes on when the server is.
 
 `multiprocessing`'s fork server runs functions of the one program that started it, so it cannot do this. OpenBLAS is the
 only library that starts threads when it is imported; it ends them before a fork and starts them anew in both.
@@ -11,6 +11,7 @@ only library that starts threads when it is imported; it ends them before a fork
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
 import io
@@ -38,9 +39,14 @@ Request = dict[str, Any]
 
 def main() -> None:
     """Serve; in a fork, be a step."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.fork_server", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("socket", metavar="SOCKET", help="a path that does not exist")
+    path = parser.parse_args().socket
+    with suppress(PermissionError):  # it leads one already
+        os.setsid()  # in the end it ends its whole group
     begun = json.loads(json.dumps(fork_client.beginning()))  # before libraries set variables of their own
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(sys.argv[1])
+        listener.bind(path)
         listener.listen()
         for name in ("tasks.backend", *LIBRARIES):
             importlib.import_module(name)
