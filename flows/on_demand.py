@@ -7,6 +7,7 @@ gets an entry that no run matches, since it names no inputs, and each output is 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def leave_out(checkout: Path, names: Iterable[str]) -> None:
     """Record in dvc.lock that stages have not run, with a placeholder for each of their outputs."""
     from dvc.repo import Repo, lock_repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
     with one_repo_at_a_time, Repo(str(checkout)) as repo, lock_repo(repo):
         stages = {stage.name: stage for stage in repo.stage.collect(str(checkout / "dvc.yaml"))}
         for stage in (stages[name] for name in names):
