@@ -74,7 +74,7 @@ def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     assert "batch_size: 300" in clone.run("git", "show", f"{commit}:params.yaml")
     assert not store.exists()
     said = clone.run(*pipeline, "--force", "--push")
-    assert said.count("runs: forced") == 4
+    assert said.count("runs: forced") == 5
     assert list(store.rglob("*.dir"))
     said = clone.run(*pipeline, "--pull")
-    assert said.count("in state Cached") == 4
+    assert said.count("in state Cached") == 5
