@@ -2,8 +2,8 @@
 
 `python -m tests.bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: a minute or two for a
 seed of the default or of `quick`, five to fifteen for the others. A seed that is there with the same parameters is not
-run again. `seconds` are those of training up to an epoch's end, on the CPU that is named; compiling counts, scores do
-not.
+run again; rows of earlier recipes stay, and count for nothing. `seconds` are those of training up to an epoch's end, on
+the CPU that is named; compiling counts, scores do not.
 """
 
 from __future__ import annotations
