@@ -17,7 +17,8 @@ from flows.shares import Share
 def fork_server(root: Path, share: Share) -> Iterator[dict[str, str]]:
     """The variable that names a fork server, which began with the cores and variables of a share, as its steps do.
 
-    None where there is no such call, for a GPU, and for other backends, which start threads when they are imported.
+    There is none on other systems than Linux, with a GPU, and for other backends, which may start threads when they are
+    imported.
     """
     environment = {**os.environ, **share.variables}
     if (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -41,8 +42,10 @@ def beginning() -> dict[str, Any]:
 
 def hand_over() -> None:
     """Have the server run this step and exit as it did; return where the step has to go on by itself."""
-    module = sys.orig_argv[-len(sys.argv)]  # of `python -m MODULE`, as long as that is looked for
-    if sys.argv[0] != "-m" or not module.startswith("tasks."):
+    if sys.argv[0] != "-m":  # which stands for the file of `python -m MODULE` as long as that is looked for
+        return
+    module = sys.orig_argv[-len(sys.argv)]
+    if not module.startswith("tasks."):
         return
     with socket.socket(socket.AF_UNIX) as server:
         if _is_taken(server, os.environ.pop("FORK_SERVER"), module):
@@ -72,15 +75,14 @@ def _request(module: str) -> dict[str, Any]:
 
 def _end_as_the_fork(server: socket.socket) -> NoReturn:
     """Forward signals to the fork until it ends; the server ends it when this process is killed."""
-
-    def forward(number: int, _: Any) -> None:
-        with suppress(OSError):  # it has just ended
-            server.send(bytes([number]))
-
     for number in FORWARDED:
-        signal.signal(number, forward)
+        signal.signal(number, lambda *_: None)
+    server.setblocking(False)
+    signal.set_wakeup_fd(server.fileno())  # the number of a signal goes there when it arrives, whatever is waited for
     said = b""
     with suppress(ConnectionError):
+        server.send(bytes([0]))  # no signal: from now on the step may begin
+        select.select([server], [], [])
         said = server.recv(8)
     status = int(said or -signal.SIGKILL)  # nothing: who watched the fork was killed
     if status < 0:

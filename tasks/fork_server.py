@@ -76,9 +76,8 @@ def _watch(connection: socket.socket, begun: Request) -> Request:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
     request: Request = json.loads(connection.makefile("rb").readline() or "{}")
-    if request.get("beginning") != begun:
+    if request.get("beginning") != begun or not _tell(connection, b"y") or not _hear(connection):
         os._exit(0)
-    connection.send(b"y")
     if not (step := os.fork()):
         connection.close()
         _take_streams(descriptors)
@@ -86,12 +85,26 @@ def _watch(connection: socket.socket, begun: Request) -> Request:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends after its step
     ended = os.pidfd_open(step)
     while ended not in select.select([connection.fileno(), ended], [], [])[0]:
-        told = connection.recv(1)
+        told = _hear(connection)
         os.kill(step, told[0] if told else signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(step, 0)[1])
-    with suppress(OSError):  # the caller was killed
-        connection.send(str(status).encode())
+    _tell(connection, str(status).encode())
     os._exit(0)
+
+
+def _tell(caller: socket.socket, word: bytes) -> bool:
+    """Send something; False where the caller was killed."""
+    with suppress(ConnectionError):
+        caller.sendall(word)
+        return True
+    return False
+
+
+def _hear(caller: socket.socket) -> bytes:
+    """Wait for a byte; nothing where the caller was killed."""
+    with suppress(ConnectionError):
+        return caller.recv(1)
+    return b""
 
 
 def _take_streams(descriptors: list[int]) -> None:

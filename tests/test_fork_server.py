@@ -51,9 +51,10 @@ import os, signal, sys, time
 from tasks.parent import end_with_parent
 end_with_parent()
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-print(os.getpid(), flush=True)
 try:
-    time.sleep(60)
+    print(os.getpid(), flush=True)
+    for _ in range(600):
+        time.sleep(0.1)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -149,6 +150,14 @@ def test_a_step_whose_server_is_gone_goes_on_by_itself(worktree: Path, served: d
     assert not is_forked(tell(worktree, {**served, "FORK_SERVER": str(worktree / "nothing")}))
 
 
+def is_over(process: psutil.Process) -> bool:
+    """Whether a process has ended; one without a parent may stay a zombie for a while."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.fixture
 def napping(worktree: Path, served: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """A step that takes a minute: its caller, and the fork."""
@@ -165,21 +174,13 @@ def test_a_signal_to_the_caller_is_one_to_the_step(napping: tuple[subprocess.Pop
     caller, fork = napping
     caller.terminate()
     assert caller.wait(10) == 130
-    assert not fork.is_running()
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Whether a process is gone; who is left of one that was killed is reaped by the system, in its own time."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    assert is_over(fork)
 
 
 def test_a_step_ends_with_its_killed_caller(napping: tuple[subprocess.Popen[str], psutil.Process]) -> None:
     caller, fork = napping
     caller.kill()
-    wait_for("the end of the fork", lambda: has_ended(fork), 10)
+    wait_for("the end of the fork", lambda: is_over(fork), 10)
 
 
 @pytest.mark.parametrize("killed", ["step", "who watches it"])
@@ -187,7 +188,7 @@ def test_a_caller_ends_like_its_killed_step(napping: tuple[subprocess.Popen[str]
     caller, fork = napping
     (fork if killed == "step" else fork.parent()).kill()
     assert caller.wait(10) == -signal.SIGKILL
-    wait_for("the end of the fork", lambda: has_ended(fork), 10)
+    wait_for("the end of the fork", lambda: is_over(fork), 10)
 
 
 def test_a_server_ends_with_its_killed_study_and_takes_its_steps_with_it(project: Path, worktree: Path) -> None:
@@ -203,7 +204,7 @@ def test_a_server_ends_with_its_killed_study_and_takes_its_steps_with_it(project
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(below) == 4  # the server, who watches, the step and its caller
         process.kill()
-        wait_for("the end of all", lambda: all(map(has_ended, below)), 10)
+        wait_for("the end of all", lambda: all(is_over(one) for one in below), 10)
 
 
 def test_every_library_that_train_and_evaluate_import_is_there_beforehand() -> None:
