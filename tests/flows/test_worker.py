@@ -72,6 +72,14 @@ def test_trials_side_by_side_have_different_shares_which_become_free_again(serve
 
 
 @pytest.mark.slow
+def test_a_step_of_a_trial_finds_keras_imported(server: Lasting, machine: Clone) -> None:
+    with working(server, machine, "--limit", "1"):
+        flow_run = server.submit("step")
+        server.await_state(flow_run, "Completed")
+        wait_for("what the step said", lambda: server.logged(flow_run, "keras is there: True"), 10)
+
+
+@pytest.mark.slow
 @pytest.mark.timing
 def test_a_machine_where_everything_crashes_leaves_itself_out_and_failing_trainings_do_not_count(
     server: Lasting, machine: Clone

@@ -21,10 +21,14 @@ from tests.support.serving import Prefect, running, wait_for
 
 TRIAL = '''
 import os
+import subprocess
+import sys
 import time
 from typing import Any
 
 from prefect import flow, get_run_logger
+
+from flows.shares import share
 
 
 @flow(name="trial", persist_result=False)
@@ -35,6 +39,11 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
         raise ValueError("diverged")
     if variant == "broken machine":
         os._exit(3)
+    if variant == "step":
+        number, jobs = os.environ["SHARE"].split("/")
+        environment = {**os.environ, **share(int(number), int(jobs)).variables}
+        command = [sys.executable, "-u", "-m", "tasks.tell"]
+        get_run_logger().info(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
     time.sleep(seed)
 '''
 
@@ -43,6 +52,7 @@ def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
     """A folder with this repository's files and a trial of its own; a CPU with these flags, if any are given."""
     copy_tracked(path)
     (path / "flows/trial.py").write_text(TRIAL)
+    (path / "tasks/tell.py").write_text("import sys; print('keras is there:', 'keras' in sys.modules)")
     if cpu_flags is not None:
         cpuinfo = path.parent / f"{path.name}-cpuinfo"
         cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
