@@ -247,9 +247,14 @@ def _name_server(url: str | None) -> None:
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:
     await name_left_out(name, "")
-    async with anyio.create_task_group() as group:
-        for worker in workers:
-            group.start_soon(partial(worker.start, printer=lambda *_: None))
+    try:
+        async with anyio.create_task_group() as group:
+            for worker in workers:
+                group.start_soon(partial(worker.start, printer=lambda *_: None))
+    except BaseExceptionGroup:
+        if (task := asyncio.current_task()) and task.cancelling():  # Prefect cannot be ended well while it begins
+            raise asyncio.CancelledError from None
+        raise
 
 
 if __name__ == "__main__":

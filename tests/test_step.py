@@ -198,6 +198,7 @@ def assert_it_ends_with_its_caller(code: str, line: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a Linux system call")
 def test_a_step_orphaned_while_it_imported_does_not_begin(tmp_path: Path) -> None:
     """Its parent was killed before the step could ask for a signal of it."""
+    shutil.copy(ROOT / "libraries.yaml", tmp_path)
     code = (
         "import os, sys, time; from tasks import PARENT_PID, step\n"
         "def eager(*, out):\n    print('began', flush=True); return {}\n"

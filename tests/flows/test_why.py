@@ -86,7 +86,7 @@ REASONS: dict[str, tuple[Edit, str, tuple[str, ...]]] = {
     "code": (
         replaced(NETWORK, "halvings < 1", "halvings <= 1"),
         "train",
-        (f"code: {NETWORK}:207: `if ",),
+        (f"code: {NETWORK}:",),
     ),
     "template": (added(PAGE, "\n"), "report", (f"code: {PAGE} modified",)),
     "deleted code": (deleted(NETWORK), "train", (f"code: {NETWORK} deleted",)),
@@ -173,12 +173,12 @@ def test_nothing_to_say_of_what_is_current_and_one_line_on_what_is_wrong(
 @pytest.mark.parametrize(
     ("library", "stale"),
     [
-        ("tensorflow", LAST),
-        ("keras", LAST),
+        ("tensorflow", LAST[:2]),
+        ("keras", LAST[:2]),
         ("numpy", ALL),
         ("scikit-learn", ALL),
         ("pillow", ALL),
-        ("matplotlib", LAST[1:]),
+        ("matplotlib", LAST[2:]),
         ("prefect", ()),
     ],
 )
