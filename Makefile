@@ -78,6 +78,7 @@ deploy: setup ## work pools, GPU limit and deployments, in the running server
 	$(BIN)/prefect work-pool create local --type process --overwrite
 	$(BIN)/prefect work-pool create study --type process --overwrite
 	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
+	$(BIN)/python -m flows.schedules  # prefect.yaml says which there are
 	PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all
 
 SERVER =

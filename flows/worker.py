@@ -247,14 +247,21 @@ def _name_server(url: str | None) -> None:
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:
     await name_left_out(name, "")
+    serving, told = asyncio.current_task(), []
+
+    def end() -> None:
+        told.append(signal.SIGINT)
+        if serving:
+            serving.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, end)
     try:
         async with anyio.create_task_group() as group:
             for worker in workers:
                 group.start_soon(partial(worker.start, printer=lambda *_: None))
-    except BaseExceptionGroup:
-        if (task := asyncio.current_task()) and task.cancelling():  # Prefect cannot be ended well while it begins
-            raise asyncio.CancelledError from None
-        raise
+    except (asyncio.CancelledError, BaseExceptionGroup):  # the other where Prefect's worker has only begun
+        if not told:
+            raise
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
         "out models/classifier.keras deleted",
     ),
     "changed output": (
-        both(added(COUNTS, "# why\n"), added("reports/metrics.json", "\n")),
+        both(added("tasks/evaluate.py", "# why\n"), added("reports/metrics.json", "\n")),
         "evaluate",
         "out reports/metrics.json modified",
     ),

@@ -125,7 +125,7 @@ def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
     prefect.clone.run("git", "checkout", "--quiet", "prefect.yaml")
 
     def is_empty() -> bool:
-        """Each deploy empties it; Prefect's scheduler may add what it had in hand when the schedule went."""
+        """A deploy empties it, but for what Prefect's scheduler had in hand when the schedule went."""
         prefect.clone.run("make", "deploy")
         return not starts()
 
