@@ -120,8 +120,7 @@ def workers_of(clone: Clone) -> list[str]:
 HOOKS = r"to execute on_cancellation hooks.*FileNotFoundError.*workspace\.json"
 HARMLESS = re.compile(
     rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state|exited with -9"
-    r"|ValueError\W+diverged|FlowRunCancellingObserver websocket failed|Service exceeded error threshold"
-    r"|Service 'EventsWorker' failed|FlowRunCancellingObserver._handle_polling_task_done",
+    r"|ValueError\W+diverged|FlowRunCancellingObserver|Service exceeded error threshold|Service 'EventsWorker' failed",
     re.DOTALL,
 )
 
