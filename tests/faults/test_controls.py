@@ -219,7 +219,7 @@ def test_without_its_protection_a_test_fails(unprotected: Path, name: str) -> No
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the start
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", test],
         cwd=unprotected,
         env={**os.environ, **settings},
         capture_output=True,

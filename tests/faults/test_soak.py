@@ -21,10 +21,9 @@ import pytest
 from tests.support.clone import Clone
 from tests.support.serving import Prefect, serving, wait_for, workers_of
 
-pytestmark = pytest.mark.slow
-
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 2 * SECONDS)]
 DOCTOR = (sys.executable, "-m", "flows.doctor")
 MODEL = Path("models/classifier.keras")
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}

@@ -22,7 +22,7 @@ from tests.support.machines import bucket
 from tests.support.serving import Prefect, deployed, heed_interrupts, wait_for
 from tests.support.worker_machines import SECRET, Machine, open_to_machines, use_bucket
 
-pytestmark = [pytest.mark.slow, pytest.mark.timing]
+pytestmark = [pytest.mark.slow, pytest.mark.timing, pytest.mark.timeout(1800)]
 
 VARIANTS, SEEDS = ("none", "dropout", "l2"), 2
 # Precision, threads and device are named, so that the study of one machine has the same trials.
