@@ -8,7 +8,7 @@ gets an entry that no run matches, since it names no inputs, and each output is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from flows.staleness import one_repo_at_a_time
@@ -16,14 +16,15 @@ from flows.staleness import one_repo_at_a_time
 PLACEHOLDER = "`dvc repro` makes this: it was left out of the run, which asked for scores alone.\n"
 
 
-def leave_out(checkout: Path, names: Iterable[str]) -> None:
-    """Record in dvc.lock that stages have not run, with a placeholder for each of their outputs."""
+def leave_out_others(checkout: Path, made: Collection[str]) -> None:
+    """Record in dvc.lock that all stages but these have not run, with a placeholder for each of their outputs."""
     from dvc.repo import Repo, lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
     with one_repo_at_a_time, Repo(str(checkout)) as repo, lock_repo(repo):
-        stages = {stage.name: stage for stage in repo.stage.collect(str(checkout / "dvc.yaml"))}
-        for stage in (stages[name] for name in names):
+        for stage in repo.stage.collect(str(checkout / "dvc.yaml")):
+            if stage.name in made:
+                continue
             for output in stage.outs:
                 output.remove()
                 path = Path(output.fs_path)

@@ -23,12 +23,11 @@ from prefect.states import Cancelled, Completed, Crashed
 from flows import experiments, handover
 from flows.git import redact
 from flows.machine import describe
-from flows.on_demand import leave_out
+from flows.on_demand import leave_out_others
 from flows.processes import Checkout, StageFailedError, repro, shutting_down, terminate_all
 from flows.shares import Share, share
 from flows.trials import TRIAL_STAGES, Trial, finished
 
-ON_DEMAND = ("report",)  # stages of which a study reads nothing
 LIMIT_SECONDS = 24 * 3600.0
 LOOK_SECONDS = 5.0  # between looks at the own state
 
@@ -73,7 +72,7 @@ def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Shar
             variables=share.variables,
         )
         ran = time.perf_counter()
-        leave_out(checkout, ON_DEMAND)
+        leave_out_others(checkout, TRIAL_STAGES)
         experiments.save(checkout, trial.name)
         saved = time.perf_counter()
         made = handover.publish(checkout, trial.name) if hand_over else True

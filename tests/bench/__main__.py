@@ -22,7 +22,7 @@ from tests.bench.machines import loop_alone
 from tests.bench.measure import Found, interleaved, machine, of, ratio, run, side, versions
 from tests.bench.photographs import photographs
 from tests.bench.studies import study, study_bare, study_before
-from tests.bench.two_machines import two_machines
+from tests.bench.two_machines import in_bucket, two_machines
 
 RESULTS = Path("docs/bench.json")
 
@@ -128,6 +128,7 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "photographs": photographs,
     "few_images": few_images,
     "machines": two_machines,
+    "machines_s3": in_bucket,
     "thousand_trials": loop_alone,
 }
 

@@ -1,7 +1,8 @@
 """What the study's loop costs by itself: many trials on many machines, each a stub that sleeps and publishes a ref.
 
-`python -m tests.bench.machines [TRIALS]` measures alone. Server, git remote and refs are real; the machines are one
-process, so that a thousand trials take minutes.
+`python -m tests.bench.machines [TRIALS]` measures alone. Server, git remote and refs are real, and so is the Postgres
+that so many machines need (Debian: `apt install postgresql`); the machines are one process, so that a thousand trials
+take minutes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from flows.git import git
 from flows.trials import Ended, Trial
 from tests.bench.measure import Found, ratio
 from tests.support.clone import IDENTITY
+from tests.support.postgres import postgres
 from tests.support.stub_machines import serving_trials, trials_of
 
 TRIALS = 1000
@@ -43,7 +45,11 @@ POLL_SECONDS = 0.5
 
 def loop_alone(count: int = TRIALS) -> list[Found]:
     """Bring so many stubs of trials into being."""
-    with tempfile.TemporaryDirectory() as folder, serving_trials(Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres() as database,
+        serving_trials(Path(folder), database) as server,
+    ):
         root, machine = _clones(Path(folder))
         command = [sys.executable, "-m", "tests.bench.machines"]
         variables = {**os.environ, "PREFECT_API_URL": server.url}  # which threads know, too

@@ -6,7 +6,6 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from flows.git import GitError
 from flows.same_code import first_difference
 from tasks.params import ParameterError
 from tests.support.clone import Clone, assert_nothing_is_stale
+from tests.support.edits import Edit, added, replaced
 from tests.support.import_graph import STAGES
 
 ARRAYS, NETWORK, HISTORY = "tasks/arrays.py", "tasks/core/network.py", "tasks/core/history.py"
@@ -25,32 +25,11 @@ OUTPUTS = ("data/raw", "data/normalized", "models", "reports")
 ALL = ("normalize", "train", "evaluate", "report")
 LAST = ALL[1:]
 
-Edit = Callable[[Clone], None]
-
 
 @pytest.fixture(autouse=True)
 def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.reset()
     monkeypatch.chdir(clone.path)
-
-
-def replaced(path: str, old: str, new: str, encoding: str = "utf-8") -> Edit:
-    """Another text at the first place where a file has this one."""
-
-    def edit(clone: Clone) -> None:
-        text = (clone.path / path).read_text(encoding="utf-8")
-        assert old in text, f"{old!r} in {path}"
-        (clone.path / path).write_text(text.replace(old, new, 1), encoding=encoding, newline="")
-
-    return edit
-
-
-def added(path: str, text: str) -> Edit:
-    def edit(clone: Clone) -> None:
-        with (clone.path / path).open("a", encoding="utf-8") as file:
-            file.write(text)
-
-    return edit
 
 
 def both(*edits: Edit) -> Edit:

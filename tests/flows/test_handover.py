@@ -26,16 +26,6 @@ from tests.support.toy_pipeline import commit, dvc, git
 SECRET = secrets.token_hex(16)
 
 
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return machines.toy(tmp_path_factory.mktemp("toy") / "origin")
-
-
-@pytest.fixture
-def meeting(origin: Path, tmp_path: Path) -> Meeting:
-    return Meeting(tmp_path, origin)
-
-
 def keep(root: Path, name: str) -> str:
     """An experiment of HEAD's own results, saved and not published; its reference."""
     baseline = git(root, "rev-parse", "HEAD").strip()

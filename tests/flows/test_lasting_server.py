@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from flows import password
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import free_port, lasting, log_of, refused, scratch_machine, working
+from tests.support.postgres import MissingError, postgres
 
 ALL_ADDRESSES = "0.0.0.0"
 
@@ -154,62 +154,20 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
     assert not [argument for argument in arguments if secret.partition(":")[2] in argument]
 
 
-def tool(name: str) -> str | None:
-    packaged = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)  # Debian's, not on the PATH
-    return shutil.which(name, path=os.pathsep.join([*packaged, os.environ["PATH"]]))
-
-
 @pytest.fixture
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty database of a Postgres of its own, which refuses to run as root."""
-    initdb, server = tool("initdb"), tool("postgres")
-    if not (initdb and server):
-        pytest.skip("no Postgres is installed")
-    as_user: list[str | Path] = (
-        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
-    )
-    if as_user and not shutil.which("setpriv"):
-        pytest.skip("Postgres refuses to run as root, and there is no setpriv")
-    place = Path(f"/tmp/postgres-{os.getpid()}")
-    place.mkdir(mode=0o777)
-    place.chmod(0o777)
-    data, port = place / "data", free_port()
+def database() -> Iterator[str]:
+    """The address of an empty database."""
     try:
-        subprocess.run(
-            [*as_user, initdb, "--auth=trust", "--username=study", "--no-sync", "--pgdata", data],
-            cwd=place,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        command: list[str | Path] = [
-            server,
-            "-D",
-            data,
-            "-p",
-            str(port),
-            "-k",
-            place,
-            "-c",
-            "listen_addresses=127.0.0.1",
-        ]
-        with (tmp_path_factory.mktemp("postgres") / "log").open("wb") as log:
-            process = subprocess.Popen([*as_user, *command], cwd=place, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not (place / f".s.PGSQL.{port}").exists():
-                time.sleep(0.2)
-            yield f"postgresql+asyncpg://study@127.0.0.1:{port}/postgres"
-        finally:
-            process.send_signal(signal.SIGINT)  # Postgres' fast shutdown
-            process.wait(60)
-    finally:
-        shutil.rmtree(place)
+        with postgres() as address:
+            yield address
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.slow
-def test_twenty_flow_runs_are_written_at_once_into_a_postgres(postgres: str, tmp_path: Path) -> None:
+def test_twenty_flow_runs_are_written_at_once_into_a_postgres(database: str, tmp_path: Path) -> None:
     head = scratch_machine(tmp_path / "clone")
-    head.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = postgres
+    head.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     with lasting(head, free_port()) as server:
         head.run("prefect", "work-pool", "create", "study", "--type", "process")
         head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")

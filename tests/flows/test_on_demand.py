@@ -7,24 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from flows.on_demand import PLACEHOLDER, leave_out
+from flows.on_demand import PLACEHOLDER, leave_out_others
 from flows.staleness import stale_reasons
-from flows.trial import ON_DEMAND
 from flows.trials import TRIAL_STAGES
 from tests.support import machines
-from tests.support.import_graph import STAGES
 from tests.support.toy_pipeline import dvc, git
-
-
-def test_a_trial_makes_or_leaves_out_each_stage() -> None:
-    assert TRIAL_STAGES + ON_DEMAND == STAGES
 
 
 @pytest.mark.slow
 def test_what_was_left_out_is_stale_in_one_line_and_comes_from_the_run_cache(tmp_path: Path) -> None:
     root = machines.toy(tmp_path / "toy")
     page = (root / "reports/index.html").read_text()
-    leave_out(root, ["report"])
+    leave_out_others(root, TRIAL_STAGES)
     assert (root / "reports/index.html").read_text() == (root / "reports/evaluation").read_text() == PLACEHOLDER
     assert json.loads(dvc(root, "status", "--json")).keys() == {"report"}
     reasons = {name: list(map(str, found)) for name, found in stale_reasons(root).items() if found}

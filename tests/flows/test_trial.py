@@ -39,16 +39,6 @@ SECRET = secrets.token_hex(16)
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return machines.toy(tmp_path_factory.mktemp("toy") / "origin")
-
-
-@pytest.fixture
-def meeting(origin: Path, tmp_path: Path) -> Meeting:
-    return Meeting(tmp_path, origin)
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 

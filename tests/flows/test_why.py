@@ -6,7 +6,6 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,35 +14,17 @@ from flows import stages, why
 from flows.staleness import REMEDIES, stale_reasons
 from tests.support import ROOT
 from tests.support.clone import Clone
+from tests.support.edits import Edit, added, replaced
 from tests.support.import_graph import STAGES, libraries
 
 NETWORK, PAGE, MODEL = "tasks/core/network.py", "tasks/core/page.html", "models/classifier.keras"
 ALL, LAST = STAGES[1:], STAGES[2:]
-
-Edit = Callable[[Clone], None]
 
 
 @pytest.fixture(autouse=True)
 def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.reset()
     monkeypatch.chdir(clone.path)
-
-
-def replaced(path: str, old: str, new: str) -> Edit:
-    def edit(clone: Clone) -> None:
-        text = (clone.path / path).read_text(encoding="utf-8")
-        assert old in text
-        (clone.path / path).write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    return edit
-
-
-def added(path: str, text: str) -> Edit:
-    def edit(clone: Clone) -> None:
-        with (clone.path / path).open("a", encoding="utf-8") as file:
-            file.write(text)
-
-    return edit
 
 
 def deleted(path: str) -> Edit:

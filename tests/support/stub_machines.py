@@ -37,6 +37,7 @@ class Server:
     """A server in a folder of its own, which can be ended and started again."""
 
     home: Path
+    database: str = ""  # the address of another than SQLite
     port: int = field(default_factory=lambda: _free_port())
     process: subprocess.Popen[bytes] | None = None
 
@@ -47,6 +48,8 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         variables = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        if self.database:
+            variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.home, env={**os.environ, **variables}, stdout=log, stderr=log
@@ -78,9 +81,9 @@ def _free_port() -> int:
 
 
 @contextmanager
-def serving_trials(home: Path) -> Iterator[Server]:
+def serving_trials(home: Path, database: str = "") -> Iterator[Server]:
     """A server that has pool `study` and deployment `trial/study`, and is that of this process."""
-    server = Server(home)
+    server = Server(home, database)
     try:
         server.start()
         with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
