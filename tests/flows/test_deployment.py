@@ -132,6 +132,17 @@ def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
     wait_for("an empty calendar", is_empty)
 
 
+def test_the_schedule_of_another_project_on_the_server_stays(prefect: Prefect) -> None:
+    """Its deployment may have any name of ours."""
+    flow = prefect.api.post("/flows/", json={"name": "theirs"}).raise_for_status().json()["id"]
+    schedules = [{"schedule": {"cron": "0 5 * * *"}, "active": False}]
+    body = {"name": "local", "flow_id": flow, "entrypoint": "flows/theirs.py:theirs", "schedules": schedules}
+    deployment = prefect.api.post("/deployments/", json=body).raise_for_status().json()["id"]
+    prefect.clone.run("make", "deploy")
+    assert len(prefect.api.get(f"/deployments/{deployment}").json()["schedules"]) == 1
+    prefect.api.delete(f"/deployments/{deployment}").raise_for_status()
+
+
 def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, tmp_path: Path) -> None:
     first = prefect.clone
     first.reset()
