@@ -85,11 +85,12 @@ def _clone(folder: Path, commit: str = "HEAD") -> Path:
 
 
 def _study(variants: str, seeds: int, jobs: int, epochs: int | None = None, images: int | None = None) -> Command:
-    """The command of a study of which nothing is found done.
+    """The command of a study of which only the normalized images are there.
 
-    AdamW takes no notice of momentum; with another one a trial is another one, for the study and for DVC's run cache.
+    With a learning rate of its own each training gives another model, which is scored anew.
     """
-    settings = {"train.momentum": f"{random.random():.9f}", "train.epochs": epochs, "normalize.train_images": images}
+    rate = 0.001 + random.random() / 1e5
+    settings = {"train.learning_rate": f"{rate:.12f}", "train.epochs": epochs, "normalize.train_images": images}
     given = [part for key, value in settings.items() if value for part in ("--set", f"{key}={value}")]
     return [
         *(sys.executable, "-m", "flows.study"),
