@@ -113,7 +113,9 @@ def reformatted(root: Path, stage: Any, entries: list[Any], since: str | None = 
     same = {}
     for dependency in code:
         path, now = dependency.def_path, Path(dependency.fs_path).read_bytes()
-        before = made_by.get(dependency.hash_info.value) or (at(root, since, path) if since else None)
+        before = made_by.get(dependency.hash_info.value)
+        if before is None and since:
+            before = at(root, since, path)
         if before is None:
             raise DifferentError(
                 f"{path} must be in git as it was when the result was made; git knows no such version; "
@@ -164,9 +166,9 @@ def _record(stage: Any, code: dict[str, bytes]) -> None:
     """
     from dvc.stage.serialize import to_single_stage_lockfile
 
-    recorded = stage.dvcfile.lockfile_contents["stages"][stage.name]
+    entry = stage.dvcfile.lockfile_contents["stages"][stage.name]
     stage.save(run_cache=False)  # digests of now, in memory
-    if _written(to_single_stage_lockfile(stage)) != _written(recorded, code):
+    if _written(to_single_stage_lockfile(stage)) != _written(entry, code):
         raise DifferentError("dvc.yaml lists other dependencies, parameters or outputs than dvc.lock")
     stage.repo.stage_cache.save(stage)
     stage.commit(relink=False)  # the cache may lack an output; the workspace is left alone

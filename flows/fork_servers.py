@@ -21,11 +21,7 @@ def fork_server(root: Path, share: Share) -> Iterator[dict[str, str]]:
     imported.
     """
     environment = {**os.environ, **share.variables}
-    if (
-        sys.platform != "linux"
-        or "CUDA_VISIBLE_DEVICES" in share.variables
-        or environment["KERAS_BACKEND"] != "tensorflow"
-    ):
+    if not _can_watch() or "CUDA_VISIBLE_DEVICES" in share.variables or environment["KERAS_BACKEND"] != "tensorflow":
         yield {}
         return
     with TemporaryDirectory() as folder:  # which is this user's alone
@@ -38,3 +34,12 @@ def fork_server(root: Path, share: Share) -> Iterator[dict[str, str]]:
             yield {"FORK_SERVER": path}
         finally:
             server.communicate()  # ends its standard input, and waits
+
+
+def _can_watch() -> bool:
+    """Whether a process can be waited for beside a socket: on Linux, from 5.3 on."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True

@@ -64,12 +64,12 @@ def published(root: Path) -> dict[str, str]:
 
 def is_published(root: Path, name: str) -> bool:
     """Whether the git remote has an experiment of this name, at whichever commit."""
-    return any(_name(ref) == name for ref in _listed(root))
+    return bool(_listed(root, name))
 
 
-def _listed(root: Path) -> dict[str, str]:
-    """The commits of the experiments that the git remote has, by reference."""
-    lines = ask(root, "refs/exps/*").splitlines()
+def _listed(root: Path, name: str = "*") -> dict[str, str]:
+    """The commits of the experiments that the git remote has, all or those of a name, by reference."""
+    lines = ask(root, f"refs/exps/*/*/{name}").splitlines()
     return {ref: commit for commit, ref in (line.split("\t") for line in lines) if ref.count("/") == 4}
 
 
@@ -215,8 +215,7 @@ def publish(checkout: Path, name: str) -> bool:
     ref, there = reference(checkout, name), remotes(checkout).git
     mine = git(checkout, "rev-parse", ref).strip()
     for _ in range(PATIENT_LOCKS):
-        listed = {found: commit for found, commit in _listed(checkout).items() if _name(found) == name}
-        if listed:
+        if listed := _listed(checkout, name):
             if ref in listed:
                 with _bookkeeping(checkout):
                     fetch(checkout, f"+{ref}:{ref}")

@@ -176,11 +176,12 @@ class Runs:
             self.waiting.popleft()
 
     def _ended_runs(self, names: list[str]) -> dict[str, int]:
-        """How many flow runs of each trial have ended, by their keys: some may have been deleted since."""
+        """How many flow runs of each trial have ended, or will, by their keys: some may have been deleted since."""
         counts = dict.fromkeys(names, 0)
         for run in self._named(names):
             name, _, number = (run.idempotency_key or "").rpartition("/")
-            if name == run.name and number.isdecimal() and run.state and run.state.is_final():
+            is_over = run.state and (run.state.is_final() or run.state.is_cancelling())
+            if name == run.name and number.isdecimal() and is_over:
                 counts[name] = max(counts[name], int(number) + 1)
         return counts
 

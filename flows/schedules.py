@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from ruamel.yaml import YAML
 
 
@@ -18,7 +19,8 @@ def remove_schedules(root: Path) -> None:
     declared = YAML(typ="safe").load(root / "prefect.yaml")["deployments"]
     own = {(deployment["entrypoint"], deployment["name"]) for deployment in declared}
     with get_client(sync_client=True) as client:
-        for deployment in client.read_deployments():
+        named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in own})))
+        for deployment in client.read_deployments(deployment_filter=named):
             if (deployment.entrypoint, deployment.name) in own:
                 for schedule in deployment.schedules:
                     client.delete_deployment_schedule(deployment.id, schedule.id)

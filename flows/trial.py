@@ -17,6 +17,7 @@ from uuid import UUID
 import httpx
 from prefect import State, flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed
 
@@ -131,6 +132,8 @@ def _heed_own_state() -> Iterator[list[State[Any]]]:
             try:
                 with get_client(sync_client=True) as client:
                     state = client.read_flow_run(own).state
+            except ObjectNotFound:  # it was deleted, and nobody waits for it
+                state = Cancelled()
             except httpx.HTTPError:  # a server that is away must not cost the training
                 continue
             if state is not None and (state.is_cancelling() or state.is_final()):

@@ -129,8 +129,8 @@ class TrialWorker(PatientWorker):
         """Run a trial in its own process, with a share that no other running one has."""
         number, started = min(self._free), time.monotonic()
         self._free.remove(number)
-        configuration.env |= {"SHARE": f"{number}/{self._jobs}", **self._fork_server(number)}
         try:
+            configuration.env |= {"SHARE": f"{number}/{self._jobs}", **self._fork_server(number)}
             return await super().run(flow_run, configuration, task_status)
         except anyio.get_cancelled_exc_class():  # or the run would look alive until its silence is noticed
             with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
@@ -170,11 +170,14 @@ class TrialWorker(PatientWorker):
 
 async def name_left_out(machine: str, why: str) -> None:
     """Tell the studies that a machine takes nothing, and why; an empty reason: that it does."""
-    known: Any = await Variable.aget(LEFT_OUT, default={})
-    others = {other: reason for other, reason in known.items() if other != machine}
-    named = {**others, machine: why} if why else others
-    if named != known:
+    while True:
+        known: Any = await Variable.aget(LEFT_OUT, default={})
+        others = {other: reason for other, reason in known.items() if other != machine}
+        named = {**others, machine: why} if why else others
+        if named == known:
+            return
         await Variable.aset(LEFT_OUT, named, overwrite=True)
+        await anyio.sleep(1)  # of machines that write at once the last one stands: then it is looked at again
 
 
 def machine_name(root: Path) -> str:

@@ -26,6 +26,7 @@ CODE = ("__init__.py", "surroundings.py", "parent.py", "backend.py", "fork_clien
 # Variables that differ from step to step, and that no library reads.
 OF_STEP = ("DVC_", "PREFECT", "SHARE", "PWD", "OLDPWD", "SHLVL", "_")
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
+BEGIN = b"\0"  # the number of no signal: from now on the step may run
 
 
 def beginning() -> dict[str, Any]:
@@ -75,13 +76,13 @@ def _request(module: str) -> dict[str, Any]:
 
 def _end_as_the_fork(server: socket.socket) -> NoReturn:
     """Forward signals to the fork until it ends; the server ends it when this process is killed."""
-    for number in FORWARDED:
-        signal.signal(number, lambda *_: None)
     server.setblocking(False)
     signal.set_wakeup_fd(server.fileno())  # the number of a signal goes there when it arrives, whatever is waited for
+    for number in FORWARDED:
+        signal.signal(number, lambda *_: None)
     said = b""
     with suppress(ConnectionError):
-        server.send(bytes([0]))  # no signal: from now on the step may begin
+        server.send(BEGIN)
         select.select([server], [], [])
         said = server.recv(8)
     status = int(said or -signal.SIGKILL)  # nothing: who watched the fork was killed

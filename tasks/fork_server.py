@@ -76,7 +76,10 @@ def _watch(connection: socket.socket, begun: Request) -> Request:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
     request: Request = json.loads(connection.makefile("rb").readline() or "{}")
-    if request.get("beginning") != begun or not _tell(connection, b"y") or not _hear(connection):
+    if request.get("beginning") != begun or not _tell(connection, b"y"):
+        os._exit(0)
+    if (told := _hear(connection)) != fork_client.BEGIN:  # the caller was killed, or given a signal
+        _tell(connection, str(-told[0]).encode() if told else b"")
         os._exit(0)
     if not (step := os.fork()):
         connection.close()

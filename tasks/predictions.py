@@ -1,4 +1,4 @@
-"""reports/predictions.npz, written and read by this module alone: what a model says of every image.
+"""Writes and reads reports/predictions.npz: what a model says of every image.
 
 labels, probabilities         of the test images, in file order; int32 of shape (n,), float64 of shape (n, n_classes)
 {split}_probabilities         of the images of another split, whose labels data/normalized has

@@ -83,9 +83,10 @@ class Muon(keras.optimizers.SGD):  # type: ignore[misc]
 
     After K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
     https://kellerjordan.github.io/posts/muon) and his record on CIFAR-10. Keras' own Muon leaves kernels of four
-    dimensions to AdamW; here one is a matrix of a row for each value of a patch and a column for each filter. The mean
-    norm of the filters is 1, before each update, so that a rate means the same angle all along and weight decay of
-    them leaves no trace. It needs normalization behind each convolution, to which a kernel's norm makes no difference.
+    dimensions to AdamW; here one is a matrix of a row for each value of a patch and a column for each filter. The root
+    mean square of the filters' norms is 1 before each update, so that a rate means the same angle all along and weight
+    decay of them leaves no trace. It needs normalization behind each convolution, to which a kernel's norm makes no
+    difference.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def pipeline() -> list[Found]:
     checkpoints = [run(side("checkpointed")) for _ in range(3)]
     return [
         ratio(
-            "train and evaluate as stages / the same work in one script",
+            "train, evaluate and report as stages / the same work in one script",
             1.05,
             of(work["stages"], "dvc repro of the stages"),
             of(work["script"], "one script"),
@@ -75,7 +75,7 @@ def unchanged() -> list[Found]:
             "lower",
         ),
         ratio(
-            "four unchanged stages: flow, without a lasting server / dvc repro",
+            "five unchanged stages: flow, without a lasting server / dvc repro",
             9,
             of(nothing["flow"], "python -m flows.pipeline"),
             of(nothing["ours"], "dvc repro"),
@@ -134,11 +134,12 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
 
 
 def row(one: Found) -> str:
-    """A ratio as a row of the README's table: the medians of its sides, the goal, and on what CPU it was met, when."""
+    """A ratio or an amount as a row of docs/speed.md: medians, the goal, and on what CPU it was met, when."""
     medians = " / ".join(f"{side['median']:,.{1 if side['median'] < 100 else 0}f}" for side in one["sides"].values())
     goal = f"{'≥' if one['better'] == 'higher' else '≤'} {one['goal']:g}, {'met' if one['met'] else 'missed'}"
     bfloat16 = "yes" if one["cpu"].endswith("with bfloat16") else "no"
-    cells = (one["name"], f"{medians} {one['unit']}", f"{one['ratio']:.2f}", goal, one["n"], bfloat16, one["date"])
+    of_both = f"{one['ratio']:.2f}" if "ratio" in one else "–"
+    cells = (one["name"], f"{medians} {one['unit']}", of_both, goal, one["n"], bfloat16, one["date"])
     return f"| {' | '.join(map(str, cells))} |"
 
 

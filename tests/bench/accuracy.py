@@ -57,9 +57,9 @@ def _to_the_references_best(epochs: list[float]) -> list[Found]:
             of_default(best),
         ),
     ]
-    never = sum(all(float(row["validation_accuracy"]) < best for row in rows) for rows in default.values())
-    for one in found:
-        one |= {"target": round(best, 4), "runs_that_never_arrived": never, "met": one["met"] and not never}
+    for one, target in zip(found, (near, best), strict=True):
+        never = sum(all(float(row["validation_accuracy"]) < target for row in rows) for rows in default.values())
+        one |= {"target": round(target, 4), "runs_that_never_arrived": never, "met": one["met"] and not never}
         one |= {"reference_seeds": len(reached), "test_accuracy": _spread(default)}
     return found
 

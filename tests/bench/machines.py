@@ -31,9 +31,9 @@ from prefect.states import Completed, Pending, Running
 from flows import handover, machines, study, study_status
 from flows.git import git
 from flows.trials import Ended, Trial
-from tests.bench.measure import Found, ratio
+from tests.bench.measure import Found, amount, ratio
 from tests.support.clone import IDENTITY
-from tests.support.postgres import postgres
+from tests.support.postgres import MissingError, postgres
 from tests.support.stub_machines import serving_trials, trials_of
 
 TRIALS = 1000
@@ -45,6 +45,14 @@ POLL_SECONDS = 0.5
 
 def loop_alone(count: int = TRIALS) -> list[Found]:
     """Bring so many stubs of trials into being."""
+    try:
+        return _measured(count)
+    except MissingError as error:
+        print(f"the study's loop: left out: {error}")
+        return []
+
+
+def _measured(count: int) -> list[Found]:
     with (
         tempfile.TemporaryDirectory() as folder,
         postgres() as database,
@@ -62,21 +70,19 @@ def loop_alone(count: int = TRIALS) -> list[Found]:
             taking.wait()
         assert len(git(root, "ls-remote", "origin", "refs/exps/*").splitlines()) == count
     found = json.loads(done.stdout.splitlines()[-1])
-    trials = ("trials", [count])
+    waited = found["wall"] - count * SLEEP_SECONDS / SLOTS
     return [
-        ratio(
+        amount(
             f"the study's loop for {count:,} trials on machines that sleep: its CPU time a trial",
-            0.2,
-            ("CPU of the study's process", [found["cpu"]]),
-            trials,
-            "lower",
+            200,
+            ("CPU of the study's process", [1000 * found["cpu"] / count]),
+            "ms",
         ),
-        ratio(
+        amount(
             f"the study's loop for {count:,} trials on machines that sleep: what it adds to a trial's wall time",
-            0.2,
-            (f"wall time less sleeps on {SLOTS} machines", [found["wall"] - count * SLEEP_SECONDS / SLOTS]),
-            trials,
-            "lower",
+            200,
+            (f"wall time less sleeps on {SLOTS} machines", [1000 * waited / count]),
+            "ms",
         ),
         ratio(
             f"memory of the study's process: after {count:,} trials / after {FEW}",
@@ -158,14 +164,16 @@ def _take(root: Path, found: WorkerFlowRunResponse, free: threading.Semaphore) -
     run = found.flow_run
     commit = run.parameters["commit"]
     reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{run.name}"
-    with get_client(sync_client=True) as client:
-        states: tuple[State[Any], ...] = (Pending(), Running())
-        for state in states:
-            client.set_flow_run_state(run.id, state)
-        time.sleep(SLEEP_SECONDS)
-        git(root, "push", "--quiet", f"--force-with-lease={reference}:", "origin", f"{commit}:{reference}")
-        client.set_flow_run_state(run.id, Completed())
-    free.release()
+    try:
+        with get_client(sync_client=True) as client:
+            states: tuple[State[Any], ...] = (Pending(), Running())
+            for state in states:
+                client.set_flow_run_state(run.id, state)
+            time.sleep(SLEEP_SECONDS)
+            git(root, "push", "--quiet", f"--force-with-lease={reference}:", "origin", f"{commit}:{reference}")
+            client.set_flow_run_state(run.id, Completed())
+    finally:
+        free.release()
 
 
 if __name__ == "__main__":

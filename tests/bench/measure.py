@@ -25,6 +25,7 @@ EPOCHS = 3  # timed
 
 Command = list[str]
 Found = dict[str, Any]
+Side = tuple[str, Iterable[float]]  # a label, and what was measured
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -82,35 +83,31 @@ def of(runs: list[Found], label: str, figure: str = "seconds") -> tuple[str, lis
     return label, [one[figure] for one in runs]
 
 
-def ratio(
-    name: str,
-    goal: float,
-    above: tuple[str, Iterable[float]],
-    below: tuple[str, Iterable[float]],
-    better: str = "higher",
-    unit: str = "s",
-) -> Found:
+def ratio(name: str, goal: float, above: Side, below: Side, better: str = "higher", unit: str = "s") -> Found:
     """Median over median, with what it was made of."""
-    sides = {}
-    for label, values in (above, below):
-        numbers = sorted(values)
-        sides[label] = {
-            "median": statistics.median(numbers), "minimum": numbers[0], "maximum": numbers[-1], "n": len(numbers)
-        }  # fmt: skip
+    sides = {label: _figures(values) for label, values in (above, below)}
     first, second = sides.values()
     value = first["median"] / second["median"]
-    return {
-        "name": name,
-        "ratio": round(value, 3),
-        "goal": goal,
-        "better": better,
-        "met": value >= goal if better == "higher" else value <= goal,
-        "n": min(first["n"], second["n"]),
-        "unit": unit,
-        "sides": {
-            label: {key: round(figure, 3) for key, figure in figures.items()} for label, figures in sides.items()
-        },
-    }
+    judged = _judged(name, goal, value, better, min(first["n"], second["n"]), unit)
+    return {**judged, "ratio": round(value, 3), "sides": sides}
+
+
+def amount(name: str, goal: float, side: Side, unit: str = "s") -> Found:
+    """A median that is compared with nothing but its goal, which it must not exceed."""
+    label, values = side
+    figures = _figures(values)
+    return {**_judged(name, goal, figures["median"], "lower", figures["n"], unit), "sides": {label: figures}}
+
+
+def _judged(name: str, goal: float, value: float, better: str, n: float, unit: str) -> Found:
+    met = value >= goal if better == "higher" else value <= goal
+    return {"name": name, "goal": goal, "better": better, "met": met, "n": n, "unit": unit}
+
+
+def _figures(values: Iterable[float]) -> dict[str, float]:
+    numbers = sorted(values)
+    spread = {"median": statistics.median(numbers), "minimum": numbers[0], "maximum": numbers[-1], "n": len(numbers)}
+    return {key: round(figure, 3) for key, figure in spread.items()}
 
 
 def epoch_of(ends: list[float], images: int = TIMED) -> dict[str, float]:

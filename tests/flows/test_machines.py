@@ -140,9 +140,9 @@ def test_a_study_that_was_killed_and_is_started_again_takes_up_what_runs(
     assert [run.id for run in runs_of(client, trials)] == [running.id, queued.id]
     again.close()  # and ends them: what is queued at once, what runs by its machine
     assert states(client, trials) == ["Cancelling", "Cancelled"]
-    become(client, running, Cancelled())
     look(anew := machines.on_machines(root, trials, said.append))
-    assert states(client, trials) == ["Cancelled", "Scheduled", "Cancelled", "Scheduled"]
+    assert states(client, trials) == ["Cancelling", "Scheduled", "Cancelled", "Scheduled"]
+    become(client, running, Cancelled())
     anew.close()
 
 
