@@ -22,6 +22,7 @@ from flows.remotes import HandOverError, remotes
 from tasks.params import ParameterError
 from tests.support import ROOT, machines
 from tests.support.machines import Meeting
+from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git
 
 SECRET = secrets.token_hex(16)
@@ -128,7 +129,7 @@ def test_another_remote_than_the_studys_is_refused_before_the_training(meeting: 
 
 @pytest.mark.slow
 def test_a_bucket_that_does_not_answer_is_one_line_in_half_a_minute(meeting: Meeting) -> None:
-    meeting.use_bucket(machines.free_port(), SECRET)
+    meeting.use_bucket(free_port(), SECRET)
     assert "endpoint" in refused(meeting)
 
 
@@ -158,7 +159,7 @@ def refused(meeting: Meeting) -> str:
 
 
 def test_a_git_remote_that_is_away_is_one_line_without_its_password(meeting: Meeting) -> None:
-    address = f"http://anna:{SECRET}@127.0.0.1:{machines.free_port()}/repository.git?token={SECRET}"
+    address = f"http://anna:{SECRET}@127.0.0.1:{free_port()}/repository.git?token={SECRET}"
     git(meeting.head, "remote", "set-url", "origin", address)
     with pytest.raises(RuntimeError, match=r"`git ls-remote origin refs/exps/\*/\*/\*` must succeed") as caught:
         handover.offer(meeting.head, meeting.commit())

@@ -18,8 +18,9 @@ import pytest
 from flows import password
 from tests.support import ROOT
 from tests.support.clone import Clone
-from tests.support.lasting import free_port, lasting, log_of, refused, scratch_machine, working
+from tests.support.lasting import lasting, log_of, refused, scratch_machine, working
 from tests.support.postgres import MissingError, postgres
+from tests.support.serving import free_port
 
 ALL_ADDRESSES = "0.0.0.0"
 

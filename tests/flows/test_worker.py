@@ -17,8 +17,8 @@ import pytest
 from flows import queues, shares, worker
 from tasks.params import ParameterError
 from tests.support.clone import Clone
-from tests.support.lasting import Lasting, free_port, lasting, lock_of, log_of, refused, scratch_machine, working
-from tests.support.serving import wait_for
+from tests.support.lasting import Lasting, lasting, lock_of, log_of, refused, scratch_machine, working
+from tests.support.serving import free_port, wait_for
 
 
 def test_too_little_memory_for_one_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,11 +58,6 @@ def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
         processor = path / "tasks/processor.py"
         processor.write_text(processor.read_text().replace('Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})"))
     return Clone(path)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class Lasting(Prefect):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 from flows import trials
 from flows.shares import Share
 from flows.trials import Trial
+from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git, write
 
 KEY = "an-access-key"
@@ -78,13 +78,6 @@ def toy(path: Path) -> Path:
     dvc(path, "repro", "--quiet")
     commit(path, "first run")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.lasting import free_port
+from tests.support.serving import free_port
 
 
 class MissingError(RuntimeError):

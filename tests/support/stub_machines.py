@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.study_status import POOL
 from flows.trials import Trial
-from tests.support.serving import wait_for
+from tests.support.serving import free_port, wait_for
 
 
 @flow(name="trial")
@@ -38,7 +37,7 @@ class Server:
 
     home: Path
     database: str = ""  # the address of another than SQLite
-    port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,13 +70,6 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             self.process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextmanager
