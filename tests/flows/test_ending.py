@@ -33,6 +33,7 @@ def checkout(tmp_path: Path) -> Checkout:
     (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
     made.run("git", "init", "--quiet")
     made.run("dvc", "init", "--quiet")
+    made.run("dvc", "config", "core.analytics", "false")  # whose sender would outlive a command
     wait_for("DVC's own daemons to end", lambda: not running_in(made.path), 60)
     return Checkout(made.path)
 
