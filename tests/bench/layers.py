@@ -21,8 +21,6 @@ SQUARE = 2_048  # side of the matrices
 REPETITIONS = 8
 PASSES = "forward", "to images", "to weights", "all three"
 
-Seconds = dict[str, float]  # of a pass
-
 
 class Layer(NamedTuple):
     """A 3 × 3 convolution of square images that keep their size."""
