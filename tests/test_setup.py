@@ -55,13 +55,13 @@ def test_an_environment_that_cannot_be_used_is_made_again(copy: Clone, broken: s
 
 
 @pytest.mark.slow
-def test_setup_deploy_and_a_flow_work_in_a_folder_with_a_space(copy: Clone, trained: Clone) -> None:
+def test_setup_deploy_and_a_flow_work_in_a_folder_with_a_space(copy: Clone, clone: Clone) -> None:
     begin(copy)
     copy.run("make", "setup")
     assert "Nothing to be done" in copy.run("make", "setup")
     copy.environment["PATH"] = os.environ["PATH"]  # make's own comes first
     for name in ("params.yaml", "data/cifar10.sha256"):
-        shutil.copy(trained.path / name, copy.path / name)
+        shutil.copy(clone.path / name, copy.path / name)
     copy.commit("small parameters")
     assert "| test " in copy.run("make", "run")
     with serving(copy) as prefect:
