@@ -69,6 +69,7 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
         filters=(4, 8),
         dense_units=8,
         pool_before_norm=True,
+        negative_slope=0.1,
     )
     regularize = Regularize(
         l2=l2,

@@ -184,7 +184,8 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
     GELU is a ReLU here, which takes half of the time on a CPU. `initialize_whitened_cnn` sets the first weights.
     """
     x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
-    x = layers.ReLU(dtype=precision, name="relu")(x)
+    relu = partial(layers.ReLU, negative_slope=model_params.negative_slope, dtype=precision)
+    x = relu(name="relu")(x)
     _refuse_small(x, len(model_params.filters))
     for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
@@ -204,7 +205,7 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
                 x = layer_types.batch_normalization(
                     momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}"
                 )(x)
-            x = layers.ReLU(dtype=precision, name=f"relu{block}{half}")(x)
+            x = relu(name=f"relu{block}{half}")(x)
     x = layers.GlobalMaxPooling2D(dtype=precision, name="global_max_pool")(x)
     if regularize.dropout:
         x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)

@@ -20,7 +20,7 @@ class Model(Block):
     """Which network, and how wide; or which pretrained one, and how much of it is trained.
 
     `filters` belongs to the networks that are trained from scratch, `dense_units` and `pool_before_norm` to
-    `notebook_cnn` alone.
+    `notebook_cnn` alone, `negative_slope` to `whitened_cnn`.
     """
 
     network: Literal["notebook_cnn", "whitened_cnn", "efficientnet_lite0", "pretrained"]
@@ -29,6 +29,7 @@ class Model(Block):
     filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)]
     dense_units: Width
     pool_before_norm: bool
+    negative_slope: Annotated[float, Field(ge=0, lt=1)]
 
     @field_validator("network", mode="before")
     @classmethod

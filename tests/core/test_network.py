@@ -17,6 +17,7 @@ NOTEBOOK: dict[str, Any] = {
     "filters": (32, 64, 128),
     "dense_units": 64,
     "pool_before_norm": False,
+    "negative_slope": 0.0,
 }
 OFF: dict[str, Any] = {
     "l2": 0.0,
@@ -54,6 +55,14 @@ def test_pooling_first_keeps_the_parameters_and_moves_the_layer() -> None:
     built = build({"pool_before_norm": True})
     assert built.count_params() == 619_146
     assert layers(built)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
+
+
+def test_every_relu_of_whitened_cnn_has_the_slope() -> None:
+    built = build({"network": "whitened_cnn", "negative_slope": 0.1})
+    relus = [layer for layer in built.layers if layer.name.startswith("relu")]
+    assert len(relus) == 1 + 2 * len(NOTEBOOK["filters"])
+    values = np.asarray([-2.0, 3.0], np.float32)
+    assert all(np.allclose(relu(values), [-0.2, 3.0]) for relu in relus)
 
 
 @pytest.mark.parametrize("without", [{"l2": 0.0}, {"dropout": 0.0}, {"batch_norm": False}])

@@ -224,6 +224,7 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
         "filters": (32, 64, 128),
         "dense_units": 64,
         "pool_before_norm": False,
+        "negative_slope": 0.0,
     }
     assert params.regularize.model_dump() == {
         "l2": 0.01,

@@ -92,7 +92,13 @@ def fit(
         early_stopping=EarlyStopping(patience=patience),
     )
     model_params = Model(
-        network="notebook_cnn", trainable="all", input_size=None, filters=(4, 8), dense_units=16, pool_before_norm=True
+        network="notebook_cnn",
+        trainable="all",
+        input_size=None,
+        filters=(4, 8),
+        dense_units=16,
+        pool_before_norm=True,
+        negative_slope=0.0,
     )
     model = network.build(model_params, regularize, (32, 32, 3), 10, [20.0] * 3, [60.0] * 3)
     rows = training.fit(
