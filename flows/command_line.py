@@ -76,7 +76,8 @@ def study(arguments: list[str] | None = None) -> int:
         if asked.status:
             from flows import study_status
 
-            print(study_status.now())
+            with server.available():
+                print(study_status.now())
             return
         if asked.on == "machines" and asked.jobs is not None:
             raise ParameterError(f"--jobs is for runs here; received {asked.jobs} with --on machines; try: make worker")

@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +28,17 @@ from flows import database, experiments
 from flows.git import at, commit_of, repository, resolution, unresolved
 from flows.summary import declared_outputs
 from tasks import checkpoints
-from tasks.params import PARAMS_FILE, ParameterError
+from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.document import load
 
 ASIDE = Path(".doctor")
-LOCK = Path("dvc.lock")
+GRAPH, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 BUSY = 75  # the shell's EX_TEMPFAIL
 STALE_SECONDS = 5.0
-WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
+# A fork server is idle: what it runs is seen by whoever asked for it.
+WORK = re.compile(
+    r"-m (tasks\.(?!fork_server\b)|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)"
+)
 GIT = re.compile(r"\bgit(\s|$)")
 DIGESTS = ("md5", "etag", "checksum")  # of a dependency, which may lie in a bucket
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -70,7 +73,10 @@ class Doctor:
         if files := unresolved(self.root):  # whoever resolves them needs both sides
             yield Finding(", ".join(files), "hold both sides of a merge", resolution(files), is_open=True)
             return
-        yield from self._parameters()
+        edited = list(self._edited())
+        yield from edited
+        if str(GRAPH) in {finding.path for finding in edited}:  # it says what there is to check
+            return
         yield from self._locks()
         yield from self._lock_file()
         yield from self._objects()
@@ -80,13 +86,15 @@ class Doctor:
         yield from self._database()
         yield from self._leftovers()
 
-    def _parameters(self) -> Iterator[Finding]:
-        path = self.root / PARAMS_FILE
-        try:
-            load(path)
-        except ParameterError as error:
-            fault = str(error).removeprefix(f"{path}: ")
-            yield Finding(str(PARAMS_FILE), fault, f"edit it, or `git checkout {PARAMS_FILE}`", is_open=True)
+    def _edited(self) -> Iterator[Finding]:
+        """What people edit, which is theirs to mend."""
+        readers: dict[Path, Callable[[Path], Any]] = {PARAMS_FILE: load, GRAPH: parse}
+        for name, reader in readers.items():
+            try:
+                reader(self.root / name)
+            except ParameterError as error:
+                fault = str(error).removeprefix(str(self.root / name)).lstrip(":, ")
+                yield Finding(str(name), fault, f"edit it, or `git checkout {name}`", is_open=True)
 
     def _locks(self) -> Iterator[Finding]:
         """DVC's list of who reads and writes what. Nobody does: `running` was asked before."""

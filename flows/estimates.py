@@ -26,7 +26,7 @@ def _seconds(folder: Path) -> dict[str, float]:
     """Read how long trials took, by their kind; empty where nothing is known."""
     try:
         known: dict[str, float] = json.loads((folder / "seconds.json").read_text())
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}
     return known
 

@@ -30,7 +30,7 @@ from flows.processes import shutting_down
 from flows.summary import declared_outputs
 from tasks import checkpoints
 from tasks.made_on import MADE_ON
-from tasks.params import PARAMS_FILE, ParameterError, parse
+from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import override, validate
 
 NULL = "tag:yaml.org,2002:null"
@@ -50,13 +50,14 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
-    """Check that a checkout can run: git answers, no merge waits, its parameters are right with the overrides in place.
+    """Check that a checkout can run: git answers, no merge waits, and what people edit is right, overrides in place.
 
     Raises
     ------
     flows.git.GitError, tasks.params.ParameterError
     """
     refuse_unresolved(checkout)
+    slots((checkout / "dvc.yaml").read_text(encoding="utf-8"))
     where = "overrides" if overrides else str(PARAMS_FILE)
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
@@ -84,7 +85,7 @@ def check_slots(root: Path) -> None:
 
 def slots(graph: str) -> dict[str, str]:
     """The paths that a dvc.yaml names in its first lines, by slot: of the images, and of the backbone."""
-    named: list[dict[str, str]] = YAML(typ="safe").load(graph)["vars"]
+    named: list[dict[str, str]] = parse_text(graph, "dvc.yaml")["vars"]
     return {slot: path for one in named for slot, path in one.items()}
 
 

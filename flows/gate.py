@@ -31,6 +31,7 @@ from tasks.core.headline import paired
 from tasks.core.intervals import mean_interval
 from tasks.core.per_sample import correct
 from tasks.core.scores import OF_COUNTS, SCORES
+from tasks.params import ParameterError
 
 MANY_CLASSES = 30  # with more, only the recalls that changed for real are listed
 
@@ -143,7 +144,10 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(str(error)) from error
     if commit is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
+    try:
+        metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
+    except ParameterError as error:
+        raise IncomparableError(str(error)) from error
     try:
         sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
         then, now = (json.loads(content) for content in sides)

@@ -67,6 +67,11 @@ def is_published(root: Path, name: str) -> bool:
     return bool(_listed(root, name))
 
 
+def is_published_of_head(checkout: Path, name: str) -> bool:
+    """Whether the git remote has an experiment of this name that began at a checkout's HEAD."""
+    return reference(checkout, name) in _listed(checkout, name)
+
+
 def _listed(root: Path, name: str = "*") -> dict[str, str]:
     """The commits of the experiments that the git remote has, all or those of a name, by reference."""
     lines = ask(root, f"refs/exps/*/*/{name}").splitlines()

@@ -14,12 +14,16 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from flows import password
 
 TOML = Path("prefect.toml")
-DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+DATABASE_VARIABLE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 CONNECT_SECONDS = 10.0
 
 
@@ -36,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that runs it in the background has it ignored
         signal.signal(number, signal.default_int_handler)
     try:
-        with _listen(asked.host, asked.port) as listening:
-            _refuse_silent(os.environ.get(DATABASE, ""))
+        with _listen(asked.host, asked.port) as listening, _alone():
+            _refuse_silent(os.environ.get(DATABASE_VARIABLE, ""))
             _serve(listening, asked.host, asked.port)
     except AddressError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,7 +51,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 1  # it ended by itself, and its log says why
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only server of this clone, which has one prefect.toml."""
+    password.FILE.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(password.FILE.with_name("server.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise AddressError(
+            f"a clone must have one server at most; {TOML} says where it runs; end that one first"
+        ) from None
+
+
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 < port < 2**16:
+        raise AddressError(f"PORT must be from 1 to 65535; received {port}; try: make server")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)

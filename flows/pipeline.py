@@ -31,7 +31,7 @@ from flows.accept import accept_edits
 from flows.gate import IncomparableError, compare
 from flows.git import git
 from flows.processes import Checkout
-from flows.remotes import remotes
+from flows.remotes import HandOverError, remotes
 from flows.stages import once_free, stage
 from flows.summary import artifact, summary
 from tasks.params import ParameterError
@@ -124,7 +124,11 @@ def pipeline(
             experiments.save(folder, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
         if hand_over:
-            handover.publish(folder, name)
+            if not handover.publish(folder, name) and not handover.is_published_of_head(folder, name):
+                raise HandOverError(
+                    f"a run that is handed over must have a name of its own; received {name}, which the git remote has "
+                    "of another commit; run it again under another name"
+                )
             logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", remotes(root).git, name)
         metrics = show(folder, name if isolated else "")
         if push:

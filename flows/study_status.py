@@ -148,7 +148,7 @@ def _machines(
     for run in completed:
         if run.state_name != "Cached":  # which took no training
             seconds.setdefault(machine_of(run), []).append(run.total_run_time.total_seconds())
-    states = workers | {name: f"left out: {why}" for name, why in left_out.items()}
+    states = workers | {name: f"left out: {why}" for name, why in left_out.items() if name in workers}
     return tuple(
         Machine(name, state, running[name], tuple(seconds.get(name, ()))) for name, state in sorted(states.items())
     )

@@ -9,14 +9,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from flows.git import GitError, refuse_unresolved
 from flows.made_elsewhere import made_elsewhere
+from tasks.params import ParameterError, parse
 
 RUN_INFO = Path("reports/run.json")  # written by the steps; no output of any stage
 
@@ -30,10 +29,10 @@ def summary(root: Path) -> str:
     ------
     FileNotFoundError
         If the pipeline has not been run there.
-    ValueError, YAMLError, LookupError, TypeError, AttributeError
+    ValueError, LookupError, TypeError, AttributeError
         If what it reads is damaged.
     """
-    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    stages = parse(root / "dvc.yaml")["stages"]
     metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))
     judged = headline(metrics)
     shown = dict.fromkeys((judged, "accuracy"))  # the headline first
@@ -62,23 +61,23 @@ def headline(metrics: dict[str, Any]) -> str:
 
 def declared_outputs(root: Path, *kinds: str) -> list[str]:
     """The paths that the stages of `root` write, of the given kinds ("outs", "metrics", "plots")."""
-    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
+    stages = parse(root / "dvc.yaml")["stages"]
     entries = [entry for stage in stages.values() for kind in kinds for entry in stage.get(kind, [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def artifact(root: Path, name: str) -> str:
     """The path that dvc.yaml declares for an artifact."""
-    path: str = YAML(typ="safe").load(root / "dvc.yaml")["artifacts"][name]["path"]
+    path: str = parse(root / "dvc.yaml")["artifacts"][name]["path"]
     return path
 
 
 def _facts(root: Path) -> dict[str, dict[str, Any]]:
-    try:
-        facts: dict[str, dict[str, Any]] = json.loads((root / RUN_INFO).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return facts
+    """What the steps said of their runs; nothing where that is lost or damaged, as the next run writes it anew."""
+    facts: Any = {}
+    with suppress(FileNotFoundError, ValueError):
+        facts = json.loads((root / RUN_INFO).read_bytes())
+    return facts if isinstance(facts, dict) else {}
 
 
 def _ran(facts: dict[str, Any]) -> tuple[str, str]:
@@ -108,8 +107,8 @@ def main() -> int:
         return 0
     except FileNotFoundError as error:
         fault = f"{error.filename} must exist before it can be summed up; run `dvc repro` first"
-    except (ValueError, YAMLError, LookupError, TypeError, AttributeError) as error:
-        fault = _what_damaged(error)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        fault = str(error) if isinstance(error, ParameterError) else _what_damaged(error)
     print(f"error: {fault}", file=sys.stderr)
     return 1
 
@@ -120,7 +119,7 @@ def _what_damaged(error: Exception) -> str:
         refuse_unresolved(Path())
     except GitError as merge:
         return str(merge)
-    return f"dvc.yaml and the metrics must be as DVC wrote them; {error}; `make doctor` restores them"
+    return f"the metrics must be as DVC wrote them; {error}; `make doctor` restores them"
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-
 from flows import computing, experiments, study_report
 from flows.git import at, git
 from flows.shares import default_jobs, share
@@ -155,7 +153,7 @@ def _threads_here() -> int:
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
     """What a trial's stages are at a commit: commands, digests of code, versions of libraries."""
-    listed_stages = YAML(typ="safe").load(_read(root, commit, "dvc.yaml"))["stages"]
+    listed_stages = parse_text(_read(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
     stages = {name: listed_stages[name] for name in TRIAL_STAGES}
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
     blobs = _blobs(root, commit)

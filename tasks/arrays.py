@@ -261,5 +261,9 @@ def _mapped(path: Path) -> NDArray[Any]:
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
-    except (ValueError, EOFError, LookupError, TypeError) as error:
+    except OSError:  # of the disk, and not of what it holds
+        raise
+    except (
+        Exception
+    ) as error:  # damage has many kinds: NumPy's reader of headers also raises SyntaxError and TokenError
         raise step.RefusedError(f"{path} cannot be read: {error}; {ADVICE}") from error

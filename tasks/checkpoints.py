@@ -37,7 +37,7 @@ def key(blocks: Iterable[BaseModel], data: Iterable[Path], machine: str) -> str:
     installed = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
     settings = [*(block.model_dump_json() for block in blocks), json.dumps(installed, sort_keys=True), machine]
     digest = hashlib.sha256("\n".join(settings).encode())
-    for file in (*sorted(data), *sorted(Path(__file__).parent.rglob("*.py"))):
+    for file in (*sorted(data), *sorted(Path(__file__).parent.rglob("[!.]*.py"))):  # editors lock files by dotted links
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]  # control: checkpoint key

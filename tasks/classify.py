@@ -18,13 +18,13 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
 from tasks import runtime, saved_model, step
 from tasks.backend import keras
 from tasks.core import images
 from tasks.core.calibration import apply_temperature
 from tasks.core.inference import predict
+from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
 BATCH_SIZE = 500
@@ -65,8 +65,10 @@ def artifacts() -> dict[str, Path]:
     ------
     tasks.step.RefusedError
         If they have not been made.
+    tasks.params.ParameterError
+        If dvc.yaml cannot be read.
     """
-    listed = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["artifacts"]
+    listed = parse(Path("dvc.yaml"))["artifacts"]
     paths = {name: Path(listed[name]["path"]) for name in ("classifier", "calibration")}
     for path in paths.values():
         if not path.exists():
@@ -131,6 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=3, metavar="N", help="show so many classes, default 3")
     parser.add_argument("--json", action="store_true", help="print JSON: all classes of every image")
     args = parser.parse_args(arguments)
+    if args.top < 1:
+        parser.error(f"--top must be at least 1; received {args.top}")
     try:
         paths = artifacts()
         runtime.prepare("cpu")  # a few images are not worth a GPU's start
@@ -138,9 +142,9 @@ def main(arguments: list[str] | None = None) -> int:
         model = saved_model.load(paths["classifier"], None, len(calibration["classes"]))
         pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(paths["classifier"]))
         classes = classify(model, calibration, [picture.pixels for picture in pictures.values()])
-    except step.RefusedError as error:
+    except (step.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.status
+        return step.RefusedError.status
     notes = ["; ".join(picture.notes) for picture in pictures.values()]
     answers = list(zip(pictures, notes, classes, strict=True))
     if args.json:

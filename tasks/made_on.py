@@ -20,7 +20,7 @@ MADE_ON = Path("reports/made_on.json")
 def record(made_with: dict[str, Any]) -> None:
     """Write what a training computed with, and on which CPU, unless the file says so already."""
     facts = {**made_with, "cpu": processor.name()}
-    content = f"{json.dumps(facts, indent=2)}\n"
-    if not MADE_ON.exists() or MADE_ON.read_text(encoding="utf-8") != content:
+    content = f"{json.dumps(facts, indent=2)}\n".encode()
+    if not MADE_ON.exists() or MADE_ON.read_bytes() != content:
         with atomic_outputs(MADE_ON) as (file,):
-            file.write_text(content, encoding="utf-8")
+            file.write_bytes(content)

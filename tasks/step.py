@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -101,9 +102,9 @@ def _fail(step: Step, message: str, status: int) -> NoReturn:
 
 
 def _record(stage: str, info: RunInfo) -> None:
-    try:
-        known = json.loads(RUN_INFO.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        known = {}
+    known: Any = {}
+    with suppress(FileNotFoundError, ValueError):  # what is damaged there must not cost this run
+        known = json.loads(RUN_INFO.read_bytes())
+    known = known if isinstance(known, dict) else {}
     with atomic_outputs(RUN_INFO) as (file,):
         file.write_text(json.dumps({**known, stage: info}, indent=2) + "\n", encoding="utf-8")

@@ -48,6 +48,11 @@ def text(content: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(content)
 
 
+def header(old: str, new: str) -> Callable[[Path], object]:
+    """Change a character of the header, which NumPy writes in the first 128 bytes."""
+    return lambda path: path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
@@ -97,6 +102,7 @@ def test_images_of_any_size_are_read(tmp_path: Path) -> None:
         ("train_images.npy", cut, "cannot be read: mmap length is greater than file size"),
         ("train_images.npy", text(""), "cannot be read"),
         ("train_images.npy", text("no array"), "cannot be read"),
+        ("train_images.npy", header("}", "|"), "cannot be read"),  # a bit of it
         ("train_images.npy", saved(np.zeros((20, 32, 32, 3)), float), "must be uint8 of shape (n, 32, 32, 3)"),
         ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "received uint8 of (20, 28, 28, 3)"),
         ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "must be uint8 of shape (n, 32, 32, 3)"),

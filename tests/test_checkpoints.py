@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks import checkpoints
 from tasks.checkpoints import Checkpoints, key
 from tasks.core.state import TrainingState
 from tests.support.clone import Clone
@@ -107,6 +108,17 @@ def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
     assert key((), [data], "cpu, 1 threads") != first
     data.write_bytes(b"2")
     assert key((), [data], "cpu, 2 threads") != first
+
+
+def test_an_editors_lock_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emacs' is a link that leads nowhere."""
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
+    (tmp_path / "train.py").write_text("epochs = 3\n")
+    first = key((), [], "cpu")
+    (tmp_path / ".#train.py").symlink_to("somebody@somewhere.1234")
+    assert key((), [], "cpu") == first
+    (tmp_path / "train.py").write_text("epochs = 4\n")
+    assert key((), [], "cpu") != first
 
 
 def digests(clone: Clone) -> list[str]:

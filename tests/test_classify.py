@@ -145,6 +145,13 @@ def test_before_the_first_run_the_next_command_is_named(workplace: Path, capsys:
     assert capsys.readouterr().err == "error: models/classifier.keras must exist; `dvc repro` makes it\n"
 
 
+def test_no_class_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["x.png", "--top", "0"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("error: --top must be at least 1; received 0\n")
+
+
 zero_temperature = '{"classes": ["cat"], "temperature": 0, "test_time_augmentation": "none"}'
 unknown_views = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "every"}'
 

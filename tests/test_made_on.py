@@ -27,6 +27,10 @@ def test_the_same_machine_writes_nothing_and_another_everything(
     monkeypatch.setattr(processor, "name", lambda: "Xeon")
     made_on.record(MADE_WITH)
     assert json.loads(made_on.MADE_ON.read_text())["cpu"] == "Xeon"
+    whole = made_on.MADE_ON.read_bytes()
+    made_on.MADE_ON.write_bytes(b"\xff")
+    made_on.record(MADE_WITH)
+    assert made_on.MADE_ON.read_bytes() == whole
 
 
 def test_a_processor_is_named_also_where_the_system_does_not_say(

@@ -95,6 +95,18 @@ def test_what_a_run_did_is_recorded_stage_by_stage(monkeypatch: pytest.MonkeyPat
     assert info["probe"]["seconds"] >= 0
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+@pytest.mark.usefixtures("workplace")
+def test_a_damaged_record_of_earlier_runs_costs_no_run(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
+    step.RUN_INFO.parent.mkdir()
+    step.RUN_INFO.write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        step.run(probe)
+    assert ended.value.code == 0
+    assert list(json.loads(step.RUN_INFO.read_text())) == ["probe"]
+
+
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 

@@ -142,7 +142,7 @@ def override(content: dict[str, Any], overrides: Overrides, where: str = "overri
         place: Any = content
         for block in blocks:
             place = place.get(block) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or name not in place or not blocks:
+        if not isinstance(place, dict) or name not in place or blocks[:1] in ([], ["study"]):
             instead = known_instead(key, list(_dotted_keys(content)), "write it as block.key")
             raise ParameterError(f"{where}: {key}: is no parameter; {instead}")
         place[name] = value

@@ -30,6 +30,10 @@ class Source(Block):
         parts = urlsplit(url)
         if "@" in parts.netloc:
             raise ValueError("must hold no credentials: this file is in git, and addresses are printed")
+        try:
+            parts.port  # noqa: B018  # it is read when it is asked for
+        except ValueError:
+            raise ValueError(f"must have a port from 0 to 65535; received {_without_query(url)!r}") from None
         if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
             return url
         shown = repr(_without_query(url))  # control: query of a refused address

@@ -238,6 +238,34 @@ def test_a_parameter_that_breaks_a_rule_is_named_and_left_to_its_owner(sound: Cl
 
 
 @SLOW
+def test_a_slip_in_the_graph_is_one_line_of_every_command(sound: Clone) -> None:
+    graph = sound.path / "dvc.yaml"
+    whole = graph.read_text(encoding="utf-8")
+    graph.write_text(whole.replace("- images: ", "- images: [2024] ", 1), encoding="utf-8")
+    number = graph.read_text(encoding="utf-8").partition("[2024]")[0].count("\n") + 1
+    says = f"dvc.yaml, line {number}: is not valid YAML: "
+    found, summary = visit(sound, status=1)
+    assert found.startswith(f"dvc.yaml: line {number}: is not valid YAML: ")
+    assert summary == "1 found, 1 left to do"
+    commands = {"flows.pipeline": 2, "flows.study": 2, "flows.gate --base HEAD": 2, "flows.summary": 1}
+    for command, status in commands.items():
+        line = sound.run("python", "-m", *command.split(), status=status).splitlines()[-1]
+        assert line.startswith("error: ")
+        assert says in line
+    assert says in sound.run("python", "-m", "tasks.classify", "x.png", status=2)
+    graph.write_text(whole, encoding="utf-8")
+
+
+@SLOW
+def test_a_fork_server_that_waits_is_no_work(sound: Clone, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "tasks.fork_server", str(tmp_path / "socket")]
+    with subprocess.Popen(command, cwd=sound.path, stdin=subprocess.PIPE) as server:
+        visit(sound)
+        assert server.poll() is None
+        server.communicate()
+
+
+@SLOW
 def test_nothing_is_touched_while_something_runs(sound: Clone) -> None:
     flip(sound.path / MODEL)
     command = [sys.executable, "-c", "import time; time.sleep(60)", "-m tasks.train"]

@@ -263,6 +263,20 @@ def test_a_lock_that_a_killed_push_left_is_told_from_an_experiment(
     assert handover.publish(meeting.head, "mine")  # it is the one that is there
 
 
+def test_a_name_that_another_commit_has_on_the_remote_is_told_from_ones_own(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "push", lambda *_: None)
+    (meeting.store / "files").mkdir()
+    keep(meeting.head, "nightly")
+    assert handover.publish(meeting.head, "nightly")
+    assert handover.is_published_of_head(meeting.head, "nightly")
+    git(meeting.head, "commit", "--quiet", "--allow-empty", "--message", "another")
+    keep(meeting.head, "nightly")
+    assert not handover.publish(meeting.head, "nightly")
+    assert not handover.is_published_of_head(meeting.head, "nightly")
+
+
 @pytest.mark.slow
 def test_an_experiment_whose_objects_are_in_no_cache_is_not_published(meeting: Meeting) -> None:
     handover.offer(meeting.head, meeting.commit())

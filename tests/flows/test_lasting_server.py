@@ -55,6 +55,11 @@ def test_a_port_that_is_taken_is_one_line_and_changes_nothing(head: Clone) -> No
     assert not (head.path / "prefect.toml").exists()
 
 
+def test_no_port_is_chosen_by_the_system(head: Clone) -> None:
+    line = refused(head, "flows.lasting_server", "--port", "0", status=1)
+    assert line == "error: PORT must be from 1 to 65535; received 0; try: make server"
+
+
 def test_an_address_of_no_machine_is_one_line(head: Clone) -> None:
     line = refused(head, "flows.lasting_server", "--host", "no.such.host.invalid", status=1)
     assert line.startswith("error: HOST must be an address of this machine; received no.such.host.invalid; try:")
@@ -85,6 +90,9 @@ def test_on_loopback_there_is_no_password_and_every_command_here_finds_the_serve
         assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{server.url}"\n'
         assert server.api.get("/admin/version").is_success
         head.run("prefect", "work-pool", "ls")
+        line = refused(head, "flows.lasting_server", "--port", str(free_port()), status=1)
+        assert line == "error: a clone must have one server; prefect.toml says where it runs; end that one first"
+        assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{server.url}"\n'
         assert server.api.get(f"http://127.0.0.1:{port}/ui-settings").json()["api_url"] == "/api"
         (process,) = [one for one in psutil.Process().children() if str(port) in one.cmdline()]
         process.send_signal(signal.SIGTERM)
@@ -131,8 +139,9 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
             assert f"the Prefect server at {server.url} must be given its password; received none; copy" in line
             line = refused(machine, *command, status=1, PREFECT_API_AUTH_STRING="study:another")
             assert "received another; copy .prefect/password from its clone into this one" in line
-            line = refused(machine, "flows.pipeline", status=1, PREFECT_API_URL=server.url)
-            assert "must be given its password; received none" in line
+            for other in (("flows.pipeline",), ("flows.study", "--status")):
+                line = refused(machine, *other, status=1, PREFECT_API_URL=server.url)
+                assert "must be given its password; received none" in line
 
             said = log_of(head, "server")
             assert f"make worker SERVER=http://{socket.gethostname()}:{port}/api" in said

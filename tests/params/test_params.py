@@ -70,6 +70,7 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
         ({"model__filters": [32, 0]}, "model.filters.1: must be greater than or equal to 1; received 0"),
         ({"download__sources": [{"url": "ftp://x/y"}]}, "download.sources.0.url: must start with https:// or file://"),
         ({"download__sources": [{"url": "https://me:word@x/y"}]}, "download.sources.0.url: must hold no credentials"),
+        ({"download__sources": [{"url": "https://x:99999/y"}]}, "download.sources.0.url: must have a port from 0"),
         ({"download__sources": [{"npm": "--x@1.0.0"}]}, "download.sources.0.npm: String should match"),
         ({"download__sources": [{}]}, "download.sources.0: must have exactly one of `url` and `npm`"),
         (
