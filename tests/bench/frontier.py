@@ -117,7 +117,7 @@ def _of_recipe(variant: str, name: str) -> Training | None:
     if not curves:
         return None
     points = [[(float(row["seconds"]), 100 * float(row["validation_accuracy"])) for row in curve] for curve in curves]
-    return Training(name, points, [100 * recipes.test_accuracy(curve) for curve in curves])
+    return Training(name, points, [100 * recipes.accuracy_on_test(curve) for curve in curves])
 
 
 def _of_reference() -> list[Training]:

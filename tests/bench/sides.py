@@ -70,7 +70,8 @@ def _epoch(overrides: dict[str, Any], variant: str = "default", images: int = TI
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
     """A whole training of the committed parameters or of a variant; the finished model is scored in float32.
 
-    Its seconds include compilation and each epoch's scores; those of its epochs do not.
+    On test it is scored with the views of `evaluate.test_time_augmentation: mirror_and_shift`, too. Its seconds include
+    compilation and each epoch's scores; those of its epochs do not.
     """
     from tasks import arrays
     from tasks.core import scores
@@ -88,6 +89,7 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
         "machine": f"{machine.threads} threads {machine.precision}",
         "validation_accuracy": [*(row["validation_accuracy"] for row in rows[:-1]), last["validation"]],
         "test_accuracy": last["test"],
+        "test_accuracy_with_views": scores.accuracy(labels, predict(finished, images, 1000, "mirror_and_shift")),
         "seconds": seconds,
         "epoch_seconds": [WHOLE / speed for speed in speeds],
     }
