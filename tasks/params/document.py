@@ -143,7 +143,8 @@ def override(content: dict[str, Any], overrides: Overrides, where: str = "overri
         for block in blocks:
             place = place.get(block) if isinstance(place, dict) else None
         if not isinstance(place, dict) or name not in place or blocks[:1] in ([], ["study"]):
-            instead = known_instead(key, list(_dotted_keys(content)), "write it as block.key")
+            otherwise = "a study's own is set in the file" if blocks[:1] == ["study"] else "write it as block.key"
+            instead = known_instead(key, list(_dotted_keys(content)), otherwise)
             raise ParameterError(f"{where}: {key}: is no parameter; {instead}")
         place[name] = value
     return content

@@ -68,7 +68,8 @@ def test_without_validation_there_is_no_gap(finished: Path) -> None:
 
 
 def test_before_the_first_run_the_next_command_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
         summary(tmp_path)
 
 
