@@ -59,9 +59,7 @@ def _alone() -> Iterator[None]:
         with FileLock(password.FILE.with_name("server.lock"), timeout=0):
             yield
     except Timeout:
-        raise AddressError(
-            f"a clone must have one server at most; {TOML} says where it runs; end that one first"
-        ) from None
+        raise AddressError(f"a clone must have one server; {TOML} says where it runs; end that one first") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
