@@ -140,14 +140,11 @@ def compare(root: Path, base: str) -> Comparison:
     try:
         refuse_unresolved(root)
         commit = commit_of(root, base) if base else None
-    except GitError as error:
+        metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
+    except (GitError, ParameterError) as error:
         raise IncomparableError(str(error)) from error
     if commit is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    try:
-        metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
-    except ParameterError as error:
-        raise IncomparableError(str(error)) from error
     try:
         sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
         then, now = (json.loads(content) for content in sides)

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that runs it in the background has it ignored
         signal.signal(number, signal.default_int_handler)
     try:
-        with _listen(asked.host, asked.port) as listening, _alone():
+        with _alone(), _listen(asked.host, asked.port) as listening:
             _refuse_silent(os.environ.get(DATABASE_VARIABLE, ""))
             _serve(listening, asked.host, asked.port)
     except AddressError as error:

@@ -24,9 +24,9 @@ from tests.bench.measure import Command, cpu, run, side
 from tests.bench.pytorch import RIVALS
 
 CURVES = Path("docs/recipes.csv")
+ON_TEST = "test_accuracy", "test_accuracy_with_views"  # of the finished model
 COLUMNS = (
-    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", "test_accuracy",
-    "test_accuracy_with_views",
+    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", *ON_TEST
 )  # fmt: skip
 SEEDS = {"default": 5, "quick": 5, "fast": 3, **dict.fromkeys(RIVALS, 1)}
 BLOCKS = ("normalize", "model", "regularize", "train")
@@ -67,7 +67,7 @@ def curves(variant: str) -> dict[int, Curve]:
 
 def accuracy_on_test(curve: Curve, with_views: bool = False) -> float:
     """Of the finished model, without test-time augmentation, or with it."""
-    return float(curve[-1]["test_accuracy_with_views" if with_views else "test_accuracy"])
+    return float(curve[-1][ON_TEST[with_views]])
 
 
 def missing() -> Iterator[tuple[str, int]]:
@@ -85,7 +85,7 @@ def measure(variant: str, seed: int) -> None:
     """Run a whole training and add its epochs to the file; the last one has what the finished model reaches on test."""
     found = run(_command(variant, seed))
     new = not CURVES.exists()
-    reached = {name: f"{found[name]:.4f}" for name in COLUMNS[-2:] if name in found}
+    reached = {name: f"{found[name]:.4f}" for name in ON_TEST if name in found}
     scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])
     with CURVES.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
