@@ -17,6 +17,7 @@ from tasks import checkpoints
 from tasks.checkpoints import Checkpoints, key
 from tasks.core.state import TrainingState
 from tests.support.clone import Clone
+from tests.support.edits import substitute
 from tests.support.serving import heed_interrupts
 
 MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
@@ -80,8 +81,7 @@ def test_training_goes_on_without_a_checkpoint(saved: Checkpoints, capsys: pytes
 
 def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> None:
     saved.save(state(1))
-    path = saved.folder / "epoch-00001/state.json"
-    path.write_text(path.read_text().replace('"best": 0.3', '"best": 0.2'))
+    substitute(saved.folder / "epoch-00001/state.json", '"best": 0.3', '"best": 0.2')
     assert saved.newest() is None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.clone import Clone, copy_tracked
 from tests.support.docs import commands, section
+from tests.support.edits import substitute
 from tests.support.real_pictures import FASHION, FASHION_CLASSES, fashion, write_pngs
 
 N = {"train": 4000, "test": 1000}
@@ -45,8 +46,7 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path:
     for key in ("user.name", "user.email"):  # of the person who types `git commit`
         clone.run("git", "config", key, "test@example.org")
     clone.commit("start")
-    graph = clone.path / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("images: data/cifar10.sha256", "images: data/images"))
+    substitute(clone.path / "dvc.yaml", "images: data/cifar10.sha256", "images: data/images")
     clone.edit(**AS_THE_PAGE_SAYS)
     said = {
         line: clone.run("bash", "-c", line)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clone import Clone, assert_nothing_is_stale
+from tests.support.edits import substitute
 
 SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps those that do not
 
@@ -241,7 +242,7 @@ def test_a_parameter_that_breaks_a_rule_is_named_and_left_to_its_owner(sound: Cl
 def test_a_slip_in_the_graph_is_one_line_of_every_command(sound: Clone) -> None:
     graph = sound.path / "dvc.yaml"
     whole = graph.read_text(encoding="utf-8")
-    graph.write_text(whole.replace("- images: ", "- images: [2024] ", 1), encoding="utf-8")
+    substitute(graph, "- images: ", "- images: [2024] ")
     number = graph.read_text(encoding="utf-8").partition("[2024]")[0].count("\n") + 1
     says = f"dvc.yaml, line {number}: is not valid YAML: "
     found, summary = visit(sound, status=1)

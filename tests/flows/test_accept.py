@@ -298,7 +298,7 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     """As after a run of code that was never committed: here the lock is said to be of such a run."""
     lock = clone.path / "dvc.lock"
     digest = hashlib.md5((clone.path / COUNTS).read_bytes()).hexdigest()
-    lock.write_text(lock.read_text().replace(digest, "f" * 32))
+    lock.write_text(lock.read_text().replace(digest, "f" * 32))  # of each stage that has it
     clone.commit("a lock of other code")
     assert refusals(clone)["evaluate"].startswith(f"{COUNTS} must be in git as it was when the result was made")
     added(COUNTS, "# why\n")(clone)

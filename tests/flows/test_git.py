@@ -23,6 +23,7 @@ from tasks.params import ParameterError
 from tasks.params import __main__ as params
 from tests.support import ROOT
 from tests.support.clone import IDENTITY
+from tests.support.edits import substitute
 from tests.support.parameters import edit
 from tests.support.toy_pipeline import commit, dvc, git, write
 
@@ -148,7 +149,7 @@ def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/rose.jpg").write_bytes(b"a rose")
     (root / "own").symlink_to(tmp_path / "photos")
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace(f"{slot}: curve.csv", f"{slot}: own"))
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own")
     git(root, "commit", "--all", "--quiet", "--message", "our own")
     with experiments.isolated_worktree(root, {"train.seed": 3}, "mine") as checkout:
         assert (checkout / "own/rose.jpg").read_bytes() == b"a rose"
@@ -161,7 +162,7 @@ def test_what_a_slot_holds_must_be_as_it_was_committed(origin: Path, tmp_path: P
     experiments.check_slots(root)  # git keeps it
     (root / "own").mkdir()
     (root / "own/rose.jpg").write_bytes(b"a rose")
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace(f"{slot}: curve.csv", f"{slot}: own"))
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own")
     git(root, "commit", "--all", "--quiet", "--message", "our own")
     refused = pytest.raises(ParameterError, match=f"own must be committed as `dvc repro {stage}` found it")
     with refused:

@@ -21,6 +21,7 @@ from flows import experiments, handover, trials
 from flows.remotes import HandOverError, remotes
 from tasks.params import ParameterError
 from tests.support import ROOT, machines
+from tests.support.edits import substitute
 from tests.support.machines import Meeting
 from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git
@@ -171,8 +172,7 @@ def test_a_git_remote_that_is_away_is_one_line_without_its_password(meeting: Mee
 
 def own(meeting: Meeting, slot: str, path: str) -> None:
     """Have a slot name something of the head's own that git ignores."""
-    graph = meeting.head / "dvc.yaml"
-    graph.write_text(graph.read_text().replace(f"{slot}: curve.csv", f"{slot}: {path}"))
+    substitute(meeting.head / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path}")
     (meeting.head / ".gitignore").open("a").write(f"/{path}\n")
     (meeting.head / path).write_text("the head's own")
     commit(meeting.head, f"own {slot}")

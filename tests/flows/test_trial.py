@@ -30,6 +30,7 @@ from flows.trial import make_trial, trial
 from flows.trials import TRIAL_STAGES, Trial
 from tests.support import machines
 from tests.support.clone import Clone, copy_tracked
+from tests.support.edits import substitute
 from tests.support.machines import EVERYTHING, Meeting
 from tests.support.own_images import GIVEN, write_files
 from tests.support.toy_pipeline import commit, dvc, git
@@ -83,8 +84,7 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
 
 @pytest.mark.parametrize("there", ["nothing", "other images"])
 def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str) -> None:
-    graph = meeting.head / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("images: curve.csv", "images: own"))
+    substitute(meeting.head / "dvc.yaml", "images: curve.csv", "images: own")
     (meeting.head / ".gitignore").open("a").write("/own\n")
     write_files(meeting.head / "own", {"rose.jpg": b"a rose"})
     dvc(meeting.head, "repro", "--quiet")
@@ -107,8 +107,7 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
     origin = Clone(tmp_path / "origin")
     copy_tracked(origin.path)
     (origin.path / "dvc.lock").unlink()
-    graph = origin.path / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("images: data/cifar10.sha256", "images: data/photos"))
+    substitute(origin.path / "dvc.yaml", "images: data/cifar10.sha256", "images: data/photos")
     (origin.path / ".gitignore").open("a").write("/data/photos\n")
     write_files(origin.path / "data/photos", GIVEN)
     origin.edit(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.clone import Clone
 
 Edit = Callable[[Clone], None]
 
 
+def substitute(file: Path, old: str, new: str, encoding: str = "utf-8") -> None:
+    """Put another text at the first place where a file has this one; a file without it is a fault of the test."""
+    text = file.read_text(encoding="utf-8")
+    assert old in text, f"{file} must have {old!r}"
+    file.write_text(text.replace(old, new, 1), encoding=encoding, newline="")
+
+
 def replaced(path: str, old: str, new: str, encoding: str = "utf-8") -> Edit:
-    """Another text at the first place where a file has this one."""
-
-    def edit(clone: Clone) -> None:
-        text = (clone.path / path).read_text(encoding="utf-8")
-        assert old in text, f"{old!r} in {path}"
-        (clone.path / path).write_text(text.replace(old, new, 1), encoding=encoding, newline="")
-
-    return edit
+    return lambda clone: substitute(clone.path / path, old, new, encoding)
 
 
 def added(path: str, text: str) -> Edit:

@@ -16,6 +16,7 @@ import httpx
 
 from flows import password, queues
 from tests.support.clone import Clone, copy_tracked
+from tests.support.edits import substitute
 from tests.support.serving import Prefect, running, wait_for
 
 TRIAL = '''
@@ -55,8 +56,7 @@ def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
     if cpu_flags is not None:
         cpuinfo = path.parent / f"{path.name}-cpuinfo"
         cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
-        processor = path / "tasks/processor.py"
-        processor.write_text(processor.read_text().replace('Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})"))
+        substitute(path / "tasks/processor.py", 'Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})")
     return Clone(path)
 
 
