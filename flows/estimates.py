@@ -10,25 +10,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from flows.trials import SEEDS, Trial
-from tasks.outputs import atomic_outputs
+from tasks.notes import add_note, read_notes
+
+SECONDS = "seconds.json"  # of a trial, by its kind
 
 
 def remember(folder: Path, trial: Trial, seconds: float) -> None:
     """Note how long a trial took."""
-    path = folder / "seconds.json"
     with FileLock(folder / "seconds.lock"):
-        known = {**_seconds(folder), _kind(trial): round(seconds, 1)}
-        with atomic_outputs(path) as (file,):
-            file.write_text(json.dumps(known))
-
-
-def _seconds(folder: Path) -> dict[str, float]:
-    """Read how long trials took, by their kind; empty where nothing is known."""
-    try:
-        known: dict[str, float] = json.loads((folder / "seconds.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return known
+        add_note(folder / SECONDS, _kind(trial), round(seconds, 1))
 
 
 def _kind(trial: Trial) -> str:
@@ -38,7 +28,7 @@ def _kind(trial: Trial) -> str:
 
 def estimate(folder: Path, missing: list[Trial], jobs: int) -> str:
     """Say how long the missing trials will take."""
-    known = _seconds(folder)
+    known = read_notes(folder / SECONDS)
     if not missing:
         return "nothing to run"
     timed = [known[_kind(trial)] for trial in missing if _kind(trial) in known]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def check(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
     flows.git.GitError, tasks.params.ParameterError
     """
     refuse_unresolved(checkout)
-    slots((checkout / "dvc.yaml").read_text(encoding="utf-8"))
+    slots(checkout)
     where = "overrides" if overrides else str(PARAMS_FILE)
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
 
@@ -71,10 +72,16 @@ def check_slots(root: Path) -> None:
     ------
     tasks.params.ParameterError
     """
-    for slot, path in slots((root / "dvc.yaml").read_text(encoding="utf-8")).items():
-        if not Path(path).is_absolute() and git(root, "ls-tree", "HEAD", "--", path).startswith("100"):  # a file
-            continue
+    for slot, path in slots(root).items():
         stage = STAGES[slot]
+        if os.path.normpath(path).startswith(".."):
+            raise ParameterError(
+                f"the {slot} in dvc.yaml must be in this folder, or at an absolute path, before an isolated run; "
+                f"received {path}; write {os.path.normpath(root.absolute() / path)}, run `dvc repro {stage} && git add "
+                "dvc.yaml dvc.lock && git commit`"
+            )
+        if is_in_git(root, path):
+            continue
         committed, here = (recorded(lock, slot, path) for lock in (at(root, "HEAD", "dvc.lock"), _lock_of(root)))
         if committed is None or committed != here or _has_changed(root, stage, path):
             raise ParameterError(
@@ -83,10 +90,20 @@ def check_slots(root: Path) -> None:
             )
 
 
-def slots(graph: str) -> dict[str, str]:
-    """The paths that a dvc.yaml names in its first lines, by slot: of the images, and of the backbone."""
+def slots(checkout: Path) -> dict[str, str]:
+    """The paths that the first lines of dvc.yaml name, by slot: of the images, and of the backbone."""
+    return slots_in((checkout / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def slots_in(graph: str) -> dict[str, str]:
+    """The paths by slot in the text of a dvc.yaml."""
     named: list[dict[str, str]] = parse_text(graph, "dvc.yaml")["vars"]
     return {slot: path for one in named for slot, path in one.items()}
+
+
+def is_in_git(checkout: Path, path: str) -> bool:
+    """Whether HEAD has a file at a path, which may be absolute: then it has not."""
+    return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 
 def recorded(lock: bytes | None, slot: str, path: str) -> str | None:
@@ -212,7 +229,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 
 def _link_slots(root: Path, checkout: Path) -> None:
     """Give a checkout the images and the backbone of the root where git does not keep them: links to them."""
-    for path in slots((checkout / "dvc.yaml").read_text(encoding="utf-8")).values():
+    for path in slots(checkout).values():
         if not (checkout / path).exists():
             (checkout / path).parent.mkdir(parents=True, exist_ok=True)
             (checkout / path).unlink(missing_ok=True)  # a link that led somewhere from the root alone

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from flows.experiments import STAGES, isolated_worktree, recorded, reference, run, slots
+from flows.experiments import STAGES, is_in_git, isolated_worktree, recorded, reference, run, slots
 from flows.git import GitError, at, commit_of, git, repository
 from flows.remotes import (
     ANSWER_SECONDS,
@@ -141,7 +141,7 @@ def receive(root: Path, commit: str) -> None:
 
 def images_in_git(checkout: Path) -> bool:
     """Whether the images of a checkout are what git keeps of them; else `data/raw` stands for them elsewhere."""
-    return _in_git(checkout, slots((checkout / "dvc.yaml").read_text(encoding="utf-8"))["images"])
+    return is_in_git(checkout, slots(checkout)["images"])
 
 
 def fetch_inputs(checkout: Path) -> None:
@@ -176,8 +176,8 @@ def _inputs(checkout: Path) -> list[str]:
     """What DVC hands over of a checkout's inputs, as its targets."""
     lock = at(checkout, "HEAD", "dvc.lock")
     targets = []
-    for slot, path in slots((checkout / "dvc.yaml").read_text(encoding="utf-8")).items():
-        digest, in_git = recorded(lock, slot, path), _in_git(checkout, path)
+    for slot, path in slots(checkout).items():
+        digest, in_git = recorded(lock, slot, path), is_in_git(checkout, path)
         if slot == "images" and digest:
             targets.append(RAW)
         elif not in_git and (slot == "images" or not digest or _tracked(checkout, path) != digest):
@@ -190,10 +190,6 @@ def _inputs(checkout: Path) -> list[str]:
         elif not in_git:
             targets.append(f"{path}.dvc")
     return targets
-
-
-def _in_git(checkout: Path, path: str) -> bool:
-    return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")  # a file
 
 
 def _tracked(checkout: Path, path: str) -> str | None:

@@ -9,15 +9,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flows.git import GitError, refuse_unresolved
 from flows.made_elsewhere import made_elsewhere
+from tasks.notes import RUN_INFO, read_notes
 from tasks.params import ParameterError, parse
-
-RUN_INFO = Path("reports/run.json")  # written by the steps; no output of any stage
 
 OUTPUTS = ("outs", "metrics", "plots")  # the keys of a stage that list what it makes
 
@@ -45,7 +43,7 @@ def summary(root: Path) -> str:
     if "generalization_gap" in metrics:
         of = "" if judged == "accuracy" else f" of {judged.replace('_', ' ')}"
         lines += ["", f"generalization gap{of} (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
-    if facts := _facts(root):
+    if facts := read_notes(root / RUN_INFO):
         ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
         lines += ["", *table(("stage", "time", "ran on"), ran)]
     if said := made_elsewhere(root):
@@ -70,14 +68,6 @@ def artifact(root: Path, name: str) -> str:
     """The path that dvc.yaml declares for an artifact."""
     path: str = parse(root / "dvc.yaml")["artifacts"][name]["path"]
     return path
-
-
-def _facts(root: Path) -> dict[str, dict[str, Any]]:
-    """What the steps said of their runs; nothing where that is lost or damaged, as the next run writes it anew."""
-    facts: Any = {}
-    with suppress(FileNotFoundError, ValueError):
-        facts = json.loads((root / RUN_INFO).read_bytes())
-    return facts if isinstance(facts, dict) else {}
 
 
 def _ran(facts: dict[str, Any]) -> tuple[str, str]:

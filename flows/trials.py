@@ -173,7 +173,7 @@ def _libraries(stage: dict[str, Any]) -> list[str]:
 def slots_at(root: Path, commit: str) -> dict[str, str | None]:
     """The digests of the images and the backbone of a commit: of files that git has, or as dvc.lock has them."""
     blobs, lock = _blobs(root, commit), at(root, commit, "dvc.lock")
-    named = experiments.slots(_read(root, commit, "dvc.yaml"))
+    named = experiments.slots_in(_read(root, commit, "dvc.yaml"))
     return {slot: blobs.get(path) or experiments.recorded(lock, slot, path) for slot, path in named.items()}
 
 

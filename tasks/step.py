@@ -14,24 +14,21 @@ from __future__ import annotations
 import argparse
 import errno
 import inspect
-import json
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
 from tasks import libraries
-from tasks.outputs import atomic_outputs
+from tasks.notes import RUN_INFO, add_note
 from tasks.params import ParameterError
 from tasks.parent import end_with_parent
 
-RUN_INFO = Path("reports/run.json")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 RunInfo = dict[str, Any]
@@ -61,7 +58,7 @@ def run(step: Step) -> NoReturn:
         libraries.check()  # control: installed libraries
         with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):  # control: step lock
             info = step(**paths)
-        _record(step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
+        add_note(RUN_INFO, step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
     except (ParameterError, RefusedError, TemporaryError) as error:
         _fail(step, str(error), getattr(error, "status", 2))
     except Timeout as error:
@@ -99,12 +96,3 @@ def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
 def _fail(step: Step, message: str, status: int) -> NoReturn:
     print(f"error: {step.__name__}: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def _record(stage: str, info: RunInfo) -> None:
-    known: Any = {}
-    with suppress(FileNotFoundError, ValueError):  # what is damaged there must not cost this run
-        known = json.loads(RUN_INFO.read_bytes())
-    known = known if isinstance(known, dict) else {}
-    with atomic_outputs(RUN_INFO) as (file,):
-        file.write_text(json.dumps({**known, stage: info}, indent=2) + "\n", encoding="utf-8")

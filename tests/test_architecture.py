@@ -47,6 +47,7 @@ def allowed(importer: str) -> tuple[str, ...]:
             "tasks/__init__.py",
             "tasks/params/",
             "tasks/outputs.py",
+            "tasks/notes.py",
             "tasks/checkpoints.py",
             "tasks/libraries.py",
             "tasks/processor.py",
@@ -64,9 +65,11 @@ def allowed(importer: str) -> tuple[str, ...]:
     if importer.startswith("tasks/datasets/"):
         return ("tasks/__init__.py", "tasks/datasets/", "tasks/core/")
     if importer == "tasks/step.py":
-        return ("tasks/__init__.py", "tasks/params/", "tasks/outputs.py", "tasks/libraries.py", "tasks/parent.py")
+        return ("tasks/__init__.py", "tasks/params/", "tasks/notes.py", "tasks/libraries.py", "tasks/parent.py")
     if importer == "tasks/libraries.py":
         return ("tasks/__init__.py", "tasks/params/")
+    if importer == "tasks/notes.py":
+        return ("tasks/__init__.py", "tasks/outputs.py")
     if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
         return ("tasks/__init__.py", "tasks/backend.py", "tasks/processor.py")
     shared = (

@@ -20,7 +20,7 @@ from flows.fork_servers import fork_server
 from flows.shares import share
 from tasks.fork_client import CODE
 from tasks.fork_server import LIBRARIES
-from tasks.step import RUN_INFO
+from tasks.notes import RUN_INFO
 from tests.support import ROOT
 from tests.support.arrays import (
     BACKBONE,

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from tasks import libraries, step
+from tasks.notes import RUN_INFO
 from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.parameters import edit
@@ -54,7 +55,7 @@ def test_an_error_ends_with_its_status_and_one_line(
         step.run(probe)
     assert ended.value.code == status
     assert capsys.readouterr().err.splitlines()[-1] == line
-    assert not step.RUN_INFO.exists()
+    assert not RUN_INFO.exists()
 
 
 @pytest.mark.parametrize(("line", "installed"), [('numpy: "1.26.4"', "[0-9.]+"), ('none-such: "1.0 or 2.0"', "none")])
@@ -74,7 +75,7 @@ def test_a_step_refuses_another_version_of_a_library(
     (said,) = capsys.readouterr().err.splitlines()
     rule = f"error: probe: libraries.yaml: {name}: must be {wanted} where a stage runs; {sys.executable} has "
     assert re.match(re.escape(rule) + rf"{installed}; run `rm -f .venv/ready && make setup` and", said)
-    assert not step.RUN_INFO.exists()
+    assert not RUN_INFO.exists()
 
 
 def test_what_is_installed_here_is_what_the_lock_says() -> None:
@@ -84,12 +85,12 @@ def test_what_is_installed_here_is_what_the_lock_says() -> None:
 @pytest.mark.usefixtures("workplace")
 def test_what_a_run_did_is_recorded_stage_by_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
-    step.RUN_INFO.parent.mkdir()
-    step.RUN_INFO.write_text('{"download": {"seconds": 3}}')
+    RUN_INFO.parent.mkdir()
+    RUN_INFO.write_text('{"download": {"seconds": 3}}')
     with pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == 0
-    info = json.loads(step.RUN_INFO.read_text())
+    info = json.loads(RUN_INFO.read_text())
     assert info["download"] == {"seconds": 3}
     assert info["probe"]["device"] == "cpu"
     assert info["probe"]["seconds"] >= 0
@@ -99,12 +100,12 @@ def test_what_a_run_did_is_recorded_stage_by_stage(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("workplace")
 def test_a_damaged_record_of_earlier_runs_costs_no_run(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
-    step.RUN_INFO.parent.mkdir()
-    step.RUN_INFO.write_bytes(content)
+    RUN_INFO.parent.mkdir()
+    RUN_INFO.write_bytes(content)
     with pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == 0
-    assert list(json.loads(step.RUN_INFO.read_text())) == ["probe"]
+    assert list(json.loads(RUN_INFO.read_text())) == ["probe"]
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -190,8 +191,8 @@ def test_a_step_never_runs_twice_at_once_in_a_folder(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["probe", "--raw", "data"])
-    step.RUN_INFO.parent.mkdir()
-    with FileLock(step.RUN_INFO.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
+    RUN_INFO.parent.mkdir()
+    with FileLock(RUN_INFO.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
         step.run(probe)
     assert ended.value.code == 75
     assert capsys.readouterr().err.startswith("error: probe: only one may run in a folder, and another holds")

@@ -126,7 +126,7 @@ def run_study(root: Path, count: int) -> Found:
         with closing(machines.on_machines(root, missing, lambda line: None)) as runs:
             for one in runs:
                 ended += one is not None
-                if one and ended in {min(FEW, count), count}:
+                if one and ended in {FEW, count}:
                     memory.append(psutil.Process().memory_info().rss / 2**20)
                 yield one
 
@@ -178,10 +178,13 @@ def _take(root: Path, found: WorkerFlowRunResponse, free: threading.Semaphore) -
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.bench.machines", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=f"default: {TRIALS}")
+    counted = f"more than {FEW}; default: {TRIALS}"
+    parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=counted)
     for role, what in {"study": "run the study", "machine": "be the machines"}.items():
         parser.add_argument(f"--{role}", type=Path, metavar="CLONE", help=f"{what}, in a process of its own")
     asked = parser.parse_args()
+    if asked.trials <= FEW:
+        parser.error(f"TRIALS must be more than {FEW}, after which memory is first looked at; received {asked.trials}")
     if asked.machine:
         take_trials(asked.machine)
     elif asked.study:

@@ -14,8 +14,8 @@ import pytest
 
 from flows import experiments
 from flows.experiments import name_of
-from tasks import step
 from tasks.download import download
+from tasks.notes import RUN_INFO
 from tasks.params import ParameterError
 from tasks.params.document import load
 from tests.support import ROOT, scripted
@@ -48,7 +48,7 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
     said = "".join(capfd.readouterr())
     assert server.url in said
     assert SECRET not in said + json.dumps(info)
-    assert not step.RUN_INFO.exists()
+    assert not RUN_INFO.exists()
 
 
 def test_a_token_in_a_refused_address_is_not_shown(workplace: Path) -> None:

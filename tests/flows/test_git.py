@@ -157,6 +157,17 @@ def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
 
 
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
+def test_a_slot_outside_of_the_folder_is_refused_before_an_isolated_run(
+    origin: Path, tmp_path: Path, slot: str, stage: str
+) -> None:
+    root = subfolder(origin, tmp_path)
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own/../../photos")
+    told = f"the {slot} in dvc.yaml must be .* absolute path.*; write {root.parent / 'photos'}, .*repro {stage} "
+    with pytest.raises(ParameterError, match=told):
+        experiments.check_slots(root)
+
+
+@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
 def test_what_a_slot_holds_must_be_as_it_was_committed(origin: Path, tmp_path: Path, slot: str, stage: str) -> None:
     root = subfolder(origin, tmp_path)
     experiments.check_slots(root)  # git keeps it
