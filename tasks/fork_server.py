@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tasks import fork_client
@@ -64,6 +65,10 @@ def _serve(listener: socket.socket, begun: Request) -> Request | None:
         if not os.fork():
             return _watch(connection, begun)
         connection.close()
+    path = Path(listener.getsockname())
+    with suppress(OSError):  # its folder was made for it, and who made it may have been killed
+        path.unlink()
+        path.parent.rmdir()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)  # the steps that still run
     with suppress(ChildProcessError):  # once none is left

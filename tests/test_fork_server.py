@@ -191,20 +191,28 @@ def test_a_caller_ends_like_its_killed_step(napping: tuple[subprocess.Popen[str]
     wait_for("the end of the fork", lambda: is_over(fork), 10)
 
 
-def test_a_server_ends_with_its_killed_study_and_takes_its_steps_with_it(project: Path, worktree: Path) -> None:
+def test_a_server_ends_with_its_killed_study_and_takes_its_steps_and_its_socket_with_it(
+    project: Path, worktree: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     study = (
         "import subprocess, sys; from pathlib import Path; from tests.test_fork_server import serving\n"
         f"with serving(Path({str(project)!r})) as environment:\n"
         f"    step = [sys.executable, '-u', '-m', 'tasks.nap']\n"
         f"    subprocess.run(step, cwd={str(worktree)!r}, env=environment)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", study], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", study]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        assert list(temporary.rglob("fork-server"))
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(below) == 4  # the server, who watches, the step and its caller
         process.kill()
         wait_for("the end of all", lambda: all(is_over(one) for one in below), 10)
+    assert not list(temporary.iterdir())
 
 
 def test_every_library_that_train_and_evaluate_import_is_there_beforehand() -> None:
