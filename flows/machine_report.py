@@ -9,9 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
 from flows.git import git
 from flows.study_report import MEASURES, Row
 from flows.summary import table
@@ -59,7 +56,7 @@ def difference(rows: Sequence[Row], made_by: Sequence[str]) -> list[str]:
     if len(set(made_by)) < 2:
         return ["One machine made all runs."]
     found = {
-        name: factor_p_value(
+        name: effects.factor_p_value(
             [100 * getattr(row, measure) for row in rows],
             made_by,
             [[row.variant for row in rows], [str(row.seed) for row in rows]],
@@ -78,48 +75,3 @@ def difference(rows: Sequence[Row], made_by: Sequence[str]) -> list[str]:
         "",
         ABOUT,
     ]
-
-
-def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Sequence[Sequence[str]]) -> float | None:
-    """Compute the p-value of a factor in a linear model that has other factors, too.
-
-    The F-test of two nested models (J. Fox, "Applied Regression Analysis", section 8.2): whether the factor explains
-    more of the values than chance would.
-
-    Parameters
-    ----------
-    values : sequence of float, of length n
-    factor : sequence of str, of length n
-        Such as the machine of each value.
-    others : sequence of sequences of str, each of length n
-        Factors that are accounted for first.
-
-    Returns
-    -------
-    float or None
-        None where the test tells nothing: no degrees of freedom are left, the other factors determine this one, or
-        nothing is left to explain.
-    """
-    without = np.column_stack([np.ones(len(values)), *map(_indicators, others)])
-    whole = np.column_stack([without, _indicators(factor)])
-    (rest_without, rank_without), (rest, rank) = (_unexplained(model, values) for model in (without, whole))
-    free = len(values) - rank
-    if free < 1 or rank == rank_without or rest_without < 1e-12:
-        return None
-    if rest < 1e-12 * rest_without:
-        return 0.0
-    f = (rest_without - rest) / (rank - rank_without) / (rest / free)
-    return float(stats.f.sf(f, rank - rank_without, free))
-
-
-def _indicators(factor: Sequence[str]) -> np.ndarray:
-    """A column for each level of a factor: 1 where a value has it; shape (n, levels)."""
-    columns: np.ndarray = np.equal.outer(np.asarray(factor), np.unique(factor)).astype(float)
-    return columns
-
-
-def _unexplained(model: np.ndarray, values: Sequence[float]) -> tuple[float, int]:
-    """The sum of squares that a linear model leaves, and its rank."""
-    target = np.asarray(values, float)
-    coefficients, _, rank, _ = np.linalg.lstsq(model, target, rcond=None)
-    return float(np.sum((target - model @ coefficients) ** 2)), int(rank)

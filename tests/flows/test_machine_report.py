@@ -7,12 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-from scipy import stats
-
 from flows import machine_report
 from flows.git import git
-from flows.machine_report import factor_p_value
 from flows.study_report import Row
 from tests.support.clone import IDENTITY
 
@@ -27,24 +23,6 @@ def test_the_machine_of_an_experiment_is_its_commits_trailer(tmp_path: Path) -> 
         exist[name] = git(tmp_path, "rev-parse", "HEAD").strip()
         git(tmp_path, "update-ref", f"refs/exps/aa/bbb/{name}", "HEAD")
     assert machine_report.machines(tmp_path, exist) == {"a": "m1; EPYC; 2 cores", "b": "not recorded"}
-
-
-def test_with_one_other_factor_the_test_is_the_analysis_of_variance_and_for_two_machines_the_t_test() -> None:
-    draw = random.Random(0)
-    groups = [[draw.gauss(0, 1) for _ in range(5)] for _ in range(3)]
-    values, factor = [value for group in groups for value in group], [f"m{n}" for n in range(3) for _ in range(5)]
-    assert factor_p_value(values, factor, []) == pytest.approx(float(stats.f_oneway(*groups).pvalue))
-    assert factor_p_value(values[:10], factor[:10], []) == pytest.approx(float(stats.ttest_ind(*groups[:2]).pvalue))
-    seeds = [str(n % 5) for n in range(10)]  # each on both machines: a paired test
-    assert factor_p_value(values[:10], factor[:10], [seeds]) == pytest.approx(
-        float(stats.ttest_rel(*groups[:2]).pvalue)
-    )
-
-
-def test_what_cannot_be_told_is_none() -> None:
-    assert factor_p_value([1.0, 2.0], ["a", "b"], []) is None  # no degree of freedom is left
-    assert factor_p_value([1.0, 2.0, 3.0, 4.0], ["a", "a", "b", "b"], [["x", "x", "y", "y"]]) is None  # the same
-    assert factor_p_value([1.0, 1.0, 1.0, 1.0], ["a", "a", "b", "b"], []) is None  # nothing to explain
 
 
 def test_machines_that_differ_are_called_so_and_machines_that_do_not_are_not(tmp_path: Path) -> None:
