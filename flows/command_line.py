@@ -9,10 +9,11 @@ import argparse
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -127,9 +128,9 @@ def _quick_imports() -> Iterator[None]:
 
 def _status(run: Callable[[], None], once_interrupted: str) -> int:
     """Run, with one line instead of a trace for what the user can mend."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: children first
     try:
-        run()
+        with _interruptible():
+            run()
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -140,3 +141,23 @@ def _status(run: Callable[[], None], once_interrupted: str) -> int:
         print(f"error: {server.unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM, also where a library makes another error of it."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a script's background jobs
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except Exception:
+        if interrupted.is_set():
+            raise KeyboardInterrupt from None
+        raise

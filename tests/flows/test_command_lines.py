@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows import command_line
+from flows import command_line, server
 from tests.support import ROOT
 from tests.support.clone import Clone
+from tests.support.serving import heed_interrupts
 
 LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
 
@@ -62,6 +65,33 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded
     assert command_line.pipeline(["--set", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {says}")
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heed_interrupts()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeding")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    def begin() -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise RuntimeError("the event loop is closed") from None
+
+    monkeypatch.chdir(clone.path)
+    monkeypatch.setattr(server, "begin", begin)
+    assert command_line.pipeline([]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: interrupted; every child was ended")
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def test_ctrl_c_ends_a_run_and_everything_below_it(clone: Clone) -> None:
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
         rest = process.stdout.read()
-        assert process.wait() == 130
+        assert process.wait() == 130, rest
     assert time.monotonic() - started < CANCEL_SECONDS
     assert "\nerror: interrupted; every child was ended" in rest
     assert not workers_of(clone)
