@@ -157,7 +157,7 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, interrupt)
     try:
         yield
-    except Exception:
+    except BaseException:  # asyncio.CancelledError is no Exception
         if interrupted.is_set():
             raise KeyboardInterrupt from None
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -77,15 +78,20 @@ def heeding() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heeding")
+@pytest.mark.parametrize("became", [RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    clone: Clone,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    became: type[BaseException],
 ) -> None:
     def begin() -> None:
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt:
-            raise RuntimeError("the event loop is closed") from None
+            raise became from None
 
     monkeypatch.chdir(clone.path)
     monkeypatch.setattr(server, "begin", begin)
