@@ -72,11 +72,12 @@ def check_slots(root: Path) -> None:
     ------
     tasks.params.ParameterError
     """
+    project = repository(root).project
     for slot, path in slots(root).items():
         stage = STAGES[slot]
-        if os.path.normpath(path).startswith(".."):
+        if Path(os.path.normpath(project / path)).parts[:1] == ("..",):  # of a worktree, that is another place
             raise ParameterError(
-                f"the {slot} in dvc.yaml must be in this folder, or at an absolute path, before an isolated run; "
+                f"the {slot} in dvc.yaml must be in this repository, or at an absolute path, before an isolated run; "
                 f"received {path}; write {os.path.normpath(root.absolute() / path)}, run `dvc repro {stage} && git add "
                 "dvc.yaml dvc.lock && git commit`"
             )
@@ -102,7 +103,7 @@ def slots_in(graph: str) -> dict[str, str]:
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
-    """Whether HEAD has a file at a path, which may be absolute: then it has not."""
+    """Whether HEAD has a file at a path; it has none at an absolute one."""
     return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 

@@ -13,9 +13,9 @@ RUN_INFO = Path("reports/run.json")  # what each step says of its run; no output
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Read notes, by their names; none where the file is lost or damaged."""
+    """Read notes, by their names; none where the file is lost, damaged or unreadable."""
     notes: Any = {}
-    with suppress(FileNotFoundError, ValueError):
+    with suppress(OSError, ValueError):
         notes = json.loads(path.read_bytes())
     return notes if isinstance(notes, dict) else {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clone import Clone, assert_nothing_is_stale
-from tests.support.edits import Edit, replaced, substitute
+from tests.support.edits import Edit, added, replaced, substitute
 from tests.support.own_images import FLOWERS, photo, write_files
 
 ALL = ["download", "normalize", "train", "evaluate", "report"]
@@ -25,12 +25,7 @@ def params(**changes: object) -> Edit:
 
 def comment(path: str) -> Edit:
     """Add a comment to a source file."""
-
-    def change(clone: Clone) -> None:
-        file = clone.path / path
-        file.write_text(file.read_text() + "\n# changed\n")
-
-    return change
+    return added(path, "\n# changed\n")
 
 
 def add_mirror(clone: Clone) -> None:

@@ -157,14 +157,26 @@ def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
 
 
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
-def test_a_slot_outside_of_the_folder_is_refused_before_an_isolated_run(
+def test_a_slot_outside_of_the_repository_is_refused_before_an_isolated_run(
     origin: Path, tmp_path: Path, slot: str, stage: str
 ) -> None:
     root = subfolder(origin, tmp_path)
-    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own/../../photos")
-    told = f"the {slot} in dvc.yaml must be .* absolute path.*; write {root.parent / 'photos'}, .*repro {stage} "
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own/../../../../photos")
+    told = f"the {slot} in dvc.yaml must be .* absolute path.*; write {tmp_path / 'photos'}, .*repro {stage} "
     with pytest.raises(ParameterError, match=told):
         experiments.check_slots(root)
+
+
+@pytest.mark.parametrize("slot", experiments.STAGES)
+@pytest.mark.parametrize("path", ["../../other.txt", "..own"])
+def test_a_slot_in_the_repository_may_lie_above_the_project_or_begin_with_dots(
+    origin: Path, tmp_path: Path, slot: str, path: str
+) -> None:
+    root = subfolder(origin, tmp_path)
+    (root / "..own").write_text("a list")
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path}")
+    commit(root, "a slot")
+    experiments.check_slots(root)  # git keeps it
 
 
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
