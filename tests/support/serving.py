@@ -122,18 +122,20 @@ def workers_of(clone: Clone) -> list[str]:
 # cancelled before its flow was loaded cannot be asked for cancellation hooks, of which this project has none. One that
 # is cancelled in the moment in which it starts ends its process with a trace, before any of this project's code runs.
 # And a step that a test killed fails its task, a training that a test lets fail its flow; and who asks a server that
-# went away for cancellations tells how that failed.
+# went away for cancellations tells how that failed. Where the end of a run comes while DVC makes a progress bar, Python
+# tells of the half-made bar: a record of its own, so that what else ended the run is still seen.
 HOOKS = r"to execute on_cancellation hooks.*FileNotFoundError.*workspace\.json"
 HARMLESS = re.compile(
     rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state|exited with -9"
-    r"|ValueError\W+diverged|FlowRunCancellingObserver|Service exceeded error threshold|Service 'EventsWorker' failed",
+    r"|ValueError\W+diverged|FlowRunCancellingObserver|Service exceeded error threshold|Service 'EventsWorker' failed"
+    r"|^Exception ignored in: <function tqdm\.__del__",
     re.DOTALL,
 )
 
 
 def _faults(log: str) -> list[str]:
     """Records of a log with a trace, but for Prefect's own harmless ones."""
-    records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d{3} \|)", log, flags=re.MULTILINE)
+    records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d{3} \||Exception ignored in: )", log, flags=re.MULTILINE)
     return [record for record in records if "Traceback" in record and not HARMLESS.search(record)]
 
 
