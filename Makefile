@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format map lock gpu clean
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 setup: $(VENV)/ready ## make .venv and install the locked dependencies
 

@@ -15,7 +15,7 @@ from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import validate
 from tasks.params.joint import precision
 
-POINTS = 0.3  # of test accuracy between bfloat16 and float32, one run each: docs/staleness.md
+POINTS = 0.3  # of test accuracy between bfloat16 and float32, of one seed: docs/staleness.md
 KEYS = ("precision", "device", "backend")
 
 

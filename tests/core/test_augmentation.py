@@ -1,3 +1,5 @@
+"""Each augmentation does to the pixels what its name says, as its generator decides."""
+
 from typing import Any
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""CIFAR-10's binary records, read and refused."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The networks: layers, regularizers, first weights, and the model that is saved."""
+
 from typing import Any
 
 import keras

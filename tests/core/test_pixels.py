@@ -1,3 +1,5 @@
+"""Constants of the pixels, and the whitening of patches."""
+
 import numpy as np
 import pytest
 

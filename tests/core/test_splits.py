@@ -1,3 +1,5 @@
+"""The division into parts: sizes, shares of the classes, seeds, and what is refused."""
+
 import numpy as np
 import pytest
 
