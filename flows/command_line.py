@@ -137,7 +137,7 @@ def _status(run: Callable[[], None], once_interrupted: str) -> int:
     except KeyboardInterrupt:
         print(f"error: interrupted; {once_interrupted}", file=sys.stderr)
         return 130
-    except (httpx.ConnectError, RuntimeError) as error:
+    except (httpx.ConnectError, RuntimeError, OSError) as error:
         print(f"error: {server.unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0

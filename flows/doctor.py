@@ -37,7 +37,7 @@ BUSY = 75  # the shell's EX_TEMPFAIL
 STALE_SECONDS = 5.0
 # A fork server is idle: what it runs is seen by whoever asked for it.
 WORK = re.compile(
-    r"-m (tasks\.(?!fork_server\b)|flows\.(pipeline|study)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)"
+    r"-m (tasks\.(?!fork_server\b)|flows\.(pipeline|study|accept)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)"
 )
 GIT = re.compile(r"\bgit(\s|$)")
 DIGESTS = ("md5", "etag", "checksum")  # of a dependency, which may lie in a bucket
@@ -230,10 +230,12 @@ class Doctor:
 def running(root: Path) -> list[str]:
     """The commands of DVC, steps and flows in a checkout or in one of its worktrees, and of git in its repository."""
     found, top = [], repository(root).top
+    callers = {caller.pid for caller in psutil.Process().parents()}  # such as a shell whose line has a `git pull` too
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         command = " ".join(process.info["cmdline"] or [])
         folder = Path(process.info["cwd"] or "/")
-        if any(folder.is_relative_to(of) and kind.search(command) for of, kind in ((root, WORK), (top, GIT))):
+        at_work = any(folder.is_relative_to(of) and kind.search(command) for of, kind in ((root, WORK), (top, GIT)))
+        if at_work and process.pid not in callers:
             found.append(f"{command} (process {process.info['pid']})")
     return found
 
@@ -257,14 +259,13 @@ def _entries(lock: bytes) -> list[tuple[str, str]] | None:
     content = _yaml(lock)
     try:
         stages = content["stages"].values()
-        if not all(
-            MD5.fullmatch(out["md5"]) and isinstance(out["size"], int) for stage in stages for out in stage["outs"]
-        ):
+        outs = [out for stage in stages for out in stage.get("outs", [])]
+        if not all(MD5.fullmatch(out["md5"]) and isinstance(out["size"], int) for out in outs):
             return None
         dependencies = [dependency for stage in stages for dependency in stage.get("deps", [])]
         if not all(any(dependency.get(key) for key in DIGESTS) for dependency in dependencies):
             return None
-        return [(out["path"], out["md5"]) for stage in stages for out in stage["outs"]]
+        return [(out["path"], out["md5"]) for out in outs]
     except (LookupError, TypeError, AttributeError):
         return None
 

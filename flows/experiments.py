@@ -75,6 +75,12 @@ def check_slots(root: Path) -> None:
     project = repository(root).project
     for slot, path in slots(root).items():
         stage = STAGES[slot]
+        if Path(path).is_relative_to(root.absolute()):  # which no other clone has
+            raise ParameterError(
+                f"the path of the {slot} in dvc.yaml must be relative inside of this project; received {path}; "
+                f"write {Path(path).relative_to(root.absolute())}, run `dvc repro {stage} && git add dvc.yaml dvc.lock "
+                "&& git commit`"
+            )
         if Path(os.path.normpath(project / path)).parts[:1] == ("..",):  # of a worktree, that is another place
             raise ParameterError(
                 f"the {slot} in dvc.yaml must be in this repository, or at an absolute path, before an isolated run; "
@@ -97,9 +103,9 @@ def slots(checkout: Path) -> dict[str, str]:
 
 
 def slots_in(graph: str) -> dict[str, str]:
-    """The paths by slot in the text of a dvc.yaml."""
+    """The paths by slot in the text of a dvc.yaml, as DVC and git write them: `data/images` for `./data/images/`."""
     named: list[dict[str, str]] = parse_text(graph, "dvc.yaml")["vars"]
-    return {slot: path for one in named for slot, path in one.items()}
+    return {slot: os.path.normpath(str(path)) for one in named for slot, path in one.items()}
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
@@ -111,7 +117,7 @@ def recorded(lock: bytes | None, slot: str, path: str) -> str | None:
     """The digest of what a slot holds, as a dvc.lock has it: of the images as they were packed, or of the backbone."""
     stage = (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get(STAGES[slot], {})
     files = stage.get("deps", []) if slot == "backbone" else stage.get("outs", [])
-    digests = [file["md5"] for file in files if slot == "images" or file["path"] == path]
+    digests = [file["md5"] for file in files if slot == "images" or os.path.normpath(file["path"]) == path]
     return digests[0] if digests else None
 
 
@@ -124,7 +130,9 @@ def _lock_of(root: Path) -> bytes | None:
 def _has_changed(root: Path, stage: str, path: str) -> bool:
     """Whether DVC finds something else at a path than the stage was run on."""
     found = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", stage)).get(stage, [])
-    return any(path in one.get("changed deps", {}) for one in found if isinstance(one, dict))
+    changed = {name for one in found if isinstance(one, dict) for name in one.get("changed deps", {})}
+    # DVC names what is below its root by the path from there, and everything else by its absolute path.
+    return os.path.normpath(root / path) in {os.path.normpath(root / name) for name in changed}
 
 
 def uncommitted(root: Path, *but: Path) -> str:
@@ -231,7 +239,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 def _link_slots(root: Path, checkout: Path) -> None:
     """Give a checkout the images and the backbone of the root where git does not keep them: links to them."""
     for path in slots(checkout).values():
-        if not (checkout / path).exists():
+        if not (Path(path).is_absolute() or (checkout / path).exists()):
             (checkout / path).parent.mkdir(parents=True, exist_ok=True)
             (checkout / path).unlink(missing_ok=True)  # a link that led somewhere from the root alone
             # control: link to a slot

@@ -218,7 +218,6 @@ def _stored(root: Path, digest: str) -> bytes | None:
     DVC is not asked for the commit: its own git would wait for ever for what a partial clone lacks.
     """
     from dvc.config import NoRemoteError
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -230,7 +229,7 @@ def _stored(root: Path, digest: str) -> bytes | None:
                     return content
             except (FileNotFoundError, NoRemoteError):
                 continue
-            except DvcException as error:
+            except Exception as error:  # whatever a remote's own library raises: of credentials, of the network
                 raise OSError(str(error)) from error
     return None
 

@@ -125,10 +125,14 @@ def receive(root: Path, commit: str) -> None:
 
     Raises
     ------
+    tasks.params.ParameterError
+        If it is not named by its digest: a branch is another commit in each clone.
     HandOverError
         If the git remote does not have it.
     """
-    if re.fullmatch("[0-9a-f]{40}", commit) and commit_of(root, commit):
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        raise ParameterError(f"commit must be 40 hexadecimal digits; received {commit}; try: git rev-parse {commit}")
+    if commit_of(root, commit):
         return
     try:
         with _bookkeeping(root):

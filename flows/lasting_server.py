@@ -110,7 +110,8 @@ def _refuse_silent(database: str) -> None:
 def _serve(listening: socket.socket, host: str, port: int) -> None:
     name, numbers = socket.gethostname(), listening.getsockname()
     everywhere, local = ipaddress.ip_address(numbers[0]).is_unspecified, ipaddress.ip_address(numbers[0]).is_loopback
-    url = f"http://{_bracketed('127.0.0.1' if everywhere else host)}:{port}"
+    loopback = "::1" if listening.family == socket.AF_INET6 else "127.0.0.1"
+    url = f"http://{_bracketed(loopback if everywhere else host)}:{port}"
     settings = f'[api]\nurl = "{url}/api"\n'
     print(f"Prefect's server and its UI: {url}; Ctrl-C ends it", flush=True)
     if not local:

@@ -56,10 +56,11 @@ def _choices(ranked: Mapping[float, Sequence[tuple[str, Accuracies]]]) -> list[s
     said = []
     for n, ((best, accuracies), (second, _), *_) in ranked.items():
         values = effects.show(effects.mean(list(accuracies.values())))
-        ahead = effects.show(effects.mean([a - b for a, b in zip(*pairs[n], strict=True)]), "+", " points")
+        gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
+        ahead = f", {effects.show(effects.mean(gained), '+', ' points')} over {second}" if gained else ""
         is_real = corrected.get(n, 1.0) < effects.REAL
         choice = f"choose {best}" if is_real else f"{best} is not told from {second}, so choose what trains faster"
-        said.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %, {ahead} over {second}.")
+        said.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
     return said
 
 

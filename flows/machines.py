@@ -229,6 +229,8 @@ class Runs:
         silent = self.clock.seconds - one.since
         if (state.is_running() and silent > SILENT_SECONDS) or (state.is_pending() and silent > STUCK_SECONDS):
             self._give_up(run, silent)
+        elif state.is_cancelling() and silent > SILENT_SECONDS:  # nobody is there who would end it
+            self.client.set_flow_run_state(run.id, Cancelled())
         elif state.is_completed():
             self._end(run.id)
         elif state.is_crashed() and self._is_being_cancelled(run.id):

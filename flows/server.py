@@ -39,13 +39,15 @@ def is_named() -> bool:
 
 
 def refuse_unnamed(option: str) -> None:
-    """Refuse what needs a lasting server where none is named.
+    """Refuse what needs a lasting server where none is named, not even by a personal profile of Prefect's.
 
     Raises
     ------
     tasks.params.ParameterError
     """
-    if not is_named():
+    from prefect.settings import get_current_settings
+
+    if not get_current_settings().api.url:
         raise ParameterError(
             f"{option} needs a Prefect server that all machines reach; received none; run `make server` here, or set "
             "PREFECT_API_URL to the address of one"
@@ -94,8 +96,12 @@ def unreachable(error: Exception) -> str:
     """What to do about a named server that does not answer; empty for another error."""
     if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
         return ""
-    url = os.environ.get("PREFECT_API_URL")
-    where, instead = (url, "unset PREFECT_API_URL") if url else ("the address in prefect.toml", "remove that file")
+    if url := os.environ.get("PREFECT_API_URL"):
+        where, instead = url, "unset PREFECT_API_URL"
+    elif Path("prefect.toml").exists():
+        where, instead = "the address in prefect.toml", "remove that file"
+    else:
+        where, instead = "the address in Prefect's profile", "`prefect config unset PREFECT_API_URL`"
     return f"a Prefect server must answer at {where}; start one with `make server`, or {instead}"
 
 

@@ -24,8 +24,8 @@ ABSENT = "(absent)"
 
 # The kinds of reasons in their order, each with what can be done about it.
 REMEDIES = {
-    "on demand": "`dvc repro` makes it",
     "first run": "`git checkout HEAD -- dvc.lock` brings a lock back that was lost",
+    "on demand": "`dvc repro` makes it",
     "command": "with the old command in dvc.yaml, DVC's run cache restores the old result",
     "parameters": "with the old values in params.yaml, DVC's run cache restores the old result",
     "libraries": "with the old requirements.lock and libraries.yaml, `make setup` and DVC's run cache bring it back",
@@ -60,14 +60,15 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     In this order, of which one is enough:
 
     1. *first run*: dvc.lock knows of no earlier one, and nothing else is looked at;
-    2. *command*: dvc.yaml has another one than dvc.lock;
-    3. *parameters*: values that the stage lists in params.yaml, before → after;
-    4. *libraries*: versions that it lists in libraries.yaml, before → after;
-    5. *code*: a file under tasks/ that its step imports, with the first function that differs and its line;
-    6. *layout*: files of code that differ only in comments and layout, so that `flows.accept` may keep the result;
-    7. *data*: anything else that it reads, with how many files of a folder are new, gone or changed;
-    8. *outputs*: what it made is lost or was changed, here or in DVC's cache;
-    9. *upstream*: a stage before it would run. A flow and `dvc repro` have run that one before they look here.
+    2. *on demand*: the run that is here left the stage out, and nothing else is looked at;
+    3. *command*: dvc.yaml has another one than dvc.lock;
+    4. *parameters*: values that the stage lists in params.yaml, before → after;
+    5. *libraries*: versions that it lists in libraries.yaml, before → after;
+    6. *code*: a file under tasks/ that its step imports, with the first function that differs and its line;
+    7. *layout*: files of code that differ only in comments and layout, so that `flows.accept` may keep the result;
+    8. *data*: anything else that it reads, with how many files of a folder are new, gone or changed;
+    9. *outputs*: what it made is lost or was changed, here or in DVC's cache;
+    10. *upstream*: a stage before it would run. A flow and `dvc repro` have run that one before they look here.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ def _reasons(root: Path, stage: Any) -> list[Reason]:
     locked = (stage.dvcfile.lockfile_contents.get("stages") or {}).get(stage.name)
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")]
-    if not locked.get("deps"):  # flows/on_demand.py
+    if stage.deps and not locked.get("deps"):  # flows/on_demand.py
         return [Reason("on demand", "the run that is here left it out")]
     reasons, found = [], {}
     for entry in stage.status().get(stage.addressing, []):

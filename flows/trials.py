@@ -138,7 +138,13 @@ def _effective(
 
 def _precision_here(device: str) -> str:
     """Ask what `train.precision: auto` means on this machine."""
-    return computing.here(device)[1]
+    try:
+        return computing.here(device)[1]
+    except RuntimeError:
+        raise ParameterError(
+            "train.precision: auto is decided on this machine, which must have the device then; received train.device: "
+            f"{device}; add --set train.precision=mixed_bfloat16, or float32"
+        ) from None
 
 
 def _device_here() -> str:
@@ -238,7 +244,7 @@ def collect(root: Path, trials: list[Trial], exist: Mapping[str, str]) -> list[s
                     metrics["train"]["accuracy"],
                     metrics["validation"]["accuracy"],
                     metrics["test"]["accuracy"],
-                    metrics["generalization_gap"],
+                    round(metrics["train"]["accuracy"] - metrics["validation"]["accuracy"], 6),  # not of the headline
                     trial.name,
                     tuple(row["generalization_gap"] for row in curve),
                     tuple(row["validation_accuracy"] for row in curve),

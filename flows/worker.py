@@ -236,9 +236,9 @@ def _name_server(url: str | None) -> None:
     """Let Prefect's settings name the server, with its password, and look that it answers."""
     if url:
         os.environ["PREFECT_API_URL"] = url.rstrip("/")
-        if secret := password.read():
-            os.environ.setdefault(password.VARIABLE, secret)
-        refresh_global_settings_context()
+    if os.environ.get("PREFECT_API_URL") and (secret := password.read()):
+        os.environ.setdefault(password.VARIABLE, secret)
+    refresh_global_settings_context()
     if not get_current_settings().api.url:
         raise server.ServerError(
             "a worker needs a Prefect server; received none; start one with `make server`, or name another machine's: "

@@ -78,6 +78,13 @@ def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, 
         _refuse_unreadable(unreadable)
     kept = [one for one in decoded if not one.fault]
     rows, sizes = np.array([one.row for one in kept]), np.array([one.size for one in kept])
+    if lost := {dataset.labels[one.row] for one in decoded if one.fault} - set(dataset.labels[rows].tolist()):
+        first = next(one for one in decoded if dataset.labels[one.row] in lost)
+        raise ValueError(
+            f"every class must have images that can be read; received none of {len(lost)}, such as "
+            f"{dataset.classes[dataset.labels[first.row]]}, whose {dataset.files[first.row]} {first.fault}; save "
+            "them in another format, or remove the class"
+        )
     if params.size and (longest := int(sizes.max())) < params.size:
         raise ValueError(f"normalize.size must be at most {longest}, the longest side of all; received {params.size}")
     images = np.memmap(path, np.uint8, "r", shape=(len(dataset.files), *shape, 3))

@@ -111,6 +111,13 @@ def test_what_cannot_be_read_is_refused_with_a_list_or_left_out_by_name() -> Non
 
 
 @pytest.mark.usefixtures("workplace")
+def test_a_class_of_which_nothing_can_be_read_does_not_vanish() -> None:
+    pack({**pictures(20), "cat/1.heic.png": b"no image", "cat/2.heic.png": b"no image"})
+    with pytest.raises(RefusedError, match=r"received none of 1, such as cat, whose cat/1\.heic\.png must "):
+        run(unreadable="skip")
+
+
+@pytest.mark.usefixtures("workplace")
 def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
     pack({**pictures(10), "bee/odd.png": picture(5000, (30, 24))})
     assert "normalize.size must be set where images differ in size" in refusal(size=None)

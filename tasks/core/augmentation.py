@@ -114,13 +114,15 @@ def _zoomed(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Draw the part of each image that fills it, as the rows and the columns that are read.
 
-    Its area is uniform, and the logarithm of its aspect ratio (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842).
-    The nearest pixel is read, without interpolation.
+    Its area is uniform, and the logarithm of its aspect ratio as far as the image has room (Szegedy et al. 2015,
+    https://arxiv.org/abs/1409.4842). The nearest pixel is read, without interpolation.
     """
-    share, stretch = rng.uniform(least, 1, n), np.exp(rng.uniform(-MAX_STRETCH, MAX_STRETCH, n))
+    share = rng.uniform(least, 1, n)
+    most = np.minimum(MAX_STRETCH, -np.log(share))
+    stretch = np.exp(rng.uniform(-most, most))
     read = []
     for side, part in zip(shape, (np.sqrt(share / stretch), np.sqrt(share * stretch)), strict=True):
-        length = np.minimum(part, 1) * side
+        length = part * side
         start = rng.uniform(0, 1, n) * (side - length)
         places = start[:, None] + (np.arange(side) + 0.5) * (length / side)[:, None]
         read.append(np.minimum(places, side - 1).astype(np.int32))

@@ -25,6 +25,7 @@ Images = NDArray[np.uint8]
 
 SIDE = 32  # of the grey image that is transformed, in pixels
 FREQUENCIES = 8
+MARGIN = 0.1  # of a frequency above the median, as a share of the upper quartile of all sizes
 THUMBNAIL = 16
 BANDS = np.uint64(0xFF) << np.arange(0, 64, 8, dtype=np.uint64)  # parts of a hash
 MAX_BITS = len(BANDS) - 2  # hashes that differ in no more have two bands in common
@@ -134,8 +135,16 @@ def _area_weights(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _hashes(spectrum: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Tell by a bit for each frequency whether it is clearly above the median of all.
+
+    In a picture that is its own mirror image every other frequency is 0, and so is the median: without the margin those
+    bits would be of rounding alone. The margin is no share of the mean, which a few large frequencies would decide.
+    """
     flat = spectrum.reshape(len(spectrum), -1)
-    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)  # the first is the mean, which outweighs all
+    others = flat[:, 1:]  # the first is the mean, which outweighs all
+    bits = flat > np.median(others, axis=1, keepdims=True) + MARGIN * np.quantile(
+        np.abs(others), 0.75, axis=1, keepdims=True
+    )
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 

@@ -2,8 +2,8 @@
 
 The only way a picture is read, in training and in use. What differs from a plain RGB picture is converted, with a
 note: an orientation and a colour profile are applied, transparency is laid over white, and an animation is its first
-frame. Metadata never costs a picture: damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read
-whole.
+frame. Damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read whole, which for Pillow includes
+a PNG's other metadata.
 
 Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is the high bytes of its samples, so
 that its transparent colour takes colours along which differ from it in the low bytes alone.
@@ -21,8 +21,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes of a text or a profile: Pillow refuses pictures with larger ones
 MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
 # Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "ICO", "TIFF", "JPEG2000", "PPM", "QOI", "TGA")

@@ -51,6 +51,7 @@ def _bootstrap(statistic: Callable[..., Any], *samples: Values, seed: int) -> In
     if all(len(np.unique(sample)) == 1 for sample in samples):  # a perfect model: nothing to resample
         value = float(statistic(*samples, axis=0))
         return value, value
+    samples = tuple(np.repeat(one, 2) if len(one) == 1 else one for one in samples)  # SciPy resamples no single value
     interval = stats.bootstrap(
         samples,
         statistic,

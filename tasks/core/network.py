@@ -81,7 +81,7 @@ def build_for_saving(
 ) -> keras.Model:
     """Rebuild a trained network from Keras' own layers in float32.
 
-    It then loads without this project's code, and computes in the same precision on every machine.
+    It then loads without this project's code, and computes in float32 on every machine; a GPU may round to TF32.
     """
     image_shape, n_classes = trained.input_shape[1:], trained.output_shape[-1]
     standard = build(

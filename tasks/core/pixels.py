@@ -53,10 +53,10 @@ def whitening_filters(
 ) -> NDArray[np.float32]:
     """Compute convolution filters that decorrelate the patches of images.
 
-    Over the patches of normalized images their outputs are uncorrelated and of unit variance. They are the
-    eigenvectors of the patches' covariance, each divided by its deviation, and their negatives, so that a ReLU behind
-    them loses nothing. After K. Jordan (2024, https://arxiv.org/abs/2404.00498) and D. Page, "How to Train Your
-    ResNet" (2018).
+    Over the patches of normalized images their outputs are uncorrelated and of unit variance; constants of `rescale`,
+    which center nothing, bring them near to that alone. They are the eigenvectors of the patches' covariance, each
+    divided by its deviation, and their negatives, so that a ReLU behind them loses nothing. After K. Jordan (2024,
+    https://arxiv.org/abs/2404.00498) and D. Page, "How to Train Your ResNet" (2018).
 
     Parameters
     ----------

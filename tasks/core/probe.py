@@ -56,8 +56,9 @@ def fit_head(
 ) -> Head:
     """Fit logistic regression, with the strength that cross-validation chooses.
 
-    It minimizes the mean cross-entropy + strength / 2 × the sum of squares of the kernel, in which features have a
-    mean of 0 and a mean variance of 1. The result depends neither on `threads` nor on the order of the threads.
+    It minimizes the mean cross-entropy + strength / 2 × the sum of squares of the kernel (strength × that sum with two
+    classes), in which features have a mean of 0 and a mean variance of 1. The result depends neither on `threads` nor
+    on the order of the threads.
 
     Parameters
     ----------

@@ -81,13 +81,13 @@ def _top_3_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
 
 
 def _balanced_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
-    present = np.unique(y_true)
+    present = np.unique(y_true)  # a mean over classes says nothing of one without images
     return float(metrics.recall_score(y_true, _predicted(y_prob), labels=present, average="macro", zero_division=0))
 
 
 def _f1_macro(y_true: Labels, y_prob: Probabilities) -> float:
-    classes = _classes(y_prob)
-    return float(metrics.f1_score(y_true, _predicted(y_prob), labels=classes, average="macro", zero_division=0))
+    present = np.unique(y_true)
+    return float(metrics.f1_score(y_true, _predicted(y_prob), labels=present, average="macro", zero_division=0))
 
 
 def _kappa(y_true: Labels, y_prob: Probabilities) -> float | None:
@@ -131,7 +131,9 @@ def _balanced_accuracy_of(counts: ClassCounts) -> Values:
 
 
 def _f1_macro_of(counts: ClassCounts) -> Values:
-    values: Values = (2 * counts.hits / np.maximum(counts.predicted + counts.support, 1)).mean(axis=-1)
+    present = counts.support > 0
+    named = counts.predicted[..., present] + counts.support[present]
+    values: Values = (2 * counts.hits[..., present] / named).mean(axis=-1)
     return values
 
 

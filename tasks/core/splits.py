@@ -166,11 +166,12 @@ def divide(
 def _held_out(
     labels: NDArray[np.int32], groups: NDArray[np.int64], fraction: float, seed: int, setting: str
 ) -> NDArray[np.bool_]:
-    """Choose about a fraction of the rows, with the same share of each class and no part of a group.
+    """Choose about a fraction of the rows, with the same share of each class, no part of a group and all of no class.
 
     Rows that belong to no group are divided apart from the others, as they take no search.
     """
-    n_folds = max(round(1 / min(fraction, 1 - fraction)), 2)
+    share = min(fraction, 1 - fraction)
+    n_folds = min((math.floor(1 / share), math.ceil(1 / share)), key=lambda n: abs(1 / n - share))
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     held = np.zeros(len(labels), bool)
     for rows, folds in (
@@ -188,6 +189,8 @@ def _held_out(
             held[rows[chosen]] = True
     if fraction > 0.5:
         held = ~held
+    lost = np.setdiff1d(labels, labels[~held])  # classes that are left with nothing to learn from get theirs back
+    held &= ~np.isin(group, group[held & np.isin(labels, lost)])
     if not held.any() or held.all():
         raise ValueError(
             f"{setting}: {fraction} parts {len(labels):,} images of {len(np.unique(labels)):,} classes in "

@@ -44,6 +44,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     content = parse(path)
     params = validate(content, str(path))
+    if not params.normalize.validation_fraction:  # without which no study runs
+        return params
     for name in params.study.variants:
         for swept, overrides in expand(content, name, f"{path}: study").items():
             where = f"{path}: study.variants.{swept}"

@@ -121,6 +121,16 @@ def test_a_zoom_shows_parts_of_at_least_its_share_of_the_area() -> None:
     assert 0.6 < np.quantile(height / width, 0.05) < 0.9 < 1.1 < np.quantile(height / width, 0.95) < 1.5
 
 
+@pytest.mark.parametrize("least", [0.8, 0.95])
+def test_no_part_is_smaller_than_the_least_however_large_that_is(least: float) -> None:
+    n, shape = 2000, (1000, 1000)
+    zoomed = Augment(**{**PLAIN, "zoom": least})
+    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    areas = (np.ptp(transforms.rows, axis=1) + 1) * (np.ptp(transforms.columns, axis=1) + 1) / 1000**2
+    assert areas.min() > least - 0.004  # a row and a column of pixels
+    assert np.mean(areas < (1 + least) / 2) == pytest.approx(0.5, abs=0.05)
+
+
 def test_without_zoom_no_number_is_drawn_for_it(images: np.ndarray) -> None:
     rng, again = np.random.default_rng(0), np.random.default_rng(0)
     sample_transforms(Augment(**PLAIN), rng, FLIP_PARITY, (32, 32))

@@ -66,6 +66,23 @@ def test_planted_copies_are_found_and_told_apart(originals: list[Image.Image], k
     assert find([*originals, *copies]) == [Pair(60 + number, number, kind) for number in range(30)]
 
 
+SYMMETRIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "left and right": lambda half: np.concatenate([half[:, :48], half[:, :48][:, ::-1]], axis=1),
+    "above and below": lambda half: np.concatenate([half[:48], half[:48][::-1]]),
+}
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+@pytest.mark.parametrize("kind", ["saved again", "resized"])
+def test_copies_of_symmetric_pictures_are_found(symmetry: str, kind: str) -> None:
+    symmetric = [
+        Image.fromarray(SYMMETRIES[symmetry](np.asarray(photograph(seed).resize((96, 96))))) for seed in range(60)
+    ]
+    copies = [saved_again(image) if kind == "saved again" else image.resize((48, 48)) for image in symmetric]
+    found = {(pair.row, pair.other) for pair in find([*symmetric, *copies])}
+    assert {(60 + number, number) for number in range(60)} <= found
+
+
 def test_equal_bytes_are_told_from_equal_pixels(originals: list[Image.Image]) -> None:
     first, second = originals[:2]
     assert find([first, second, first, second], ["a", "b", "a", "c"]) == [

@@ -20,6 +20,11 @@ def test_equal_values_have_an_interval_without_width() -> None:
     assert mean_interval(np.ones(10)) == (1.0, 1.0)
 
 
+def test_a_gap_to_a_single_image_has_an_interval() -> None:
+    low, high = gap_interval(np.array([1.0, 0.0, 1.0, 1.0]), np.array([1.0]))
+    assert (low, high) == pytest.approx((-0.75, 0.0))
+
+
 def test_the_interval_of_a_gap_adds_both_variances() -> None:
     train, validation = (np.arange(20_000) % 10 > 0).astype(float), (np.arange(5_000) % 5 > 0).astype(float)
     error = 1.96 * np.sqrt(0.9 * 0.1 / 20_000 + 0.8 * 0.2 / 5_000)

@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics
 
-from tasks.core import scores
+from tasks.core import class_counts, scores
 from tasks.core.calibration import BINS
 from tasks.core.scores import SCORES
 
@@ -47,6 +47,14 @@ def test_a_perfect_prediction_has_the_best_value(name: str, n_classes: int) -> N
     score = SCORES[name]
     best = score.highest if score.better == "higher" else score.lowest
     assert score.compute(y_true, np.eye(n_classes)[y_true]) == pytest.approx(best, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "f1_macro"])
+def test_a_class_without_images_counts_in_no_mean_over_classes(name: str) -> None:
+    y_true = np.arange(60) % 4
+    perfect = np.eye(6)[y_true]
+    assert SCORES[name].compute(y_true, perfect) == 1.0
+    assert scores.OF_COUNTS[name](class_counts.count(y_true, y_true, 6)) == 1.0
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -79,6 +79,29 @@ def test_a_group_is_what_a_name_or_a_picture_joins() -> None:
     assert len({*groups}) == 3
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_no_rare_class_is_held_out_whole(seed: int) -> None:
+    labels = labels_of(*[50] * 5, *[2] * 10)
+    names = [f"class {label}" for label in range(15)]
+    drawn = divide(labels, undivided(270), np.arange(270), HALF, seed, names)
+    assert set(labels[drawn == "train"]) == set(labels)
+    assert 0.15 < (drawn == "test").mean() < 0.22
+    given = np.where(np.arange(270) < 250, "train", "test").astype("<U10")
+    given[250::2] = "train"  # one image of each rare class
+    divided = divide(labels, given, np.arange(270), HALF, seed, names)
+    assert set(labels[divided == "train"]) == set(labels)
+    assert 0.05 < (divided == "validation").mean() < 0.12
+
+
+@pytest.mark.parametrize(
+    ("fraction", "held"), [(0.1, 0.1), (0.15, 1 / 7), (0.3, 1 / 3), (0.4, 1 / 3), (0.5, 0.5), (0.6, 2 / 3)]
+)
+def test_a_share_is_the_nearest_of_equal_parts(fraction: float, held: float) -> None:
+    labels = labels_of(420, 420)
+    split_of = divide(labels, undivided(840), np.arange(840), Fractions(fraction, 0), 0, NAMES)
+    assert (split_of == "test").mean() == pytest.approx(held)
+
+
 @pytest.mark.parametrize(
     ("counts", "groups", "fractions", "says"),
     [

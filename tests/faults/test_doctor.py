@@ -267,6 +267,21 @@ def test_a_fork_server_that_waits_is_no_work(sound: Clone, tmp_path: Path) -> No
 
 
 @SLOW
+def test_the_shell_that_asks_is_no_work_whatever_else_its_line_has(sound: Clone) -> None:
+    line = f"git status; dvc version; {sys.executable} -m flows.doctor; true"
+    assert "nothing found: every digest is right" in sound.run("sh", "-c", line)
+
+
+@SLOW
+def test_a_stage_of_ones_own_without_inputs_and_outputs_is_a_stage_like_others(sound: Clone) -> None:
+    with (sound.path / "dvc.yaml").open("a", encoding="utf-8") as graph:
+        graph.write("  publish:\n    cmd: echo published\n")
+    sound.run("dvc", "repro", "publish")
+    assert "on demand" not in sound.run(sys.executable, "-m", "flows.why", "publish")
+    assert visit(sound) == ["nothing found: every digest is right"]
+
+
+@SLOW
 def test_nothing_is_touched_while_something_runs(sound: Clone) -> None:
     flip(sound.path / MODEL)
     command = [sys.executable, "-c", "import time; time.sleep(60)", "-m tasks.train"]

@@ -179,13 +179,38 @@ def test_a_slot_in_the_repository_may_lie_above_the_project_or_begin_with_dots(
     experiments.check_slots(root)  # git keeps it
 
 
+@pytest.mark.parametrize("slot", experiments.STAGES)
+def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, tmp_path: Path, slot: str) -> None:
+    root = subfolder(origin, tmp_path)
+    elsewhere = tmp_path / "only on/another machine"
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {elsewhere}")
+    commit(root, "our own")
+    with experiments.isolated_worktree(root, {"train.seed": 3}, "mine"):
+        assert not os.path.lexists(elsewhere.parent)
+
+
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
-def test_what_a_slot_holds_must_be_as_it_was_committed(origin: Path, tmp_path: Path, slot: str, stage: str) -> None:
+def test_an_absolute_slot_in_the_project_is_refused_with_what_to_write(
+    origin: Path, tmp_path: Path, slot: str, stage: str
+) -> None:
+    root = subfolder(origin, tmp_path)
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {root / 'own/photos'}")
+    told = f"the path of the {slot} .* must be relative .*; write own/photos, run `dvc repro {stage} "
+    with pytest.raises(ParameterError, match=told):
+        experiments.check_slots(root)
+
+
+@pytest.mark.parametrize("spelt", ["own", "./own/", "../../own"])
+@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
+def test_what_a_slot_holds_must_be_as_it_was_committed(
+    origin: Path, tmp_path: Path, slot: str, stage: str, spelt: str
+) -> None:
     root = subfolder(origin, tmp_path)
     experiments.check_slots(root)  # git keeps it
-    (root / "own").mkdir()
-    (root / "own/rose.jpg").write_bytes(b"a rose")
-    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own")
+    own = root / spelt
+    own.mkdir()
+    (own / "rose.jpg").write_bytes(b"a rose")
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {spelt}")
     git(root, "commit", "--all", "--quiet", "--message", "our own")
     refused = pytest.raises(ParameterError, match=f"own must be committed as `dvc repro {stage}` found it")
     with refused:
@@ -196,7 +221,7 @@ def test_what_a_slot_holds_must_be_as_it_was_committed(origin: Path, tmp_path: P
     git(root, "commit", "--all", "--quiet", "--message", "read")
     experiments.check_slots(root)
     name = trials.plan(root, ["none"], 1, {})[0].name
-    (root / "own/tulip.jpg").write_bytes(b"a tulip")
+    (own / "tulip.jpg").write_bytes(b"a tulip")
     with refused:
         experiments.check_slots(root)
     dvc(root, "repro", stage)
@@ -272,6 +297,20 @@ def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(projec
     status, said = compared(project, "mine")
     assert status == 0
     assert "| 0.7500" in said
+
+
+def test_a_remote_that_cannot_be_read_costs_the_gate_its_intervals_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(project))  # without credentials
+    shutil.rmtree(project / ".dvc/cache/files")
+    dvc(project, "remote", "add", "--quiet", "--default", "bucket", "s3://bucket/of-somebody")
+    _, said = compared(project)
+    assert "without intervals: reports/predictions.npz of HEAD~1 cannot be read: Unable to locate credentials" in said
+    assert "Traceback" not in said
 
 
 Entry = Callable[[], int]

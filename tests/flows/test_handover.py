@@ -91,6 +91,12 @@ def test_an_unpushed_commit_and_its_data_reach_another_machine(meeting: Meeting)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("commit", ["main", "HEAD", "291fc25"])
+def test_a_commit_is_named_by_its_digest_as_a_branch_is_another_one_elsewhere(meeting: Meeting, commit: str) -> None:
+    with pytest.raises(ParameterError, match=f"40 hexadecimal digits; received {commit}; try: git rev-parse {commit}"):
+        handover.receive(meeting.head, commit)
+
+
 def test_data_that_the_head_has_lost_is_said_before_the_training(meeting: Meeting) -> None:
     shutil.rmtree(meeting.head / ".dvc/cache")
     with pytest.raises(HandOverError, match=r"it lacks data/raw.*which the cache does not have either"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import password
+from flows import lasting_server, password
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import lasting, log_of, refused, scratch_machine, working
@@ -53,6 +53,24 @@ def test_a_port_that_is_taken_is_one_line_and_changes_nothing(head: Clone) -> No
         f"error: port {port} is taken, perhaps by a server that runs already; try: make server PORT={port + 1}"
     )
     assert not (head.path / "prefect.toml").exists()
+
+
+@pytest.mark.parametrize(("host", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_commands_of_this_machine_find_a_server_at_all_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, local: str
+) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port, written = free_port(), []
+    monkeypatch.chdir(tmp_path)
+
+    def run(listening: socket.socket) -> None:
+        with socket.create_connection((local.strip("[]"), port), timeout=5):
+            written.append(Path("prefect.toml").read_text())
+
+    monkeypatch.setattr(lasting_server, "_run", run)
+    lasting_server.main(["--host", host, "--port", str(port)])
+    assert written[0].startswith(f'[api]\nurl = "http://{local}:{port}/api"\n')
 
 
 def test_no_port_is_chosen_by_the_system(head: Clone) -> None:

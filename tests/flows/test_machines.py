@@ -188,21 +188,23 @@ def test_a_trial_that_is_stuck_before_it_runs_is_given_to_another_machine_three_
 def test_a_trial_that_crashes_on_its_way_to_cancelled_is_not_tried_again(
     root: Path, client: SyncPrefectClient, said: list[str]
 ) -> None:
-    trials = trials_of("HEAD", 2)
+    trials = trials_of("HEAD", 3)
     with closing(machines.on_machines(root, trials, said.append)) as loop:
         look(loop)
-        first, second = runs_of(client, trials)
+        first, second, third = runs_of(client, trials)
         for run in (first, second):
             become(client, run, Running(), Cancelling(), Crashed(message="aborted by a termination signal"))
+        become(client, third, Running(), Cancelling())
         assert look(loop, 2) == []
         become(client, first, Cancelled())
         ended: list[Ended] = []
         until = time.monotonic() + 60
-        while len(ended) < 2:  # the second stays as it is
+        while len(ended) < 3:  # the others stay as they are, as where their machine is gone
             assert time.monotonic() < until
             ended += look(loop)
-    assert ended == [Ended(trials[0], "was cancelled"), Ended(trials[1], "was cancelled")]
-    assert len(runs_of(client, trials)) == 2
+    assert ended[0] == Ended(trials[0], "was cancelled")
+    assert {one.trial: one.failure for one in ended} == dict.fromkeys(trials, "was cancelled")
+    assert len(runs_of(client, trials)) == 3
 
 
 def test_a_queue_without_a_machine_is_named_once(root: Path, client: SyncPrefectClient, said: list[str]) -> None:

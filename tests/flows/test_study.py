@@ -97,6 +97,20 @@ def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
     assert here.overrides["train.precision"] in {"float32", "mixed_bfloat16"}
 
 
+def test_a_study_for_another_device_than_this_machine_has_says_what_to_add(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(device: str) -> tuple[str, str]:
+        raise RuntimeError(f"no {device}")
+
+    monkeypatch.setattr("flows.computing.here", here)
+    asked = {**SMALL, "train.precision": "auto", "train.device": "gpu"}
+    with pytest.raises(ParameterError, match=r"device: gpu; add --set train\.precision=mixed_bfloat16, or float32"):
+        trials.plan(clone.path, ["none"], 1, asked, are_fixed=True)
+    (planned,) = trials.plan(clone.path, ["none"], 1, {**asked, "train.precision": "float32"}, are_fixed=True)
+    assert planned.overrides["train.device"] == "gpu"
+
+
 def test_a_run_on_many_machines_names_what_each_would_decide_for_itself(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import queues, shares, worker
+from flows import password, queues, shares, worker
+from flows import server as server_settings
 from tasks.params import ParameterError
 from tests.support.clone import Clone
 from tests.support.lasting import Lasting, lasting, lock_of, log_of, refused, scratch_machine, working
@@ -31,6 +32,20 @@ def test_two_clones_of_one_host_are_two_machines(tmp_path: Path) -> None:
     names = {worker.machine_name(tmp_path / "one"), worker.machine_name(tmp_path / "two")}
     assert len(names) == 2
     assert all(re.fullmatch(r".+-[0-9a-f]{4}", name) for name in names)
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_the_password_that_was_copied_here_is_for_whichever_server_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret, url = password.keep(), f"http://127.0.0.1:{free_port()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url if by_environment else "")
+    monkeypatch.setenv(password.VARIABLE, "")
+    monkeypatch.delenv(password.VARIABLE)
+    with pytest.raises(server_settings.ServerError, match="must answer"):
+        worker._name_server(None if by_environment else url)
+    assert os.environ[password.VARIABLE] == secret
 
 
 @pytest.fixture(scope="module")
