@@ -274,8 +274,7 @@ def test_the_shell_that_asks_is_no_work_whatever_else_its_line_has(sound: Clone)
 
 @SLOW
 def test_a_stage_of_ones_own_without_inputs_and_outputs_is_a_stage_like_others(sound: Clone) -> None:
-    with (sound.path / "dvc.yaml").open("a", encoding="utf-8") as graph:
-        graph.write("  publish:\n    cmd: echo published\n")
+    substitute(sound.path / "dvc.yaml", "\nstages:\n", "\nstages:\n  publish:\n    cmd: echo published\n")
     sound.run("dvc", "repro", "publish")
     assert "on demand" not in sound.run(sys.executable, "-m", "flows.why", "publish")
     assert visit(sound) == ["nothing found: every digest is right"]
