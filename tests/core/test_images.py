@@ -6,10 +6,11 @@ import base64
 import io
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 from playwright.sync_api import Page, sync_playwright
 
 from tasks.core import images
@@ -115,6 +116,17 @@ def test_an_orientation_that_the_decoder_knows_is_applied_once(form: str) -> Non
     settings = {"tiffinfo": {0x0112: 6}} if form == "TIFF" else {"exif": exif, "quality": 100, "subsampling": "4:4:4"}
     found = images.read(encoded(scene().crop((0, 0, SIDE, 12)), form, **settings)).pixels
     np.testing.assert_allclose(found, np.rot90(np.asarray(scene())[:12], -1), atol=16)
+
+
+@pytest.mark.parametrize("kind", ["a text", "a profile"])
+def test_two_megabytes_beside_the_pixels_cost_no_picture(kind: str) -> None:
+    beside = PngImagePlugin.PngInfo()
+    beside.add_text("prompt", "word " * 400_000, zip=True)
+    large: dict[str, dict[str, Any]] = {
+        "a text": {"pnginfo": beside},
+        "a profile": {"icc_profile": swapped_profile() + bytes(2**21)},
+    }
+    assert images.read(encoded(scene(), "PNG", **large[kind])).pixels.shape == np.asarray(scene()).shape
 
 
 def test_a_profile_of_other_channels_is_ignored() -> None:

@@ -68,6 +68,31 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded
     assert line.startswith(f"error: {says}")
 
 
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
+def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", "from flows import server; server.refuse_unnamed('--status')"],
+        cwd=tmp_path,
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            "PREFECT_PROFILES_PATH": str(profile(tmp_path / "profiles.toml", url)),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (asked.returncode == 0) == bool(url)
+    assert ("--status needs a Prefect server that all machines reach" in asked.stderr) != bool(url)
+
+
+def profile(path: Path, url: str) -> Path:
+    setting = f'PREFECT_API_URL = "{url}"\n' if url else ""
+    path.write_text(f'active = "own"\n\n[profiles.own]\n{setting}', encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def heeding() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

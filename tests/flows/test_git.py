@@ -113,7 +113,9 @@ def test_an_isolated_run_is_kept_wherever_the_project_lies(origin: Path, tmp_pat
     assert "mine" not in git(root, "worktree", "list")
     (trial,) = trials.plan(root, ["none"], 1, {})
     found = trials.Trial("none", 0, {}, "mine", trial.commit)
-    assert trials.collect(root, [found], trials.finished(root))[0].test_accuracy == pytest.approx(0.75)
+    (row,) = trials.collect(root, [found], trials.finished(root))
+    assert row.test_accuracy == pytest.approx(0.75)
+    assert row.generalization_gap == 0  # of accuracy; the headline of metrics.json has another
     assert trials.code_at(root, "HEAD").keys() == {*trials.TRIAL_STAGES, "step.py"}
 
 

@@ -153,6 +153,19 @@ def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
     assert "scratch" in drawn
 
 
+def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path: Path) -> None:
+    seeds = {"scratch=100": (0, 1), "probe=100": (2, 3)}  # the other runs failed
+    made = [
+        Row(variant, seed, 1, 0.9, 0.5 + seed / 100, 0.5, 0.1, "x", (0.1,), (0.5,))
+        for variant in seeds
+        for seed in seeds[variant]
+    ]
+    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(seeds, "normalize.train_images"))
+    (line,) = re.findall("^- With 100 images .*", text, re.MULTILINE)
+    assert re.search(r"probe is not told from scratch, .*: validation accuracy 52\.5 \[[^]]+\] %\.$", line)
+    assert "nan" not in text
+
+
 def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
         write(tmp_path, [row for row in rows() if row.variant != "none"], "none")

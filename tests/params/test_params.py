@@ -36,6 +36,11 @@ def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
     assert load(ROOT / "params.yaml").model == read("model", Model, ROOT / "params.yaml")
 
 
+def test_without_a_validation_split_no_variant_is_looked_at(file: Path) -> None:
+    edit(file, normalize__validation_fraction=0)
+    assert load(file).study.variants["early_stopping"]  # which watches validation
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
