@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import lasting_server, password
+from flows import password
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import lasting, log_of, refused, scratch_machine, working
@@ -55,22 +56,36 @@ def test_a_port_that_is_taken_is_one_line_and_changes_nothing(head: Clone) -> No
     assert not (head.path / "prefect.toml").exists()
 
 
-@pytest.mark.parametrize(("host", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
-def test_commands_of_this_machine_find_a_server_at_all_addresses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, local: str
-) -> None:
+REACHED = """
+import socket, sys, tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+from flows import lasting_server
+
+def reach(listening):
+    url = urlsplit(tomllib.loads(Path("prefect.toml").read_text())["api"]["url"])
+    with socket.create_connection((url.hostname, url.port), timeout=5):
+        print(url.hostname)
+
+lasting_server._run = reach
+lasting_server.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("host", "local"), [(ALL_ADDRESSES, "127.0.0.1"), ("::", "::1")])
+def test_commands_of_this_machine_find_a_server_at_all_addresses(tmp_path: Path, host: str, local: str) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    port, written = free_port(), []
-    monkeypatch.chdir(tmp_path)
-
-    def run(listening: socket.socket) -> None:
-        with socket.create_connection((local.strip("[]"), port), timeout=5):
-            written.append(Path("prefect.toml").read_text())
-
-    monkeypatch.setattr(lasting_server, "_run", run)
-    lasting_server.main(["--host", host, "--port", str(port)])
-    assert written[0].startswith(f'[api]\nurl = "http://{local}:{port}/api"\n')
+    done = subprocess.run(
+        [sys.executable, "-c", REACHED, "--host", host, "--port", str(free_port())],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == local
 
 
 def test_no_port_is_chosen_by_the_system(head: Clone) -> None:
