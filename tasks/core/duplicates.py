@@ -158,10 +158,13 @@ def _kind(signatures: _Signatures, sizes: NDArray[np.integer], row: int, other: 
 
 def _alike(signatures: _Signatures, rows: NDArray[np.int64], is_mirror: bool) -> Iterator[tuple[int, int]]:
     """List the pairs of rows whose hashes and thumbnails agree, the later row first."""
-    theirs = signatures.mirrored if is_mirror else signatures.hashes
+    plain, mirrored = signatures.hashes, signatures.mirrored
+    # Either of two may be the mirror image: what is found must not depend on which comes first.
+    sides = [(plain, mirrored), (mirrored, plain)] if is_mirror else [(plain, plain)]
     found = [
-        pairs[np.bitwise_count(signatures.hashes[pairs[:, 0]] ^ theirs[pairs[:, 1]]) <= MAX_BITS]
-        for pairs in _in_buckets(signatures.hashes[rows], theirs[rows], rows)
+        pairs[np.bitwise_count(own[pairs[:, 0]] ^ theirs[pairs[:, 1]]) <= MAX_BITS]
+        for own, theirs in sides
+        for pairs in _in_buckets(own[rows], theirs[rows], rows)
     ]
     candidates = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
     for start in range(0, len(candidates), ROWS_AT_ONCE):

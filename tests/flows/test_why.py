@@ -128,7 +128,7 @@ def test_reasons_come_in_their_order_each_kind_with_its_remedy(
         REASONS[name][0](clone)
     added("tasks/core/colour.py", "# why\n")(clone)
     reasons = stale_reasons(clone.path, ["train"], upstream=True)["train"]
-    assert ["on demand", "first run", *(reason.kind for reason in reasons)] == list(REMEDIES)
+    assert ["first run", "on demand", *(reason.kind for reason in reasons)] == list(REMEDIES)
     assert why.main(["train"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
