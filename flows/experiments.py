@@ -75,17 +75,16 @@ def check_slots(root: Path) -> None:
     project = repository(root).project
     for slot, path in slots(root).items():
         stage = STAGES[slot]
+        find_and_commit = f"`dvc repro {stage} && git add dvc.yaml dvc.lock && git commit`"
         if Path(path).is_relative_to(root.absolute()):  # which no other clone has
             raise ParameterError(
                 f"the path of the {slot} in dvc.yaml must be relative inside of this project; received {path}; "
-                f"write {Path(path).relative_to(root.absolute())}, run `dvc repro {stage} && git add dvc.yaml dvc.lock "
-                "&& git commit`"
+                f"write {Path(path).relative_to(root.absolute())}, run {find_and_commit}"
             )
         if Path(os.path.normpath(project / path)).parts[:1] == ("..",):  # of a worktree, that is another place
             raise ParameterError(
                 f"the {slot} in dvc.yaml must be in this repository, or at an absolute path, before an isolated run; "
-                f"received {path}; write {os.path.normpath(root.absolute() / path)}, run `dvc repro {stage} && git add "
-                "dvc.yaml dvc.lock && git commit`"
+                f"received {path}; write {os.path.normpath(root.absolute() / path)}, run {find_and_commit}"
             )
         if is_in_git(root, path):
             continue
@@ -93,7 +92,7 @@ def check_slots(root: Path) -> None:
         if committed is None or committed != here or _has_changed(root, stage, path):
             raise ParameterError(
                 f"{path} must be committed as `dvc repro {stage}` found it before an isolated run; it was changed "
-                f"since; run `dvc repro {stage} && git add dvc.yaml dvc.lock && git commit`"
+                f"since; run {find_and_commit}"
             )
 
 

@@ -158,14 +158,27 @@ def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
     assert (tmp_path / "photos/rose.jpg").exists()  # only the link went with the worktree
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (
+            "own/../../../../photos",
+            "the {slot} in dvc.yaml must be .* absolute path.*; write {place}/photos, .*repro {stage} ",
+        ),
+        (
+            "{place}/mono/some/project/own/photos",
+            "the path of the {slot} .* must be relative .*; write own/photos, run `dvc repro {stage} ",
+        ),
+    ],
+    ids=["outside of the repository", "absolute, in the project"],
+)
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
-def test_a_slot_outside_of_the_repository_is_refused_before_an_isolated_run(
-    origin: Path, tmp_path: Path, slot: str, stage: str
+def test_a_slot_that_other_clones_would_not_find_is_refused_with_what_to_write(
+    origin: Path, tmp_path: Path, slot: str, stage: str, path: str, told: str
 ) -> None:
     root = subfolder(origin, tmp_path)
-    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: own/../../../../photos")
-    told = f"the {slot} in dvc.yaml must be .* absolute path.*; write {tmp_path / 'photos'}, .*repro {stage} "
-    with pytest.raises(ParameterError, match=told):
+    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path.format(place=tmp_path)}")
+    with pytest.raises(ParameterError, match=told.format(slot=slot, stage=stage, place=tmp_path)):
         experiments.check_slots(root)
 
 
@@ -189,17 +202,6 @@ def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, t
     commit(root, "our own")
     with experiments.isolated_worktree(root, {"train.seed": 3}, "mine"):
         assert not os.path.lexists(elsewhere.parent)
-
-
-@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
-def test_an_absolute_slot_in_the_project_is_refused_with_what_to_write(
-    origin: Path, tmp_path: Path, slot: str, stage: str
-) -> None:
-    root = subfolder(origin, tmp_path)
-    substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {root / 'own/photos'}")
-    told = f"the path of the {slot} .* must be relative .*; write own/photos, run `dvc repro {stage} "
-    with pytest.raises(ParameterError, match=told):
-        experiments.check_slots(root)
 
 
 @pytest.mark.parametrize("spelt", ["own", "./own/", "../../own"])
