@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format map lock gpu clean
+.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format graph lock gpu clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 17
@@ -26,11 +26,11 @@ endif
 
 # uv installs in a fifth of pip's time; where it cannot (a private index that only pip knows), pip does. The lock names
 # everything, so pip has nothing to resolve, at which it would fail: with hashes it takes `sqlalchemy[asyncio]` for another.
-# The hook has each program of .venv settle what it inherits (tasks/surroundings.py) when it starts.
+# The hook has each program of .venv settle what it inherits (tasks/run/environment.py) when it starts.
 hook = import os, sys; from importlib.machinery import SourceFileLoader; \
-  file = os.path.join(os.path.dirname(sys.prefix), "tasks", "surroundings.py"); \
-  os.path.exists(file) and exec(SourceFileLoader("surroundings", file).get_code("surroundings"), \
-  {"__name__": "surroundings", "__file__": file})
+  file = os.path.join(os.path.dirname(sys.prefix), "tasks", "run", "environment.py"); \
+  os.path.exists(file) and exec(SourceFileLoader("environment", file).get_code("environment"), \
+  {"__name__": "environment", "__file__": file})
 $(VENV)/ready: requirements.lock
 	@command -v git >/dev/null || { echo "error: git must be installed, and is not"; exit 2; }
 	@git rev-parse --git-dir >/dev/null || { echo 'error: git must take this folder for a repository, as DVC keeps its' \
@@ -39,7 +39,7 @@ $(VENV)/ready: requirements.lock
 	@rm -f $@
 	"$$("$(PYTHON)" -c 'import sys; print(sys._base_executable)')" -m venv --clear $(VENV)
 	@echo '$(hook)' \
-	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/surroundings.pth"
+	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/environment.pth"
 	@awk '/^uv==/ {on = 1} on && /# via/ {exit} on' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(VENV)/uv.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock \
@@ -72,19 +72,19 @@ ifneq ($(DATABASE),)
 server: export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
 endif
 server: setup ## a lasting Prefect server and its UI, for this machine (HOST=127.0.0.1 PORT=4200 DATABASE=)
-	@$(BIN)/python -m flows.lasting_server --host '$(HOST)' --port '$(PORT)'
+	@$(BIN)/python -m flows.server --host '$(HOST)' --port '$(PORT)'
 
 deploy: setup ## work pools, GPU limit and deployments, in the running server
 	$(BIN)/prefect work-pool create local --type process --overwrite
 	$(BIN)/prefect work-pool create study --type process --overwrite
 	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
-	$(BIN)/python -m flows.schedules  # prefect.yaml says which there are
+	$(BIN)/python -m flows.server.schedules  # prefect.yaml says which there are
 	PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all
 
 SERVER =
 LIMIT =
 worker: setup ## run what is asked for here, or only trials for another machine's server (SERVER=http://HOST:4200/api LIMIT=)
-	@$(BIN)/python -m flows.worker $(if $(SERVER),--server '$(SERVER)') $(if $(LIMIT),--limit '$(LIMIT)')
+	@$(BIN)/python -m flows.cluster.worker $(if $(SERVER),--server '$(SERVER)') $(if $(LIMIT),--limit '$(LIMIT)')
 
 test: setup ## the tests, a few minutes in two processes
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
@@ -107,14 +107,14 @@ test-pythons: setup ## the quick tests on each further Python from 3.11 to 3.13 
 
 bench: setup ## measure the ratios of docs/bench.json again; some two hours, after `make run`
 	$(call add-extra,bench)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m bench
 
 bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
-	$(BIN)/python -m tests.bench.reference
+	$(BIN)/python -m bench.reference
 
 bench-gpu: setup ## stock Keras and ours on JAX with a GPU, into docs/gpu.json; some ten minutes, after `make run`
 	$(call add-extra,jax-cuda)
-	$(BIN)/python -m tests.bench.gpu
+	$(BIN)/python -m bench.gpu
 
 doctor: setup ## check everything that this folder keeps, by content, and repair what can be
 	@$(BIN)/python -m flows.doctor
@@ -131,7 +131,7 @@ format: setup ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-map: setup ## write what follows from the imports: the code deps and libraries in dvc.yaml, and docs/map.md
+graph: setup ## write what follows from the imports: the code deps and libraries in dvc.yaml
 	$(BIN)/python -m tests.support.import_graph
 
 lock: setup ## refresh requirements.lock within the bounds of pyproject.toml, and libraries.yaml from it

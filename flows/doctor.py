@@ -24,21 +24,20 @@ import psutil
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows import database, experiments
-from flows.git import at, commit_of, repository, resolution, unresolved
-from flows.summary import declared_outputs
-from tasks import checkpoints
+from flows.repo import commands
+from flows.repo.git import at, commit_of, repository, resolution, unresolved
+from flows.repo.graph import declared_outputs
+from flows.runs import experiments
+from flows.server import database
 from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.document import load
+from tasks.training import checkpoints
 
 ASIDE = Path(".doctor")
 GRAPH, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 BUSY = 75  # the shell's EX_TEMPFAIL
 STALE_SECONDS = 5.0
-# A fork server is idle: what it runs is seen by whoever asked for it.
-WORK = re.compile(
-    r"-m (tasks\.(?!fork_server\b)|flows\.(pipeline|study|accept)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)"
-)
+WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study|accept)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
 GIT = re.compile(r"\bgit(\s|$)")
 DIGESTS = ("md5", "etag", "checksum")  # of a dependency, which may lie in a bucket
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -66,7 +65,7 @@ class Doctor:
         self.head = commit_of(root, "HEAD")  # none before the first commit
         self.aside = root / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
         self.lost: set[str] = set()  # of the cache
-        self.cache = Path(experiments.run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()) / "files/md5"
+        self.cache = Path(commands.run(root, sys.executable, "-m", "dvc", "cache", "dir").strip()) / "files/md5"
 
     def visit(self) -> Iterator[Finding]:
         """Check everything, and repair it in an order in which each repair can build on those before it."""

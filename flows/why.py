@@ -14,9 +14,9 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from flows.accept import in_a_line
-from flows.git import refuse_unresolved
-from flows.staleness import stale_reasons
+from flows.command_line import report_errors
+from flows.repo.git import refuse_unresolved
+from flows.repo.staleness import stale_reasons
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(*(f"  {reason}" for reason in of_a_kind), f"    {remedy}", sep="\n")
         return 0
 
-    return in_a_line(explain)
+    return report_errors(explain)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ surroundings decide nothing, and Keras runs on TensorFlow unless the environment
 """
 
 import os
-import platform
 import sys
 from importlib.util import find_spec
 
-from tasks import surroundings
+from tasks.run import environment
 
 if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") if not find_spec(name.split(".")[0])]:
     sys.exit(
@@ -19,15 +18,7 @@ if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") 
 
 PARENT_PID = os.getppid()  # before the seconds that imports take, in which the parent may be killed
 
-surroundings.settle(os.environ)
-surroundings.show_any_text()
+environment.settle(os.environ)
+environment.show_any_text()
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-if platform.machine().lower() in {"x86_64", "amd64"}:
-    # TensorFlow leaves oneDNN's convolutions to CPUs with AVX-512; on AVX2 they take two thirds of its own ones' time.
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-
-if "FORK_SERVER" in os.environ:  # in the trials of a study
-    from tasks import fork_client
-
-    fork_client.hand_over()

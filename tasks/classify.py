@@ -19,11 +19,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import runtime, saved_model, step
-from tasks.backend import keras
-from tasks.core import images
-from tasks.core.calibration import apply_temperature
-from tasks.core.inference import predict
+from tasks import errors
+from tasks.data import images
+from tasks.device import runtime
+from tasks.device.backend import keras
+from tasks.metrics.calibration import apply_temperature
+from tasks.models import saved_model
+from tasks.models.inference import predict
 from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
@@ -43,19 +45,19 @@ def read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If the file cannot be read as an image.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
-            raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
+            raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
         with path.open("rb") as file:
             return images.read_fitted(file, shape, fit)
     except OSError as error:
         why = error.strerror or error
-        raise step.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
+        raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
     except images.PictureError as error:
-        raise step.RefusedError(f"{path}: {error}") from error
+        raise errors.RefusedError(f"{path}: {error}") from error
 
 
 def artifacts() -> dict[str, Path]:
@@ -63,7 +65,7 @@ def artifacts() -> dict[str, Path]:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If they have not been made.
     tasks.params.ParameterError
         If dvc.yaml cannot be read.
@@ -72,7 +74,7 @@ def artifacts() -> dict[str, Path]:
     paths = {name: Path(listed[name]["path"]) for name in ("classifier", "calibration")}
     for path in paths.values():
         if not path.exists():
-            raise step.RefusedError(f"{path} must exist; `dvc repro` makes it")
+            raise errors.RefusedError(f"{path} must exist; `dvc repro` makes it")
     return paths
 
 
@@ -87,7 +89,7 @@ def _read_calibration(path: Path) -> dict[str, Any]:
             raise ValueError
     except (ValueError, LookupError, TypeError) as error:
         rule = "must hold class names, a temperature above 0 and `test_time_augmentation`"
-        raise step.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
+        raise errors.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
     return calibration
 
 
@@ -142,9 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
         model = saved_model.load(paths["classifier"], None, len(calibration["classes"]))
         pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(paths["classifier"]))
         classes = classify(model, calibration, [picture.pixels for picture in pictures.values()])
-    except (step.RefusedError, ParameterError) as error:
+    except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return step.RefusedError.status
+        return errors.RefusedError.status
     notes = ["; ".join(picture.notes) for picture in pictures.values()]
     answers = list(zip(pictures, notes, classes, strict=True))
     if args.json:
@@ -156,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(printable(f"{path}: {top}{f'  ({note})' if note else ''}"))
     for message in refusals:
         print(f"error: {printable(message)}", file=sys.stderr)
-    return step.RefusedError.status if refusals else 0
+    return errors.RefusedError.status if refusals else 0
 
 
 def _read_images(paths: list[Path], shape: tuple[int, int], fit: str) -> tuple[dict[Path, images.Picture], list[str]]:
@@ -166,7 +168,7 @@ def _read_images(paths: list[Path], shape: tuple[int, int], fit: str) -> tuple[d
     for path in dict.fromkeys(paths):
         try:
             pictures[path] = read_image(path, shape, fit)
-        except step.RefusedError as error:
+        except errors.RefusedError as error:
             refusals.append(str(error))
     return pictures, refusals
 

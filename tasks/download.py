@@ -15,25 +15,26 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tasks import archives, layouts, mirrors, step
-from tasks.core import cifar10, cifar10_png
-from tasks.datasets import packed
-from tasks.outputs import atomic_outputs
+from tasks import errors, layouts
+from tasks.datasets import cifar10, packed
+from tasks.fetch import archives, cifar10_png, mirrors
+from tasks.fetch.transfer import InterruptedTransferError, SourceError, UnreachableError
 from tasks.params import read
 from tasks.params.download import Download, Source
-from tasks.transfer import InterruptedTransferError, SourceError, UnreachableError
+from tasks.run import command_line
+from tasks.run.outputs import atomic_outputs
 
 CHECKSUMS = ".sha256"
 CHECKSUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum's
 MAX_LABEL_BYTES = 2**20
 
 
-def download(*, images: Path, raw: Path) -> step.RunInfo:
+def download(*, images: Path, raw: Path) -> command_line.RunInfo:
     """Fill `raw` with the six files of a list of checksums, or with own images.
 
     Raises
     ------
-    tasks.step.TemporaryError, tasks.step.RefusedError
+    tasks.errors.TemporaryError, tasks.errors.RefusedError
         If no source serves the six files; the message lists each source with its reason. If own images break a rule,
         or go away meanwhile.
     """
@@ -50,31 +51,31 @@ def read_checksums(path: Path) -> dict[str, str]:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If it is another list, or none.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except FileNotFoundError as error:
-        raise step.RefusedError(
+        raise errors.RefusedError(
             f"{path} must be a list of checksums; received no file; `git checkout {path}`"
         ) from error
     except UnicodeDecodeError as error:
-        raise step.RefusedError(f"{path}: must be ASCII; received {error.reason} at byte {error.start}") from error
+        raise errors.RefusedError(f"{path}: must be ASCII; received {error.reason} at byte {error.start}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         parts = CHECKSUM.fullmatch(line)
         if parts is None or parts[2] in found:
             rule = "must be a SHA-256, two spaces and the name of a file, once"
-            raise step.RefusedError(f"{path}: line {number}: {rule}; received {line[:100]!r}")
+            raise errors.RefusedError(f"{path}: line {number}: {rule}; received {line[:100]!r}")
         found[parts[2]] = parts[1]
     if set(found) != set(cifar10.FILES):
         received = ", ".join(sorted(found)[:10]) or "none"
-        raise step.RefusedError(f"{path}: must name {', '.join(cifar10.FILES)}; received {received}")
+        raise errors.RefusedError(f"{path}: must name {', '.join(cifar10.FILES)}; received {received}")
     return found
 
 
-def _fetch(digests: Mapping[str, str], raw: Path) -> step.RunInfo:
+def _fetch(digests: Mapping[str, str], raw: Path) -> command_line.RunInfo:
     params = read("download", Download)
     failures: list[tuple[Source, SourceError]] = []
     for source in params.sources:
@@ -93,7 +94,7 @@ def _fetch(digests: Mapping[str, str], raw: Path) -> step.RunInfo:
 
 def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
     for _, error in failures:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in step.DISK_FULL:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in command_line.DISK_FULL:
             return error.__cause__  # without room no source can serve
     by_hand = mirrors.archive_name(failures[0][0])
     lines = [
@@ -102,7 +103,7 @@ def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
         *(f"  {source.name}: {error}" for source, error in failures),
     ]
     may_pass = any(isinstance(error, UnreachableError | InterruptedTransferError) for _, error in failures)
-    return (step.TemporaryError if may_pass else step.RefusedError)("\n".join(lines))
+    return (errors.TemporaryError if may_pass else errors.RefusedError)("\n".join(lines))
 
 
 def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
@@ -110,7 +111,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
 
     Raises
     ------
-    tasks.transfer.SourceError
+    tasks.fetch.transfer.SourceError
         If the archive is damaged, lacks a file, or a file is not the expected one.
     """
     missing = set(cifar10.FILES)
@@ -149,4 +150,4 @@ def _binary_files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 if __name__ == "__main__":
-    step.run(download)
+    command_line.run(download)

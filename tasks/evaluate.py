@@ -13,22 +13,25 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tasks import arrays, predictions, runtime, saved_model, step
-from tasks.core import metrics, scores
-from tasks.core.headline import Predicted
-from tasks.core.inference import predict
-from tasks.core.rounding import to_json
-from tasks.outputs import atomic_outputs
+from tasks.data import arrays
+from tasks.device import runtime
+from tasks.metrics import predictions, scores, summarize
+from tasks.metrics.primary import Predicted
+from tasks.metrics.rounding import to_json
+from tasks.models import saved_model
+from tasks.models.inference import predict
 from tasks.params import read
 from tasks.params.evaluate import Evaluate
+from tasks.run import command_line
+from tasks.run.outputs import atomic_outputs
 
 
-def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predictions_path: Path) -> step.RunInfo:
+def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predictions_path: Path) -> command_line.RunInfo:
     """Score a model, and write metrics and predictions.
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If the data is damaged, or the model cannot be loaded in safe mode or has another number of classes.
     """
     evaluate_params = read("evaluate", Evaluate)
@@ -46,7 +49,7 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     seconds = time.perf_counter() - started
-    summary = metrics.summarize(predicted, class_names, evaluate_params.headline)
+    summary = summarize.summarize(predicted, class_names, evaluate_params.headline)
     images_digest = arrays.digests(normalized)[arrays.images_path(normalized, "test").name]
     n_parameters = model.count_params()
     with atomic_outputs(predictions_path, metrics_path) as (npz, json):
@@ -63,4 +66,4 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
 
 
 if __name__ == "__main__":
-    step.run(evaluate)
+    command_line.run(evaluate)

@@ -19,13 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import arrays, decoding, step
-from tasks.arrays import Finding
-from tasks.core import duplicates, pixels, splits
+from tasks import errors
+from tasks.data import arrays, decoding, duplicates, pixels, splits
+from tasks.data.arrays import Finding
 from tasks.datasets import Dataset, open_dataset
-from tasks.outputs import atomic_outputs
 from tasks.params import read
 from tasks.params.normalize import Normalize
+from tasks.run import command_line
+from tasks.run.outputs import atomic_outputs
 
 ROWS_AT_ONCE = 1_000
 UNREADABLE = Path("reports/unreadable.csv")  # git-ignored; the whole list of what a run refused
@@ -40,12 +41,12 @@ class Readable(NamedTuple):
     sizes: NDArray[np.int64]  # width and height of each readable file
 
 
-def normalize(*, raw: Path, normalized: Path, report_path: Path) -> step.RunInfo:
+def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line.RunInfo:
     """Write the arrays of each split and the report on the data set.
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If the raw data are damaged, an image cannot be read, or a split cannot be made.
     """
     params = read("normalize", Normalize)
@@ -59,7 +60,7 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> step.RunInfo
             (folder / "decoded").unlink()
             mean, std = pixels.channel_mean_std(_parts(arrays.load_images(folder, "train")), params.method)
         except ValueError as error:
-            raise step.RefusedError(str(error)) from error
+            raise errors.RefusedError(str(error)) from error
         arrays.write_findings(folder, [*unreadable, *division.findings])
         arrays.write_description(folder, dataset.classes, params.fit, params.method, mean, std)
         counts = _counts(dataset, readable, unreadable, division)
@@ -98,7 +99,7 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
         writer.writerow(["file", "reason"])
         writer.writerows([one.file, one.detail] for one in unreadable)
     shown = "".join(f"\n  {one.file}: {one.detail}" for one in unreadable[:SHOWN])
-    raise step.RefusedError(
+    raise errors.RefusedError(
         f"every image must be readable; received {len(unreadable):,} that are not, all listed in {UNREADABLE}; mend or "
         f"remove them, or set normalize.unreadable to skip; the first:{shown}"
     )
@@ -191,4 +192,4 @@ def _counts(
 
 
 if __name__ == "__main__":
-    step.run(normalize)
+    command_line.run(normalize)

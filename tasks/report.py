@@ -15,14 +15,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks import arrays, predictions, step
-from tasks.core import tables
-from tasks.core.headline import Predicted
-from tasks.core.leaks import Twin
-from tasks.core.report import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
-from tasks.outputs import atomic_outputs
+from tasks import errors
+from tasks.data import arrays
+from tasks.metrics import predictions
+from tasks.metrics.primary import Predicted
 from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
+from tasks.reporting import tables
+from tasks.reporting.leaks import Twin
+from tasks.reporting.results import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
+from tasks.run import command_line
+from tasks.run.outputs import atomic_outputs
 
 SHOWN_BLOCKS = ("normalize", "model", "regularize", "train", "evaluate")  # of params.yaml, on the page
 
@@ -35,12 +38,12 @@ def report(
     predictions_path: Path,
     details: Path,
     page_path: Path,
-) -> step.RunInfo:
+) -> command_line.RunInfo:
     """Report on a model: a folder of tables and figures, and the page.
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If the data, the predictions or the history are damaged, or do not fit each other.
     """
     evaluate_params, content = read("evaluate", Evaluate), parse(PARAMS_FILE)
@@ -85,7 +88,7 @@ def _findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Findings:
         twins = [Twin(one.split, rows[one.split][one.file], rows["train"][one.other], one.detail) for one in leaking]
     except KeyError as error:
         message = f"the findings in {normalized} must name its images; received {error}; {arrays.ADVICE}"
-        raise step.RefusedError(message) from error
+        raise errors.RefusedError(message) from error
     return Findings(
         twins=twins,
         conflicts=[(one.file, one.other, one.detail) for one in found if one.kind == "conflict"],
@@ -99,7 +102,7 @@ def _read_history(path: Path) -> list[dict[str, float]]:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     except (ValueError, TypeError) as error:  # a missing field is None
         message = f"{path} must hold a number in each field: {error}; `make doctor` restores it"
-        raise step.RefusedError(message) from error
+        raise errors.RefusedError(message) from error
 
 
 def _write(path: Path, text: str) -> None:
@@ -112,4 +115,4 @@ def _md5(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    step.run(report)
+    command_line.run(report)

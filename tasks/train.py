@@ -19,24 +19,30 @@ from typing import Any
 
 import numpy as np
 
-from tasks import arrays, checkpoints, made_on, pretrained, runtime, saved_model, step
-from tasks.backend import keras
-from tasks.core.batches import Batches, IndexBatches, Split
-from tasks.core.callbacks import DivergedError
-from tasks.core.network import build_for_saving, build_for_training
-from tasks.core.state import Row
-from tasks.core.training import fit
-from tasks.outputs import atomic_outputs
+from tasks import errors
+from tasks.data import arrays
+from tasks.device import runtime
+from tasks.device.backend import keras
+from tasks.device.precision import precision
+from tasks.models import pretrained, saved_model
+from tasks.models.network import build_for_saving, build_for_training
 from tasks.params import PARAMS_FILE, read
-from tasks.params.joint import check_joint_rules, precision
+from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
+from tasks.run import command_line, provenance
+from tasks.run.outputs import atomic_outputs
+from tasks.training import checkpoints
+from tasks.training.batches import Batches, IndexBatches, Split
+from tasks.training.callbacks import DivergedError
+from tasks.training.loop import fit
+from tasks.training.state import Row
 
 DEVICE_BYTES = 4 * 2**30  # of images that a GPU's memory has room for beside a training
 
 
-def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: Path) -> step.RunInfo:
+def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: Path) -> command_line.RunInfo:
     """Train the network of params.yaml and publish it with its history.
 
     `backbone` names the weights that a pretrained network starts from; the others do not read it.
@@ -45,7 +51,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
     ------
     tasks.params.ParameterError
         If the parameters break a rule.
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If the data or the backbone cannot be trained on, the device is missing, or training diverges.
     """
     model_params, regularize, train_params = read("model", Model), read("regularize", Regularize), read("train", Train)
@@ -57,7 +63,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
     training, validation = _load_splits(normalized, n_classes, has_validation)
     shortest = min(training.images.shape[1:3])
     if regularize.augment.translate >= shortest:  # the reflection of an image ends there
-        raise step.RefusedError(
+        raise errors.RefusedError(
             f"regularize.augment.translate must be below {shortest}, the shorter side of the images; received "
             f"{regularize.augment.translate}"
         )
@@ -71,14 +77,16 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
             model_params, regularize, training.images, n_classes, mean, std, machine.precision, classifier
         )
     except ValueError as error:
-        raise step.RefusedError(str(error)) from error
+        raise errors.RefusedError(str(error)) from error
     blocks, machine_settings = (model_params, regularize, train_params), f"{machine} {keras.backend.backend()}"
     saved = checkpoints.Checkpoints(checkpoints.key(blocks, inputs, machine_settings))
     if state := saved.newest():
         print(f"going on after epoch {len(state.rows)}, where an earlier run of the same inputs was cut short")
     probe = None
     if classifier:
-        from tasks.probe import Probe  # with scikit-learn, which takes a second that other trainings need not wait
+        from tasks.training.probe import (
+            Probe,  # with scikit-learn, which takes a second that other trainings need not wait
+        )
 
         settings = f"{machine_settings} {model_params.network} {model_params.input_size} {training.images.shape[1:]}"
         probe = Probe(trained, checkpoints.key((), [backbone], settings))
@@ -101,7 +109,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
                 on_throughput=throughput.append,
             )
     except DivergedError as error:
-        raise step.RefusedError(str(error)) from error
+        raise errors.RefusedError(str(error)) from error
     with atomic_outputs(model_path, history_path) as (model_file, history_file):
         saved_model.save(
             build_for_saving(trained, model_params, regularize, mean, std, classifier),
@@ -116,7 +124,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         "device": machine.device,
         "backend": keras.backend.backend(),
     }
-    made_on.record(made_with)
+    provenance.record(made_with)
     return {
         **made_with,
         "epochs": len(rows),
@@ -129,7 +137,7 @@ def _prepared(model_params: Model, train_params: Train) -> runtime.Machine:
     try:
         return runtime.prepare(device, threads, chosen, train_params.seed, train_params.deterministic)
     except runtime.DeviceError as error:
-        raise step.RefusedError(str(error)) from error
+        raise errors.RefusedError(str(error)) from error
 
 
 def feed_for(machine: runtime.Machine, training: Split) -> type[Batches]:
@@ -154,4 +162,4 @@ def write_history(rows: list[Row], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    step.run(train)
+    command_line.run(train)

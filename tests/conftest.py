@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tasks.core import cifar10
+from tasks.datasets import cifar10
 from tests.support import ROOT
 from tests.support.clone import Clone, copy_tracked
 from tests.support.mirror import Server
@@ -38,7 +38,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def prepared() -> None:
     """TensorFlow takes its threads once a process: as the steps set them, before a test needs it, if any does."""
     if "keras" in sys.modules:
-        from tasks import runtime
+        from tasks.device import runtime
 
         runtime.prepare()
 
@@ -101,7 +101,7 @@ def mirror(archive: Path) -> Iterator[Server]:
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder instead of the user's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("tasks.mirrors.cache_folder", lambda: tmp_path / "cache" / "cifar10-regularization")
+    monkeypatch.setattr("tasks.fetch.mirrors.cache_folder", lambda: tmp_path / "cache" / "cifar10-regularization")
     return tmp_path / "cache" / "cifar10-regularization"
 
 

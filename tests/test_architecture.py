@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from tasks.libraries import LIBRARIES_FILE
+from tasks.run.libraries import LIBRARIES_FILE
 from tests.support.import_graph import (
     LOCK,
-    MAP,
     ROOT,
     STAGES,
     UNDECIDING,
     UNTRACKED,
-    closure,
     code_deps,
-    code_map,
     imports,
     libraries,
     libraries_of,
@@ -29,72 +27,30 @@ from tests.support.import_graph import (
 )
 
 
-def allowed(importer: str) -> tuple[str, ...]:
-    """What a file may import of the project, by path prefix: imports go one way."""
-    if importer.startswith("flows/"):
-        # What needs no TensorFlow.
-        core = (
-            "__init__.py",
-            "scores.py",
-            "per_sample.py",
-            "intervals.py",
-            "headline.py",
-            "effects.py",
-            "effect_figures.py",
-            "page.py",
-        )
-        others = (
-            "tasks/__init__.py",
-            "tasks/params/",
-            "tasks/outputs.py",
-            "tasks/notes.py",
-            "tasks/checkpoints.py",
-            "tasks/libraries.py",
-            "tasks/processor.py",
-            "tasks/made_on.py",
-        )
-        return ("flows/", *others, *(f"tasks/core/{name}" for name in core))
-    if importer == "tasks/__init__.py":
-        return ("tasks/surroundings.py", "tasks/fork_client.py")
-    if importer in {"tasks/fork_client.py", "tasks/fork_server.py", "tasks/parent.py"}:
-        return ("tasks/__init__.py", "tasks/parent.py", "tasks/fork_client.py")
-    if importer.startswith("tasks/core/"):
-        return ("tasks/__init__.py", "tasks/core/", "tasks/params/")
-    if importer.startswith("tasks/params/"):
-        return ("tasks/__init__.py", "tasks/params/")
-    if importer.startswith("tasks/datasets/"):
-        return ("tasks/__init__.py", "tasks/datasets/", "tasks/core/")
-    if importer == "tasks/step.py":
-        return ("tasks/__init__.py", "tasks/params/", "tasks/notes.py", "tasks/libraries.py", "tasks/parent.py")
-    if importer == "tasks/libraries.py":
-        return ("tasks/__init__.py", "tasks/params/")
-    if importer == "tasks/notes.py":
-        return ("tasks/__init__.py", "tasks/outputs.py")
-    if importer in {"tasks/outputs.py", "tasks/backend.py", "tasks/runtime.py"}:
-        return ("tasks/__init__.py", "tasks/backend.py", "tasks/processor.py")
-    shared = (
-        *("step", "outputs", "backend", "runtime", "arrays", "decoding"),
-        *("predictions", "saved_model", "checkpoints", "pretrained", "features", "probe", "processor", "made_on"),
-    )
-    of_download = ("archives", "mirrors", "transfer")
-    return (
-        "tasks/__init__.py",
-        "tasks/core/",
-        "tasks/datasets/",
-        "tasks/layouts/",
-        "tasks/params/",
-        *(f"tasks/{name}.py" for name in (*shared, *of_download)),
-    )
+def layers(root: Path = ROOT) -> list[str]:
+    """List the folders and files of the table in docs/architecture.md, from the top down."""
+    text = (root / "docs/architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `((?:flows|tasks)/[\w./]*)` \|", text, re.MULTILINE)
+
+
+def layer(file: str, order: list[str]) -> int:
+    """Find the row of a file: its own, or that of its folder."""
+    return order.index(file if file in order else f"{Path(file).parent.as_posix()}/")
 
 
 def forbidden_imports(root: Path) -> list[str]:
-    found = []
+    found, order = [], layers()
     for package in ("flows", "tasks"):
         for file in sorted((root / package).rglob("*.py")):
             importer = file.relative_to(root).as_posix()
-            for imported in sorted(imports(file, root)):
-                if not imported.relative_to(root).as_posix().startswith(allowed(importer)):
-                    found.append(f"{importer} imports {imported.relative_to(root)}")
+            for imported in sorted(path.relative_to(root).as_posix() for path in imports(file, root)):
+                # A package's own file, which Python runs before those that it holds.
+                if not imported.endswith("__init__.py") and importer != "tasks/__init__.py":
+                    if layer(imported, order) < layer(importer, order):
+                        found.append(f"{importer} imports {imported}")
+                    page = Path(imported).parent == Path(importer).parent in {Path("flows"), Path("tasks")}
+                    if page and imported not in order:
+                        found.append(f"{importer} imports {imported}")
             if package == "flows" and third_party(file) & {"tensorflow", "keras"}:
                 found.append(f"{importer} imports TensorFlow")
             if package == "tasks" and third_party(file) & {"prefect", "dvc"}:
@@ -121,8 +77,7 @@ def test_the_deps_of_each_stage_are_exactly_what_its_step_imports() -> None:
     assert wrong_deps(ROOT) == []
 
 
-def test_make_map_would_change_nothing() -> None:
-    assert (ROOT / MAP).read_text(encoding="utf-8") == code_map(ROOT)
+def test_make_graph_would_change_nothing() -> None:
     assert (ROOT / LIBRARIES_FILE).read_text(encoding="utf-8") == libraries(ROOT)
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     assert with_libraries(with_code_deps(text, ROOT), ROOT) == text
@@ -151,31 +106,54 @@ def test_a_lock_is_read_with_extras_markers_and_two_versions(tmp_path: Path) -> 
     assert locked(tmp_path) == {"httpx": "0.28.1", "numpy": "2.4.6 or 2.5.5"}
 
 
-def test_make_map_mends_the_libraries_of_a_stage_and_nothing_else() -> None:
+def test_make_graph_mends_the_libraries_of_a_stage_and_nothing_else() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     broken = re.sub(r"      - libraries.yaml: \[cleanlab.*\n", "", text).replace("[numpy, ", "[prefect, ")
     assert broken != text
     assert with_libraries(broken, ROOT) == text
 
 
-def test_make_map_mends_wrong_deps_and_nothing_else() -> None:
+def test_make_graph_mends_wrong_deps_and_nothing_else() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    broken = text.replace("      - tasks/train.py\n", "").replace(
-        "      - tasks/evaluate.py\n", "      - tasks/gone.py\n"
-    )
+    broken = text.replace("      - tasks/train.py\n", "").replace("      - tasks/metrics\n", "      - tasks/gone\n")
     assert broken != text
     assert with_code_deps(broken, ROOT) == text
 
 
 def test_every_file_says_what_it_holds() -> None:
-    listed = code_map(ROOT)
-    files = [
-        file
-        for room in ("flows", "tasks", "tests")
-        for file in (ROOT / room).rglob("*.*")
-        if file.suffix in {".py", ".html"}
-    ]
-    assert [file for file in files if f"| `{file.name}` |" not in listed] == []
+    files = [file for folder in ("flows", "tasks", "tests") for file in (ROOT / folder).rglob("*.py")]
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
+    assert [file for file, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))] == []
+
+
+def test_no_folder_holds_more_than_15_files() -> None:
+    folders = {file.parent for folder in ("flows", "tasks") for file in (ROOT / folder).rglob("*.py")}
+    assert {folder for folder in folders if len(list(folder.glob("*.py"))) > 15} == set()
+
+
+def circles(root: Path) -> list[set[str]]:
+    """List the circles of imports among folders, and among the files of a folder."""
+    arrows: dict[str, set[str]] = {}
+    for file in (path for package in ("flows", "tasks") for path in (root / package).rglob("*.py")):
+        for other in imports(file, root):
+            if "__init__.py" not in {file.name, other.name}:
+                for a, b in ((file, other), (file.parent, other.parent)):
+                    if a != b and root not in {a.parent, b.parent}:  # `tasks/errors.py` lies beside the stages
+                        arrows.setdefault(str(a.relative_to(root)), set()).add(str(b.relative_to(root)))
+
+    def reachable(start: str) -> set[str]:
+        found, todo = set[str](), list(arrows.get(start, ()))
+        while todo:
+            if (name := todo.pop()) not in found:
+                found.add(name)
+                todo += arrows.get(name, ())
+        return found
+
+    return [{name, *reachable(name)} for name in arrows if name in reachable(name)]
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    assert circles(ROOT) == []
 
 
 def test_every_stage_has_a_step_of_its_name_and_order() -> None:
@@ -198,11 +176,10 @@ def test_there_is_no_junk_drawer() -> None:
 
 
 def test_what_a_trial_runs_draws_nothing_and_training_scores_nothing() -> None:
-    drawing, libraries = {"figures.py", "label_issues.py", "page.py"}, {"cleanlab", "jinja2", "matplotlib"}
+    assert not {"tasks/reporting", "tasks/metrics"} & set(code_deps("train", ROOT))
+    assert not {"tasks/reporting", "tasks/training"} & set(code_deps("evaluate", ROOT))
     for name in ("train", "evaluate"):
-        assert not {file.name for file in closure(ROOT / f"tasks/{name}.py", ROOT)} & drawing
-        assert not set(libraries_of(name, ROOT)) & libraries
-    assert ROOT / "tasks/core/scores.py" not in closure(ROOT / "tasks/train.py", ROOT)
+        assert not set(libraries_of(name, ROOT)) & {"cleanlab", "jinja2", "matplotlib"}
 
 
 @pytest.fixture
@@ -210,20 +187,21 @@ def repository(tmp_path: Path) -> Path:
     """A small repository that keeps the rules, for a test to break."""
     files = {
         "tasks/__init__.py": "",
-        "tasks/core/__init__.py": "",
-        "tasks/core/network.py": "import keras\n",
+        "tasks/models/__init__.py": "",
+        "tasks/models/network.py": "import keras\n",
         "tasks/params/__init__.py": "",
-        "tasks/step.py": "",
-        "tasks/normalize.py": "from tasks import step\n",
-        "tasks/train.py": "from tasks.core import network\n",
-        "flows/pipeline.py": "import tasks.params\n",
-        "dvc.yaml": "stages:\n  train:\n    deps: [data, tasks/__init__.py, tasks/core/__init__.py, "
-        "tasks/core/network.py, tasks/train.py]\n",
+        "tasks/run/command_line.py": "",
+        "tasks/normalize.py": "from tasks.run import command_line\n",
+        "tasks/train.py": "from tasks.models import network\n",
+        "flows/gate.py": "import tasks.params.model\n",
+        "flows/study/flow.py": "",
+        "dvc.yaml": "stages:\n  train:\n    deps: [data, tasks/models, tasks/train.py]\n",
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     assert forbidden_imports(tmp_path) == wrong_deps(tmp_path) == []
+    assert circles(tmp_path) == []
     return tmp_path
 
 
@@ -231,30 +209,33 @@ def repository(tmp_path: Path) -> Path:
     ("file", "line", "complaint"),
     [
         ("tasks/train.py", "from tasks import normalize", "tasks/train.py imports tasks/normalize.py"),
-        ("tasks/train.py", "import flows.pipeline", "tasks/train.py imports flows/pipeline.py"),
-        ("tasks/core/network.py", "from tasks.train import train", "tasks/core/network.py imports tasks/train.py"),
+        ("tasks/train.py", "import flows.gate", "tasks/train.py imports flows/gate.py"),
+        ("tasks/models/network.py", "from tasks.train import train", "tasks/models/network.py imports tasks/train.py"),
         (
-            "tasks/core/network.py",
-            "def f():\n    from tasks import step",
-            "tasks/core/network.py imports tasks/step.py",
+            "tasks/run/command_line.py",
+            "def f():\n    from tasks.models import network",
+            "command_line.py imports tasks",
         ),
-        ("tasks/core/network.py", "import dvc.repo", "tasks/core/network.py imports an orchestrator"),
-        ("flows/pipeline.py", "from tasks import train", "flows/pipeline.py imports tasks/train.py"),
-        ("flows/pipeline.py", "def f():\n    import keras", "flows/pipeline.py imports TensorFlow"),
+        ("tasks/models/network.py", "import dvc.repo", "tasks/models/network.py imports an orchestrator"),
+        ("flows/study/flow.py", "from flows import gate", "flows/study/flow.py imports flows/gate.py"),
+        ("flows/gate.py", "def f():\n    import keras", "flows/gate.py imports TensorFlow"),
     ],
 )
 def test_each_import_rule_can_fail(repository: Path, file: str, line: str, complaint: str) -> None:
     (repository / file).write_text((repository / file).read_text() + line + "\n")
-    assert complaint in forbidden_imports(repository)
+    assert any(complaint in found for found in forbidden_imports(repository))
+
+
+def test_a_circle_is_found(repository: Path) -> None:
+    (repository / "tasks/models/layer.py").write_text("from tasks.models import network\n")
+    (repository / "tasks/models/network.py").write_text("from tasks.models import layer\n")
+    assert circles(repository)
 
 
 def test_the_rule_on_deps_can_fail_both_ways(repository: Path) -> None:
-    (repository / "tasks/core/network.py").write_text("from tasks.core import fused\n")
-    (repository / "tasks/core/fused.py").write_text("")
-    assert wrong_deps(repository) == ["train lacks tasks/core/fused.py"]
-    (repository / "tasks/core/network.py").write_text("")
+    (repository / "tasks/data/pixels.py").parent.mkdir()
+    (repository / "tasks/data/pixels.py").write_text("")
+    (repository / "tasks/models/network.py").write_text("from tasks.data import pixels\n")
+    assert wrong_deps(repository) == ["train lacks tasks/data"]
     (repository / "tasks/train.py").write_text("")
-    assert wrong_deps(repository) == [
-        "train does not need tasks/core/__init__.py",
-        "train does not need tasks/core/network.py",
-    ]
+    assert wrong_deps(repository) == ["train does not need tasks/models"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import accuracy, epochs, frontier, measure, recipes
+from bench import accuracy, epochs, frontier, measure, recipes
 from tests.support import ROOT
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import row
+from bench.__main__ import row
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.docs import PAGES, commands, section

@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import transfer
-from tasks.core import cifar10
+from tasks.datasets import cifar10
 from tasks.download import download, read_checksums
-from tasks.step import RefusedError, TemporaryError
+from tasks.errors import RefusedError, TemporaryError
+from tasks.fetch import transfer
 from tests.support import ROOT, scripted
 from tests.support.mirror import Server
 from tests.support.parameters import edit
@@ -223,7 +223,7 @@ def test_an_unwritable_cache_folder_is_replaced_in_the_clone(
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can become a user without an entry")
 def test_a_user_without_entry_or_home_has_a_cache_folder() -> None:
     """As in a container that runs as a number."""
-    code = "import os, pwd; from tasks import mirrors; os.setuid(54321); print(mirrors.cache_folder())"
+    code = "import os, pwd; from tasks.fetch import mirrors; os.setuid(54321); print(mirrors.cache_folder())"
     for home in ({}, {"HOME": "/"}, {"HOME": ""}):
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **home}
         done = subprocess.run(

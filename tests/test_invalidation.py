@@ -46,15 +46,15 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
     [
         pytest.param(add_mirror, [], id="a new mirror"),
         pytest.param(params(study__seeds=3, **{"study__base__train.epochs": 3}), [], id="the study block"),
-        pytest.param(comment("flows/summary.py"), [], id="a file in flows"),
+        pytest.param(comment("flows/results/summary.py"), [], id="a file in flows"),
         pytest.param(comment("tasks/download.py"), [], id="the code of download"),
         pytest.param(comment("tests/conftest.py"), [], id="a test"),
         pytest.param(params(evaluate__batch_size=1000), ["evaluate", "report"], id="an evaluate option", marks=SLOW),
-        pytest.param(comment("tasks/core/figures.py"), ["report"], id="core/figures.py", marks=SLOW),
+        pytest.param(comment("tasks/reporting/figures.py"), ["report"], id="core/figures.py", marks=SLOW),
         pytest.param(params(regularize__l2=0.01), ALL[2:], id="regularize.l2", marks=SLOW),
-        pytest.param(replaced("tasks/core/network.py", "1 / 9", "1 / 8"), ALL[2:], id="core/network.py", marks=SLOW),
+        pytest.param(replaced("tasks/models/network.py", "1 / 9", "1 / 8"), ALL[2:], id="core/network.py", marks=SLOW),
         pytest.param(
-            comment("tasks/core/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW
+            comment("tasks/models/network.py"), ["train"], id="a comment that leaves the model as it was", marks=SLOW
         ),
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="normalize.validation_fraction"),
     ],

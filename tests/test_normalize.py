@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core import cifar10
+from tasks.datasets import cifar10
+from tasks.errors import RefusedError
 from tasks.normalize import normalize
-from tasks.step import RefusedError, RunInfo
+from tasks.run.command_line import RunInfo
 from tests.support import ROOT
 from tests.support.parameters import SMALL, edit
 from tests.support.raw import linked

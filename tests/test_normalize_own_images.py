@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import arrays
+from tasks.data import arrays
 from tasks.datasets import packed
+from tasks.errors import RefusedError
 from tasks.normalize import normalize
-from tasks.step import RefusedError
 from tests.support.parameters import edit
 
 RAW, OUT, REPORT = Path("raw"), Path("normalized"), Path("reports/dataset.json")
@@ -87,7 +87,7 @@ def test_the_same_images_give_the_same_bytes_however_many_processes_decode(monke
     pack(pictures(80))
     run()
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
-    monkeypatch.setattr("tasks.decoding.joblib.cpu_count", lambda: 1)
+    monkeypatch.setattr("tasks.data.decoding.joblib.cpu_count", lambda: 1)
     run()
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
 

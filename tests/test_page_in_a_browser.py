@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tasks.core.leaks import Twin
-from tasks.core.report import Evaluation, Findings
+from tasks.reporting.leaks import Twin
+from tasks.reporting.results import Evaluation, Findings
 from tests.support.reports import evaluation, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

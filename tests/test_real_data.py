@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays
+from tasks.data import arrays
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.parameters import edit

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays, predictions
-from tasks.arrays import Finding, write_findings
-from tasks.core.headline import Predicted
+from tasks.data import arrays
+from tasks.data.arrays import Finding, write_findings
+from tasks.errors import RefusedError
+from tasks.metrics import predictions
+from tasks.metrics.primary import Predicted
 from tasks.report import report
-from tasks.step import RefusedError
 from tests.support import ROOT
 from tests.support.arrays import DATA, DETAILS, HISTORY, MODEL, NAMES, PAGE, PREDICTIONS, REPORTED, SIZES, write_arrays
 from tests.support.damage import flip_a_byte
@@ -58,7 +59,7 @@ def test_the_report_loads_no_backend_and_its_bytes_are_always_the_same() -> None
         for argument in (f"--{name.removesuffix('_path')}", str(path))
     ]  # fmt: skip
     code = (
-        "import sys\nfrom tasks.report import report\nfrom tasks.step import parse_paths\n"
+        "import sys\nfrom tasks.report import report\nfrom tasks.run.command_line import parse_paths\n"
         "report(**parse_paths(report, sys.argv[1:]))\n"
         "print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())\n"
     )

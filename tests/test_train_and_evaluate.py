@@ -21,14 +21,14 @@ from ruamel.yaml import YAML
 from scipy.special import softmax
 from sklearn import metrics
 
-from tasks import processor
-from tasks.core.inference import predict
+from tasks.device import cpu
+from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
-from tasks.made_on import MADE_ON
+from tasks.models.inference import predict
+from tasks.models.saved_model import save
 from tasks.params import ParameterError
 from tasks.report import report
-from tasks.saved_model import save
-from tasks.step import RefusedError
+from tasks.run.provenance import MADE_ON
 from tasks.train import train
 from tests.support import ROOT
 from tests.support.arrays import (
@@ -127,7 +127,7 @@ def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
     code = (
         "import numpy as np\n"
         "from keras.src.backend.jax.trainer import JAXEpochIterator\n"
-        "from tasks.core.batches import Batches, Split\n"
+        "from tasks.training.batches import Batches, Split\n"
         "from tasks.params.regularize import Augment\n"
         "from tests.support.training import PLAIN\n"
         "images = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)\n"
@@ -160,7 +160,7 @@ def test_bfloat16_training_saves_a_float32_model() -> None:
     made = json.loads(MADE_ON.read_text())
     assert made == {
         **{key: facts[key] for key in ("threads", "device", "backend", "precision")},
-        "cpu": processor.name(),
+        "cpu": cpu.name(),
     }
     assert made["precision"] == "mixed_bfloat16"
     model = keras.models.load_model(MODEL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core import cifar10
+from tasks.datasets import cifar10
 
 
 class Cifar10Files:

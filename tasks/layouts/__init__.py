@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tasks import step
+from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import class_folders, manifest, rules
 from tasks.layouts.archived import Tar, Zip
@@ -46,9 +46,9 @@ def read(images: Path) -> Iterator[tuple[Example, bytes]]:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If a label, a split or a file is not what it must be: before anything is read where that shows.
-    tasks.step.TemporaryError
+    tasks.errors.TemporaryError
         If a file goes away meanwhile.
     """
     files, inside, examples = _found(images)
@@ -85,7 +85,7 @@ def _files(images: Path) -> Files:
     kind = next((kind for suffix, kind in ARCHIVES.items() if images.name.lower().endswith(suffix)), None)
     if kind and images.is_file():
         return kind(images)
-    raise step.RefusedError(
+    raise errors.RefusedError(
         f"images must be a folder, a .csv, {', '.join(ARCHIVES)} or a list of checksums (.sha256); received {images}, "
         f"which is {'none of these' if images.exists() else 'not there'}; edit the first lines of dvc.yaml"
     )

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tasks import archives, step
+from tasks import errors
+from tasks.fetch import archives
 from tasks.layouts import rules
 
 MAX_UNPACKED_BYTES = 2**28  # of a small archive; a larger one may unpack to
@@ -33,7 +34,7 @@ class Zip:
         self.paths, self.folders = _listed(archive, map(_of_zip, members))
         limit, size = _max_unpacked_bytes(archive), sum(member.file_size for member in members)
         if size > limit:  # control: zip bomb
-            raise step.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
+            raise errors.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """Yield each of the paths with its content."""
@@ -113,7 +114,7 @@ def _readable_tar(archive: Path) -> Iterator[tarfile.TarFile]:
         with archives.opened(archive, _max_unpacked_bytes(archive)) as opened:
             yield opened
     except archives.ArchiveError as error:
-        raise step.RefusedError(f"{archive}: {error}") from error
+        raise errors.RefusedError(f"{archive}: {error}") from error
 
 
 @contextmanager
@@ -121,9 +122,9 @@ def _readable_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(archive) as opened:
             yield opened
-    except step.RefusedError:
+    except errors.RefusedError:
         raise
     except Exception as error:  # damage shows in many kinds
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise step.RefusedError(f"{archive}: is not a readable zip: {error}") from error
+        raise errors.RefusedError(f"{archive}: is not a readable zip: {error}") from error

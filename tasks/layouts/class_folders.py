@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tasks import step
+from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
@@ -23,7 +23,7 @@ def examples(paths: list[str], folders: list[str]) -> list[Example]:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If what a folder or a file is for does not show, or a class has no image.
     """
     tops = sorted({path.partition("/")[0] for path in (*folders, *(path for path in paths if "/" in path))})
@@ -48,7 +48,7 @@ def examples(paths: list[str], folders: list[str]) -> list[Example]:
     if passed_over:
         print(f"download: passed over, beside the folders of classes: {rules.first(passed_over)}")
     if not found:
-        raise step.RefusedError("images must have a folder for each class, with its images; received none")
+        raise errors.RefusedError("images must have a folder for each class, with its images; received none")
     return found
 
 
@@ -58,7 +58,7 @@ def _splits(tops: list[str]) -> dict[str, str]:
     if not named:
         return {}
     if others := [top for top in tops if top not in named]:
-        raise step.RefusedError(
+        raise errors.RefusedError(
             f"folders must be of splits or of classes; received {rules.first(list(named))} beside "
             f"{rules.first(others)}; {WAY_OUT}"
         )

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from tasks import step
+from tasks import errors
 from tasks.layouts import rules
 
 
@@ -45,14 +45,14 @@ class Folder:
 
         Raises
         ------
-        tasks.step.TemporaryError
+        tasks.errors.TemporaryError
             If a file is not there any more.
         """
         for path in sorted(paths):
             try:
                 yield path, (self.root / path).read_bytes()
             except FileNotFoundError as error:
-                raise step.TemporaryError(
+                raise errors.TemporaryError(
                     f"{self.root / path} went away while the images were read; `dvc repro` starts again"
                 ) from error
 
@@ -72,4 +72,4 @@ def _rule_that_breaks(path: Path) -> str:
 
 
 def _refuse(error: OSError) -> None:
-    raise step.RefusedError(f"a folder must be readable; received {error.filename}: {error.strerror}") from error
+    raise errors.RefusedError(f"a folder must be readable; received {error.filename}: {error.strerror}") from error

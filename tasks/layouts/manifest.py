@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
-from tasks import step
+from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
@@ -32,7 +32,7 @@ def parse(content: bytes, where: str) -> list[Example]:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
         If it is not the table that it must be; the message names lines.
     """
     reader = csv.reader(io.StringIO(_text(content, where), newline=""), strict=True)
@@ -40,7 +40,7 @@ def parse(content: bytes, where: str) -> list[Example]:
         columns = _columns(next(reader, []), where)
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
-        raise step.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+        raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
     broken = defaultdict[str, list[str]](list)
     examples = []
     for line, row in rows:
@@ -73,7 +73,7 @@ def _text(content: bytes, where: str) -> str:
         is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         line = content.count(b"\n", 0, error.start) + 1
         received = "UTF-16" if is_utf16 else f"byte 0x{content[error.start]:02x} in line {line}"
-        raise step.RefusedError(f"{where}: must be UTF-8; received {received}; save it as `CSV UTF-8`") from error
+        raise errors.RefusedError(f"{where}: must be UTF-8; received {received}; save it as `CSV UTF-8`") from error
 
 
 def _columns(header: list[str], where: str) -> list[str]:
@@ -81,11 +81,11 @@ def _columns(header: list[str], where: str) -> list[str]:
     if len(header) == 1:
         for delimiter, name in DELIMITERS.items():
             if delimiter in header[0]:
-                raise step.RefusedError(
+                raise errors.RefusedError(
                     f"{where}: must be separated by commas; received {name}; save it as `CSV UTF-8`"
                 )
     if missing := [name for name in REQUIRED if name not in header]:
-        raise step.RefusedError(
+        raise errors.RefusedError(
             f"{where}: must have the columns path and label, and may have split and group; its header lacks "
             f"{' and '.join(missing)}; received {rules.first(header) or 'an empty file'}"
         )
@@ -93,7 +93,7 @@ def _columns(header: list[str], where: str) -> list[str]:
     others = [name for name in header if name not in COLUMNS]
     for name in others:
         if near := get_close_matches(name.strip().casefold(), COLUMNS, n=1):
-            raise step.RefusedError(f"{where}: {name}: is no column; did you mean {near[0]}?")
+            raise errors.RefusedError(f"{where}: {name}: is no column; did you mean {near[0]}?")
     if others:
         print(f"download: columns that nothing reads: {rules.first(others)}")
     return header

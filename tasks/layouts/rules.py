@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from tasks import step
+from tasks import errors
 from tasks.datasets.packed import Example
 
 SPLITS = {
@@ -33,11 +33,11 @@ def refuse(broken: Mapping[str, Sequence[str]]) -> None:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
     """
     for rule, names in broken.items():
         if names:
-            raise step.RefusedError(f"{rule}; received {first(names)}")
+            raise errors.RefusedError(f"{rule}; received {first(names)}")
 
 
 def first(names: Sequence[str]) -> str:
@@ -66,7 +66,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
     """
     broken = defaultdict[str, list[str]](list)
     for path in paths:
@@ -84,7 +84,7 @@ def check(examples: list[Example]) -> None:
 
     Raises
     ------
-    tasks.step.RefusedError
+    tasks.errors.RefusedError
     """
     check_paths(example.file for example in examples)
     images = Counter(example.label for example in examples)
@@ -101,7 +101,7 @@ def check(examples: list[Example]) -> None:
         }
     )
     if len(labels) < 2:
-        raise step.RefusedError(f"there must be images of at least 2 classes; received {first(labels) or 'no image'}")
+        raise errors.RefusedError(f"there must be images of at least 2 classes; received {first(labels) or 'no image'}")
     if any(example.split for example in examples):
         _check_given_split(examples, labels)
     else:
@@ -133,7 +133,7 @@ def _check_given_split(examples: list[Example], labels: list[str]) -> None:
         }
     )
     if not {"train", "test"} <= set(has):
-        raise step.RefusedError(
+        raise errors.RefusedError(
             f"a given split must have images for train and for test; received {', '.join(sorted(has))} only; name the "
             "missing one, or give no split and let normalize draw it"
         )

@@ -41,12 +41,3 @@ def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_va
             "regularize.batch_norm: it gives each kernel a norm of its own, which only batch normalization makes up "
             f"for; received muon with {model.network}; set it to sgd"
         )
-
-
-def precision(model: Model, train: Train) -> str:
-    """Say what `train.precision` is, where the network decides what `auto` means.
-
-    Pretrained networks compute in float32, whose accuracy is known. Where bfloat16 pays depends on the CPU and on the
-    layers: docs/few-images.md has what was measured.
-    """
-    return "float32" if train.precision == "auto" and model.is_pretrained else train.precision

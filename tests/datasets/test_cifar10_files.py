@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core import cifar10
-from tasks.datasets import open_dataset
+from tasks.datasets import cifar10, open_dataset
 
 
 def test_rows_are_the_records_of_the_files_in_their_order(raw: Path) -> None:

@@ -29,16 +29,16 @@ class Control:
     instead: Instead = None
 
 
-STEP = "test_step.py"
-CHECKPOINTS = "test_checkpoints.py"
-ENDING = "flows/test_ending.py"
-TRANSFERS = "faults/test_transfers.py"
-ARCHIVES = "faults/test_archives.py"
+STEP = "run/test_command_line.py"
+CHECKPOINTS = "training/test_checkpoints.py"
+ENDING = "flows/pipeline/test_ending.py"
+TRANSFERS = "fetch/test_transfers.py"
+ARCHIVES = "fetch/test_archives.py"
 ARCHIVED = "layouts/test_archived.py"
-GIT = "flows/test_git.py"
+GIT = "flows/repo/test_git.py"
 SECRETS = "faults/test_secrets_and_injection.py"
 MODELS = "faults/test_hostile_models.py"
-STATES = "core/test_torch_state.py"
+STATES = "models/test_torch_state.py"
 DAMAGED_STATE = f"{STATES}::test_what_is_hostile_or_damaged_is_refused_and_runs_nothing"
 PARAMETERS = "params/test_params.py"
 RESTARTS = f"{TRANSFERS}::test_it_starts_over_where_the_rest_would_not_fit"
@@ -51,7 +51,7 @@ CONTROLS = {
     "end with the caller": Control(f"{STEP}::test_a_step_ends_with_its_parent_process"),
     "caller that died before": Control(f"{STEP}::test_a_step_orphaned_while_it_imported_does_not_begin"),
     "atomic outputs": Control(
-        "test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then",
+        "run/test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then",
         (r'f"\.part-\{(\w+)\.name\}"', r"\1.name"),
     ),
     "checkpoint digest": Control(
@@ -123,7 +123,8 @@ CONTROLS = {
     ),
     "paths in a model": Control(f"{MODELS}::test_a_member_outside_of_the_model_archive_is_refused"),
     "escaping": Control(
-        "core/test_report.py::test_names_and_values_are_text_and_never_markup", ("autoescape=True", "autoescape=False")
+        "reporting/test_results.py::test_names_and_values_are_text_and_never_markup",
+        ("autoescape=True", "autoescape=False"),
     ),
     # --- pretrained weights
     "names in a pickle": Control(DAMAGED_STATE, "return super().find_class(module, name)"),

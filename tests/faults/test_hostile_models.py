@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import pytest
 
-from tasks import saved_model
-from tasks.step import RefusedError
+from tasks.errors import RefusedError
+from tasks.models import saved_model
 
 Config = dict[str, Any]
 RAN = Path("ran")

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import pytest
 
-from tasks import pretrained
-from tasks.step import RefusedError
+from tasks.errors import RefusedError
+from tasks.models import pretrained
 from tests.support import state_dicts
 from tests.support.arrays import BACKBONE
 

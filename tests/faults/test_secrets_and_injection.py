@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import experiments
-from flows.experiments import name_of
+from flows.runs import experiments
+from flows.runs.experiments import name_of
 from tasks.download import download
-from tasks.notes import RUN_INFO
 from tasks.params import ParameterError
 from tasks.params.document import load
+from tasks.run.metadata import RUN_INFO
 from tests.support import ROOT, scripted
 from tests.support.clone import Clone
 from tests.support.parameters import edit

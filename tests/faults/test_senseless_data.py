@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core import cifar10
+from tasks.datasets import cifar10
+from tasks.errors import RefusedError
 from tasks.normalize import normalize
-from tasks.step import RefusedError
 from tests.support.parameters import edit
 from tests.support.raw import linked
 

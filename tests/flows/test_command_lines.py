@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import command_line, server
+from flows.pipeline import __main__ as pipeline
+from flows.server import ephemeral
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.serving import heed_interrupts
@@ -22,7 +23,7 @@ LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
 
 def entry_points() -> list[str]:
     """The modules of this repository that `python -m` runs."""
-    files = [file for package in ("flows", "tasks", "tests/bench") for file in (ROOT / package).rglob("*.py")]
+    files = [file for package in ("flows", "tasks", "bench") for file in (ROOT / package).rglob("*.py")]
     found = [file for file in files if '__name__ == "__main__"' in file.read_text(encoding="utf-8")]
     return sorted(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for file in found)
 
@@ -63,7 +64,7 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded
     clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, says: str
 ) -> None:
     monkeypatch.chdir(clone.path)
-    assert command_line.pipeline(["--set", setting]) == 2
+    assert pipeline.main(["--set", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {says}")
 
@@ -71,7 +72,7 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
 def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str) -> None:
     asked = subprocess.run(
-        [sys.executable, "-c", "from flows import server; server.refuse_unnamed('--status')"],
+        [sys.executable, "-c", "from flows.server import ephemeral; ephemeral.refuse_unnamed('--status')"],
         cwd=tmp_path,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
@@ -119,8 +120,8 @@ def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
             raise became from None
 
     monkeypatch.chdir(clone.path)
-    monkeypatch.setattr(server, "begin", begin)
-    assert command_line.pipeline([]) == 130
+    monkeypatch.setattr(ephemeral, "begin", begin)
+    assert pipeline.main([]) == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: interrupted; every child was ended")
 

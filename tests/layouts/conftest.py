@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.download import download
-from tasks.step import RefusedError
+from tasks.errors import RefusedError
 
 Refused = Callable[[Path], str]
 

@@ -13,8 +13,8 @@ import pytest
 from tasks import layouts
 from tasks.datasets import packed
 from tasks.download import download
+from tasks.errors import TemporaryError
 from tasks.layouts import rules
-from tasks.step import TemporaryError
 from tests.layouts.conftest import Refused
 from tests.support.own_images import FLOWERS, photo, write_files
 

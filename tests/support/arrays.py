@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import arrays
+from tasks.data import arrays
 from tests.support import ROOT
 
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")

@@ -1,8 +1,8 @@
-"""The project's import graph, read from its source, and the texts that follow from it.
+"""The project's import graph, read from its source, and what dvc.yaml says that follows from it.
 
-`python -m tests.support.import_graph` (`make map`, and `make lock` after a new lock) writes them: the code `deps` and
-the libraries of each stage in dvc.yaml, which must be exactly what its step imports; libraries.yaml, their versions in
-requirements.lock; and docs/map.md, a line for each file from its docstring. test_architecture.py compares.
+`python -m tests.support.import_graph` (`make graph`, and `make lock` after a new lock) writes it: the code `deps` and
+the libraries of each stage in dvc.yaml, which are the folders and the libraries that its step imports; and
+libraries.yaml, their versions in requirements.lock. test_architecture.py compares.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tasks.libraries import LIBRARIES_FILE, OR
+from tasks.run.libraries import LIBRARIES_FILE, OR
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
@@ -40,16 +40,13 @@ LIBRARIES_HEAD = """# The libraries that decide results, in their versions of re
 # Each stage in dvc.yaml lists those that its step imports, so that another version makes stale what it may change. A
 # step refuses to run with others. Where the lock has two versions, for older and newer Pythons, either will do.
 """
-MAP = Path("docs/map.md")
-MAP_HEAD = """# The map
-
-Every file with the first line of its docstring, from `make map`. `flows/` is when and where, `tasks/` is what: a module
-per stage and what the stages share; `tasks/core/` takes arrays and gives arrays, without paths; `tasks/layouts/`
-reads own images as people have them; `tasks/datasets/` has a file per form of data/raw, `tasks/params/` a class per
-block of `params.yaml`; `tests/` mirrors the rooms. Imports go one way: flows → params; steps → layouts, datasets, core,
-params.
-"""
-MAP_ROOMS = ("flows", "tasks", "tasks/core", "tasks/datasets", "tasks/layouts", "tasks/params", "tests", "tests/*")
+# Folders that decide no byte of a result, so that no stage depends on them.
+DECIDE_NOTHING = {
+    "tasks/fetch": "brings bytes whose digests are the contract",
+    "tasks/run": "the command line of a step, outputs that appear whole, notes on a run",
+    "tasks/params": "checks values, which DVC compares itself",
+}
+OUTSIDE_FOLDERS = ("tasks/__init__.py", "tasks/errors.py")  # the environment of a step, and how it fails
 
 
 def stages(root: Path = ROOT) -> dict[str, Any]:
@@ -106,9 +103,11 @@ def _packages_of(file: Path, root: Path) -> list[Path]:
 
 
 def code_deps(stage: str, root: Path) -> list[str]:
-    """The project files that a stage's step imports, directly or not, as dvc.yaml lists them."""
+    """List the code that a stage depends on: its step, and the folders that it imports."""
     step = root / "tasks" / f"{stage}.py"
-    return sorted(file.relative_to(root).as_posix() for file in closure(step, root))
+    files = {file.relative_to(root) for file in closure(step, root)}
+    names = {(file if len(file.parts) == 2 else file.parent).as_posix() for file in files}
+    return sorted(names - {*DECIDE_NOTHING, *OUTSIDE_FOLDERS})
 
 
 def locked(root: Path) -> dict[str, str]:
@@ -158,33 +157,12 @@ def with_code_deps(text: str, root: Path) -> str:
     return text
 
 
-def code_map(root: Path) -> str:
-    """docs/map.md: the files of each room, each with the first line of its docstring."""
-    parts = [MAP_HEAD]
-    for room in sorted({folder for pattern in MAP_ROOMS for folder in root.glob(pattern) if folder.is_dir()}):
-        rows = [(file.name, _first_line(file)) for file in sorted(room.iterdir()) if file.suffix in {".py", ".html"}]
-        rows = [(name, line) for name, line in rows if line]
-        if rows:
-            parts.append(f"\n## {room.relative_to(root).as_posix()}/\n\n| file | what it holds |\n|---|---|\n")
-            parts.extend(f"| `{name}` | {line} |\n" for name, line in rows)
-    return "".join(parts)
-
-
-def _first_line(file: Path) -> str:
-    """The first line of a module's docstring, or of a template's comment; empty where there is none."""
-    text = file.read_text(encoding="utf-8")
-    if file.suffix == ".html":
-        return found[1].strip() if (found := re.match(r"{#(.*?)#}", text)) else ""
-    return ((ast.get_docstring(ast.parse(text)) or "").splitlines() or [""])[0].replace("|", "\\|")
-
-
 def main(root: Path = Path()) -> int:
-    """Write the deps and libraries of dvc.yaml, libraries.yaml and docs/map.md."""
+    """Write the deps and libraries of dvc.yaml, and libraries.yaml."""
     graph = root / "dvc.yaml"
     text = with_libraries(with_code_deps(graph.read_text(encoding="utf-8"), root), root)
     graph.write_text(text, encoding="utf-8")
     (root / LIBRARIES_FILE).write_text(libraries(root), encoding="utf-8")
-    (root / MAP).write_text(code_map(root), encoding="utf-8")
     return 0
 
 

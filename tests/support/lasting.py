@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import httpx
 
-from flows import password, queues
+from flows.cluster import queues
+from flows.server import password
 from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
 from tests.support.serving import Prefect, running, wait_for
@@ -28,7 +29,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.shares import share
+from flows.host.resources import share
 
 
 @flow(name="trial", persist_result=False)
@@ -51,12 +52,12 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
 def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
     """A folder with this repository's files and a trial of its own; a CPU with these flags, if any are given."""
     copy_tracked(path)
-    (path / "flows/trial.py").write_text(TRIAL)
+    (path / "flows/cluster/trial.py").write_text(TRIAL)
     (path / "tasks/tell.py").write_text("import sys; print('keras is there:', 'keras' in sys.modules)")
     if cpu_flags is not None:
         cpuinfo = path.parent / f"{path.name}-cpuinfo"
         cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
-        substitute(path / "tasks/processor.py", 'Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})")
+        substitute(path / "tasks/device/cpu.py", 'Path("/proc/cpuinfo")', f"Path({str(cpuinfo)!r})")
     return Clone(path)
 
 
@@ -111,7 +112,7 @@ def lock_of(clone: Clone) -> str:
 
 @contextmanager
 def lasting(clone: Clone, port: int, *options: str, secret: str = "") -> Iterator[Lasting]:
-    command = [sys.executable, "-m", "flows.lasting_server", "--port", str(port), *options]
+    command = [sys.executable, "-m", "flows.server", "--port", str(port), *options]
     with running(clone, *command, log="server"):
         made = Lasting(clone, port, secret)
         wait_for("the server", made.healthy)
@@ -121,7 +122,7 @@ def lasting(clone: Clone, port: int, *options: str, secret: str = "") -> Iterato
 @contextmanager
 def working(server: Lasting, clone: Clone, *options: str, name: str = "machine") -> Iterator[subprocess.Popen[bytes]]:
     """A worker of another clone, until it is online and for as long as it is needed."""
-    command = [sys.executable, "-m", "flows.worker", "--server", server.url, "--name", name, *options]
+    command = [sys.executable, "-m", "flows.cluster.worker", "--server", server.url, "--name", name, *options]
     with running(clone, *command, log=name) as process:
         wait_for("the worker", lambda: process.poll() is not None or server.is_online(name))
         assert process.poll() is None, log_of(clone, name)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from flows import trials
-from flows.shares import Share
-from flows.trials import Trial
+from flows.host.resources import Share
+from flows.runs import trial
+from flows.runs.trial import Trial
+from flows.study import plan
 from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git, write
 
@@ -56,11 +57,11 @@ class Meeting:
         return git(self.head, "rev-parse", "HEAD").strip()
 
     def plan(self) -> Trial:
-        return trials.plan(self.head, ["none"], 1, {})[0]
+        return plan.plan(self.head, ["none"], 1, {})[0]
 
     def references(self) -> dict[str, str]:
         """The experiments on the git remote, by name."""
-        return trials.finished(self.bare)
+        return trial.finished(self.bare)
 
     def assert_each_is_complete(self) -> None:
         """A clone without any cache gets every file of every experiment."""

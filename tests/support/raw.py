@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core import cifar10
+from tasks.datasets import cifar10
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 

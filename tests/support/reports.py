@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from tasks.core.headline import Predicted
-from tasks.core.report import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
+from tasks.metrics.primary import Predicted
+from tasks.reporting.results import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:

@@ -21,8 +21,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.study_status import POOL
-from flows.trials import Trial
+from flows.cluster.status import POOL
+from flows.runs.trial import Trial
 from tests.support.serving import free_port, wait_for
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tasks.core import network, training
-from tasks.core.batches import Batches, Split
-from tasks.core.state import Row, TrainingState
+from tasks.models import network
 from tasks.params.model import Model
 from tasks.params.regularize import Augment, EarlyStopping, Regularize
 from tasks.params.train import Train
+from tasks.training import loop
+from tasks.training.batches import Batches, Split
+from tasks.training.state import Row, TrainingState
 
 PLAIN: dict[str, Any] = {
     "flip": "none",
@@ -101,7 +102,7 @@ def fit(
         negative_slope=0.0,
     )
     model = network.build(model_params, regularize, (32, 32, 3), 10, [20.0] * 3, [60.0] * 3)
-    rows = training.fit(
+    rows = loop.fit(
         model,
         TRAIN,
         validation,

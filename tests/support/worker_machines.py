@@ -33,7 +33,7 @@ class Machine(Clone):
         """Its worker, named like its folder."""
         asked = ("--server", server, "--name", self.path.parent.name, "--limit", str(limit))
         log = f"worker-{time.monotonic_ns()}"  # beside those of earlier ones
-        return running(self, sys.executable, "-m", "flows.worker", *asked, log=log)
+        return running(self, sys.executable, "-m", "flows.cluster.worker", *asked, log=log)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs in this clone."""

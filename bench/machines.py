@@ -1,0 +1,195 @@
+"""What the study's loop costs by itself: many trials on many machines, each a stub that sleeps and publishes a ref.
+
+`python -m bench.machines [TRIALS]` measures alone. Server, git remote and refs are real, and so is the Postgres
+that so many machines need (Debian: `apt install postgresql`); the machines are one process, so that a thousand trials
+take minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.states import Completed, Pending, Running
+
+from bench.measure import Found, amount, ratio
+from flows.cluster import scheduler, status, sync
+from flows.repo.git import git
+from flows.runs.trial import Ended, Trial
+from flows.study import flow as study_flow
+from tests.support.clone import IDENTITY
+from tests.support.postgres import MissingError, postgres
+from tests.support.stub_machines import serving_trials, trials_of
+
+TRIALS = 1000
+FEW = 100  # after which memory is first looked at
+SLOTS = 20  # trials at once
+SLEEP_SECONDS = 2.0
+POLL_SECONDS = 0.5
+
+
+def loop_alone(count: int = TRIALS) -> list[Found]:
+    """Bring so many stubs of trials into being."""
+    try:
+        return _measured(count)
+    except MissingError as error:
+        print(f"the study's loop: left out: {error}")
+        return []
+
+
+def _measured(count: int) -> list[Found]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres() as database,
+        serving_trials(Path(folder), database) as server,
+    ):
+        root, machine = _clones(Path(folder))
+        command = [sys.executable, "-m", "bench.machines"]
+        variables = {**os.environ, "PREFECT_API_URL": server.url}  # which threads know, too
+        taking = subprocess.Popen([*command, "--machine", str(machine)], env=variables)
+        try:
+            asked = [*command, str(count), "--study", str(root)]
+            done = subprocess.run(asked, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+        finally:
+            taking.terminate()
+            taking.wait()
+        assert len(git(root, "ls-remote", "origin", "refs/exps/*").splitlines()) == count
+    found = json.loads(done.stdout.splitlines()[-1])
+    waited = found["wall"] - count * SLEEP_SECONDS / SLOTS
+    return [
+        amount(
+            f"the study's loop for {count:,} trials on machines that sleep: its CPU time a trial",
+            200,
+            ("CPU of the study's process", [1000 * found["cpu"] / count]),
+            "ms",
+        ),
+        amount(
+            f"the study's loop for {count:,} trials on machines that sleep: what it adds to a trial's wall time",
+            200,
+            (f"wall time less sleeps on {SLOTS} machines", [1000 * waited / count]),
+            "ms",
+        ),
+        ratio(
+            f"memory of the study's process: after {count:,} trials / after {FEW}",
+            1.1,
+            (f"after {count:,}", [found["memory"][1]]),
+            (f"after {FEW}", [found["memory"][0]]),
+            "lower",
+            "MiB",
+        ),
+    ]
+
+
+def _clones(folder: Path) -> tuple[Path, Path]:
+    """Make a git remote, and two clones of a repository that has DVC and its remote."""
+    bare, root, machine = (folder / name for name in ("bare", "head", "machine"))
+    git(folder, "init", "--quiet", "--bare", str(bare))
+    git(folder, "clone", "--quiet", str(bare), str(root))
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (["init", "--quiet"], ["remote", "add", "--quiet", "--default", "store", str(folder / "store")]):
+        subprocess.run([*dvc, *command], cwd=root, check=True)
+    (root / "requirements.lock").touch()
+    git(root, "add", "--all")
+    git(root, *IDENTITY, "commit", "--quiet", "--message", "start")
+    git(root, "push", "--quiet", "origin", "HEAD")
+    git(folder, "clone", "--quiet", str(bare), str(machine))
+    return root, machine
+
+
+# --- The study's process -------------------------------------------------------------------------
+
+
+@flow(name="study", persist_result=False)
+def run_study(root: Path, count: int) -> Found:
+    """Run the study's own loop, without its plan and its report."""
+    sync.offer = lambda root, commit: None  # there are no images here
+    trials = trials_of(git(root, "rev-parse", "HEAD").strip(), count)
+    memory: list[float] = []
+
+    def looked_at(root: Path, missing: list[Trial]) -> Generator[Ended | None]:
+        ended = 0
+        with closing(scheduler.on_machines(root, missing, lambda line: None)) as runs:
+            for one in runs:
+                ended += one is not None
+                if one and ended in {FEW, count}:
+                    memory.append(psutil.Process().memory_info().rss / 2**20)
+                yield one
+
+    where = study_flow.Place(sync.published, looked_at, status.Watch("bench-machines").estimate)
+    started, cpu = time.perf_counter(), time.process_time()
+    missing = [trial for trial in trials if trial.name not in where.existing(root)]
+    failures = study_flow.run_trials(root, missing, where)
+    assert not failures, failures
+    assert where.existing(root).keys() >= {trial.name for trial in trials}
+    return {
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - started,
+        "memory": [memory[0], memory[-1]],
+    }
+
+
+# --- The machines' process -----------------------------------------------------------------------
+
+
+def take_trials(root: Path) -> None:
+    """Take what is scheduled, so many at once, until this process is ended."""
+    free = threading.Semaphore(SLOTS)
+    taken = set()
+    with get_client(sync_client=True) as client:
+        while True:
+            time.sleep(POLL_SECONDS)
+            with suppress(httpx.HTTPError):
+                for found in client.get_scheduled_flow_runs_for_work_pool(status.POOL):
+                    if found.flow_run.id not in taken and free.acquire(blocking=False):
+                        taken.add(found.flow_run.id)
+                        threading.Thread(target=_take, args=(root, found, free), daemon=True).start()
+
+
+def _take(root: Path, found: WorkerFlowRunResponse, free: threading.Semaphore) -> None:
+    run = found.flow_run
+    commit = run.parameters["commit"]
+    reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{run.name}"
+    try:
+        with get_client(sync_client=True) as client:
+            states: tuple[State[Any], ...] = (Pending(), Running())
+            for state in states:
+                client.set_flow_run_state(run.id, state)
+            time.sleep(SLEEP_SECONDS)
+            git(root, "push", "--quiet", f"--force-with-lease={reference}:", "origin", f"{commit}:{reference}")
+            client.set_flow_run_state(run.id, Completed())
+    finally:
+        free.release()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.machines", description=(__doc__ or "").split("\n")[0])
+    counted = f"more than {FEW}; default: {TRIALS}"
+    parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=counted)
+    for role, what in {"study": "run the study", "machine": "be the machines"}.items():
+        parser.add_argument(f"--{role}", type=Path, metavar="CLONE", help=f"{what}, in a process of its own")
+    asked = parser.parse_args()
+    if asked.trials <= FEW:
+        parser.error(f"TRIALS must be more than {FEW}, after which memory is first looked at; received {asked.trials}")
+    if asked.machine:
+        take_trials(asked.machine)
+    elif asked.study:
+        print(json.dumps(run_study(asked.study, asked.trials)))
+    else:
+        for one in loop_alone(asked.trials):
+            print(json.dumps(one))

@@ -1,0 +1,271 @@
+"""Own images: photographs, and folders of many files. The group `photographs` of the benchmark, and its sides.
+
+The photographs are those of `synthetic`, of 500 × 375 pixels. An epoch at 160 px is that of a network of three
+convolutions, the same layers, batch size and precision (float32) on all sides, as what differs is how images come to
+it: Keras and PyTorch read and decode the files in each epoch, and here normalize has decoded them once.
+
+Where nothing changed, `dvc repro` takes longer for a folder because DVC lists it, holds each name against .dvcignore,
+asks the system for the size, time and inode of each file, and looks these up in its table of known digests. No file is
+read.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import synthetic
+from bench.measure import Found, interleaved, of, ratio, side
+from bench.project import project
+from bench.recipes import blocks
+
+SIDE = 160  # of an image that is trained on, pixels
+SMALL_SIDE = 64  # where memory is measured
+BATCH_SIZE = 64
+FILTERS = (16, 32, 64)
+EPOCHS = 3  # timed, after one that warms up
+PLAIN = {"regularize.augment.flip": "none", "regularize.augment.translate": 0}
+RECIPE: dict[str, Any] = {
+    **PLAIN,
+    "regularize.label_smoothing": 0.0,
+    "regularize.weight_decay": 0.0,
+    "train.epochs": 1 + EPOCHS,
+    "train.batch_size": BATCH_SIZE,
+    "train.optimizer": "adam",
+    "train.learning_rate": 0.001,
+    "train.schedule": "constant",
+}
+
+
+def photographs(decoded: int = 20_000, trained: int = 2_000, files: int = 50_000, rounds: int = 3) -> list[Found]:
+    """Own images: decoding, epochs, memory, and what DVC does where nothing changed.
+
+    decoded, trained: so many photographs; memory is that of the former and of a tenth of them. files: images of the
+    folder that DVC watches.
+    """
+    for count in (decoded, trained, decoded // 10):
+        synthetic.photographs(count)
+    return [
+        *_decoding(decoded, rounds),
+        *_epochs(trained, rounds),
+        *_memory(decoded // 10, rounds),
+        *_unchanged(files),
+    ]
+
+
+def _decoding(n: int, rounds: int) -> list[Found]:
+    found = interleaved({"pillow": side("pillow", n=n), "ours": side("our_decoding", n=n)}, rounds)
+    return [
+        ratio(
+            f"decoding {n:,} JPEG photographs of 500 × 375 to {SIDE} px: Pillow in one process / normalize",
+            1.8,
+            of(found["pillow"], "Pillow in one process"),
+            of(found["ours"], "normalize's decoding on all cores"),
+        )
+    ]
+
+
+def _epochs(n: int, rounds: int) -> list[Found]:
+    sides = {"keras": side("keras_photographs", n=n), "ours": side("our_photographs", n=n)}
+    if find_spec("torch"):
+        sides["torch"] = side("torch_photographs", n=n)
+    else:
+        print("an epoch of photographs in PyTorch: left out; `make bench` installs it")
+    found = interleaved(sides, rounds)
+    ours = of(found["ours"], "ours, arrays that are mapped into memory")
+    others = {
+        "keras": ("image_dataset_from_directory", "Keras, image_dataset_from_directory"),
+        "torch": ("PyTorch's loader of two workers", "PyTorch, DataLoader of two workers"),
+    }
+    return [
+        ratio(f"one epoch of {n:,} photographs at {SIDE} px, small network: {name} / ours", 2, of(runs, label), ours)
+        for key, runs in found.items()
+        if key in others
+        for name, label in [others[key]]
+    ]
+
+
+def _memory(tenth: int, rounds: int) -> list[Found]:
+    found = interleaved({"once": side("bulk", n=tenth), "ten": side("bulk", n=10 * tenth)}, rounds)
+    return [
+        ratio(
+            "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
+            1.3,
+            of(found["ten"], f"{10 * tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
+            of(found["once"], f"{tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
+            "lower",
+            "MiB",
+        )
+    ]
+
+
+def _unchanged(files: int) -> list[Found]:
+    dvc, stages = [sys.executable, "-m", "dvc"], ["repro", "normalize"]
+    with tempfile.TemporaryDirectory() as folder:
+        clone = _clone_with_own_images(Path(folder), files)
+        found = interleaved({"own": [*dvc, "--cd", str(clone), *stages], "cifar10": [*dvc, *stages]}, rounds=5)
+    return [
+        ratio(
+            f"dvc repro normalize with nothing changed: {files:,} own images / CIFAR-10",
+            2,
+            of(found["own"], f"a folder of {files:,} files"),
+            of(found["cifar10"], "a list of checksums"),
+            "lower",
+        )
+    ]
+
+
+def _clone_with_own_images(folder: Path, files: int) -> Path:
+    """A clone of this repository whose slot is a folder of small images, after its first run."""
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
+    synthetic.small_images(clone / "data/images", files)
+    graph = clone / "dvc.yaml"
+    graph.write_text(graph.read_text(encoding="utf-8").replace("images: data/cifar10.sha256", "images: data/images"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the stages call `python`
+    first = [sys.executable, "-m", "dvc", "repro", "normalize"]
+    subprocess.run(first, cwd=clone, env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL, check=True)
+    return clone
+
+
+def pillow(n: int = 20_000) -> dict[str, float]:
+    """Decode photographs as a plain script does."""
+    from PIL import Image, ImageOps
+
+    files = sorted((synthetic.photographs(n) / "files").glob("*/*.jpg"))
+    started = time.perf_counter()
+    images = np.empty((n, SIDE, SIDE, 3), np.uint8)
+    for row, path in enumerate(files):
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        images[row] = np.asarray(ImageOps.fit(upright, (SIDE, SIDE), Image.Resampling.LANCZOS))
+    return {"seconds": time.perf_counter() - started}
+
+
+def our_decoding(n: int = 20_000) -> dict[str, float]:
+    """Decode the same photographs, packed, as normalize does."""
+    from tasks.data.decoding import decode
+    from tasks.datasets import open_dataset
+
+    raw = synthetic.photographs(n) / "packed"
+    with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
+        started = time.perf_counter()
+        decode(open_dataset(raw), Path(folder, "decoded"), (SIDE, SIDE), "crop")
+        return {"seconds": time.perf_counter() - started}
+
+
+def keras_photographs(n: int = 2_000) -> dict[str, float]:
+    """An epoch from a folder as Keras reads it."""
+    import keras
+
+    files = synthetic.photographs(n) / "files"
+    dataset = keras.utils.image_dataset_from_directory(files, image_size=(SIDE, SIDE), batch_size=BATCH_SIZE, verbose=0)
+    model = _network()
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=keras.optimizers.Adam(RECIPE["train.learning_rate"]),
+    )
+    ends: list[float] = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
+    model.fit(dataset, epochs=1 + EPOCHS, verbose=0, callbacks=[watch])
+    return {"seconds": (ends[-1] - ends[0]) / EPOCHS}
+
+
+def our_photographs(n: int = 2_000) -> dict[str, float]:
+    """An epoch from the arrays that normalize made of the same folder, scaled to all of its images."""
+    from tasks.data import arrays
+    from tasks.device import runtime
+    from tasks.normalize import normalize
+
+    raw = (synthetic.photographs(n) / "packed").resolve()
+    with project(normalize__size=SIDE):
+        normalize(raw=raw, normalized=Path("normalized"), report_path=Path("dataset.json"))
+        params = blocks("default", RECIPE)
+        runtime.prepare()
+        from tasks.training.batches import Split
+        from tasks.training.loop import fit
+
+        training, validation = (
+            Split(*arrays.load_split(Path("normalized"), split, synthetic.CLASSES)) for split in arrays.SPLITS[:2]
+        )
+        speeds: list[float] = []
+        fit(_network(), training, validation, params.train, params.regularize, on_throughput=speeds.append)
+    return {"seconds": n / statistics.harmonic_mean(speeds[1:])}
+
+
+def torch_photographs(n: int = 2_000) -> dict[str, float]:
+    """An epoch from a folder as torchvision's ImageFolder reads it, by a loader of two workers."""
+    import torch
+    from PIL import Image, ImageOps
+    from torch import nn
+
+    files = sorted((synthetic.photographs(n) / "files").glob("*/*.jpg"))
+    classes = sorted({path.parent.name for path in files})
+
+    class Photographs(torch.utils.data.Dataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return len(files)
+
+        def __getitem__(self, row: int) -> tuple[Any, int]:
+            with Image.open(files[row]) as image:
+                fitted = ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.BILINEAR)
+            pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+            return pixels.float() / 255, classes.index(files[row].parent.name)
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    network = nn.Sequential()
+    for before, after in zip((3, *FILTERS), FILTERS, strict=False):
+        network.append(nn.Conv2d(before, after, 3, stride=2, padding=1)).append(nn.ReLU())
+    network.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(FILTERS[-1], len(classes)))
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RECIPE["train.learning_rate"])
+    loss = nn.CrossEntropyLoss()
+    loader = torch.utils.data.DataLoader(
+        Photographs(), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True
+    )
+    ends = []
+    for _ in range(1 + EPOCHS):
+        for images, labels in loader:
+            value = loss(network(images.contiguous(memory_format=torch.channels_last)), labels)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+        ends.append(time.perf_counter())
+    return {"seconds": (ends[-1] - ends[0]) / EPOCHS}
+
+
+def bulk(n: int = 2_000) -> dict[str, float]:
+    """Stages normalize and train on so many photographs, with a small network; watched from outside."""
+    raw = (synthetic.photographs(n) / "packed").resolve()
+    changes = {"normalize__size": SMALL_SIDE, "model__filters": [4, 4, 4], "train__epochs": 1}
+    # Scoring takes 500 images at a time: with fewer of them, the smaller set would need less for that reason alone.
+    with project(**changes, normalize__validation_fraction=0.35, train__batch_size=BATCH_SIZE):
+        from tasks.normalize import normalize
+        from tasks.train import train
+
+        normalize(raw=raw, normalized=Path("normalized"), report_path=Path("dataset.json"))
+        made = {"model_path": Path("model.keras"), "history_path": Path("history.csv")}
+        train(normalized=Path("normalized"), backbone=Path("unused"), **made)
+    return {}
+
+
+def _network() -> Any:
+    """A small network in Keras' own layers, from the pixels of a photograph to logits."""
+    import keras
+    from keras import layers
+
+    convolutions = [layers.Conv2D(filters, 3, 2, padding="same", activation="relu") for filters in FILTERS]
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(synthetic.CLASSES)]
+    return keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Rescaling(1 / 255), *convolutions, *head])
+
+
+SIDES = (pillow, our_decoding, keras_photographs, our_photographs, torch_photographs, bulk)

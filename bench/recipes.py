@@ -1,0 +1,122 @@
+"""Accuracy over seeds, epoch by epoch: of the default, of the variants `quick` and `fast`, and of PyTorch's rival.
+
+`python -m bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: a minute or two for a
+seed of the default or of `quick`, five to fifteen for the others. A seed that is there with the same parameters is not
+run again; rows of earlier recipes stay, and count for nothing. `seconds` are those of training up to an epoch's end, on
+the CPU that is named; compiling counts, scores do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Command, cpu, run, side
+from bench.pytorch import RIVALS
+
+CURVES = Path("docs/recipes.csv")
+ON_TEST = "test_accuracy", "test_accuracy_with_views"  # of the finished model
+COLUMNS = (
+    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", *ON_TEST
+)  # fmt: skip
+SEEDS = {"default": 5, "quick": 5, "fast": 3, **dict.fromkeys(RIVALS, 1)}
+BLOCKS = ("normalize", "model", "regularize", "train")
+
+Curve = list[dict[str, Any]]
+
+
+def blocks(variant: str, overrides: dict[str, Any]) -> Any:
+    """params.yaml, or one of its variants, with further differences."""
+    from tasks.params import parse
+    from tasks.params.document import expand, override, validate
+
+    content = parse(Path("params.yaml"))
+    differences = {} if variant == "default" else expand(content, variant)[variant]
+    return validate(override(content, {**differences, **overrides}), "bench")
+
+
+@cache
+def recipe(variant: str) -> str:
+    """A short digest of a variant's parameters, so that figures of another recipe do not count."""
+    if variant in RIVALS:
+        params = asdict(RIVALS[variant])
+    else:
+        params = blocks(variant, {}).model_dump(mode="json", include=set(BLOCKS))
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def curves(variant: str) -> dict[int, Curve]:
+    """The rows of each seed of a variant's present recipe; those of a replaced one do not count."""
+    found: dict[int, Curve] = {}
+    if CURVES.exists():
+        with CURVES.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if (row["variant"], row["recipe"]) == (variant, recipe(variant)):
+                    found.setdefault(int(row["seed"]), []).append(row)
+    return found
+
+
+def accuracy_on_test(curve: Curve, with_views: bool = False) -> float:
+    """Of the finished model, without test-time augmentation, or with it."""
+    return float(curve[-1][ON_TEST[with_views]])
+
+
+def missing() -> Iterator[tuple[str, int]]:
+    """Variants and seeds that are not in the file, seed by seed."""
+    for seed in range(max(SEEDS.values())):
+        for variant, seeds in SEEDS.items():
+            if seed < seeds and seed not in curves(variant):
+                if variant in RIVALS and not find_spec("torch"):
+                    print(f"{variant}: left out; `make bench` installs PyTorch")
+                else:
+                    yield variant, seed
+
+
+def measure(variant: str, seed: int) -> None:
+    """Run a whole training and add its epochs to the file; the last one has what the finished model reaches on test."""
+    found = run(_command(variant, seed))
+    new = not CURVES.exists()
+    reached = {name: f"{found[name]:.4f}" for name in ON_TEST if name in found}
+    scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])
+    with CURVES.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for epoch, (score, until) in enumerate(zip(scores, seconds, strict=True), start=1):
+            writer.writerow(
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    "recipe": recipe(variant),
+                    "machine": found["machine"],
+                    "cpu": cpu(),
+                    "epoch": epoch,
+                    "seconds": f"{until:.1f}",
+                    "validation_accuracy": f"{score:.4f}",
+                    **(reached if epoch == len(scores) else {}),
+                }
+            )
+
+
+def _command(variant: str, seed: int) -> Command:
+    return side("torch_recipe" if variant in RIVALS else "recipe", variant=variant, seed=seed)
+
+
+def main() -> None:
+    """Run the seeds that are missing."""
+    for variant, seed in missing():
+        measure(variant, seed)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m bench.recipes", description=(__doc__ or "").splitlines()[0]).parse_args()
+    main()

@@ -1,0 +1,98 @@
+"""Studies: what two jobs win, what a short run cost before, and what a study adds to its trainings.
+
+Each runs in a clone of its own, which shares this folder's DVC cache; `make run` comes first.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.measure import Command, Found, of, ratio, run, side
+from tasks.params import PARAMS_FILE, parse
+
+BEFORE = "0d1dc14b8ade155b6b62c1072f98746cf0d821ed"  # the last commit before a trial of a study became cheaper
+
+
+def study(rounds: int = 3) -> list[Found]:
+    """The same six runs of a study, one after the other with all cores, or two at a time with half of them each."""
+    found: dict[int, list[Found]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        clone = _clone(Path(folder, "clone"))
+        for _ in range(rounds):
+            for jobs, runs in found.items():
+                runs.append(run(_study("none,l2,dropout", seeds=2, jobs=jobs, epochs=4), clone))
+    return [
+        ratio(
+            "six runs of a study: two jobs / one job",
+            0.75,
+            of(found[2], "--jobs 2"),
+            of(found[1], "--jobs 1"),
+            "lower",
+        )
+    ]
+
+
+def study_before(rounds: int = 3) -> list[Found]:
+    """Six runs that train for about a second, at a commit of the past and at HEAD."""
+    found: dict[str, list[Found]] = {BEFORE: [], "HEAD": []}
+    with tempfile.TemporaryDirectory() as folder:
+        clones = {commit: _clone(Path(folder, commit), commit) for commit in found}
+        for _ in range(rounds):
+            for commit, runs in found.items():
+                short = {"epochs": 1, "images": 2_000}
+                runs.append(run(_study("none,l2,dropout", seeds=2, jobs=1, **short), clones[commit]))
+    return [
+        ratio(
+            "a study of six short runs, one job: before / after",
+            2,
+            of(found[BEFORE], f"at {BEFORE[:7]}"),
+            of(found["HEAD"], "now"),
+        )
+    ]
+
+
+def study_bare(rounds: int = 1) -> list[Found]:
+    """The trainings of half of the default study's variants, a seed each: bare in one process, and as a study."""
+    variants = ",".join(parse(PARAMS_FILE)["study"]["compared"][::2])
+    bare, whole = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        clone = _clone(Path(folder, "clone"))
+        for _ in range(rounds):
+            bare.append(run(side("trainings", variants=variants)))
+            whole.append(run(_study(variants, seeds=1, jobs=1), clone))
+    return [
+        ratio(
+            "half of the default study's variants, one seed: the sum of the bare trainings / the study",
+            0.8,
+            of(bare, "the trainings, in one process"),
+            of(whole, "flows.study --jobs 1"),
+        )
+    ]
+
+
+def _clone(folder: Path, commit: str = "HEAD") -> Path:
+    """Clone this repository at a commit, with this folder's DVC cache."""
+    subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
+    subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
+    dvc = [sys.executable, "-m", "dvc"]
+    cache = subprocess.run([*dvc, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run([*dvc, "config", "--local", "cache.dir", cache], cwd=folder, check=True)
+    return folder
+
+
+def _study(variants: str, seeds: int, jobs: int, epochs: int | None = None, images: int | None = None) -> Command:
+    """The command of a study of which only the normalized images are there.
+
+    With a learning rate of its own each training gives another model, which is scored anew.
+    """
+    rate = 0.001 + random.random() / 1e5
+    settings = {"train.learning_rate": f"{rate:.12f}", "train.epochs": epochs, "normalize.train_images": images}
+    given = [part for key, value in settings.items() if value for part in ("--set", f"{key}={value}")]
+    return [
+        *(sys.executable, "-m", "flows.study"),
+        *("--variants", variants, "--seeds", str(seeds), "--jobs", str(jobs), *given),
+    ]

@@ -1,0 +1,18 @@
+"""The machine that makes a run, in the words that an experiment keeps of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+
+import joblib
+
+from tasks.device import cpu
+
+
+def describe() -> str:
+    """Name this machine, its processor and its cores: `box-1f2e; AMD EPYC 9124; 16 cores`."""
+    name = os.environ.get("PREFECT__WORKER_NAME") or socket.gethostname()  # Prefect sets the name of its worker
+    parts = (name, cpu.name(), f"{joblib.cpu_count()} cores")
+    return "; ".join(re.sub(r"[\s;]+", " ", part).strip() for part in parts)  # a line of three parts

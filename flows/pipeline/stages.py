@@ -1,0 +1,196 @@
+"""One DVC stage as one Prefect task: DVC's verdict, the run, and its lines as logs.
+
+DVC is the only judge of staleness. Prefect's own caching is off, and the state `Cached` repeats
+what DVC said. A stage runs in `dvc repro --single-item`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import httpx
+from prefect import State, Task, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import TaskRun
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
+from ruamel.yaml import YAML
+
+from flows.repo.cosmetic import HINT
+from flows.repo.staleness import stale_reasons
+from flows.runs.processes import Checkout, StageFailedError, repro
+
+LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
+POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage: the data that flows hand from task to task."""
+
+    stage: str
+    status: Literal["unchanged", "restored", "ran"]
+    reasons: tuple[str, ...]
+    seconds: float
+    outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
+
+
+def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[Outcome]]:
+    """A Prefect task that brings one DVC stage up to date.
+
+    Parameters
+    ----------
+    name : str
+        The stage in dvc.yaml, and the name of the task and of its runs.
+    limit_seconds : float
+        After so long, the stage and everything it started are ended.
+    needs : iterable of str
+        What the stage needs alone, such as "gpu": it waits for the server's limits of these names.
+    **options
+        Further options of Prefect's `task`, such as `retries`.
+    """
+
+    @task(
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retry_condition_fn=_is_retryable,
+        **options,
+    )
+    def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
+        logger = get_run_logger()
+        started = time.perf_counter()
+        reasons = once_free(checkout.root, lambda root: verdict(root, name), logger.info)
+        if checkout.force:
+            reasons = ("forced",)
+        if not reasons:
+            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(checkout.root, name))
+            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
+        logger.info("%s runs: %s", name, "; ".join(reasons))
+        with _concurrency_limits(needs):
+            status = reproduce(checkout, name, limit_seconds, _Progress(name, logger.info))
+        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(checkout.root, name))
+        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[status]
+        return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
+
+    return bring_up_to_date
+
+
+@contextmanager
+def _concurrency_limits(names: Iterable[str]) -> Iterator[None]:
+    """Hold the server's concurrency limits of these names; one that it does not have limits nothing.
+
+    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
+    was killed, and every later one would wait for it; and a task with a tag asks for them, limited or not.
+    """
+    with concurrency([name for name in names if _is_limited(name)], lease_duration=LEASE_SECONDS):
+        yield
+
+
+def _is_limited(name: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """Retry only what may pass by itself, such as a mirror that does not answer."""
+    try:
+        state.result()
+    except StageFailedError as error:
+        return error.temporary
+    except Exception:
+        return False
+    return False
+
+
+# --- Staleness ------------------------------------------------------------------------------------
+
+
+def verdict(root: Path, name: str) -> tuple[str, ...]:
+    """Why DVC would run a stage now, once those before it have run; empty when it would not.
+
+    Raises
+    ------
+    dvc.lock.LockError
+        If another DVC process is using the workspace.
+    """
+    reasons = stale_reasons(root, [name])[name]
+    hint = (HINT,) if {reason.kind for reason in reasons} == {"layout"} else ()
+    return (*map(str, reasons), *hint)
+
+
+def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) -> T:
+    """What DVC answers to a question on a workspace, once no other DVC process is using it."""
+    from dvc.lock import LockError
+
+    waiting = False
+    while True:
+        try:
+            return ask(root)
+        except LockError as error:
+            if not waiting:
+                log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
+            waiting = True
+            time.sleep(POLL_SECONDS)
+
+
+# --- The run -------------------------------------------------------------------------------------
+
+
+def reproduce(
+    checkout: Checkout, name: str, limit_seconds: float, log: Callable[[str], None]
+) -> Literal["unchanged", "restored", "ran"]:
+    """Run `dvc repro --single-item` and say what it did.
+
+    Raises
+    ------
+    StageFailedError
+        If it fails or exceeds its limit; the message ends with the stage's last lines.
+    """
+    said = "\n".join(repro(checkout, name, limit_seconds, log, options=("--single-item", name)))
+    if f"Stage '{name}' is cached - skipping run" in said:
+        return "restored"
+    return "ran" if f"Running stage '{name}'" in said else "unchanged"
+
+
+def outputs(root: Path, name: str) -> dict[str, str]:
+    """The digests of a stage's outputs, as dvc.lock has them."""
+    locked = YAML(typ="safe").load(root / "dvc.lock")["stages"][name]
+    return {out["path"]: out["md5"] for out in locked.get("outs", [])}
+
+
+class _Progress:
+    """Passes lines to the log, and shows the epochs among them as a progress artifact."""
+
+    def __init__(self, name: str, log: Callable[[str], None]):
+        self.name, self.log = name, log
+        self.artifact: Any = None
+
+    def __call__(self, line: str) -> None:
+        self.log(line)
+        if not (match := re.match(r"epoch (\d+)/(\d+) ", line)):
+            return
+        percent = 100 * int(match[1]) / int(match[2])
+        try:
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(percent, key=f"{self.name}-progress", description=line)
+            else:
+                update_progress_artifact(self.artifact, percent, description=line)
+        except httpx.HTTPError as error:  # a server that is away must not cost the training
+            self.log(f"the server did not take the progress: {error}")

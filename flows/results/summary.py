@@ -1,0 +1,63 @@
+"""What a finished run achieved, as Markdown: scores, what it ran on, and where its files are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flows.repo.graph import artifact, declared_outputs
+from flows.results.provenance import made_elsewhere
+from flows.results.tables import table
+from tasks.params import parse
+from tasks.run.metadata import RUN_INFO, read_notes
+
+OUTPUTS = ("outs", "metrics", "plots")  # the keys of a stage that list what it makes
+
+
+def summary(root: Path) -> str:
+    """Describe the outputs in `root` as Markdown tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the pipeline has not been run there.
+    ValueError, LookupError, TypeError, AttributeError
+        If what it reads is damaged.
+    """
+    stages = parse(root / "dvc.yaml")["stages"]
+    metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))
+    judged = headline(metrics)
+    shown = dict.fromkeys((judged, "accuracy"))  # the headline first
+    rows = [
+        (split, *(f"{scores[name]:.2%}" for name in shown), f"{scores['loss']:.4f}")
+        for split, scores in metrics.items()
+        if split in {"train", "validation", "test"}
+    ]
+    lines = table(("split", *(name.replace("_", " ") for name in shown), "loss (nats)"), rows)
+    if "generalization_gap" in metrics:
+        of = "" if judged == "accuracy" else f" of {judged.replace('_', ' ')}"
+        lines += ["", f"generalization gap{of} (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
+    if facts := read_notes(root / RUN_INFO):
+        ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
+        lines += ["", *table(("stage", "time", "ran on"), ran)]
+    if said := made_elsewhere(root):
+        lines += ["", f"the model was {said}"]
+    lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
+    return "\n".join(lines)
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The score that a model is judged by: what reports/metrics.json has beside accuracy and loss, or accuracy."""
+    return next((name for name in metrics.get("test", {}) if name not in {"accuracy", "loss"}), "accuracy")
+
+
+def _ran(facts: dict[str, Any]) -> tuple[str, str]:
+    details = [f"{facts['device']}, {facts['threads']} threads"] if "device" in facts else []
+    details += [facts["precision"]] if "precision" in facts else []
+    details += [f"{facts['images_per_second']:,} images/s"] if "images_per_second" in facts else []
+    if "n_parameters" in facts:
+        details += [f"{facts['n_parameters']:,} parameters in {facts['n_bytes'] / 1e6:.1f} MB"]
+        details += [f"{facts['milliseconds_per_image']:g} ms an image"]
+    details += [facts["source"]] if "source" in facts else []
+    return f"{facts['seconds']:,} s", ", ".join(details)

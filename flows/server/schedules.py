@@ -1,0 +1,35 @@
+"""Remove the schedules of this project's deployments, before `prefect deploy --all`.
+
+`python -m flows.server.schedules`
+
+Prefect adds the schedules that prefect.yaml has, and leaves those on the server that stand there no more. Deployments
+of others on the same server are left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from ruamel.yaml import YAML
+
+
+def remove_schedules(root: Path) -> None:
+    """Remove all schedules of a project's deployments, with the runs that are planned by them."""
+    declared = YAML(typ="safe").load(root / "prefect.yaml")["deployments"]
+    own = {(deployment["entrypoint"], deployment["name"]) for deployment in declared}
+    with get_client(sync_client=True) as client:
+        named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in own})))
+        for deployment in client.read_deployments(deployment_filter=named):
+            if (deployment.entrypoint, deployment.name) in own:
+                for schedule in deployment.schedules:
+                    client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m flows.server.schedules", description=(__doc__ or "").splitlines()[0]
+    ).parse_args()
+    remove_schedules(Path.cwd())

@@ -1,0 +1,89 @@
+"""What a sweep over the number of training images says: which variant to choose, and what more images would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log
+from typing import Protocol
+
+from tasks.metrics import significance
+
+PARAMETER = "normalize.train_images"
+
+Accuracies = dict[int, float]  # validation accuracy by seed, in points
+Lines = Mapping[str, Mapping[float, str]]  # variant's name → number of images → variant
+
+
+class Run(Protocol):
+    """A run of a study, as far as it matters here."""
+
+    @property
+    def variant(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def validation_accuracy(self) -> float: ...
+
+
+def sentences(rows: Sequence[Run], lines: Lines) -> list[str]:
+    """Say for each number of images which variant to choose, and what more images would bring to the last choice.
+
+    Parameters
+    ----------
+    rows : sequence of Run
+    lines : dict
+        Variants by name and number of images; fewer than two names leave nothing to choose.
+    """
+    sizes: dict[float, dict[str, Accuracies]] = {}
+    for name, points in lines.items():
+        for n, variant in points.items():
+            if found := {row.seed: 100 * row.validation_accuracy for row in rows if row.variant == variant}:
+                sizes.setdefault(n, {})[name] = found
+    ranked = {n: sorted(sizes[n].items(), key=_descending_mean) for n in sorted(sizes)}
+    said = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1})
+    return [*said, *_outlook({n: ranking[0] for n, ranking in ranked.items()})] if said else []
+
+
+def _descending_mean(one: tuple[str, Accuracies]) -> float:
+    return -significance.mean(list(one[1].values())).mean
+
+
+def _choices(ranked: Mapping[float, Sequence[tuple[str, Accuracies]]]) -> list[str]:
+    """Compare the best two at each size by a paired t-test, corrected for the number of sizes by Holm's method."""
+    pairs = {n: _paired(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
+    raw = {n: p for n, pair in pairs.items() if (p := significance.paired_p_value(*pair)) is not None}
+    corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}
+    said = []
+    for n, ((best, accuracies), (second, _), *_) in ranked.items():
+        values = significance.show(significance.mean(list(accuracies.values())))
+        gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
+        ahead = f", {significance.show(significance.mean(gained), '+', ' points')} over {second}" if gained else ""
+        is_real = corrected.get(n, 1.0) < significance.REAL
+        choice = f"choose {best}" if is_real else f"{best} is not told from {second}, so choose what trains faster"
+        said.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
+    return said
+
+
+def _paired(first: Accuracies, second: Accuracies) -> tuple[list[float], list[float]]:
+    seeds = sorted(first.keys() & second.keys())
+    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+
+
+def _outlook(best: Mapping[float, tuple[str, Accuracies]]) -> list[str]:
+    """Carry the errors of the best at the two largest sizes on for one doubling.
+
+    They fall as a power of the number of images (Hestness et al. 2017, https://arxiv.org/abs/1712.00409).
+    """
+    if len(best) < 2:
+        return []
+    fewer, most = sorted(best)[-2:]
+    error, last = (100 - significance.mean(list(best[n][1].values())).mean for n in (fewer, most))
+    if not 0 < last < error:
+        return [f"From {fewer:,.0f} to {most:,.0f} images the best did not gain: more images are not what is lacking."]
+    exponent = log(error / last) / log(most / fewer)
+    doubled = last * 2**-exponent
+    return [
+        f"From {fewer:,.0f} to {most:,.0f} images the error of the best falls from {error:.1f} to {last:.1f} %. If it "
+        f"goes on as this power of their number, {2 * most:,.0f} images would bring it to {doubled:.1f} %: "
+        f"{last - doubled:.1f} points of accuracy for twice the images."
+    ]

@@ -1,0 +1,65 @@
+"""The trials of a study on this machine: so many side by side, each a task of the study's flow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from prefect import State, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.cluster.trial import make_trial
+from flows.host.resources import Share, share
+from flows.runs.processes import shutting_down, terminate_all
+from flows.runs.trial import Ended, Trial
+from flows.study.eta import remember
+
+SCRATCH = Path(".dvc/tmp/study")
+
+
+def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[Ended]:
+    """Bring trials into being here; a failing one does not stop the rest.
+
+    Yields
+    ------
+    Ended
+        Each trial that ended.
+    """
+    shutting_down.clear()
+    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
+    shares: SimpleQueue[Share] = SimpleQueue()
+    runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
+    with runner:
+        for number in range(min(jobs, len(trials))):
+            shares.put(share(number, jobs))
+        try:
+            futures: dict[PrefectFuture[str], Trial] = {
+                runner.submit(run_trial, {"root": root, "trial": trial, "shares": shares}): trial for trial in trials
+            }
+            for future in as_completed(list(futures)):
+                future.wait()  # its state may still be on its way
+                is_there = future.state.is_completed()
+                yield Ended(futures[future], "" if is_there else (future.state.message or "failed").partition("\n")[0])
+        except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
+            terminate_all()
+            raise
+
+
+@task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
+def run_trial(root: Path, trial: Trial, shares: SimpleQueue[Share]) -> State[str]:
+    """Bring one trial into being, unless it is there; the name of its experiment."""
+    own = shares.get()  # there are as many as trials at once
+    try:
+        started = time.perf_counter()
+        if not make_trial(root, trial, get_run_logger().info, own, hand_over=False):
+            return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
+        remember(root / SCRATCH, trial, time.perf_counter() - started)
+    finally:
+        shares.put(own)
+    return Completed(message=f"kept as experiment {trial.name}", data=trial.name)

@@ -1,0 +1,269 @@
+"""data/normalized, written and read by this module alone: the arrays of each split, and what describes them.
+
+{split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
+{split}_labels.npy   int32 of shape (n,)
+{split}_files.txt    the name of each image's file, a line each
+dataset.json         the classes in the order of their labels, the shape of an image and how it was fitted to it, how
+                     pixels are scaled, and the digest of each file above
+findings.csv         what was found wrong: unreadable files, duplicates, conflicting labels, leaks
+
+Raises RefusedError where a file is damaged, no array, or does not fit the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import errors
+
+SPLITS = ("train", "validation", "test")
+ADVICE = "`make doctor` restores it"
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int32]
+
+
+class Finding(NamedTuple):
+    """Something wrong with an image, and the other image that it concerns, if there is one."""
+
+    kind: str  # unreadable, duplicate, conflict or leak
+    file: str
+    split: str  # of the file; none for one that cannot be read
+    other: str
+    other_split: str
+    detail: str
+
+
+def images_path(normalized: Path, split: str) -> Path:
+    """Name the file of a split's images."""
+    return normalized / f"{split}_images.npy"
+
+
+def _labels_path(normalized: Path, split: str) -> Path:
+    return normalized / f"{split}_labels.npy"
+
+
+def _files_path(normalized: Path, split: str) -> Path:
+    return normalized / f"{split}_files.txt"
+
+
+def description_path(normalized: Path) -> Path:
+    """Name the file that describes the arrays, with a digest of each."""
+    return normalized / "dataset.json"
+
+
+def _findings_path(normalized: Path) -> Path:
+    return normalized / "findings.csv"
+
+
+@contextmanager
+def split_writer(
+    normalized: Path, split: str, files: Sequence[str], labels: Labels, image_shape: Sequence[int]
+) -> Iterator[Callable[[Images], int]]:
+    """Open the arrays of a split for writing, part by part.
+
+    Parameters
+    ----------
+    normalized : Path
+    split : str
+    files : sequence of str
+        The name of each image's file.
+    labels : ndarray of shape (n,), dtype=int32
+    image_shape : sequence of int
+        Height, width and channels.
+
+    Yields
+    ------
+    callable
+        Appends images of shape (n, height, width, channels), in the order of their labels.
+    """
+    with images_path(normalized, split).open("wb") as file:  # not a memory map, which a full disk would kill
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image_shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda images: file.write(np.ascontiguousarray(images).data)
+    np.save(_labels_path(normalized, split), labels.astype(np.int32))
+    _files_path(normalized, split).write_text("".join(f"{name}\n" for name in files), encoding="utf-8", newline="\n")
+
+
+def write_description(
+    normalized: Path, class_names: Sequence[str], fit: str, method: str, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Describe the arrays that were written.
+
+    Parameters
+    ----------
+    normalized : Path
+    class_names : sequence of str
+        In the order of their labels.
+    fit : str
+        How an image of another shape is brought to that of the arrays.
+    method : str
+        How pixels are scaled.
+    mean, std : sequence of float
+        The constants of `method` for each channel, in units of 0–255.
+    """
+    content = {
+        "classes": list(class_names),
+        "shape": list(image_shape(normalized)),
+        "fit": fit,
+        "scaling": {"method": method, "mean": list(mean), "std": list(std)},
+        "digests": {path.name: _md5(path) for path in sorted(normalized.iterdir())},
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    description_path(normalized).write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_findings(normalized: Path, findings: Iterable[Finding]) -> None:
+    """Write what was found wrong as CSV."""
+    with _findings_path(normalized).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Finding._fields)
+        writer.writerows(findings)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def splits(normalized: Path) -> list[str]:
+    """Name the splits that there are: without `validation_fraction`, no validation."""
+    return [split for split in SPLITS if split != "validation" or _labels_path(normalized, split).exists()]
+
+
+def image_shape(normalized: Path) -> tuple[int, int, int]:
+    """Read the height, width and channels of an image, which are those of the training images.
+
+    Raises
+    ------
+    tasks.errors.RefusedError
+        If the training images have not three channels.
+    """
+    path = images_path(normalized, "train")
+    shape = _mapped(path).shape
+    if len(shape) != 4 or shape[3] != 3:
+        raise errors.RefusedError(f"{path} must have the shape (n, height, width, 3); received {shape}; {ADVICE}")
+    return shape[1], shape[2], shape[3]
+
+
+def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, Labels]:
+    """Map the images of a split into memory, and read its labels.
+
+    Returns
+    -------
+    images : ndarray of shape (n, height, width, 3), dtype=uint8
+    labels : ndarray of shape (n,), dtype=int32
+
+    Raises
+    ------
+    tasks.errors.RefusedError
+        If there is no image, not one label of a known class for each, or another shape than that of the training
+        images.
+    """
+    path, shape = images_path(normalized, split), image_shape(normalized)
+    images, labels = _mapped(path), _mapped(_labels_path(normalized, split))
+    if images.dtype != np.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
+        raise errors.RefusedError(
+            f"{path} must be uint8 of shape (n, {', '.join(map(str, shape))}) with n labels; "
+            f"received {images.dtype} of {images.shape} with {labels.shape}; {ADVICE}"
+        )
+    if not len(labels) or labels.min() < 0 or labels.max() >= n_classes:
+        raise errors.RefusedError(
+            f"{_labels_path(normalized, split)} must hold labels from 0 to {n_classes - 1}; "
+            f"received {np.unique(labels)[[0, -1]].tolist() if len(labels) else None}; {ADVICE}"
+        )
+    return images, np.array(labels)
+
+
+def load_images(normalized: Path, split: str) -> Images:
+    """Map the images of a split into memory."""
+    return _mapped(images_path(normalized, split))
+
+
+def files(normalized: Path, split: str) -> list[str]:
+    """Read the name of each image's file, in the order of the images."""
+    path = _files_path(normalized, split)
+    names: list[str] = _read(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
+    if len(names) != len(_mapped(_labels_path(normalized, split))):
+        raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
+    return names
+
+
+def class_names(normalized: Path) -> list[str]:
+    """Read the names of the classes, in the order of their labels."""
+    names: list[str] = _description(normalized, "classes")
+    return names
+
+
+def fit(normalized: Path) -> str:
+    """Read how an image of another shape is brought to that of the arrays."""
+    return str(_description(normalized, "fit"))
+
+
+def digests(normalized: Path) -> dict[str, str]:
+    """Read the MD5 of each array, as DVC computes it, by the name of its file."""
+    found: dict[str, str] = _description(normalized, "digests")
+    return found
+
+
+def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
+    """Read the mean and the deviation of each channel, in units of 0–255.
+
+    Raises
+    ------
+    tasks.errors.RefusedError
+        If they would not scale pixels to finite numbers.
+    """
+    mean, std = (_description(normalized, "scaling", name) for name in ("mean", "std"))
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and np.greater(std, 0).all()):
+        raise errors.RefusedError(
+            f"{description_path(normalized)} must hold finite means and positive deviations; received {mean} and "
+            f"{std}; {ADVICE}"
+        )
+    return mean, std
+
+
+def findings(normalized: Path) -> list[Finding]:
+    """Read what was found wrong with the images."""
+
+    def rows(path: Path) -> list[Finding]:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [Finding(**row) for row in csv.DictReader(file)]
+
+    found: list[Finding] = _read(_findings_path(normalized), rows)
+    return found
+
+
+def _description(normalized: Path, *keys: str) -> Any:
+    def value(path: Path) -> Any:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            content = content[key]
+        return content
+
+    return _read(description_path(normalized), value)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = _read(path, lambda path: np.load(path, mmap_mode="r"))
+    return array
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    try:
+        return reader(path)
+    except OSError:  # of the disk, and not of what it holds
+        raise
+    except (
+        Exception
+    ) as error:  # damage has many kinds: NumPy's reader of headers also raises SyntaxError and TokenError
+        raise errors.RefusedError(f"{path} cannot be read: {error}; {ADVICE}") from error

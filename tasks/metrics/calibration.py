@@ -1,0 +1,76 @@
+"""Calibration: confidence against accuracy, and a temperature that mends it.
+
+Confidence is the probability of the predicted class. The error and the temperature are those of Guo et al. 2017, "On
+Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+
+from tasks.metrics.per_sample import Labels, Probabilities, Values, correct, log_loss_per_sample
+
+BINS = 15  # of confidence, equally wide: Guo et al. 2017
+
+
+class ReliabilityBins(NamedTuple):
+    """Images by confidence, as arrays of shape (bins,)."""
+
+    n: NDArray[np.int64]
+    accuracy: NDArray[np.floating[Any]]  # the mean of the bin; NaN where it is empty
+    confidence: NDArray[np.floating[Any]]  # likewise
+
+
+def reliability_bins(y_true: Labels, y_prob: Probabilities, bins: int = BINS) -> ReliabilityBins:
+    """Count images, and average accuracy and confidence, in bins of confidence.
+
+    The bins are equally wide and span 0 to 1.
+    """
+    confidence = y_prob.max(axis=1)
+    values: Values = np.stack([correct(y_true, y_prob), confidence])
+    # A float32 softmax may exceed 1 by a rounding error, and would fall out of the last bin.
+    binned = stats.binned_statistic(np.clip(confidence, 0, 1), values, "mean", bins, range=(0, 1))
+    n = np.bincount(binned.binnumber - 1, minlength=bins)
+    return ReliabilityBins(n, *binned.statistic)
+
+
+def calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
+    """Compute the expected calibration error: the mean |accuracy − confidence| over bins.
+
+    Each bin weighs as much as it has images: Guo et al. 2017, equation 3.
+    """
+    n, accuracy, confidence = reliability_bins(y_true, y_prob)
+    filled = n > 0
+    return float(np.sum(n[filled] * np.abs(accuracy[filled] - confidence[filled])) / n.sum())
+
+
+def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
+    """Find the temperature T whose softmax(logits / T) has the lowest loss.
+
+    It is one number that changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. The logits are
+    the logarithms of the probabilities, which differ from the network's by a constant for each image.
+
+    Returns
+    -------
+    float
+        Between 0.05 and 20; 1 where every image is classified right, since the loss would then fall without end as
+        T does.
+    """
+    if correct(y_true, y_prob).all():
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        return float(log_loss_per_sample(y_true, apply_temperature(y_prob, np.exp(log_temperature))).mean())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log([0.05, 20.0]), method="bounded").x))
+
+
+def apply_temperature(y_prob: Probabilities, temperature: float) -> Probabilities:
+    """Compute softmax(logits / temperature) from probabilities."""
+    logits = np.log(np.clip(y_prob, np.finfo(np.float64).tiny, 1.0))
+    scaled: Probabilities = special.softmax(logits / temperature, axis=1)
+    return scaled

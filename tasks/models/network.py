@@ -1,0 +1,273 @@
+"""The networks, and where each regularizer attaches to them.
+
+A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. One that
+was trained before brings its own; the layers up to its logits are taken over (tasks/models/backbones.py). The one
+that trains may run convolution and batch normalization in faster forms and compute in bfloat16. The one that is saved
+has the same weights in Keras' own layers, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers, regularizers
+
+from tasks.data.pixels import Images
+from tasks.models import backbones
+from tasks.models.convolution import FastConv2D
+from tasks.models.fused import FusedBatchNormalization
+from tasks.models.whitening import whitening_filters
+from tasks.params.model import Model
+from tasks.params.regularize import Regularize
+
+WHITENING_FILTERS = 24  # twice the 2 × 2 × 3 values of a patch
+WHITENING_PIXELS = 5_000 * 32 * 32  # more would take memory, and change the filters little
+
+
+class LayerTypes(NamedTuple):
+    """The layer classes of a network from scratch; their weights are those of Keras' own."""
+
+    convolution: type[layers.Conv2D]
+    batch_normalization: type[layers.BatchNormalization]
+
+
+FAST = LayerTypes(FastConv2D, FusedBatchNormalization)
+KERAS_OWN = LayerTypes(layers.Conv2D, layers.BatchNormalization)
+
+
+def build_for_training(
+    model_params: Model,
+    regularize: Regularize,
+    images: Images,
+    n_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    precision: str,
+    pretrained: keras.Model | None = None,
+) -> keras.Model:
+    """Build a network with its first weights, ready to train.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width, 3), dtype=uint8
+        The training images.
+    precision : str
+        Keras dtype policy of the hidden layers.
+    pretrained : keras.Model, optional
+        A classifier whose layers up to its logits are taken over, with their weights.
+
+    Raises
+    ------
+    ValueError
+        If the images are too small to be halved so often, or have a size that a pretrained network cannot take.
+    """
+    model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision, pretrained=pretrained)
+    if pretrained is None:
+        NETWORKS[model_params.network].initialize(model, images, mean, std)
+    else:
+        backbones.copy_weights(pretrained, model)
+    return model
+
+
+def build_for_saving(
+    trained: keras.Model,
+    model_params: Model,
+    regularize: Regularize,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pretrained: keras.Model | None = None,
+) -> keras.Model:
+    """Rebuild a trained network from Keras' own layers in float32.
+
+    It then loads without this project's code, and computes in float32 on every machine; a GPU may round to TF32.
+    """
+    image_shape, n_classes = trained.input_shape[1:], trained.output_shape[-1]
+    standard = build(
+        model_params,
+        regularize,
+        image_shape,
+        n_classes,
+        mean,
+        std,
+        layer_types=KERAS_OWN,
+        pretrained=pretrained,
+    )
+    standard.set_weights(trained.get_weights())
+    return standard
+
+
+def build(
+    model_params: Model,
+    regularize: Regularize,
+    image_shape: tuple[int, ...],
+    n_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    precision: str = "float32",
+    layer_types: LayerTypes = FAST,
+    pretrained: keras.Model | None = None,
+) -> keras.Model:
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    model_params : Model
+    regularize : Regularize
+    image_shape : tuple of int
+        Height, width and channels of an image.
+    n_classes : int
+    mean, std : sequence of float
+        Constants of the first layer for each channel, in units of 0–255.
+    precision : str
+        Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
+    layer_types : LayerTypes
+        The layer classes of a network from scratch.
+    pretrained : keras.Model, optional
+        A classifier whose layers up to its logits are taken over. `mean`, `std` are not used then.
+
+    Returns
+    -------
+    keras.Model
+        (n, height, width, channels) uint8 → (n, n_classes) float32 logits.
+    """
+    inputs = keras.Input(image_shape, dtype="uint8", name="pixels")
+    if pretrained is None:
+        variance = [deviation * deviation for deviation in std]
+        x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
+        x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, layer_types)
+    else:
+        x = backbones.hidden_layers(inputs, pretrained, precision, partial(penalty, regularize))
+        if regularize.dropout:
+            x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
+    logits = layers.Dense(n_classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name=model_params.network)
+
+
+def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
+    """Add the notebook's hidden layers: 3 × 3 convolutions, then one dense layer.
+
+    Each convolution is normalized, and all but the last are pooled. With `pool_before_norm` the pooling moves in front
+    of the normalization, which then works on a quarter of the values.
+    """
+    _refuse_small(x, len(model_params.filters) - 1)
+    for number, filters in enumerate(model_params.filters, start=1):
+        pool = number < len(model_params.filters)
+        x = layers.Conv2D(
+            filters, 3, padding="same", kernel_regularizer=penalty(regularize), dtype=precision, name=f"conv{number}"
+        )(x)
+        if pool and model_params.pool_before_norm:
+            x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
+        if regularize.batch_norm:
+            x = layer_types.batch_normalization(dtype=precision, name=f"batch_norm{number}")(x)
+        x = layers.ReLU(dtype=precision, name=f"relu{number}")(x)
+        if pool and not model_params.pool_before_norm:
+            x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
+    x = layers.Flatten(dtype=precision, name="flatten")(x)
+    x = layers.Dense(
+        model_params.dense_units,
+        activation="relu",
+        kernel_regularizer=penalty(regularize),
+        dtype=precision,
+        name="dense",
+    )(x)
+    if regularize.dropout:
+        x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
+    return x
+
+
+def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
+    """Add a frozen whitening layer, then blocks of two convolutions, pooled in between.
+
+    After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498). Its
+    GELU is a ReLU here, which takes half of the time on a CPU. `initialize_whitened_cnn` sets the first weights.
+    """
+    x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
+    relu = partial(layers.ReLU, negative_slope=model_params.negative_slope, dtype=precision)
+    x = relu(name="relu")(x)
+    _refuse_small(x, len(model_params.filters))
+    for block, filters in enumerate(model_params.filters, start=1):
+        for half in "ab":
+            x = layer_types.convolution(
+                filters,
+                3,
+                padding="same",
+                use_bias=not regularize.batch_norm,
+                kernel_regularizer=penalty(regularize),
+                dtype=precision,
+                name=f"conv{block}{half}",
+            )(x)
+            if half == "a":
+                x = layers.MaxPooling2D(dtype=precision, name=f"pool{block}")(x)
+            if regularize.batch_norm:
+                # A shorter memory than Keras' own: in a run of a few hundred updates the statistics move fast.
+                x = layer_types.batch_normalization(
+                    momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}"
+                )(x)
+            x = relu(name=f"relu{block}{half}")(x)
+    x = layers.GlobalMaxPooling2D(dtype=precision, name="global_max_pool")(x)
+    if regularize.dropout:
+        x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
+    return layers.Rescaling(1 / 9, dtype="float32", name="logit_scale")(x)
+
+
+def _refuse_small(x: Any, halvings: int) -> None:
+    if (shortest := min(x.shape[1:3])) >> halvings < 1:
+        raise ValueError(
+            f"model.filters must be fewer, or normalize.size larger: {x.shape[1]} × {x.shape[2]} pixels can be halved "
+            f"{shortest.bit_length() - 1} times; received {halvings} poolings"
+        )
+
+
+def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
+    """Make the L2 penalty on a kernel, or none.
+
+    Each kernel needs one of its own, since Keras writes the address of a shared one into the saved model.
+    """
+    return regularizers.L2(regularize.l2) if regularize.l2 else None
+
+
+def initialize_whitened_cnn(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Fit the whitening layer to training images, and let convolutions pass their inputs on.
+
+    The first filters of each convolution are identities, as many as it has inputs, and the rest stay random (Jordan
+    2024).
+    """
+    height, width = images.shape[1:3]
+    # The first are a fair sample: CIFAR-10's files are shuffled, and packed images go by their digests.
+    sample = images[: max(WHITENING_PIXELS // (height * width), 1)]
+    model.get_layer("whitening").set_weights([whitening_filters(sample, mean, std)])
+    for layer in model.layers:
+        if layer.name.startswith("conv"):
+            kernel, *bias = layer.get_weights()
+            n = min(kernel.shape[2:])
+            kernel[..., :n] = 0.0
+            kernel[1, 1, range(n), range(n)] = 1.0
+            layer.set_weights([kernel, *bias])
+
+
+def keep_random_weights(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Leave the weights as they were built."""
+
+
+class Network(NamedTuple):
+    """The parts in which networks differ.
+
+    Attributes
+    ----------
+    hidden_layers : callable
+        Adds everything between the normalized pixels and the logits.
+    initialize : callable
+        Sets the first weights of a model that was built.
+    """
+
+    hidden_layers: Callable[[Any, Model, Regularize, str, LayerTypes], Any]
+    initialize: Callable[[keras.Model, Images, Sequence[float], Sequence[float]], None]
+
+
+NETWORKS = {
+    "notebook_cnn": Network(notebook_cnn, keep_random_weights),
+    "whitened_cnn": Network(whitened_cnn, initialize_whitened_cnn),
+}

@@ -1,0 +1,116 @@
+"""Figures of a study: estimates in, SVG text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tasks.metrics.significance import Estimate
+from tasks.reporting.figures import INK, TRAIN, VALIDATION, drawing_style, svg
+
+MARKERS = "osv^D<>pPX*h"
+
+# Each pair is of the gap and of validation accuracy, in points.
+Estimates = tuple[Estimate, Estimate]
+Differences = tuple[Estimate | None, Estimate | None]  # None without seeds in common, and for the baseline
+SeedCurves = tuple[Sequence[float], Sequence[float]]  # of one seed: gaps and validation accuracies by epoch
+
+
+def effects(values: Mapping[str, Estimates], differences: Mapping[str, Differences]) -> str:
+    """Draw each variant's gap, validation accuracy, and differences from the baseline."""
+    names = list(values)
+    with drawing_style():
+        figure = Figure(figsize=(10.5, 1.2 + 0.7 * len(names)), layout="constrained")
+        panels = figure.subplots(2, 2, sharey=True)
+        titles = (("gap", "validation accuracy"), ("gap: difference", "validation accuracy: difference"))
+        for row, estimates in enumerate((values, differences)):
+            for column, colour in enumerate((VALIDATION, TRAIN)):
+                axes = panels[row][column]
+                for place, name in enumerate(names):
+                    _whisker(axes, place, estimates[name][column], colour)
+                if row:
+                    axes.axvline(0, color=INK, linewidth=1, linestyle=":")
+                axes.set_xlabel(f"{titles[row][column]} (points)")
+                axes.set_ylim(len(names) - 0.5, -0.5)
+                axes.set_yticks(range(len(names)), names, parse_math=False)
+        return svg(figure)
+
+
+def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -> None:
+    """Draw a mean as a dot and its interval as a line."""
+    if estimate is None:
+        return
+    axes.plot([estimate.mean], [place], marker="o", markersize=6, color=colour)
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+
+
+def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
+    """Draw every variant's gap and validation accuracy by epoch.
+
+    A point is the mean over the seeds that trained for so many epochs.
+    """
+    with drawing_style():
+        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        panels = figure.subplots(1, 2)
+        for number, (name, seeds) in enumerate(variants.items()):
+            for column, axes in enumerate(panels):
+                means = _mean_by_epoch([seed[column] for seed in seeds])
+                style = _line_style(number) | {"markevery": max(len(means) // 6, 1), "markersize": 4, "linewidth": 1.4}
+                axes.plot(range(1, len(means) + 1), 100 * means, label=name, **style)
+        for axes, label in zip(panels, ("gap (points)", "validation accuracy (%)"), strict=True):
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", labelcolor=INK)
+        return svg(figure)
+
+
+def _line_style(number: int) -> dict[str, Any]:
+    """The colour and the marker of the line of this number."""
+    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    return {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
+    longest = max(map(len, seeds))
+    padded = np.array([[*seed, *[np.nan] * (longest - len(seed))] for seed in seeds], float)
+    means: np.ndarray = np.nanmean(padded, axis=0)
+    return means
+
+
+def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
+    """Draw gap and validation accuracy over a parameter's values, a line for each variant.
+
+    The axis is logarithmic where the values span a factor of 20; it holds zero, too.
+    """
+    values = sorted({value for points in lines.values() for value in points})
+    positive = [value for value in values if value > 0]
+    with drawing_style():
+        figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+        panels = figure.subplots(1, 2)
+        labels = ("gap (points)", "validation accuracy (%)")
+        for column, (axes, label) in enumerate(zip(panels, labels, strict=True)):
+            for number, (name, points) in enumerate(lines.items()):
+                style = _line_style(number)
+                means = [estimates[column].mean for estimates in points.values()]
+                axes.plot(list(points), means, markersize=5, label=name, **style)
+                for value, estimates in points.items():
+                    low, high = estimates[column].low, estimates[column].high
+                    if low is not None and high is not None:
+                        axes.plot([value, value], [low, high], linewidth=2, color=style["color"])
+            if positive and max(positive) / min(positive) >= 20:
+                axes.set_xscale("symlog", linthresh=min(positive))
+            axes.set_xticks(values, [f"{value:,g}" for value in values])
+            axes.minorticks_off()
+            axes.set_xlabel(parameter)
+            axes.set_ylabel(label)
+        if len(lines) > 1:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", labelcolor=INK)
+        return svg(figure)

@@ -1,0 +1,87 @@
+"""How a step is called from a shell: a named path for each argument, one line and an exit status for each error.
+
+The arguments are the parameters of the step's function: `model_path` is given as `--model`. Status 2: something that
+the user must fix. 75: something that may pass on a retry (the shell's EX_TEMPFAIL). 1: the rest. What a step returns
+is about the run (device, throughput); it goes to `reports/run.json` and never into an output, since outputs must
+depend on inputs alone.
+
+A step never runs twice at once in one folder, and on Linux it ends with the process that called it. Steps write their
+outputs through `tasks.run.outputs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import inspect
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+
+from tasks.errors import RefusedError, TemporaryError
+from tasks.params import ParameterError
+from tasks.run import libraries
+from tasks.run.metadata import RUN_INFO, add_note
+from tasks.run.parent import end_with_parent
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+RunInfo = dict[str, Any]
+Step = Callable[..., RunInfo]
+
+
+def run(step: Step) -> NoReturn:
+    """Call a step with the paths on the command line, record its run, and exit."""
+    paths = parse_paths(step, sys.argv[1:])
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are removed
+    started = time.perf_counter()
+    RUN_INFO.parent.mkdir(exist_ok=True)
+    try:
+        libraries.check()  # control: installed libraries
+        with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):  # control: step lock
+            info = step(**paths)
+        add_note(RUN_INFO, step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
+    except (ParameterError, RefusedError, TemporaryError) as error:
+        _fail(step, str(error), getattr(error, "status", 2))
+    except Timeout as error:
+        _fail(step, f"only one may run in a folder, and another holds {error.lock_file}; wait for it to end", 75)
+    except KeyboardInterrupt:
+        _fail(step, "interrupted; `dvc repro` starts this stage again", 130)
+    except OSError as error:
+        advice = "; make room, then `dvc repro` starts this stage again" if error.errno in DISK_FULL else ""
+        _fail(step, f"{error.strerror or error}: {error.filename or 'no file named'}{advice}", 1)
+    except Exception as error:
+        traceback.print_exc()
+        _fail(step, f"unexpected {type(error).__name__}: {error}; the trace above says where", 1)
+    sys.exit(0)
+
+
+def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
+    """Read the paths of a step's parameters from its command line.
+
+    The flag of a parameter is its name without `_path`. `--help` shows the flags and exits with 0; a flag that is
+    missing or unknown exits with 2.
+    """
+    names = {f"--{name.removesuffix('_path')}": name for name in inspect.signature(step).parameters}
+    program = f"python -m tasks.{step.__name__}"
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=" ".join([program, *(f"{flag} PATH" for flag in names)]),
+        description=(inspect.getdoc(step) or "").split("\n")[0],
+        allow_abbrev=False,
+    )
+    for flag, name in names.items():
+        parser.add_argument(flag, dest=name, type=Path, required=True, metavar="PATH")
+    return vars(parser.parse_args(arguments))
+
+
+def _fail(step: Step, message: str, status: int) -> NoReturn:
+    print(f"error: {step.__name__}: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,27 @@
+"""Notes on runs: a JSON object in a file of its own, whose loss or damage costs nothing but what it says."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.run.outputs import atomic_outputs
+
+RUN_INFO = Path("reports/run.json")  # what each step says of its run; no output of any stage
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """Read notes, by their names; none where the file is lost, damaged or unreadable."""
+    notes: Any = {}
+    with suppress(OSError, ValueError):
+        notes = json.loads(path.read_bytes())
+    return notes if isinstance(notes, dict) else {}
+
+
+def add_note(path: Path, name: str, note: Any) -> None:
+    """Add a note, in place of one of this name."""
+    notes = {**read_notes(path), name: note}
+    with atomic_outputs(path) as (file,):
+        file.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,48 @@
+"""Colour jitter: another brightness and another contrast for each training image."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from tasks.params.regularize import Augment
+from tasks.training.augmentation import GREY, Images
+
+
+class ColourJitter(NamedTuple):
+    """What the pixel values of a batch of n images become.
+
+    Attributes
+    ----------
+    values : array of shape (n, 256), dtype=uint8
+        For each image, the new value of each of the 256.
+    """
+
+    values: NDArray[np.uint8]
+
+    def apply(self, images: Images) -> Images:
+        for image, values in zip(images, self.values, strict=True):
+            values.take(image, out=image, mode="clip")  # without a buffer
+        return images
+
+    def apply_on_device(self, images: Any) -> Any:
+        n = ops.shape(images)[0]
+        places = ops.arange(n, dtype="int32")[:, None, None, None] * 256 + ops.cast(images, "int32")
+        return ops.take(ops.reshape(self.values, (-1,)), places, axis=0)
+
+
+def sample_colour_jitter(augment: Augment, rng: np.random.Generator, n: int) -> ColourJitter | None:
+    """Draw the brightness and the contrast of each image; None where both are off.
+
+    `augment.brightness` b adds the same to all values, uniform in ±255 b. `augment.contrast` c stretches their
+    distances to grey by a factor uniform in 1 ± c. Results are rounded, and clipped to 0 … 255. Keras' RandomContrast
+    takes each image's own mean in place of grey. With grey, no pixel is needed for what each value becomes.
+    """
+    if not (augment.brightness or augment.contrast):
+        return None
+    added = 255 * rng.uniform(-augment.brightness, augment.brightness, (n, 1))
+    stretched = (np.arange(256) - GREY) * rng.uniform(1 - augment.contrast, 1 + augment.contrast, (n, 1))
+    return ColourJitter((stretched + GREY + added).round().clip(0, 255).astype(np.uint8))

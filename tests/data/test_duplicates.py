@@ -1,0 +1,120 @@
+"""Duplicates: planted copies are found and told apart, and what is no copy is left alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from tasks.data import duplicates, images
+from tasks.data.duplicates import Pair
+
+SIDE = 96
+
+
+def photograph(seed: int, side: int = 240) -> Image.Image:
+    """A picture with the spectrum of photographs: noise whose amplitude falls with its frequency."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    spectrum = rng.normal(size=(3, side, side)) + 1j * rng.normal(size=(3, side, side))
+    waves = np.fft.ifft2(spectrum / np.maximum(frequency, 1 / side)).real
+    waves = 0.8 * waves[:1] + 0.2 * waves  # colours go together
+    scaled = 128 + 45 * (waves - waves.mean()) / waves.std()
+    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def saved_again(image: Image.Image) -> Image.Image:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=60)
+    return Image.open(content).convert("RGB")
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "equal pixels": lambda image: image.copy(),
+    "saved again": saved_again,
+    "resized": lambda image: saved_again(image.resize((150, 150))),
+    "recoloured": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "mirrored": lambda image: saved_again(ImageOps.mirror(image)),
+}
+
+
+def find(pictures: list[Image.Image], contents: list[str] | None = None) -> list[Pair]:
+    fitted = [
+        images.fit(images.Picture(np.asarray(one), (), one.size), (SIDE, SIDE), "crop").pixels for one in pictures
+    ]
+    names = contents or [str(row) for row in range(len(pictures))]
+    sizes = np.array([one.size for one in pictures])
+    return duplicates.find(parts(np.stack(fitted)), names, sizes)
+
+
+def parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(pixels), 64):
+        yield pixels[start : start + 64]
+
+
+@pytest.fixture(scope="module")
+def originals() -> list[Image.Image]:
+    return [photograph(seed) for seed in range(60)]
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_planted_copies_are_found_and_told_apart(originals: list[Image.Image], kind: str) -> None:
+    copies = [COPIES[kind](image) for image in originals[:30]]
+    assert find([*originals, *copies]) == [Pair(60 + number, number, kind) for number in range(30)]
+
+
+SYMMETRIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "left and right": lambda half: np.concatenate([half[:, :48], half[:, :48][:, ::-1]], axis=1),
+    "above and below": lambda half: np.concatenate([half[:48], half[:48][::-1]]),
+}
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+@pytest.mark.parametrize("kind", ["saved again", "resized"])
+def test_copies_of_symmetric_pictures_are_found(symmetry: str, kind: str) -> None:
+    symmetric = [
+        Image.fromarray(SYMMETRIES[symmetry](np.asarray(photograph(seed).resize((96, 96))))) for seed in range(60)
+    ]
+    copies = [saved_again(image) if kind == "saved again" else image.resize((48, 48)) for image in symmetric]
+    found = {(pair.row, pair.other) for pair in find([*symmetric, *copies])}
+    assert {(60 + number, number) for number in range(60)} <= found
+
+
+def test_equal_bytes_are_told_from_equal_pixels(originals: list[Image.Image]) -> None:
+    first, second = originals[:2]
+    assert find([first, second, first, second], ["a", "b", "a", "c"]) == [
+        Pair(2, 0, "identical"),
+        Pair(3, 1, "equal pixels"),
+    ]
+
+
+def test_distinct_pictures_are_no_duplicates() -> None:
+    blurred = [photograph(seed, 48).filter(ImageFilter.GaussianBlur(4)).resize((96, 96)) for seed in range(1500)]
+    assert find(blurred) == []
+
+
+def test_pictures_of_one_colour_are_no_duplicates_unless_they_are_equal() -> None:
+    colours = [(value, value // 2, 255 - value) for value in range(0, 250, 5)]
+    plain = [Image.new("RGB", (SIDE, SIDE), colour) for colour in [*colours, colours[7]]]
+    assert find(plain) == [Pair(50, 7, "equal pixels")]
+
+
+def test_many_equal_pictures_are_paired_with_the_first_alone(originals: list[Image.Image]) -> None:
+    assert find([originals[0]] * 100) == [Pair(row, 0, "equal pixels") for row in range(1, 100)]
+
+
+@pytest.mark.parametrize("side", [8, 20, 31, 33])
+def test_small_and_odd_sizes_are_compared(side: int) -> None:
+    small = np.stack([np.asarray(photograph(seed).resize((side, side + 3))) for seed in range(20)])
+    pixels = np.concatenate([small, small[:3, :, ::-1]])
+    found = duplicates.find(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side))
+    assert found == [Pair(20 + number, number, "mirrored") for number in range(3)]
+
+
+def test_clusters_join_what_pairs_connect() -> None:
+    numbers = duplicates.clusters(6, [(1, 0), (2, 1), (5, 4)])
+    assert [numbers[0] == number for number in numbers] == [True, True, True, False, False, False]
+    assert numbers[4] == numbers[5] != numbers[3]

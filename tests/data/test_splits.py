@@ -1,0 +1,61 @@
+"""The division into parts: sizes, shares of the classes, seeds, and what is refused."""
+
+import numpy as np
+import pytest
+
+from tasks.data.splits import split
+
+LABELS = np.repeat(np.arange(10, dtype=np.uint8), 100)
+
+
+def test_the_parts_are_disjoint_complete_and_sorted() -> None:
+    train, validation = split(LABELS, 0.1, None, seed=3)
+    assert sorted([*train, *validation]) == list(range(1000))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(validation) > 0).all()
+
+
+def test_each_class_keeps_its_share() -> None:
+    train, validation = split(LABELS, 0.2, 400, seed=0)
+    assert np.bincount(LABELS[train]).tolist() == [40] * 10
+    assert np.bincount(LABELS[validation]).tolist() == [20] * 10
+
+
+def test_the_seed_decides_alone() -> None:
+    first, again, other = (split(LABELS, 0.1, None, seed)[1].tolist() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_a_subset_leaves_validation_as_it_was() -> None:
+    assert split(LABELS, 0.1, None, 0)[1].tolist() == split(LABELS, 0.1, 100, 0)[1].tolist()
+
+
+def test_validation_may_be_empty() -> None:
+    train, validation = split(LABELS, 0, None, 0)
+    assert len(train) == 1000
+    assert len(validation) == 0
+
+
+def test_a_subset_larger_than_what_is_left_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 900, what validation leaves; received 901"):
+        split(LABELS, 0.1, 901, 0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "images", "message"),
+    [
+        (0.001, None, r"validation_fraction: 0\.001 parts 1,000 images of 10 classes.* into 999 and 1;"),
+        (0.999, None, r"validation_fraction: 0\.999 parts 1,000 images .* into 1 and 999;"),
+        (0.1, 9, r"train_images: 9 parts 900 images .* into 9 and 891;"),
+        (0.1, 899, r"train_images: 899 parts 900 images .* into 899 and 1;"),
+    ],
+)
+def test_a_part_without_room_for_each_class_names_the_key(fraction: float, images: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(LABELS, fraction, images, 0)
+
+
+def test_a_class_of_one_image_cannot_be_parted() -> None:
+    with pytest.raises(ValueError, match="the rarest with 1, into"):
+        split(np.append(LABELS, np.uint8(10)), 0.1, None, 0)

@@ -1,0 +1,253 @@
+"""Servers that break off, stall, refuse, lie or never end: the right bytes or nothing, and no byte is sent twice."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from tenacity import wait_none
+
+from tasks.fetch import transfer as module
+from tasks.fetch.mirrors import fetch
+from tasks.fetch.transfer import InterruptedTransferError, SourceError, UnreachableError, transfer
+from tasks.params.download import Source
+from tests.support import scripted
+from tests.support.scripted import (
+    Answer,
+    Scripted,
+    body,
+    cut,
+    endless,
+    redirect,
+    stalled,
+    status,
+    whole,
+    without_ranges,
+)
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+OTHER = np.random.default_rng(1).bytes(3_000_000)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause between tries, unless the server asks for one."""
+    monkeypatch.setattr(module, "_backoff", wait_none())
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0.5)
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Path:
+    return tmp_path / "a.tar.gz.part"
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted.serving(CONTENT) as made:
+        yield made
+
+
+@pytest.mark.parametrize("n", [1, 1_000_000, 2_999_999])
+def test_a_cut_connection_resumes_where_it_broke_off(server: Scripted, partial: Path, n: int) -> None:
+    server.script = [cut(n)]
+    transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT
+    assert server.ranges() == [None, f"bytes={n}-"]
+    assert server.requested[1][1]["If-Range"] == server.tag
+
+
+def test_a_plain_request_would_have_lost_what_came(server: Scripted) -> None:
+    server.script = [cut(1_000_000)]
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(server.url)
+
+
+def test_the_next_run_resumes_too(server: Scripted, partial: Path) -> None:
+    server.script = [cut(500_000), *[status(503)] * 3]
+    with pytest.raises(InterruptedTransferError, match="server answered 503 Service Unavailable"):
+        transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT[:500_000]
+    transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT
+    assert server.ranges()[-1] == "bytes=500000-"
+    assert [path.name for path in partial.parent.iterdir()] == [partial.name]
+
+
+@pytest.mark.parametrize(
+    ("script", "ranges"),
+    [
+        pytest.param([cut(9), without_ranges], [None, "bytes=9-"], id="it ignores the range"),
+        pytest.param([cut(9, '"another"', OTHER), whole], [None, "bytes=9-"], id="the content has changed"),
+        pytest.param([cut(9, 'W/"weak"', OTHER), whole], [None, None], id="a weak tag joins no parts"),
+        pytest.param([cut(9), status(416)], [None, "bytes=9-", None], id="it has no such part"),
+        pytest.param([status(416)], [None, None], id="nobody asked for a part"),
+        pytest.param(
+            [
+                cut(9),
+                lambda request: request.send(206, b"x", Content_Range="bytes 5-5/3000000", ETag=request.server.tag),
+            ],
+            [None, "bytes=9-", None],
+            id="it sends another part",
+        ),
+    ],
+)
+def test_it_starts_over_where_the_rest_would_not_fit(
+    server: Scripted, partial: Path, script: list[Answer], ranges: list[str | None]
+) -> None:
+    server.script = script
+    transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT
+    assert server.ranges() == ranges
+
+
+def test_a_file_that_is_whole_is_not_sent_again(server: Scripted, partial: Path) -> None:
+    """The run was killed between the last byte and the check."""
+    partial.write_bytes(CONTENT)
+    partial.with_name(f"{partial.name}.validator").write_text(server.tag)
+    transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT
+    assert server.ranges() == ["bytes=3000000-"]
+
+
+def test_a_stalled_server_is_left_and_what_came_is_kept(server: Scripted, partial: Path) -> None:
+    server.script = [stalled(1_000_000)]
+    transfer(server.url, partial)
+    assert not server.outwaited
+    assert partial.read_bytes() == CONTENT
+    assert server.ranges() == [None, "bytes=1000000-"]
+
+
+def test_a_dripping_server_is_left_after_its_deadline(
+    server: Scripted, partial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOTAL_TIMEOUT", 0.0)
+    server.script = [endless] * 4
+    with pytest.raises(UnreachableError, match="took more than 0 s"):
+        transfer(server.url, partial)
+    assert server.ranges() == [None]  # the next source may be faster
+
+
+@pytest.mark.parametrize(("code", "form"), [(429, "seconds"), (503, "date")])
+def test_retry_after_is_waited_for(
+    server: Scripted, partial: Path, monkeypatch: pytest.MonkeyPatch, code: int, form: str
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(transfer.retry, "sleep", slept.append)
+    asked = "1" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    server.script = [status(code, Retry_After=asked)]
+    transfer(server.url, partial)
+    (seconds,) = slept
+    assert 0.9 < seconds <= 2
+    assert partial.read_bytes() == CONTENT
+
+
+def test_a_long_retry_after_is_left_to_a_later_run(server: Scripted, partial: Path) -> None:
+    server.script = [status(503, Retry_After="3600")]
+    with pytest.raises(UnreachableError, match="asks to come back in 3,600 s"):
+        transfer(server.url, partial)
+    assert len(server.requested) == 1
+
+
+def test_a_missing_file_is_requested_once(server: Scripted, partial: Path) -> None:
+    server.script = [status(404)]
+    with pytest.raises(SourceError, match="server answered 404 Not Found"):
+        transfer(server.url, partial)
+    assert len(server.requested) == 1
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("script", [[endless], [body(bytes(100_001))]], ids=["endless", "announced"])
+def test_no_more_is_accepted_than_the_source_has(server: Scripted, partial: Path, script: list[Answer]) -> None:
+    server.script = script
+    with pytest.raises(SourceError, match="must send at most 100,000 bytes"):
+        transfer(server.url, partial, size=100_000)
+    assert not partial.exists() or partial.stat().st_size <= 100_000
+
+
+def source(server: Scripted) -> Source:
+    return Source(url=server.url, sha256=hashlib.sha256(CONTENT).hexdigest(), bytes=len(CONTENT))
+
+
+@pytest.mark.parametrize("lie", [OTHER, b"<html>log in first</html>"], ids=["the right size", "a page"])
+def test_wrong_bytes_are_refused_and_not_built_upon(server: Scripted, cache_home: Path, lie: bytes) -> None:
+    server.script = [body(lie)]
+    with pytest.raises(SourceError, match=r"SHA-256 of a.tar.gz.part must be \w{64}; received \w{64}"):
+        fetch(source(server))
+    assert not list(cache_home.glob("a.tar.gz*[!k]"))  # but for the lock
+    assert fetch(source(server)).read_bytes() == CONTENT
+    assert server.ranges() == [None, None]
+
+
+def test_a_redirect_is_followed(server: Scripted, partial: Path) -> None:
+    server.script = [redirect(server.url + "?moved")]
+    transfer(server.url, partial)
+    assert partial.read_bytes() == CONTENT
+
+
+def test_a_redirect_to_plain_http_is_never_followed(
+    server: Scripted, partial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is requested there."""
+    if not shutil.which("openssl"):
+        pytest.skip("NOT TESTED: openssl is not installed")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with Scripted(CONTENT) as secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        secure.script = [whole, redirect(server.url)]
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
+        url = f"https://localhost:{secure.server_address[1]}/a.tar.gz"
+        transfer(url, partial)
+        assert partial.read_bytes() == CONTENT
+        with pytest.raises(SourceError, match=r"redirects to http://127.0.0.1, which is refused"):
+            transfer(url, tmp_path / "other.part")
+        secure.shutdown()
+    assert not server.requested
+
+
+def test_two_downloads_at_once_send_one_request(server: Scripted, tmp_path: Path) -> None:
+    def slow(request: scripted.Request) -> None:
+        time.sleep(2)
+        whole(request)
+
+    server.script = [slow]
+    code = (
+        "import sys; from pathlib import Path; from tasks.fetch import mirrors\n"
+        "from tasks.params.download import Source\n"
+        f"mirrors.cache_folder = lambda: Path({str(tmp_path)!r})\n"
+        f"print(mirrors.fetch(Source.model_validate({source(server).model_dump()!r})))"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[0].splitlines()[-1] for process in both]
+    assert said == [str(tmp_path / "a.tar.gz")] * 2
+    assert Path(said[0]).read_bytes() == CONTENT
+    assert len(server.requested) == 1
+
+
+def test_a_full_disk_names_the_file_and_keeps_what_came(server: Scripted, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from tasks.fetch.transfer import transfer\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        f"transfer({server.url!r}, Path({str(tmp_path / 'a.part')!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(f"File too large: '{tmp_path / 'a.part'}'")
+    assert CONTENT.startswith((tmp_path / "a.part").read_bytes())
+    transfer(server.url, tmp_path / "a.part")
+    assert (tmp_path / "a.part").read_bytes() == CONTENT

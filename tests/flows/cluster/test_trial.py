@@ -1,0 +1,264 @@
+"""A trial: one clone makes it, another has its model; what it waits for, and how its flow ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from filelock import Timeout
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Abort
+
+from flows.cluster import sync
+from flows.cluster import trial as trial_module
+from flows.cluster.trial import make_trial, trial
+from flows.pipeline import flow
+from flows.runs import experiments
+from flows.runs.placeholders import PLACEHOLDER
+from flows.runs.processes import shutting_down
+from flows.runs.trial import TRIAL_STAGES, Trial
+from flows.study import plan
+from tests.support import machines
+from tests.support.clone import Clone, copy_tracked
+from tests.support.edits import substitute
+from tests.support.machines import EVERYTHING, Meeting
+from tests.support.own_images import GIVEN, write_files
+from tests.support.toy_pipeline import commit, dvc, git
+
+pytestmark = pytest.mark.slow
+SECRET = secrets.token_hex(16)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def going_on() -> Iterator[None]:
+    yield
+    shutting_down.clear()
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, place: str) -> None:
+    with machines.bucket() if place == "bucket" else nullcontext() as port:
+        if port:
+            meeting.use_bucket(port, SECRET)
+        asked = meeting.plan()
+        sync.offer(meeting.head, asked.commit)
+        other, said = meeting.machine("other"), list[str]()
+        assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
+        assert not make_trial(meeting.head, asked, said.append, EVERYTHING, hand_over=True)
+        assert sum("Running stage 'train'" in line for line in said) == 1
+        assert "handed over in" in said[-1]
+        assert sync.published(meeting.head).keys() == {asked.name}
+        assert not (meeting.head / "model").exists()
+        dvc(meeting.head, "exp", "pull", "origin", asked.name)
+        dvc(meeting.head, "exp", "apply", asked.name)
+        assert (meeting.head / "model").read_text() == "weights\n"
+        assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
+        meeting.assert_each_is_complete()
+    made = meeting.references()[asked.name]
+    told = git(meeting.head, "log", "-1", "--format=%(trailers:key=Machine,valueonly)", made)
+    assert told.strip().endswith(" cores")
+    assert told.count(";") == 2
+    assert SECRET not in "".join(said)
+    for ref in (made, asked.commit):
+        assert SECRET not in git(meeting.bare, "show", ref)
+    assert not [path for path in meeting.bare.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("there", ["nothing", "other images"])
+def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str) -> None:
+    substitute(meeting.head / "dvc.yaml", "images: curve.csv", "images: own")
+    (meeting.head / ".gitignore").open("a").write("/own\n")
+    write_files(meeting.head / "own", {"rose.jpg": b"a rose"})
+    dvc(meeting.head, "repro", "--quiet")
+    commit(meeting.head, "own images")
+    other, asked, said = meeting.machine("other"), meeting.plan(), list[str]()
+    if there == "other images":
+        write_files(other / "own", {"tulip.jpg": b"a tulip"})
+    sync.offer(meeting.head, asked.commit)
+    assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
+    assert not any("Running stage 'download'" in line for line in said)
+    sync.published(meeting.head)
+    dvc(meeting.head, "exp", "pull", "origin", asked.name)
+    dvc(meeting.head, "exp", "apply", asked.name)
+    assert (meeting.head / "data/normalized/batch").read_text() == "rose.jpg\n"
+    assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
+
+
+def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) -> None:
+    """The real stages, which read the packed images."""
+    origin = Clone(tmp_path / "origin")
+    copy_tracked(origin.path)
+    (origin.path / "dvc.lock").unlink()
+    substitute(origin.path / "dvc.yaml", "images: data/cifar10.sha256", "images: data/photos")
+    (origin.path / ".gitignore").open("a").write("/data/photos\n")
+    write_files(origin.path / "data/photos", GIVEN)
+    origin.edit(
+        normalize__size=8, normalize__train_images=None, normalize__validation_fraction=0.25, model__filters=[4],
+        train__epochs=1, train__precision="float32",
+    )  # fmt: skip
+    origin.run("git", "init", "--quiet", "--initial-branch", "main")
+    origin.commit("start")
+    origin.repro()
+    origin.commit("first run")
+    meeting = Meeting(tmp_path, origin.path)
+    write_files(meeting.head / "data/photos", GIVEN)
+    settings = {"normalize.train_images": None, "train.epochs": 2, "train.precision": "float32", "model.filters": [4]}
+    asked = plan.plan(meeting.head, ["none"], 1, settings)[0]
+    sync.offer(meeting.head, asked.commit)
+    assert make_trial(meeting.machine("other"), asked, print, EVERYTHING, hand_over=True)
+    (row,) = plan.collect(meeting.head, [asked], sync.published(meeting.head))
+    assert row.epochs == 2
+
+
+@pytest.mark.parametrize("hand_over", [False, True])
+def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, hand_over: bool) -> None:
+    """The page of the commit that it starts from is never taken for its own."""
+    dvc(meeting.head, "checkout")
+    page = meeting.head / "reports/index.html"
+    before = page.read_text()
+    (asked,), said = plan.plan(meeting.head, ["none"], 1, {"train.epochs": 7}), list[str]()
+    if hand_over:
+        sync.offer(meeting.head, asked.commit)
+    place = meeting.machine("other") if hand_over else meeting.head
+    assert make_trial(place, asked, said.append, EVERYTHING, hand_over)
+    assert [line for line in said if "Running stage" in line][-1] == "Running stage 'evaluate':"
+    if hand_over:
+        dvc(meeting.head, "exp", "pull", "origin", asked.name)
+    dvc(meeting.head, "exp", "apply", asked.name)
+    assert page.read_text() == PLACEHOLDER
+    assert not (meeting.head / "reports/evaluation/per_class.csv").exists()
+    assert json.loads(dvc(meeting.head, "status", "--json")).keys() == {"report"}
+    ran = dvc(meeting.head, "repro")
+    assert [line for line in ran.splitlines() if "Running stage" in line] == ["Running stage 'report':"]
+    assert page.read_text() == "page of 7 epochs" != before
+    assert "up to date" in dvc(meeting.head, "status")
+
+
+def test_of_two_in_one_clone_one_waits_and_finds_the_trial(meeting: Meeting) -> None:
+    asked, said = meeting.plan(), list[str]()
+    with ThreadPoolExecutor() as both:
+        made = both.map(lambda _: make_trial(meeting.head, asked, said.append, EVERYTHING), range(2))
+        assert sorted(made) == [False, True]
+    assert sum("Running stage 'train'" in line for line in said) == 1
+
+
+def test_a_wait_for_the_same_trial_ends_with_everything_else(meeting: Meeting) -> None:
+    asked = meeting.plan()
+    with (
+        experiments.isolated_worktree(meeting.head, {}, asked.name),
+        ThreadPoolExecutor() as other,
+    ):
+        waits = other.submit(make_trial, meeting.head, asked, print, EVERYTHING)
+        time.sleep(1)
+        assert not waits.done()
+        shutting_down.set()
+        with pytest.raises(Timeout):
+            waits.result(10)
+
+
+# --- The flow ------------------------------------------------------------------------------------
+
+
+def flow_run(asked: Trial) -> State[Any]:
+    state: State[Any] = trial(asked.variant, asked.seed, asked.overrides, asked.name, asked.commit, return_state=True)
+    return state
+
+
+@pytest.mark.usefixtures("server")
+def test_the_state_says_whether_the_training_or_the_machine_failed(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = meeting.plan()
+    sync.offer(meeting.head, asked.commit)
+    monkeypatch.chdir(meeting.head)
+    assert flow_run(asked).name == "Completed"
+    assert flow_run(asked).name == "Cached"
+    failing = break_step(meeting, "raise SystemExit('must stay finite')")
+    failed = flow_run(failing)
+    assert (failed.name, "evaluate" in (failed.message or "")) == ("Failed", True)
+    meeting.configure(meeting.head, "")
+    crashed = flow_run(failing)
+    assert crashed.name == "Crashed"
+    assert "`dvc remote add --default store URL`" in (crashed.message or "")
+
+
+def break_step(meeting: Meeting, code: str) -> Trial:
+    """Have the last stage do something else, and plan a trial of it."""
+    (meeting.head / "step.py").write_text(code)
+    commit(meeting.head, "another step")
+    asked = meeting.plan()
+    sync.offer(meeting.head, asked.commit)
+    return asked
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(("given", "ends"), [("CANCELLING", "Cancelled"), ("CRASHED", "Crashed")])
+def test_a_trial_ends_when_its_state_changed_behind_its_back(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch, given: str, ends: str
+) -> None:
+    asked = break_step(meeting, "import time; print('begun', flush=True); time.sleep(600)")
+    monkeypatch.chdir(meeting.head)
+    monkeypatch.setattr(trial_module, "LOOK_SECONDS", 0.5)
+
+    def change_state() -> None:
+        with get_client(sync_client=True) as client:
+            while not (runs := client.read_flow_runs(flow_run_filter=_running())):
+                time.sleep(0.5)
+            time.sleep(10)  # until it trains, or on the way there
+            client.set_flow_run_state(runs[0].id, State(type=StateType(given)), force=True)
+            begun.append(runs[0].id)
+
+    begun: list[UUID] = []
+    behind = threading.Thread(target=change_state)
+    behind.start()
+    started = time.monotonic()
+    with suppress(Abort):  # which Prefect ends a run by whose state is final already
+        flow_run(asked)
+    behind.join()
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(begun[0]).state_name == ends
+    assert time.monotonic() - started < 120  # of the step's ten minutes
+    assert not meeting.references()
+
+
+def _running() -> FlowRunFilter:
+    return FlowRunFilter(state={"type": {"any_": ["RUNNING"]}})  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_pipeline_that_is_handed_over_is_published_from_the_remotes_head(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync.offer(meeting.head, meeting.commit())
+    other = meeting.machine("other")
+    (other / "params.yaml").write_text("edited and never looked at")
+    monkeypatch.chdir(other)
+    assert flow.pipeline(hand_over=True)["train"]["accuracy"] == pytest.approx(0.9)
+    (made,) = meeting.references()
+    assert flow.pipeline({"train.seed": 1}, hand_over=True)["train"]["accuracy"] == pytest.approx(0.85)
+    assert len(meeting.references()) == 2
+    assert (other / "params.yaml").read_text() == "edited and never looked at"
+    assert os.listdir(other / experiments.WORKTREES) == [".git.lock"]  # noqa: PTH208
+    meeting.assert_each_is_complete()
+    assert made in sync.published(meeting.head)

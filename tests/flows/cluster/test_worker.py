@@ -1,0 +1,209 @@
+"""A worker of trials, for real: what it takes, what each of them gets, and how it goes on and ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.cluster import queues, worker
+from flows.host import resources
+from flows.server import password
+from tasks.params import ParameterError
+from tests.support import ROOT
+from tests.support.clone import Clone
+from tests.support.lasting import Lasting, lasting, lock_of, log_of, refused, scratch_machine, working
+from tests.support.serving import free_port, wait_for
+
+
+def test_too_little_memory_for_one_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: 2**30)
+    with pytest.raises(ParameterError, match=r"a trial needs 1\.5 GiB of memory; received 1\.0 GiB; run a worker on"):
+        worker._refuse(None)
+
+
+def test_two_clones_of_one_host_are_two_machines(tmp_path: Path) -> None:
+    names = {worker.machine_name(tmp_path / "one"), worker.machine_name(tmp_path / "two")}
+    assert len(names) == 2
+    assert all(re.fullmatch(r".+-[0-9a-f]{4}", name) for name in names)
+
+
+NAMED = """
+import os, sys
+from flows.cluster import worker
+from flows.server import ephemeral, password
+
+try:
+    worker._name_server(*sys.argv[1:] or [None])
+except ephemeral.ServerError:  # nobody answers
+    print(os.environ[password.VARIABLE])
+"""
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_the_password_that_was_copied_here_is_for_whichever_server_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret, url = password.keep(), f"http://127.0.0.1:{free_port()}/api"
+    done = subprocess.run(
+        [sys.executable, "-c", NAMED, *([] if by_environment else [url])],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url if by_environment else ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == secret
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
+    """A lasting server that knows the trials' deployment, and waits for its workers."""
+    head = scratch_machine(tmp_path_factory.mktemp("head") / "clone")
+    with lasting(head, free_port()) as made:
+        head.run("prefect", "work-pool", "create", "study", "--type", "process")
+        head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return scratch_machine(tmp_path_factory.mktemp("machine") / "clone")
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_trial_runs_in_the_folder_of_its_worker_and_nothing_names_that_of_the_study(server: Lasting) -> None:
+    assert str(server.clone.path) not in server.deployment("trial/study")
+    assert '"directory": "."' in server.deployment("trial/study")
+
+
+def share_of(server: Lasting, flow_run: str) -> str:
+    """The share that a trial says it has, once it runs."""
+    texts = lambda: re.findall(r"share (\S+) of machine", "\n".join(server.log(flow_run)))  # noqa: E731
+    return str(wait_for("its share", texts)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_trials_side_by_side_have_different_shares_which_become_free_again(server: Lasting, machine: Clone) -> None:
+    with working(server, machine, "--limit", "2"):
+        together = [server.submit("sleep", 40), server.submit("sleep", 40)]
+        later = server.submit("sleep")
+        assert {share_of(server, flow_run) for flow_run in together} == {"0/2", "1/2"}
+        assert share_of(server, later) in {"0/2", "1/2"}
+
+
+@pytest.mark.slow
+def test_a_step_of_a_trial_finds_keras_imported(server: Lasting, machine: Clone) -> None:
+    with working(server, machine, "--limit", "1"):
+        flow_run = server.submit("step")
+        server.await_state(flow_run, "Completed")
+        wait_for("what the step said", lambda: server.logged(flow_run, "keras is there: True"), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_machine_where_everything_crashes_leaves_itself_out_and_failing_trainings_do_not_count(
+    server: Lasting, machine: Clone
+) -> None:
+    with working(server, machine, "--limit", "1"):
+        # Were a failing training a crash, there would be three in a row before the last three.
+        variants = ["broken machine"] * 2 + ["failing training"] + ["broken machine"] * worker.CRASHES
+        flow_runs = [server.submit(variant) for variant in variants]
+        why = wait_for("its name among those left out", server.left_out)["machine"]
+        assert why.startswith("3 runs in a row crashed within 30 s, the last: Process exited with status code: 3")
+        assert [server.state(flow_run) for flow_run in flow_runs] == ["Crashed"] * 2 + ["Failed"] + ["Crashed"] * 3
+        waiting = server.submit("sleep")
+        time.sleep(10)  # some looks for work
+        assert server.state(waiting) in {"Scheduled", "Late"}
+        assert log_of(machine, "machine").count("error: machine takes nothing more: 3 runs in a row") == 1
+    with working(server, machine, "--limit", "1"):
+        server.await_state(waiting, "Completed")
+        assert server.left_out() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_machine_takes_no_trial_of_a_precision_or_of_libraries_that_it_lacks(server: Lasting, tmp_path: Path) -> None:
+    other = scratch_machine(tmp_path / "clone", cpu_flags="avx2 avx512f")
+    with (other.path / "requirements.lock").open("a") as lock:
+        lock.write("# another release of something\n")
+    able = queues.needed("float32", "auto", lock_of(other))
+    ask = "from pathlib import Path; from flows.cluster import queues; print(*queues.offered(Path()))"
+    assert other.run(sys.executable, "-c", ask).split() == [able]
+    emulated = server.submit("sleep", queue=queues.needed("mixed_bfloat16", "auto", lock_of(other)))
+    elsewhere = server.submit("sleep")
+    with working(server, other, name="old"):
+        server.await_state(server.submit("sleep", queue=able), "Completed")
+        time.sleep(10)  # some looks for work
+        assert {server.state(flow_run) for flow_run in (emulated, elsewhere)} <= {"Scheduled", "Late"}
+    for flow_run in (emulated, elsewhere):
+        server.give_up(flow_run)
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_worker_ends_on_sigterm_with_its_trial_also_where_its_shell_ignores_ctrl_c(
+    server: Lasting, machine: Clone
+) -> None:
+    command = [sys.executable, "-m", "flows.cluster.worker", "--server", server.url, "--name", "background"]
+    ignore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    with (machine.path.parent / "background.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ignore, *command], cwd=machine.path, env=machine.environment, stdout=log, stderr=log
+        )
+    try:
+        flow_run = server.submit("sleep", 600)
+        wait_for("its share", lambda: server.logged(flow_run, "of background"))
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        server.await_state(flow_run, "Crashed", 5)
+        assert "Traceback" not in log_of(machine, "background")
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clone, tmp_path: Path) -> None:
+    head, port = scratch_machine(tmp_path / "clone"), free_port()
+    with lasting(head, port) as server, working(server, machine, name="patient"):
+        head.run("prefect", "work-pool", "create", "study", "--type", "process", "--overwrite")
+        head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
+        (child,) = [one for one in psutil.Process().children() if str(port) in one.cmdline()]
+        child.terminate()
+        wait_for("the end of the server", lambda: not server.healthy(), 60)
+        wait_for(
+            "the worker to notice", lambda: "does not answer" in log_of(machine, "patient"), 150
+        )  # its client retries first
+        time.sleep(30)  # more looks than Prefect's own worker has errors before it says a page of traces
+        with lasting(head, port) as again:
+            again.await_state(again.submit("sleep"), "Completed")
+            log = log_of(machine, "patient")
+            assert log.count("the server does not answer") == log.count("the server answers again") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("http://127.0.0.1:9/api", "a Prefect server must answer at http://127.0.0.1:9/api; start one with"),
+        ("", "a worker needs a Prefect server; received none; start one with `make server`, or name another machine's"),
+    ],
+)
+def test_a_server_that_does_not_answer_at_the_start_is_one_line(machine: Clone, address: str, says: str) -> None:
+    assert says in refused(machine, "flows.cluster.worker", *(["--server", address] if address else []), status=1)
+    assert os.environ.get("PREFECT_API_URL") is None

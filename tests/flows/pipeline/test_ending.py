@@ -1,0 +1,92 @@
+"""How what runs is ended: everything below it goes, DVC keeps no lock, and nobody waits on.
+
+The stage is a small one, in a repository of its own: real steps are ended in the other files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.pipeline import stages
+from flows.runs import processes
+from flows.runs.processes import Checkout, StageFailedError
+from tests.support.clone import Clone
+from tests.support.serving import heed_interrupts, wait_for
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A repository with one stage, which says that it began, and then takes a while."""
+    made = Clone(tmp_path / "repository")
+    made.path.mkdir()
+    (made.path / "nap.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(1)))\n"
+        "print('began', flush=True)\ntime.sleep(3)\nopen('made', 'w').close()\n"
+    )
+    (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
+    made.run("git", "init", "--quiet")
+    made.run("dvc", "init", "--quiet")
+    made.run("dvc", "config", "core.analytics", "false")  # whose sender would outlive a command
+    wait_for("DVC's own daemons to end", lambda: not running_in(made.path), 60)
+    return Checkout(made.path)
+
+
+def running_in(folder: Path) -> list[dict[str, Any]]:
+    return [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(folder)]
+
+
+def assert_nothing_is_left(checkout: Checkout) -> None:
+    """No process in the repository, no lock of DVC, and no output of the stage."""
+    assert running_in(checkout.root) == []
+    lock = checkout.root / ".dvc/tmp/rwlock"
+    assert not lock.exists() or not any(json.loads(lock.read_text()).values())
+    assert not (checkout.root / "made").exists()
+
+
+def test_a_stage_that_is_left_alone_ends_well(checkout: Checkout) -> None:
+    assert stages.reproduce(checkout, "nap", 60, print) == "ran"
+    assert (checkout.root / "made").exists()
+
+
+def test_what_is_ended_leaves_no_process_and_no_lock(checkout: Checkout) -> None:
+    def end_soon(line: str) -> None:
+        if line == "began":
+            processes.terminate_all()
+
+    try:
+        with pytest.raises(StageFailedError, match="nap failed"):
+            stages.reproduce(checkout, "nap", 60, end_soon)
+    finally:
+        processes.shutting_down.clear()
+    assert (checkout.root / "told").exists()  # in time: who is killed cannot say so
+    assert_nothing_is_left(checkout)
+
+
+def test_what_starts_while_everything_is_ended_is_ended_too(checkout: Checkout) -> None:
+    processes.terminate_all()
+    try:
+        with pytest.raises(StageFailedError, match="a late run failed"):
+            processes.repro(checkout, "a late run", 60, print)
+    finally:
+        processes.shutting_down.clear()
+    assert_nothing_is_left(checkout)
+
+
+def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(checkout: Checkout) -> None:
+    def swallow(_: str) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    heed_interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        stages.reproduce(checkout, "nap", 60, swallow)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert_nothing_is_left(checkout)

@@ -1,0 +1,283 @@
+"""The gate on a real repository: verdicts, refusals, and what it says when predictions are gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flows.gate import main
+from flows.results.comparison import Comparison, Difference
+from tests.support import ROOT
+from tests.support.clone import Clone
+
+METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
+N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
+
+
+def write(
+    wrong: set[int] | range = range(0, 300),
+    confidence: float = 0.7,
+    images: str = "a1",
+    headline: dict[str, float] | None = None,
+    **keys: Any,
+) -> None:
+    """Metrics and predictions of a model that errs on the given images."""
+    labels = keys.get("labels", np.arange(N) % 4)
+    said = np.where(np.isin(np.arange(N), list(wrong)), (labels + 1) % 4, labels)
+    probabilities = np.full((N, 4), (1 - confidence) / 3)
+    probabilities[np.arange(N), said] = confidence
+    saved = {"labels": labels, "probabilities": probabilities, "classes": CLASSES, "images": images, **keys}
+    np.savez_compressed(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
+    accuracy = 1 - len(wrong) / N
+    scores = {"accuracy": accuracy, "loss": 0.5, **(headline or {})}
+    METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose only commit has the outputs of `write()`, in DVC's cache."""
+    path = tmp_path_factory.mktemp("gate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        Path("reports").mkdir()
+        Path("dvc.yaml").write_text(
+            "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
+            "    metrics: [{reports/metrics.json: {cache: false}}]\n"
+            "artifacts: {predictions: {path: reports/predictions.npz}, metrics: {path: reports/metrics.json}}\n"
+        )
+        for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
+            subprocess.run(command, check=True)
+        write()
+        commit()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def repository(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its copy, to work in."""
+    made = tmp_path / "repository"
+    shutil.copytree(first, made, symlinks=True)
+    monkeypatch.chdir(made)
+    return made
+
+
+def commit() -> None:
+    subprocess.run(["dvc", "commit", "--quiet", "--force", "evaluate"], check=True)
+    subprocess.run(["git", "add", "--all"], check=True)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--message", "run"], check=True)
+
+
+def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    status = main(["--base", "HEAD", "--json", *arguments])
+    found = json.loads(capsys.readouterr().out)
+    assert found["passed"] == (status == 0)
+    return status, {row["metric"]: row for row in found["metrics"]}
+
+
+def test_a_planted_regression_of_three_points_fails_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD"]) == 1
+    said = capsys.readouterr()
+    assert "| test.accuracy" in said.out
+    assert "real" in said.out
+    assert said.err == "regression: test accuracy fell by 3.00 points, more than the tolerance of 0\n"
+
+
+def test_a_tolerance_lets_a_smaller_fall_pass() -> None:
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD", "--tolerance", "3"]) == 0
+    assert main(["--base", "HEAD", "--tolerance", "2.9"]) == 1
+
+
+def test_other_mistakes_of_the_same_number_are_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(150, 455))  # as another seed would: half of the mistakes are others, five are more
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "within noise"
+    low, high = found["test.accuracy"]["interval"]
+    assert low < found["test.accuracy"]["difference"] < high
+    assert found["test.accuracy"]["difference"] == pytest.approx(-0.0025)
+
+
+def test_an_improvement_is_real_and_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 200))
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "real"
+    assert found["test.recall.cat"]["verdict"] == "real"
+
+
+def test_intervals_are_paired_and_match_theory(capsys: pytest.CaptureFixture[str]) -> None:
+    write(wrong=range(0, 320))
+    _, found = rows(capsys)
+    difference = np.where(np.arange(N) < 300, 0.0, np.where(np.arange(N) < 320, -1.0, 0.0))
+    error = 1.96 * difference.std() / np.sqrt(N)  # an unpaired interval would be four times as wide
+    assert found["test.accuracy"]["interval"] == pytest.approx([-0.01 - error, -0.01 + error], abs=0.001)
+
+
+def test_confidence_alone_moves_the_loss_and_not_the_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    write(confidence=0.97)
+    status, found = rows(capsys)
+    assert status == 0
+    assert found["test.accuracy"]["verdict"] == "equal"
+    assert found["test.loss"]["verdict"] == "real"
+    assert found["train.accuracy"]["verdict"] == "equal"
+
+
+def test_the_verdict_follows_the_headline(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.repeat(np.arange(4), [1900, 50, 25, 25])  # mistakes on a rare class hardly move accuracy
+    write(wrong=range(0, 100), headline={"balanced_accuracy": 0.9868}, labels=labels)
+    commit()
+    mistakes = set(range(0, 60)) | set(range(1960, 1980))
+    write(wrong=mistakes, headline={"balanced_accuracy": 0.7922}, labels=labels)
+    status, found = rows(capsys)
+    assert found["test.accuracy"]["difference"] > 0
+    assert status == 1
+    assert found["test.balanced_accuracy"]["verdict"] == "real"
+    assert main(["--base", "HEAD"]) == 1
+    assert "regression: test balanced accuracy fell by" in capsys.readouterr().err
+
+
+def test_a_new_headline_is_judged_from_the_predictions_of_both(
+    capsys: pytest.CaptureFixture[str], repository: Path
+) -> None:
+    write(wrong=range(0, 400), headline={"f1_macro": 0.8})
+    METRICS.write_text(json.dumps({**json.loads(METRICS.read_text()), "generalization_gap": 0.1}))
+    status, found = rows(capsys)
+    assert status == 1
+    assert found["test.f1_macro"]["difference"] == pytest.approx(-0.05)
+    shutil.rmtree(repository / ".dvc/cache")
+    assert main(["--base", "HEAD"]) == 2
+    assert "reports/metrics.json of HEAD must hold test.f1_macro, and " in capsys.readouterr().err
+
+
+def test_of_many_classes_only_real_changes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [f"c{n}" for n in range(40)]
+    write(classes=classes)
+    commit()
+    write(wrong=range(0, 900), classes=classes)
+    _, found = rows(capsys)
+    listed = {name: row["verdict"] for name, row in found.items() if name.startswith("test.recall.")}
+    assert set(listed.values()) == {"real"}
+
+
+@pytest.mark.parametrize("swapped", [{"images": "b2"}, {"labels": (np.arange(N) + 1) % 4}])
+def test_swapped_images_are_refused(capsys: pytest.CaptureFixture[str], swapped: dict[str, Any]) -> None:
+    write(**swapped)
+    assert main(["--base", "HEAD"]) == 2
+    assert "both sides must be scored on the same test images; received others at HEAD" in capsys.readouterr().err
+
+
+def test_without_old_predictions_metrics_are_compared_alone(
+    capsys: pytest.CaptureFixture[str], repository: Path
+) -> None:
+    shutil.rmtree(repository / ".dvc/cache")
+    write(wrong=range(0, 360))
+    assert main(["--base", "HEAD"]) == 1
+    said = capsys.readouterr()
+    assert (
+        "metrics alone, without intervals: reports/predictions.npz of HEAD is in neither git nor DVC's cache"
+        in said.out
+    )
+    assert "git checkout HEAD && dvc repro" in said.out
+    assert "whether that is noise is unknown" in said.err
+    write()
+    assert main(["--base", "HEAD"]) == 0
+
+
+def test_a_side_that_was_made_elsewhere_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "flows.results.comparison.made_elsewhere", lambda root, commit=None: "made in bfloat16" if commit else ""
+    )
+    assert main(["--base", "HEAD"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "HEAD: made in bfloat16"
+    assert main(["--base", "HEAD", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["made_elsewhere"] == ["HEAD: made in bfloat16"]
+
+
+def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write(classes=None)
+    commit()
+    write()
+    assert main(["--base", "HEAD"]) == 0
+    assert "the predictions of HEAD cannot be read: 'classes is not a file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("at", [0.02, 0.5, 0.98])  # a header, the numbers, the directory
+def test_damaged_predictions_are_named(capsys: pytest.CaptureFixture[str], at: float) -> None:
+    content = bytearray(PREDICTIONS.read_bytes())
+    place = int(at * len(content))
+    content[place : place + 20] = bytes(20)
+    PREDICTIONS.write_bytes(content)
+    assert main(["--base", "HEAD"]) == 2
+    assert "error: the predictions of this workspace cannot be read: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("base", "missing", "says"),
+    [
+        ("", None, "--base must be a commit of this repository; received nothing"),
+        ("nowhere", None, "--base must be a commit of this repository; received nowhere"),
+        ("HEAD", METRICS, "reports/metrics.json must exist in this workspace; run `dvc repro` first"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    capsys: pytest.CaptureFixture[str], base: str, missing: Path | None, says: str
+) -> None:
+    if missing:
+        missing.unlink()
+    assert main(["--base", base]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "-1", "inf"])
+def test_a_tolerance_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str], tolerance: str) -> None:
+    assert main(["--base", "HEAD", "--tolerance", tolerance]) == 2
+    assert "--tolerance must lie between 0 and 100 points" in capsys.readouterr().err
+
+
+def test_metrics_and_predictions_of_two_runs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = METRICS.read_text()
+    write(wrong=range(0, 100))
+    METRICS.write_text(scores)
+    assert main(["--base", "HEAD"]) == 2
+    assert "must be of one run; received accuracies of 0.8500 and 0.9500" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["<<<<<<< HEAD", "[1]", '{"test": 3}'])
+def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    METRICS.write_text(damage)
+    assert main(["--base", "HEAD"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: reports/metrics.json must hold ")
+
+
+def test_a_fall_by_exactly_the_tolerance_passes() -> None:
+    worse = Comparison("HEAD", "accuracy", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
+    assert worse.regression(3.0) is None
+    assert worse.regression(2.99) is not None
+
+
+@pytest.mark.slow
+def test_the_same_model_with_another_seed_on_the_real_pipeline(clone: Clone) -> None:
+    clone.edit(train__seed=1)
+    clone.run("dvc", "repro")
+    done = subprocess.run(
+        ["python", "-m", "flows.gate", "--base", "HEAD", "--json"],
+        cwd=clone.path, env={**clone.environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    (accuracy,) = (row for row in found["metrics"] if row["metric"] == "test.accuracy")
+    low, high = accuracy["interval"]
+    assert (accuracy["verdict"] == "within noise") == (low <= 0 <= high)
+    assert done.returncode == (accuracy["verdict"] == "real" and accuracy["difference"] < 0)

@@ -1,0 +1,85 @@
+"""An isolated run without a flow: its worktree, and what becomes of the worktrees of others."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+
+from flows.runs import experiments
+from tasks.params import ParameterError
+from tests.support import ROOT
+from tests.support.clone import Clone
+
+
+def test_worktrees_of_killed_runs_are_removed_and_those_of_running_ones_stay(clone: Clone) -> None:
+    clone.reset()
+    worktrees = clone.path / experiments.WORKTREES
+    for name in ("killed", "running"):
+        (worktrees / name).mkdir(parents=True)
+    hold = "import sys; from pathlib import Path; from flows.runs.experiments import _owned\n"
+    hold += "with _owned(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(worktrees / "running")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
+            assert "  epochs: 3\n" in (mine / "params.yaml").read_text()
+            assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running", "mine"}
+        other.communicate("")
+    assert {left.name for left in worktrees.iterdir() if left.is_dir()} == {"running"}
+
+
+def test_a_worktree_of_the_users_own_stays_known_though_its_disk_is_away(clone: Clone) -> None:
+    clone.reset()
+    own = clone.path.parent / "own"
+    clone.run("git", "worktree", "add", "--quiet", "--detach", str(own))
+    away = own.rename(clone.path.parent / "away")
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine"):
+        pass
+    experiments.remove_stale_worktrees(clone.path)
+    listed = clone.run("git", "worktree", "list")
+    away.rename(own)
+    clone.run("git", "worktree", "remove", str(own))
+    assert str(own) in listed
+    assert "mine" not in listed
+
+
+def test_an_isolated_run_leaves_nothing_outside_of_its_repository(clone: Clone) -> None:
+    """DVC keeps a folder for each repository that it ever saw."""
+    clone.reset()
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
+        code = "from dvc.repo import Repo; print(Repo('.').site_cache_dir)"
+        place = clone.run("bash", "-c", f"cd {mine} && python -c {shlex.quote(code)}")
+    assert place.startswith(str(mine))
+
+
+def test_an_experiment_keeps_what_it_was_made_on_also_where_its_commit_has_nothing_of_it(clone: Clone) -> None:
+    clone.reset()
+    clone.run("git", "rm", "--quiet", "reports/made_on.json")
+    clone.commit("as it was before")
+    with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
+        (mine / "reports/made_on.json").write_text("{}")
+        experiments.save(mine, "mine")
+    assert clone.run("git", "show", f"{experiments.reference(clone.path, 'mine')}:reports/made_on.json") == "{}"
+
+
+def test_an_isolated_run_lays_its_parameters_out_as_git_has_them() -> None:
+    """So that `dvc exp apply` changes no more lines than parameters."""
+    text, written = (ROOT / "params.yaml").read_text(), StringIO()
+    layout = experiments._layout()
+    layout.dump(layout.load(text), written)
+    assert written.getvalue() == text
+
+
+def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:
+    clone.reset()
+    with (
+        pytest.raises(ParameterError, match=r"overrides: train\.epochs: must be .* 1; received 0"),
+        experiments.isolated_worktree(clone.path, {"train.epochs": 0}, "mine"),
+    ):
+        pass
+    assert "worktrees" not in clone.run("git", "worktree", "list")

@@ -1,0 +1,179 @@
+"""The study's tables: every number against SciPy, and honest words for what is not known."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flows.study.report import Row, analyse, sentence, write
+from tests.support.reports import Page
+
+GAPS = {
+    "none": [0.20, 0.22, 0.19, 0.21, 0.23],
+    "dropout": [0.12, 0.15, 0.11, 0.12, 0.16],
+    "l2": [0.20, 0.21, 0.20, 0.20, 0.24],
+    "wide": [0.28, 0.30, 0.27, 0.27, 0.33],
+    "steady": [0.20, 0.23, 0.19, 0.20, 0.23],
+}
+ACCURACIES = {
+    "none": [0.60, 0.61, 0.59, 0.60, 0.62],
+    "dropout": [0.63, 0.635, 0.62, 0.632, 0.65],
+    "l2": [0.601, 0.612, 0.588, 0.598, 0.621],
+    "wide": [0.57, 0.585, 0.56, 0.573, 0.592],
+    "steady": [0.65, 0.66, 0.64, 0.652, 0.67],
+}
+
+
+def rows(seeds: int = 5, variants: tuple[str, ...] = ("none", "dropout", "l2", "wide")) -> list[Row]:
+    return [
+        Row(name, seed, 3, gap + accuracy, accuracy, accuracy - 0.01, gap, "e", (0.1, 0.2, gap), (0.4, 0.5, accuracy))
+        for name in variants
+        for seed, (gap, accuracy) in enumerate(list(zip(GAPS[name], ACCURACIES[name], strict=True))[:seeds])
+    ]  # fmt: skip
+
+
+def test_every_number_is_scipys() -> None:
+    found = analyse(rows(), "none")
+    p_values = []
+    for name in ("dropout", "l2", "wide"):
+        test = stats.ttest_rel(GAPS[name], GAPS["none"])
+        interval = test.confidence_interval(0.95)
+        effect = found["generalization_gap"][name]
+        assert effect.difference is not None
+        expected = (100 * np.mean(np.subtract(GAPS[name], GAPS["none"])), 100 * interval.low, 100 * interval.high)
+        assert (effect.difference.mean, effect.difference.low, effect.difference.high) == pytest.approx(expected)
+        p_values.append(test.pvalue)
+    order = np.argsort(p_values)
+    corrected = np.maximum.accumulate(np.array(p_values)[order] * [3, 2, 1]).clip(max=1)
+    shown = [found["generalization_gap"][("dropout", "l2", "wide")[n]].p for n in order]
+    assert shown == pytest.approx(corrected.tolist())
+    assert found["generalization_gap"]["none"].difference is None
+
+
+def test_runs_are_paired_by_seed_in_any_order() -> None:
+    shuffled = [row for row in rows() if (row.variant, row.seed) != ("none", 2)][::-1]
+    effect = analyse(shuffled, "none")["generalization_gap"]["dropout"]
+    kept = [0, 1, 3, 4]
+    assert effect.difference is not None
+    assert effect.difference.n == 4
+    assert effect.value.n == 5
+    assert effect.difference.mean == pytest.approx(100 * np.mean([GAPS["dropout"][n] - GAPS["none"][n] for n in kept]))
+
+
+@pytest.mark.parametrize(
+    ("variant", "seeds", "says"),
+    [
+        ("dropout", 5, "It narrows the gap and gains validation accuracy."),
+        ("l2", 5, "Its effect on the gap is not told from noise."),
+        ("wide", 5, "It widens the gap and loses validation accuracy."),
+        ("steady", 5, "It gains validation accuracy; its effect on the gap is not told from noise."),
+        ("dropout", 1, "Too few seeds to tell."),
+    ],
+)
+def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds: int, says: str) -> None:
+    text = sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant)
+    assert text.endswith(says)
+    assert f"n = {seeds}" in text
+    assert sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant, "dropout 0.5").startswith(
+        f"{variant} (dropout 0.5): gap "
+    )
+    assert bool(re.search(r"gap [+−]?\d+\.\d points \[[+−]?\d+\.\d, [+−]\d+\.\d\]", text)) == (seeds > 1)
+
+
+def test_a_variant_that_changes_nothing_does_not_lack_seeds() -> None:
+    """As a sweep's first strength often is the baseline under another name."""
+    again = [replace(row, variant="l2=0.0") for row in rows(5, ("none",))]
+    text = sentence(analyse([*rows(5, ("none",)), *again], "none"), "l2=0.0")
+    assert text.endswith(
+        "gap 0.0 points [0.0, 0.0], validation accuracy 0.0 [0.0, 0.0], n = 5. "
+        "Its effect on the gap is not told from noise."
+    )
+
+
+def test_every_run_is_a_row_and_test_accuracy_stands_last(tmp_path: Path) -> None:
+    text = write(tmp_path, rows(), "none")
+    with (tmp_path / "study.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == 20
+    assert list(written[0]) == [
+        "variant", "seed", "epochs", "train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap",
+        "experiment",
+    ]  # fmt: skip
+    assert (tmp_path / "study.md").read_text().endswith(text + "\n")
+    assert text.index("Test accuracy, which decided nothing") > text.index("Holm's method")
+    page = Page((tmp_path / "study.html").read_text())
+    assert "−7.8 points" in page.words
+    assert [row[0] for row in page.tables[0][1:]] == ["none", "dropout", "l2", "wide"]
+    assert len((tmp_path / "study.html").read_text().split("<svg")) == 3
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write(tmp_path, rows(), "none")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_runs_that_failed_are_named_where_they_are_missing(tmp_path: Path) -> None:
+    text = write(tmp_path, rows(), "none", failures={"mad-seed0-1234": "weights must stay <finite>"})
+    line = "mad-seed0-1234 failed, and is not in these tables: weights must stay <finite>"
+    assert f"- {line}" in text
+    assert line in Page((tmp_path / "study.html").read_text()).words
+
+
+def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
+    made = [
+        Row(f"l2={strength}", seed, 1, 0.9, 0.5, 0.5, 0.4 - strength, "x", (0.4,), (0.5,))
+        for strength in (0.0, 0.001, 0.01, 0.1)
+        for seed in (0, 1)
+    ]
+    write(tmp_path, made, "l2=0.0", swept={row.variant: "regularize.l2" for row in made})
+    drawn = (tmp_path / "sweep-regularize.l2.svg").read_text()
+    assert "gap (points)" in drawn
+    assert "sweep-regularize.l2" in (tmp_path / "study.html").read_text()
+
+
+def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
+    """And draw a line for each; the errors fall by a fifth where the images become four times as many."""
+    accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
+    made = [
+        Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,))
+        for variant, accuracy in accuracies.items()
+        for seed, noise in enumerate((0.0, 0.01, -0.013) if "probe" in variant else (0.002, 0.008, -0.01))
+    ]
+    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(accuracies, "normalize.train_images"))
+    assert "- With 100 images choose probe: validation accuracy 49.9 [" in text
+    assert "- With 400 images probe is not told from scratch, so choose what trains faster: " in text
+    assert "From 100 to 400 images the error of the best falls from 50.1 to 40.1 %." in text
+    assert "800 images would bring it to 35.9 %: 4.2 points of accuracy for twice the images." in text
+    drawn = (tmp_path / "sweep-normalize.train_images.svg").read_text()
+    assert "probe" in drawn
+    assert "scratch" in drawn
+
+
+def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path: Path) -> None:
+    seeds = {"scratch=100": (0, 1), "probe=100": (2, 3)}  # the other runs failed
+    made = [
+        Row(variant, seed, 1, 0.9, 0.5 + seed / 100, 0.5, 0.1, "x", (0.1,), (0.5,))
+        for variant in seeds
+        for seed in seeds[variant]
+    ]
+    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(seeds, "normalize.train_images"))
+    (line,) = re.findall("^- With 100 images .*", text, re.MULTILINE)
+    assert re.search(r"probe is not told from scratch, .*: validation accuracy 52\.5 \[[^]]+\] %\.$", line)
+    assert "nan" not in text
+
+
+def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
+        write(tmp_path, [row for row in rows() if row.variant != "none"], "none")
+
+
+def test_a_baseline_without_its_first_seed_stays_the_baseline() -> None:
+    found = analyse([row for row in rows() if (row.variant, row.seed) != ("none", 0)][::-1], "none")
+    effect = found["generalization_gap"]["dropout"]
+    assert effect.difference is not None
+    assert effect.difference.n == 4
+    assert found["generalization_gap"]["none"].difference is None

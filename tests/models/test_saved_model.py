@@ -1,0 +1,175 @@
+"""A saved model's configuration: what an older Keras knows, and nothing of the model is lost by it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from tasks.models import efficientnet, network, saved_model
+from tasks.params.model import Model
+from tasks.params.regularize import Augment, EarlyStopping, Regularize
+from tests.support.training import PLAIN
+
+OLDEST = "3.8.0"
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+EVERY = {
+    "-".join(map(str, each)): each
+    for each in [
+        *itertools.product(["notebook_cnn", "whitened_cnn"], [0.0, 0.02], [0.0, 0.5], [False, True]),
+        ("efficientnet_lite0", 0.02, 0.5, True),
+    ]
+}
+# What the constructors of Keras 3.8.0 take, of the layers that the networks are made of.
+SHAPE = (32, 32, 3)
+ALL = {"name", "trainable", "dtype"}
+KNOWN = {
+    "InputLayer": "shape batch_size sparse batch_shape batch_tensor optional",
+    "Normalization": "axis mean variance invert",
+    "Conv2D": "filters kernel_size strides padding data_format dilation_rate groups activation use_bias "
+    "kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
+    "kernel_constraint bias_constraint",
+    "DepthwiseConv2D": "kernel_size strides padding depth_multiplier data_format dilation_rate activation use_bias "
+    "depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer activity_regularizer "
+    "depthwise_constraint bias_constraint",
+    "BatchNormalization": "axis momentum epsilon center scale beta_initializer gamma_initializer "
+    "moving_mean_initializer moving_variance_initializer beta_regularizer gamma_regularizer beta_constraint "
+    "gamma_constraint synchronized",
+    "ReLU": "max_value negative_slope threshold",
+    "MaxPooling2D": "pool_size strides padding data_format",
+    "GlobalMaxPooling2D": "data_format keepdims",
+    "GlobalAveragePooling2D": "data_format keepdims",
+    "Add": "",
+    "Resizing": "height width interpolation crop_to_aspect_ratio pad_to_aspect_ratio fill_mode fill_value data_format",
+    "Flatten": "data_format",
+    "Dense": "units activation use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer "
+    "activity_regularizer kernel_constraint bias_constraint lora_rank",
+    "Dropout": "rate noise_shape seed",
+    "Rescaling": "scale offset",
+}
+
+
+def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model:
+    """A network as train publishes it, with weights that are no longer the first ones."""
+    model = Model(
+        network=name,  # type: ignore[arg-type]
+        trainable="all",
+        input_size=48 if name == "efficientnet_lite0" else None,
+        filters=(4, 8),
+        dense_units=8,
+        pool_before_norm=True,
+        negative_slope=0.1,
+    )
+    regularize = Regularize(
+        l2=l2,
+        dropout=dropout,
+        batch_norm=batch_norm,
+        label_smoothing=0.1,
+        weight_decay=0.0,
+        augment=Augment(**PLAIN),
+        early_stopping=EarlyStopping(patience=0),
+    )
+    mean, std = [120.0] * 3, [60.0] * 3
+    made = network.build(
+        model,
+        regularize,
+        SHAPE,
+        4,
+        mean,
+        std,
+        layer_types=network.KERAS_OWN,
+        pretrained=efficientnet.build(model.input_size) if model.is_pretrained else None,
+    )
+    rng = np.random.default_rng(1)
+    made.set_weights([weight + rng.uniform(-0.05, 0.05, weight.shape) for weight in made.get_weights()])
+    return made
+
+
+def objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a configuration that stands for an object of Keras."""
+    if isinstance(config, dict) and "class_name" in config:
+        yield config
+    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        yield from objects(value)
+
+
+class Saved(NamedTuple):
+    """A network and its file."""
+
+    model: keras.Model
+    path: Path
+    l2: float
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    name, l2, dropout, batch_norm = EVERY[request.param]
+    model, path = built(name, l2, dropout, batch_norm), tmp_path_factory.mktemp("saved") / "m.keras"
+    saved_model.save(model, path, "crop")
+    return Saved(model, path, l2)
+
+
+def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
+    config = json.loads(zipfile.ZipFile(saved.path).read("config.json"))
+    assert "initializer" not in json.dumps(config)
+    layers = {layer["class_name"]: layer["config"].keys() for layer in config["config"]["layers"]}
+    layers["InputLayer"] -= {"ragged"}  # it takes any further key
+    assert {kind: list(keys - ALL - set(KNOWN[kind].split())) for kind, keys in layers.items()} == {
+        kind: [] for kind in layers
+    }
+    assert ("L2" in {one["class_name"] for one in objects(config)}) == (saved.l2 > 0)
+
+
+def test_a_model_reads_back_with_every_setting_and_answer(saved: Saved) -> None:
+    model = saved.model
+    copy = saved_model.load(saved.path, SHAPE, 4)
+    assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
+    assert [float(loss) for loss in copy.losses] == [float(loss) for loss in model.losses]
+    np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
+
+
+def test_keras_itself_writes_more_than_an_older_one_knows() -> None:
+    layer = keras.saving.serialize_keras_object(keras.layers.BatchNormalization(name="norm"))
+    assert layer["config"].keys() - ALL - set(KNOWN["BatchNormalization"].split())
+    assert saved_model.without_defaults(layer)["config"].keys() <= ALL
+
+
+@pytest.mark.slow
+def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
+    """In an environment of its own, on another backend, without this project."""
+    for name, each in EVERY.items():
+        model, path = built(*each), tmp_path / f"{name}.keras"
+        saved_model.save(model, path, "crop")
+        np.save(path.with_suffix(".npy"), model.predict_on_batch(IMAGES))
+    np.save(tmp_path / "images.npy", IMAGES)
+    uv, old = Path(sys.executable).with_name("uv"), tmp_path / "old"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, old], check=True)
+    packages = f"keras=={OLDEST}", "jax==0.10.2"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", old / "bin/python", *packages], check=True)
+    code = (
+        "import keras, numpy, pathlib\n"
+        "images = numpy.load('images.npy')\n"
+        "for path in sorted(pathlib.Path().glob('*.keras')):\n"
+        "    found, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
+        "    numpy.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
+        "    print(keras.__version__, path.stem)\n"
+    )
+    done = subprocess.run(
+        [old / "bin/python", "-c", code],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(old), "KERAS_BACKEND": "jax"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"{OLDEST} {name}" for name in sorted(EVERY)]

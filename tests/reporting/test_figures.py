@@ -1,0 +1,94 @@
+"""The figures: words, units, edges, and always the same text."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.reporting import figures
+
+HISTORY: list[dict[str, float]] = [
+    {
+        "epoch": n,
+        "train_loss": 2.0 / n,
+        "train_accuracy": 1 - 0.5 / n,
+        "validation_loss": 2.2 / n,
+        "validation_accuracy": 1 - 0.6 / n,
+        "generalization_gap": 0.1 / n,
+        "learning_rate": 0.1 / n,
+    }
+    for n in range(1, 5)
+]
+
+
+def texts(svg: str) -> list[str]:
+    """The words of a figure, in its order."""
+    return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def draw(name: str) -> str:
+    rng = np.random.default_rng(0)
+    bins = rng.integers(0, 9, 15), rng.random(15), rng.random(15)
+    drawn: dict[str, Any] = {
+        "curves": lambda: figures.learning_curves(HISTORY, kept_epoch=3),
+        "confusion": lambda: figures.confusion_matrix(rng.integers(0, 100, (4, 4)), list("abcd")),
+        "reliability": lambda: figures.reliability({"as trained": bins}),
+    }
+    return str(drawn[name]())
+
+
+@pytest.mark.parametrize("name", ["curves", "confusion", "reliability"])
+def test_the_same_arrays_give_the_same_svg(name: str) -> None:
+    first = draw(name)
+    assert first == draw(name)
+    assert figures.INK in first
+    assert figures.PAPER in first
+
+
+def test_curves_name_their_axes_with_units_and_both_splits() -> None:
+    words = texts(figures.learning_curves(HISTORY))
+    assert {"epoch", "cross-entropy (nats)", "accuracy", "learning rate", "train", "validation", "gap"} <= set(words)
+
+
+def test_curves_show_where_early_stopping_struck() -> None:
+    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, kept_epoch=2))
+    assert "kept by early stopping" not in texts(figures.learning_curves(HISTORY))
+
+
+def test_a_single_epoch_without_validation_is_drawn() -> None:
+    row = {key: value for key, value in HISTORY[0].items() if "validation" not in key and "gap" not in key}
+    assert not {"validation", "gap"} & set(texts(figures.learning_curves([row])))
+
+
+def test_a_confusion_matrix_shows_counts_shares_and_class_names() -> None:
+    words = texts(figures.confusion_matrix(np.array([[30, 10], [0, 5]]), ["<b>", "$dog$"]))
+    assert {"<b>", "$dog$", "30", "75%", "10", "25%", "5", "100%", "0"} <= set(words)
+    assert {"true class", "predicted class", "share of the true class"} <= set(words)
+
+
+def test_a_hundred_classes_are_colours_without_numbers() -> None:
+    words = texts(figures.confusion_matrix(np.eye(100, dtype=int) * 7, [f"class {n}" for n in range(100)]))
+    assert "class 99" in words
+    assert "7" not in words
+
+
+def test_a_class_without_images_leaves_its_row_empty() -> None:
+    assert texts(figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])).count("0") >= 2
+
+
+def test_of_many_classes_those_asked_for_keep_their_shares() -> None:
+    counts = np.array([[30, 10, 60], [0, 5, 0], [1, 0, 9]])
+    words = texts(figures.confusion_matrix(counts, ["a", "b", "c" * 40], np.array([0, 2])))
+    assert {"a", "30", "30%", "60", "60%"} <= set(words)
+    assert "b" not in words
+    assert "c" * 12 + "…" + "c" * 11 in words
+
+
+@pytest.mark.parametrize(("name", "short"), [("ab", "ab"), ("x" * 24, "x" * 24), ("a" * 20 + "b" * 20, None)])
+def test_a_long_name_keeps_both_ends(name: str, short: str | None) -> None:
+    made = figures.elide(name)
+    assert made == (short or "a" * 12 + "…" + "b" * 11)
+    assert len(made) <= 24

@@ -1,0 +1,57 @@
+"""Planted wrong labels are found, and a split on the edge is no trace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tasks.metrics.primary import Predicted
+from tasks.reporting import label_issues
+
+
+def split(n: int, n_classes: int, wrong: list[int], present: int | None = None) -> Predicted:
+    """A model that is right and rather sure, and labels that are wrong for a few images."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % (present or n_classes)
+    logits = rng.normal(size=(n, n_classes)) * 0.2 + 4 * np.eye(n_classes)[truth]
+    logits[wrong, truth[wrong]] += 1  # surer than it usually is of that class
+    y_prob = special.softmax(logits, axis=1)
+    y_true = truth.astype(np.int32)
+    y_true[wrong] = (truth[wrong] + 1) % (present or n_classes)
+    return Predicted(y_true, y_prob)
+
+
+def test_planted_labels_are_found_worst_first_with_what_the_model_suggests(capfd: pytest.CaptureFixture[str]) -> None:
+    planted = {"validation": [3, 40, 77], "test": [5, 123]}
+    predictions = {name: split(200, 4, rows) for name, rows in planted.items()}
+    found = label_issues.find(predictions)
+    assert {(issue.split, issue.row) for issue in found} == {
+        (name, row) for name, rows in planted.items() for row in rows
+    }
+    for issue in found:
+        assert (issue.label - 1) % 4 == issue.suggested == issue.row % 4
+        assert issue.probability_of_label < issue.probability_of_suggested
+    assert [issue.score for issue in found] == sorted(issue.score for issue in found)
+    assert label_issues.find(predictions) == found
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        split(1, 4, []),
+        split(3, 50, [0]),  # fewer images than classes
+        split(60, 10, [0], present=2),  # classes without images
+        split(60, 10, [], present=1),
+        split(2, 2, [0, 1]),  # every label is wrong
+        Predicted(np.arange(40) % 4, np.tile([0.25, 0.25, 0.25, 0.25], (40, 1))),
+        Predicted(np.arange(40) % 4, np.tile([1.0, 0.0, 0.0, 0.0], (40, 1))),
+        Predicted(np.arange(40) % 4, np.eye(4)[np.arange(40) % 4]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_split_on_the_edge_is_a_list_and_no_trace(edge: Predicted, capfd: pytest.CaptureFixture[str]) -> None:
+    found = label_issues.find({"test": edge})
+    assert all(issue.label != issue.suggested for issue in found)
+    assert capfd.readouterr() == ("", "")

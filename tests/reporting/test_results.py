@@ -1,0 +1,272 @@
+"""The page says what independent computations say, and holds on the edges."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import calibration, metrics
+from sklearn.datasets import load_sample_image
+
+from tasks.reporting.leaks import Twin
+from tasks.reporting.results import Evaluation, Findings, compute_results, describe_curves
+from tests.support.reports import Page, evaluation, history, render_page, with_test
+
+
+def test_the_scores_of_every_split_are_scikit_learns() -> None:
+    made = evaluation(n=500, n_classes=5)
+    header, *rows = Page(render_page(made)).tables[0]
+    assert header == ["score", "train", "validation", "test", "better"]
+    shown = {row[0]: dict(zip(header[1:4], row[1:4], strict=True)) for row in rows}
+    for split, (y_true, y_prob) in made.predictions.items():
+        predicted = y_prob.argmax(axis=1)
+        expected = {
+            "accuracy": metrics.accuracy_score(y_true, predicted),
+            "negative log likelihood (nats)": metrics.log_loss(y_true, y_prob),
+            "Brier score": metrics.brier_score_loss(y_true, y_prob, scale_by_half=False),
+            "top-3 accuracy": metrics.top_k_accuracy_score(y_true, y_prob, k=3),
+            "balanced accuracy": metrics.balanced_accuracy_score(y_true, predicted),
+            "F1, mean over classes": metrics.f1_score(y_true, predicted, average="macro"),
+            "Cohen's kappa": metrics.cohen_kappa_score(y_true, predicted),
+            "ROC AUC, one against the rest": metrics.roc_auc_score(y_true, y_prob, multi_class="ovr"),
+            "expected calibration error": calibration_error(y_true, y_prob),
+        }
+        assert {name: shown[name][split] for name in shown} == {
+            name: f"{value:.4f}" for name, value in expected.items()
+        }
+
+
+def calibration_error(y_true: np.ndarray, y_prob: np.ndarray) -> float:
+    """From scikit-learn's calibration curve, whose bins are the same."""
+    confidence, correct = y_prob.max(axis=1), y_prob.argmax(axis=1) == y_true
+    accuracy, mean = calibration.calibration_curve(correct, confidence, n_bins=15)
+    shares = np.histogram(confidence, bins=15, range=(0, 1))[0]
+    shares = shares[shares > 0] / len(y_true)
+    return float(shares @ np.abs(accuracy - mean))
+
+
+def test_headline_classes_and_mistakes_are_counted_from_the_predictions() -> None:
+    made = evaluation(n=500)
+    page = Page(render_page(made))
+    y_true, y_prob = made.predictions["test"]
+    predicted = y_prob.argmax(axis=1)
+    assert f"{100 * metrics.accuracy_score(y_true, predicted):.1f}\xa0% of 500 test images" in page.words
+
+    columns = metrics.precision_recall_fscore_support(y_true, predicted)
+    expected = sorted(zip(made.class_names, *columns, strict=True), key=lambda row: -row[3])
+    rows = [[name, f"{f1:.3f}", f"{p:.3f}", f"{r:.3f}", str(n)] for name, p, r, f1, n in expected]
+    (classes,) = (table for table in page.tables if table[0][0] == "class")
+    assert classes[1:] == rows
+
+    counts = metrics.confusion_matrix(y_true, predicted)
+    listed = re.findall(r"(class \d) taken for (class \d): (\d+) of (\d+) images", page.words)
+    for true, taken, count, support in listed:
+        row = counts[made.class_names.index(true)]
+        assert (int(count), int(support)) == (row[made.class_names.index(taken)], row.sum())
+    numbers = [int(count) for _, _, count, _ in listed]
+    off_diagonal = counts[~np.eye(4, dtype=bool)]
+    assert numbers == sorted(off_diagonal, reverse=True)[:10]
+
+
+def test_the_gap_lies_in_its_interval() -> None:
+    made = evaluation()
+    gap = compute_results(made).gap
+    assert gap is not None
+    train, validation = (
+        metrics.accuracy_score(y_true, y_prob.argmax(axis=1))
+        for y_true, y_prob in (made.predictions["train"], made.predictions["validation"])
+    )
+    assert gap.value == pytest.approx(train - validation)
+    assert gap.interval[0] < gap.value < gap.interval[1]
+    assert f"{100 * gap.value:.1f} points" in Page(render_page(made)).words
+
+
+def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
+    made = evaluation()
+    y_true, y_prob = made.predictions["test"]
+    wrong = np.flatnonzero(y_prob.argmax(axis=1) != y_true)
+    expected = wrong[np.argsort(-y_prob[wrong].max(axis=1))][:24]
+    pictures = Page(render_page(made)).pictures[: len(expected)]  # further galleries follow
+    shown = [int(re.findall(r"test/(\d+).png", picture["alt"] or "")[0]) for picture in pictures]
+    assert shown[: len(expected)] == expected.tolist()
+    assert all((picture["src"] or "").startswith("data:image/png;base64,") for picture in pictures)
+
+
+def test_parameters_are_listed_as_params_yaml_spells_them() -> None:
+    blocks = {"regularize": {"l2": 0.0, "augment": {"flip": "random"}}, "model": {"filters": [4, 8], "norm": True}}
+    (parameters,) = (
+        table for table in Page(render_page(evaluation(parameters=blocks))).tables if table[0][0] == "parameter"
+    )
+    assert parameters[1:] == [
+        ["regularize.l2", "0.0"],
+        ["regularize.augment.flip", "random"],
+        ["model.filters", "[4, 8]"],
+        ["model.norm", "true"],
+    ]
+
+
+def test_the_size_of_the_model_is_shown() -> None:
+    assert "1,250,858 parameters and takes 5.0 MB" in render_page(evaluation())
+
+
+def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
+    first = render_page(evaluation())
+    assert first == render_page(evaluation())
+    assert not re.search(r"<(script|link|iframe)|@import|(src|href)=\"(?!data:|#)", first.replace("xlink:href", ""))
+    assert "default-src 'none'" in first
+
+
+def test_names_and_values_are_text_and_never_markup() -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    parameters = {"train": {hostile: "</table><b>", "schedule": "&"}}
+    made = render_page(evaluation(class_names=[hostile, "$x$", "c & d", "'e'"], parameters=parameters))
+    assert hostile not in made
+    assert "</table><b>" not in made
+    assert hostile in Page(made).words
+
+
+EDGES: dict[str, Evaluation] = {
+    "a class never predicted": with_test(evaluation(), [0, 1, 2, 3], np.eye(4)[[0, 1, 2, 0]] * 0.96 + 0.01),
+    "one epoch only": evaluation(history=history(1)),
+    "no validation split": evaluation(validation=False, history=history(validation=False)),
+    "a perfect model": with_test(evaluation(), [0, 1, 2, 3], np.eye(4)),
+    "a model that predicts one class": with_test(
+        evaluation(), np.arange(40) % 4, np.tile([0.7, 0.1, 0.1, 0.1], (40, 1))
+    ),
+    "two classes": evaluation(n_classes=2),
+    "a hundred classes": evaluation(n_classes=100),
+    "a class without test images": with_test(evaluation(), [0, 1, 2, 2], np.eye(4)[[0, 1, 2, 0]] * 0.96 + 0.01),
+    "early stopping": evaluation(history=history(5, best=2), has_early_stopping=True),
+}
+SAYS = {
+    "a class never predicted": "class 0",
+    "one epoch only": "After 1 epoch the gap",
+    "no validation split": "there is no validation split",
+    "a perfect model": "No test image is classified wrong",
+    "a model that predicts one class": "taken for class 0: 10 of 10",
+    "two classes": "class 1 taken for class 0",
+    "a hundred classes": "class 99",
+    "a class without test images": "class 3",
+    "early stopping": "epoch 2, whose weights early stopping kept",
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_the_page_holds_on_the_edge_of(edge: str) -> None:
+    page = Page(render_page(EDGES[edge]))
+    assert SAYS[edge] in page.words
+    assert "nan" not in page.words.lower()
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "f1_macro"])
+def test_another_headline_leads_the_page(name: str) -> None:
+    made = evaluation(headline=name)
+    results = compute_results(made)
+    value = f"{100 * (results.scores['test'][name] or 0):.1f}\xa0%"
+    page = Page(render_page(made))
+    assert f"{value} on 200 test images" in page.words
+    low, high = results.headline.interval
+    assert f"{value}{100 * low:.1f} to {100 * high:.1f} %" in page.words
+    gap = (results.scores["train"][name] or 0) - (results.scores["validation"][name] or 0)
+    assert results.gap is not None
+    assert results.gap.value == pytest.approx(gap)
+
+
+def test_many_classes_are_shown_by_the_weakest_and_counted_in_full() -> None:
+    made = evaluation(n=400, n_classes=40)
+    results = compute_results(made)
+    page = Page(render_page(made))
+    assert "Of 40 classes, the 30 with the most mistakes" in page.words
+    assert "Of 40 classes, 10 are shown" in page.words
+    (classes,) = (table for table in page.tables if table[0][0] == "class")
+    assert len(classes) == 41
+    shown = {re.findall(r"class \d+", picture["alt"] or "")[0] for picture in page.pictures[24 : 24 + 10 * 10]}
+    assert shown == {row.name for row in sorted(results.classes, key=lambda row: row.f1)[:10]}
+
+
+@pytest.mark.slow
+def test_a_page_of_a_thousand_classes_of_photographs_stays_small() -> None:
+    made = evaluation(n=10_000, n_classes=1000, skill=4.0)
+    photograph = load_sample_image("china.jpg")[:224, :224]
+    images = {split: np.broadcast_to(photograph, (len(files), 224, 224, 3)) for split, files in made.files.items()}
+    twins = [Twin("test", row, row, "equal pixels") for row in range(100)]
+    html = render_page(replace(made, images=images, findings=Findings(twins, [], [])))
+    assert len(Page(html).pictures) == 24 + 24 + 2 * 12 + 10 * 10
+    assert len(html.encode()) < 5_000_000
+
+
+def test_a_leak_shows_what_it_is_worth_and_the_pairs() -> None:
+    twins = [Twin("test", row, 2 * row, "equal pixels") for row in range(50)] + [Twin("validation", 7, 9, "alike")]
+    made = evaluation(findings=Findings(twins, [], []))
+    page = Page(render_page(made))
+    assert "50 test images have a twin in training" in page.words
+    assert "Of 200 test images, 50 have a twin in training: " in page.words
+    assert "one of its group. 1 validation image has one, too." in page.words
+    (table,) = (table for table in page.tables if table[0][0] == "test accuracy")
+    y_true, y_prob = made.predictions["test"]
+    right = y_prob.argmax(axis=1) == y_true
+    assert [row[1] for row in table[1:]] == [
+        f"{100 * right.mean():.2f} %",
+        f"{100 * right[50:].mean():.2f} %",
+        f"{100 * (right.mean() - right[50:].mean()):+.2f} points",
+    ]
+    assert "test: test/11.png" in page.words  # the first 12 pairs
+    assert "train: train/22.png" in page.words
+    assert "test: test/12.png" not in page.words.split("What the leak is worth")[-1]
+
+
+def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
+    conflicts = [(f"a/{n}.png", f"b/{n}.png", "cat and dog") for n in range(25)]
+    unreadable = [(f"c/{n}.png", "truncated") for n in range(12)]
+    page = Page(render_page(evaluation(findings=Findings([], conflicts, unreadable))))
+    assert "One picture, two labels: 25" in page.words
+    assert "a/19.png and b/19.png: cat and dog" in page.words
+    assert "a/20.png" not in page.words
+    assert "and 5 more, in data/normalized/findings.csv" in page.words
+    assert "were left out: 12" in page.words
+    assert "c/9.png: truncated" in page.words
+    assert "and 2 more" in page.words
+
+
+def test_without_findings_the_page_says_nothing_of_them() -> None:
+    page = Page(render_page(evaluation()))
+    assert "twin" not in page.words
+    assert "wrong with the files" not in page.words
+
+
+def test_doubtful_labels_are_shown_with_their_files() -> None:
+    made = evaluation(skill=6.0)
+    y_true, y_prob = made.predictions["test"]
+    labels = y_true.copy()
+    labels[17] = (labels[17] + 1) % 4
+    page = Page(render_page(with_test(made, labels, y_prob)))
+    assert "Labels worth a second look" in page.words
+    assert "test: test/17.png" in page.words
+    assert "judged by the model that was trained on them" in page.words
+    perfect = evaluation(skill=50.0)
+    assert "second look" not in Page(render_page(perfect)).words
+
+
+def test_long_names_are_shortened_and_kept_in_full_beside() -> None:
+    name = "a-folder/" + "x" * 80 + "/0001.jpg"
+    made = evaluation(n=40)
+    made = replace(made, files={**made.files, "test": [name] * 40}, class_names=["c" * 100, "b", "d", "e"])
+    html = render_page(made)
+    assert f'<span title="{name}">a-folder/xxx…xxx/0001.jpg'[:40] in html
+    assert f">{name}<" not in html
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (history(4, best=2), "lowest in epoch 2, at 1.0000, and ended at 1.2000."),
+        (history(4), "Validation loss is lowest at the end"),
+        (history(2, validation=False), "2 epochs without a validation split"),
+    ],
+)
+def test_the_sentence_on_curves_says_what_they_show(rows: list[dict[str, Any]], says: str) -> None:
+    assert says in describe_curves(rows)

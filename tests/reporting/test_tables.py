@@ -1,0 +1,93 @@
+"""The files of the report: their keys, their digits, and names that stay whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+
+from tasks.reporting.leaks import Twin
+from tasks.reporting.results import Evaluation, Findings, compute_results
+from tasks.reporting.tables import detail_tables
+from tests.support.reports import evaluation, with_test
+
+
+def tables(evaluation: Evaluation) -> dict[str, str]:
+    results = compute_results(evaluation)
+    return detail_tables(evaluation, results, "mirror")
+
+
+def test_scores_json_keeps_its_keys_and_six_digits() -> None:
+    scores = json.loads(tables(evaluation())["scores.json"])
+    assert list(scores) == [
+        "headline", "splits", "gap", "intervals", "leak", "classes", "confused", "temperature", "calibration",
+    ]  # fmt: skip
+    assert list(scores["splits"]) == ["train", "validation", "test"]
+    assert list(scores["intervals"]) == ["accuracy", "generalization_gap"]
+    assert list(scores["classes"][0]) == ["class", "precision", "recall", "f1", "support"]
+    assert list(scores["confused"][0]) == ["true", "predicted", "count", "of"]
+    assert list(scores["calibration"]["as trained"]) == ["loss", "brier", "calibration_error"]
+    assert scores["gap"] == round(scores["gap"], 6)
+
+
+def test_without_validation_gap_and_temperature_are_null() -> None:
+    scores = json.loads(tables(evaluation(validation=False))["scores.json"])
+    assert (scores["gap"], scores["temperature"]) == (None, None)
+    assert list(scores["intervals"]) == ["accuracy"]
+    assert list(scores["calibration"]) == ["as trained"]
+
+
+def test_the_calibration_holds_the_whole_temperature() -> None:
+    made = evaluation()
+    calibration = json.loads(tables(made)["calibration.json"])
+    temperature = compute_results(made).temperature
+    assert calibration == {"classes": made.class_names, "temperature": temperature, "test_time_augmentation": "mirror"}
+    assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
+
+
+def test_class_names_survive_csv() -> None:
+    names = ["a,b", 'say "c"', "d\ne", "é"]
+    made = evaluation(n=40, class_names=names)
+    rows = list(csv.reader(StringIO(tables(made)["labels.csv"], newline="")))
+    y_true, y_prob = made.predictions["test"]
+    assert rows[0] == ["actual", "predicted"]
+    assert rows[1:] == [[names[t], names[p]] for t, p in zip(y_true, y_prob.argmax(axis=1), strict=True)]
+    assert [row[0] for row in csv.reader(StringIO(tables(made)["confusion.csv"], newline=""))][1:] == names
+    assert np.sum([int(row["support"]) for row in csv.DictReader(StringIO(tables(made)["per_class.csv"]))]) == 40
+
+
+def test_predictions_name_files_and_classes_in_the_order_of_the_images() -> None:
+    made = evaluation(n=40, class_names=["a,b", "b", "c", "d"])
+    made = replace(made, files={**made.files, "test": [f'x,"{n}".png' for n in range(40)]})
+    rows = list(csv.DictReader(StringIO(tables(made)["predictions.csv"], newline="")))
+    y_true, y_prob = made.predictions["test"]
+    assert [row["file"] for row in rows] == [f'x,"{n}".png' for n in range(40)]
+    assert [row["label"] for row in rows] == [made.class_names[label] for label in y_true]
+    assert [row["predicted"] for row in rows] == [made.class_names[label] for label in y_prob.argmax(axis=1)]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(y_prob.max(axis=1), abs=1e-6)
+    assert "\r" not in tables(made)["predictions.csv"]
+
+
+def test_label_issues_are_listed_worst_first_with_names() -> None:
+    made = evaluation(skill=6.0)
+    y_true, y_prob = made.predictions["test"]
+    labels = y_true.copy()
+    labels[[17, 30]] = (labels[[17, 30]] + 1) % 4
+    rows = list(csv.DictReader(StringIO(tables(with_test(made, labels, y_prob))["label_issues.csv"])))
+    found = {row["file"]: row for row in rows if row["split"] == "test"}
+    assert {"test/17.png", "test/30.png"} <= set(found)
+    assert (found["test/17.png"]["label"], found["test/17.png"]["suggested"]) == ("class 2", "class 1")
+    assert [float(row["score"]) for row in rows] == sorted(float(row["score"]) for row in rows)
+
+
+def test_scores_json_says_what_a_leak_is_worth() -> None:
+    assert json.loads(tables(evaluation())["scores.json"])["leak"] is None
+    twins = [Twin("test", row, row, "equal pixels") for row in range(50)]
+    leak = json.loads(tables(evaluation(findings=Findings(twins, [], [])))["scores.json"])["leak"]
+    assert leak["images"] == {"validation": 0, "test": 50}
+    assert leak["worth"] == pytest.approx(leak["with"] - leak["without"], abs=2e-6)
+    assert leak["interval"][0] <= leak["worth"] <= leak["interval"][1]

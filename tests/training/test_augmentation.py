@@ -1,0 +1,138 @@
+"""Each augmentation does to the pixels what its name says, as its generator decides."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tasks.params.regularize import Augment
+from tasks.training.augmentation import (
+    Cutout,
+    Transforms,
+    apply_on_device,
+    apply_transforms,
+    sample_cutout,
+    sample_transforms,
+)
+from tests.support.training import EVERY_AUGMENT, PLAIN
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+
+
+FLIP_PARITY = np.arange(200) % 4 == 0
+
+
+def augment(images: np.ndarray, seed: int = 0, **how: float | str) -> np.ndarray:
+    params, rng = Augment(**{**PLAIN, **how}), np.random.default_rng(seed)
+    changed = apply_transforms(images, np.arange(200), sample_transforms(params, rng, FLIP_PARITY, (32, 32)))
+    cutout = sample_cutout(params, rng, 200, (32, 32))
+    return changed if cutout is None else cutout.apply(changed)
+
+
+def test_off_changes_nothing_and_originals_stay_as_they_are(images: np.ndarray) -> None:
+    before = images.copy()
+    np.testing.assert_array_equal(augment(images), images)
+    augment(images, flip="random", translate=2, cutout=8)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_a_flip_mirrors_about_half_of_the_images(images: np.ndarray) -> None:
+    changed = augment(images, flip="random")
+    flipped = [np.array_equal(a, b[:, ::-1]) for a, b in zip(changed, images, strict=True)]
+    kept = [np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]
+    assert sum(flipped) + sum(kept) == len(images)
+    assert 70 < sum(flipped) < 130
+
+
+def test_an_alternating_flip_mirrors_the_images_of_its_parity(images: np.ndarray) -> None:
+    changed = augment(images, flip="alternating")
+    np.testing.assert_array_equal(changed[FLIP_PARITY], images[FLIP_PARITY, :, ::-1])
+    np.testing.assert_array_equal(changed[~FLIP_PARITY], images[~FLIP_PARITY])
+
+
+def test_a_translation_is_one_of_the_shifts_of_the_reflected_image(images: np.ndarray) -> None:
+    changed = augment(images, translate=2)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    shifts = set()
+    for n in range(len(images)):
+        fits = [
+            (y, x) for y in range(5) for x in range(5) if np.array_equal(changed[n], padded[n, y : y + 32, x : x + 32])
+        ]
+        assert len(fits) == 1
+        shifts.add(fits[0])
+    assert len(shifts) == 25  # each image draws its own
+
+
+def test_a_cutout_greys_one_square_also_over_an_edge(images: np.ndarray) -> None:
+    changed = augment(np.zeros_like(images), cutout=8)
+    assert set(np.unique(changed)) == {0, 128}
+    areas = (changed[..., 0] == 128).sum(axis=(1, 2))
+    assert areas.max() == 64
+    assert areas.min() >= 1
+
+
+def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
+    augment = Augment(**EVERY_AUGMENT)
+    indices = np.arange(200, dtype=np.int32)[::-1]
+    transforms = sample_transforms(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
+    on_device = Transforms(*map(ops.convert_to_tensor, transforms))
+    found = apply_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), apply_transforms(images, indices, transforms))
+
+
+def test_a_pixel_is_greyed_where_row_and_column_are_marked() -> None:
+    marked_rows, marked_columns = np.arange(8) < 2, np.arange(8) < 3
+    found = Cutout(marked_rows[None], marked_columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
+    np.testing.assert_array_equal(found[0, :, :, 0] == 128, marked_rows[:, None] & marked_columns)
+
+
+def test_the_generator_decides_alone(images: np.ndarray) -> None:
+    how: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 8}
+    np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
+    assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))
+
+
+def test_rows_and_columns_are_read_as_by_single_pixels() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 40, 24, 3), dtype=np.uint8)
+    augment, order = Augment(**{**EVERY_AUGMENT, "flip": "random"}), np.array([4, 0, 0, 2])
+    transforms = sample_transforms(augment, np.random.default_rng(0), np.zeros(4, bool), (40, 24))
+    expected = images[order[:, None, None], transforms.rows[:, :, None], transforms.columns[:, None, :]]
+    np.testing.assert_array_equal(apply_transforms(images, order, transforms), expected)
+
+
+def test_a_zoom_shows_parts_of_at_least_its_share_of_the_area() -> None:
+    n, shape = 3000, (40, 60)
+    zoomed = Augment(**{**PLAIN, "zoom": 0.25})
+    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    height, width = (
+        (places[:, -1] - places[:, 0] + 1) / side
+        for places, side in zip((transforms.rows, transforms.columns), shape, strict=True)
+    )
+    areas = height * width
+    assert 0.2 < areas.min() < 0.3
+    assert areas.max() > 0.95
+    assert transforms.rows.min() == 0
+    assert (transforms.rows.max(), transforms.columns.max()) == (39, 59)
+    assert (np.diff(transforms.columns, axis=1) >= 0).all()
+    assert 0.6 < np.quantile(height / width, 0.05) < 0.9 < 1.1 < np.quantile(height / width, 0.95) < 1.5
+
+
+@pytest.mark.parametrize("least", [0.8, 0.95])
+def test_no_part_is_smaller_than_the_least_however_large_that_is(least: float) -> None:
+    n, shape = 2000, (1000, 1000)
+    zoomed = Augment(**{**PLAIN, "zoom": least})
+    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    areas = (np.ptp(transforms.rows, axis=1) + 1) * (np.ptp(transforms.columns, axis=1) + 1) / 1000**2
+    assert areas.min() > least - 0.004  # a row and a column of pixels
+    assert np.mean(areas < (1 + least) / 2) == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_zoom_no_number_is_drawn_for_it(images: np.ndarray) -> None:
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    sample_transforms(Augment(**PLAIN), rng, FLIP_PARITY, (32, 32))
+    again.integers(0, 1, (2, 200))
+    assert rng.random() == again.random()

@@ -1,0 +1,144 @@
+"""Features that are computed once: the same bits in any company, and kept for the next run, whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tasks.training.features
+from tasks.training.checkpoints import FOLDER, UNUSED_SECONDS, Checkpoints
+from tasks.training.features import features
+from tests.support.damage import flip_a_byte
+
+KEPT = FOLDER / "features-k"
+IMAGES = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return network(112)
+
+
+def network(n_features: int) -> keras.Model:
+    """The kinds of layers of a mobile network."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 128, -1.0, dtype="float32")(inputs)
+    x = layers.Resizing(24, 24)(x)
+    for filters in (24, 48):
+        x = layers.Conv2D(filters, 3, 2, "same", use_bias=False)(x)
+        x = layers.BatchNormalization(trainable=False)(x)
+        x = layers.ReLU(max_value=6)(x)
+        x = layers.DepthwiseConv2D(5, padding="same", use_bias=False)(x)
+    x = layers.Conv2D(n_features, 1, use_bias=False)(x)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tasks.training.features, "KEPT_TOGETHER", 128)
+
+
+@pytest.mark.parametrize("n_features", [112, 100])
+def test_an_image_has_the_same_bits_in_any_batch_and_place(n_features: int) -> None:
+    model = network(n_features)
+    expected = features(model, IMAGES, "k")
+    assert expected.shape == (200, n_features)
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(expected, model.predict(IMAGES, verbose=0), atol=1e-5)
+    for number, rows in enumerate((np.arange(200)[::-1], np.arange(3, 200, 7), np.array([42]))):
+        assert features(model, IMAGES[rows], f"other-{number}").tobytes() == expected[rows].tobytes()
+
+
+def test_batches_are_large_where_the_place_decides_nothing() -> None:
+    assert tasks.training.features._batch_size(network(112), IMAGES.shape[1:]) == tasks.training.features.BATCH_SIZE
+
+
+def test_another_draw_of_the_images_computes_only_new_ones(
+    model: keras.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = np.arange(130), np.arange(199, 69, -1)
+    without = features(model, IMAGES[second], "never-before")
+    features(model, IMAGES[first], "k")
+    capsys.readouterr()
+    assert features(model, IMAGES[second], "k").tobytes() == without.tobytes()
+    assert "features: 60 of 130 kept from before, 70 computed in " in capsys.readouterr().out
+    features(model, IMAGES[second], "k")
+    assert "features: 130 of 130 kept from before, 0 computed in " in capsys.readouterr().out
+
+
+def test_progress_is_said_and_equal_images_are_computed_once(
+    model: keras.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = features(model, np.concatenate([IMAGES, IMAGES]), "k")
+    assert twice[:200].tobytes() == twice[200:].tobytes()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("features: 128 of 200 computed  ")
+    assert said[0].endswith(" s left")
+    assert said[1].startswith("features: 0 of 400 kept from before, 400 computed in ")
+    assert len(said) == len(list(KEPT.glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_file_is_dropped_with_a_line(
+    model: keras.Model, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    expected = features(model, IMAGES, "k")
+    file = max(KEPT.glob("*.npz"), key=lambda file: file.stat().st_size)
+    if damage == "flipped":
+        flip_a_byte(file)
+    else:
+        file.write_bytes(file.read_bytes()[: 100 if damage == "truncated" else 0])
+    capsys.readouterr()
+    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
+    said = capsys.readouterr().out
+    assert f"features: {file} is damaged and dropped" in said
+    assert "features: 72 of 200 kept from before, 128 computed" in said
+    features(model, IMAGES, "k")
+    assert capsys.readouterr().out.startswith("features: 200 of 200 kept from before")
+
+
+def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
+    features(model, IMAGES, "k")
+    file = next(KEPT.glob("*.npz"))
+    file.rename(file.with_name(f".part-{file.name}"))
+    capsys.readouterr()
+    features(model, IMAGES, "k")
+    assert "damaged" not in (said := capsys.readouterr().out)
+    assert "200 of 200" not in said
+
+
+def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = tasks.training.features._compute
+
+    def while_another_runs(*args: object) -> object:
+        monkeypatch.setattr(tasks.training.features, "_compute", compute)
+        features(model, IMAGES[:150], "k")
+        return compute(*args)  # type: ignore[arg-type]
+
+    expected = features(model, IMAGES, "alone")
+    monkeypatch.setattr(tasks.training.features, "_compute", while_another_runs)
+    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
+    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
+
+
+def test_without_room_for_them_the_run_goes_on(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
+    FOLDER.write_text("in the way")
+    assert len(features(model, IMAGES[:10], "k")) == 10
+    assert "features: 10 could not be kept: " in capsys.readouterr().out
+
+
+def test_kept_features_last_a_month_from_their_last_use(model: keras.Model) -> None:
+    for key in ("used", "unused"):
+        features(model, IMAGES[:10], key)
+        os.utime(FOLDER / f"features-{key}", (0, 0))
+    features(model, IMAGES[:10], "used")
+    Checkpoints("another")
+    assert UNUSED_SECONDS > 0
+    assert [path.name for path in FOLDER.iterdir()] == ["features-used"]

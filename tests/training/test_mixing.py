@@ -1,0 +1,98 @@
+"""MixUp and CutMix: what an image takes from its partner, and labels to match."""
+
+import keras
+import numpy as np
+import pytest
+
+from tasks.params.regularize import Augment
+from tasks.training.mixing import Mixing, sample_mixing
+from tests.support.training import PLAIN
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (500, 8, 12, 3), dtype=np.uint8)
+ONE_HOT = np.eye(10, dtype=np.float32)[np.arange(500) % 10]
+
+
+def mixing(how: dict[str, float], seed: int = 0, n: int = 500) -> Mixing:
+    sampled = sample_mixing(Augment(**{**PLAIN, **how}), np.random.default_rng(seed), n, (8, 12))
+    assert sampled is not None
+    return sampled
+
+
+def measured_shares(sampled: Mixing) -> np.ndarray:
+    """What black images take from white partners."""
+    n = len(sampled.shares)
+    twice = Mixing(
+        np.tile(np.arange(n, 2 * n, dtype=np.int32), 2),
+        np.tile(sampled.shares, 2),
+        np.tile(sampled.rows, (2, 1)),
+        np.tile(sampled.columns, (2, 1)),
+    )
+    black_then_white = np.zeros((2 * n, 8, 12, 3), np.uint8)
+    black_then_white[n:] = 255
+    shares: np.ndarray = twice.apply(black_then_white)[:n].mean(axis=(1, 2, 3)) / 255
+    return shares
+
+
+def test_off_draws_nothing() -> None:
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    assert sample_mixing(Augment(**PLAIN), rng, 10, (8, 8)) is None
+    assert rng.random() == again.random()
+
+
+def test_mixup_blends_whole_images_within_half_a_grey_level() -> None:
+    sampled = mixing({"mixup": 1.0})
+    share = sampled.shares[:, None, None, None] / 256
+    exact = (1 - share) * IMAGES + share * IMAGES[sampled.partners]
+    np.testing.assert_allclose(sampled.apply(IMAGES), exact, atol=0.5)
+    assert sorted(sampled.partners) == list(range(500))
+
+
+def test_cutmix_replaces_a_box_by_the_partners_pixels() -> None:
+    sampled = mixing({"cutmix": 1.0})
+    in_box = (sampled.rows[:, :, None] & sampled.columns[:, None, :])[..., None]
+    np.testing.assert_array_equal(sampled.apply(IMAGES), np.where(in_box, IMAGES[sampled.partners], IMAGES))
+    for flags in (sampled.rows, sampled.columns):
+        assert (np.abs(np.diff(flags.astype(int), axis=1)).sum(axis=1) <= 2).all()  # in one piece
+    areas = in_box.mean(axis=(1, 2, 3))
+    assert areas.min() == 0
+    assert areas.max() > 0.7
+
+
+@pytest.mark.parametrize("how", [{"mixup": 0.4}, {"cutmix": 1.0}])
+def test_labels_and_weights_mix_as_the_pixels_did(how: dict[str, float]) -> None:
+    sampled = mixing(how)
+    taken = measured_shares(sampled)
+    labels = sampled.blend(ONE_HOT)
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        labels, (1 - taken[:, None]) * ONE_HOT + taken[:, None] * ONE_HOT[sampled.partners], atol=0.003
+    )
+    weights = np.arange(500, dtype=np.float32)
+    np.testing.assert_allclose(
+        sampled.blend(weights), (1 - taken) * weights + taken * weights[sampled.partners], atol=1.5
+    )
+
+
+def test_smoothing_a_mixture_is_the_mixture_of_smoothed_labels() -> None:
+    sampled, logits = mixing({"mixup": 1.0}), np.random.default_rng(2).normal(size=(500, 10)).astype(np.float32)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1, reduction=None)
+    share = sampled.shares / 256
+    expected = (1 - share) * loss(ONE_HOT, logits) + share * loss(ONE_HOT[sampled.partners], logits)
+    np.testing.assert_allclose(loss(sampled.blend(ONE_HOT), logits), expected, rtol=1e-5)
+
+
+def test_alpha_decides_how_even_mixtures_are() -> None:
+    near_none, even = (np.abs(mixing({"mixup": alpha}).shares / 256 - 0.5) for alpha in (0.1, 20.0))
+    assert np.median(near_none) > 0.45
+    assert np.median(even) < 0.1
+
+
+def test_with_both_on_each_batch_takes_one_by_chance() -> None:
+    wholes = [bool(mixing({"mixup": 1.0, "cutmix": 1.0}, seed, n=20).rows.all()) for seed in range(200)]
+    assert 70 < sum(wholes) < 130
+
+
+def test_an_image_alone_in_its_batch_stays_as_it_is() -> None:
+    sampled = mixing({"mixup": 1.0, "cutmix": 1.0}, n=1)
+    np.testing.assert_array_equal(sampled.apply(IMAGES[:1]), IMAGES[:1])
+    np.testing.assert_array_equal(sampled.blend(ONE_HOT[:1]), ONE_HOT[:1])

@@ -1,0 +1,181 @@
+"""A pretrained network's probe as the step trains it: alone, and as the start of a training of every layer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tasks import train
+from tasks.errors import RefusedError
+from tasks.evaluate import evaluate
+from tasks.models import network, saved_model
+from tasks.params import read
+from tasks.params.model import Model
+from tasks.params.regularize import Regularize
+from tasks.training import loop
+from tasks.training.history import score
+from tasks.training.state import TrainingState
+from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, METRICS, MODEL, SIZES, write_arrays
+from tests.support.parameters import edit
+
+EARLIER = Path("earlier.keras")
+HEAD = {"model__trainable": "head"}
+
+
+def run(backbone: Path = EARLIER) -> tuple[bytes, bytes]:
+    train.train(normalized=DATA, backbone=backbone, model_path=MODEL, history_path=HISTORY)
+    return MODEL.read_bytes(), HISTORY.read_bytes()
+
+
+def history() -> list[dict[str, str]]:
+    with HISTORY.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(autouse=True)
+def earlier(workplace: Path) -> None:
+    """Small arrays, and a small network to start from."""
+    write_arrays(workplace / DATA, **SIZES)
+    edit(workplace / "params.yaml", model__network="notebook_cnn", model__dense_units=64)
+    model_params, regularize = read("model", Model), read("regularize", Regularize)
+    keras.utils.set_random_seed(3)
+    images, constants = np.zeros((1, 32, 32, 3), np.uint8), ([60.0] * 3, [40.0] * 3)
+    built = network.build_for_training(model_params, regularize, images, 10, *constants, "float32")
+    saved_model.save(network.build_for_saving(built, model_params, regularize, *constants), EARLIER, "crop")
+    edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2)
+
+
+def other_split() -> None:
+    """Another draw of the training and validation images, as another seed of `normalize` makes."""
+    sizes = [SIZES["train"], SIZES["validation"]]
+    order = np.random.default_rng(5).permutation(sum(sizes))
+    for kind in ("images", "labels"):
+        files = [DATA / f"{split}_{kind}.npy" for split in ("train", "validation")]
+        mixed = np.concatenate([np.load(file) for file in files])[order]
+        for file, part in zip(files, np.split(mixed, sizes[:1]), strict=True):
+            np.save(file, part)
+
+
+def test_the_head_alone_is_trained_and_published_as_one_model() -> None:
+    edit(Path("params.yaml"), **HEAD)
+    run()
+    source, model = saved_model.load(EARLIER, (32, 32, 3), 10), saved_model.load(MODEL, (32, 32, 3), 4)
+    for layer in (layer for layer in source.layers[:-1] if layer.weights):
+        assert all(map(np.array_equal, layer.get_weights(), model.get_layer(layer.name).get_weights()))
+    (row,) = history()
+    assert (row["epoch"], row["learning_rate"]) == ("1", "0.0")
+    labels = np.load(DATA / "validation_labels.npy")
+    expected = score(model.predict_on_batch(np.load(DATA / "validation_images.npy")), labels)
+    assert float(row["validation_loss"]) == pytest.approx(expected.loss, abs=1e-4)
+    assert float(row["validation_accuracy"]) == pytest.approx(expected.accuracy, abs=1e-6)
+    assert float(row["train_accuracy"]) > 0.7
+    shown = float(row["train_accuracy"]) - float(row["validation_accuracy"])
+    assert float(row["generalization_gap"]) == pytest.approx(shown, abs=2e-6)
+    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
+    assert json.loads(METRICS.read_text())["test"]["accuracy"] > 0.4
+
+
+def test_another_seed_of_the_split_takes_the_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
+    """The result is that of a run without them, bit for bit."""
+    edit(Path("params.yaml"), **HEAD)
+    run()
+    other_split()
+    capsys.readouterr()
+    taken = run()
+    said = capsys.readouterr().out
+    assert "features: 300 of 300 kept from before, 0 computed in " in said
+    assert "features: 60 of 60 kept from before, 0 computed in " in said
+    shutil.rmtree(".checkpoints")
+    assert run() == taken
+    assert "features: 0 of 300 kept from before, 300 computed in " in capsys.readouterr().out
+
+
+def test_the_probe_takes_no_regularizer_and_other_parameters_no_other_features(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    edit(Path("params.yaml"), **HEAD)
+    first, columns = run()[1], list(history()[0])
+    edit(Path("params.yaml"), regularize__l2=0.1, regularize__dropout=0.0, regularize__augment__cutout=8)
+    capsys.readouterr()
+    assert run()[1] == first
+    assert "features: 300 of 300 kept from before" in capsys.readouterr().out
+    edit(Path("params.yaml"), model__trainable="all", train__epochs=1)
+    run()
+    assert list(history()[0]) == columns
+    assert "features: 300 of 300 kept from before" in capsys.readouterr().out
+
+
+def test_training_every_layer_starts_from_the_probe() -> None:
+    edit(Path("params.yaml"), train__epochs=1, train__learning_rate=1e-7)
+    run()
+    moved = saved_model.load(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights()
+    edit(Path("params.yaml"), **HEAD)
+    run()
+    for one, other in zip(
+        moved, saved_model.load(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_resumed_training_computes_no_probe_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        """What a kill stands for."""
+
+    def killed(*args: Any, on_state: Any, **options: Any) -> Any:
+        def end(state: TrainingState) -> None:
+            on_state(state)
+            raise KilledError
+
+        return loop.fit(*args, on_state=end, **options)
+
+    def computed_again(*args: Any) -> None:
+        raise AssertionError("the probe was computed again")
+
+    edit(Path("params.yaml"), train__epochs=2)
+    undisturbed = run()
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", killed)
+        with pytest.raises(KilledError):
+            run()
+    MODEL.unlink()
+    monkeypatch.setattr("tasks.training.probe.fit_head", computed_again)
+    monkeypatch.setattr("tasks.training.probe.features", computed_again)
+    assert run() == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (np.nan, r"backbone in dvc.yaml must have finite weights; received others: dense/kernel"),
+        (3e38, "the features of the network must be finite numbers"),
+    ],
+)
+def test_what_is_not_finite_publishes_nothing(value: float, rule: str) -> None:
+    edit(Path("params.yaml"), **HEAD)
+    source = saved_model.load(EARLIER, (32, 32, 3), 10)
+    layer = next(layer for layer in reversed(source.layers[:-1]) if layer.weights)
+    weights = layer.get_weights()
+    weights[0][...] = value
+    layer.set_weights(weights)
+    source.save(EARLIER)
+    with pytest.raises(RefusedError, match=rule):
+        run()
+    assert not MODEL.exists()
+    assert not HISTORY.exists()
+
+
+@pytest.mark.slow
+def test_efficientnet_lite0_is_probed_twice_to_the_same_bytes() -> None:
+    edit(Path("params.yaml"), **HEAD, model__network="efficientnet_lite0", model__input_size=64)
+    first = run(BACKBONE)
+    assert float(history()[0]["validation_accuracy"]) > 0.9
+    assert run(BACKBONE) == first
+    shutil.rmtree(".checkpoints")
+    assert run(BACKBONE) == first
