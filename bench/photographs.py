@@ -153,13 +153,13 @@ def pillow(n: int = 20_000) -> dict[str, float]:
 
 def our_decoding(n: int = 20_000) -> dict[str, float]:
     """Decode the same photographs, packed, as normalize does."""
-    from tasks.data.decoding import decode
+    from tasks.data.decoding import decode_images
     from tasks.datasets import open_dataset
 
     raw = synthetic.photographs(n) / "packed"
     with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
         started = time.perf_counter()
-        decode(open_dataset(raw), Path(folder, "decoded"), (SIDE, SIDE), "crop")
+        decode_images(open_dataset(raw), Path(folder, "decoded"), (SIDE, SIDE), "crop")
         return {"seconds": time.perf_counter() - started}
 
 

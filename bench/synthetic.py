@@ -38,7 +38,7 @@ def photographs(n: int) -> Path:
             parts = (joblib.delayed(_write_class)(made / "files", label, n) for label in range(CLASSES))
             joblib.Parallel(n_jobs=joblib.cpu_count())(parts)
             (made / "packed").mkdir()
-            packed.write(made / "packed", layouts.read(made / "files"))
+            packed.write_packed(made / "packed", layouts.read_examples(made / "files"))
     return folder
 
 

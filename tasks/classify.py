@@ -52,7 +52,7 @@ def read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
             raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
         with path.open("rb") as file:
-            return images.read_fitted(file, shape, fit)
+            return images.read_resized_picture(file, shape, fit)
     except OSError as error:
         why = error.strerror or error
         raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error

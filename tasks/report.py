@@ -11,12 +11,12 @@ RefusedError: data, predictions or a history that are damaged, or do not fit eac
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks import errors
 from tasks.data import arrays
+from tasks.data.digests import compute_md5
 from tasks.metrics import predictions
 from tasks.metrics.primary import Predicted
 from tasks.params import PARAMS_FILE, parse, read
@@ -63,7 +63,7 @@ def report(
         history=_read_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
-        digests={str(model_path): _md5(model_path)}
+        digests={str(model_path): compute_md5(model_path)}
         | {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()},
         model_size=ModelSize(n_parameters, model_path.stat().st_size),
     )
@@ -107,11 +107,6 @@ def _read_history(path: Path) -> list[dict[str, float]]:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 if __name__ == "__main__":

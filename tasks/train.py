@@ -114,7 +114,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         saved_model.save(
             build_for_saving(trained, model_params, regularize, mean, std, classifier),
             model_file,
-            arrays.fit(normalized),
+            arrays.resize_mode(normalized),
         )
         write_history(rows, history_file)
     saved.remove()

@@ -46,7 +46,7 @@ def pictures(n: int, labels: tuple[str, ...] = ("ant", "bee")) -> dict[str, byte
 
 def pack(files: Mapping[str, bytes]) -> None:
     RAW.mkdir()
-    packed.write(RAW, ((packed.Example(name, name.split("/")[0]), content) for name, content in files.items()))
+    packed.write_packed(RAW, ((packed.Example(name, name.split("/")[0]), content) for name, content in files.items()))
 
 
 def run(**parameters: object) -> dict[str, object]:
@@ -128,7 +128,7 @@ def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 parts 2 images of 2 classes"),
+        ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 divides 2 images of 2 classes"),
         ({f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)}, "in 1 groups"),
         (dict.fromkeys(("ant/1.png", "bee/1.png"), b"no image"), "every image must be readable; received 2"),
     ],

@@ -1,11 +1,11 @@
-"""data/normalized, written and read by this module alone: the arrays of each split, and what describes them.
+"""data/normalized, written and read by this module alone.
 
 {split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
-dataset.json         the classes in the order of their labels, the shape of an image and how it was fitted to it, how
-                     pixels are scaled, and the digest of each file above
-findings.csv         what was found wrong: unreadable files, duplicates, conflicting labels, leaks
+dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
+                     how pixels are scaled, and the digest of each file above
+findings.csv         problems: unreadable files, duplicates, conflicting labels, leaks
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
@@ -13,7 +13,6 @@ Raises RefusedError where a file is damaged, no array, or does not fit the other
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
+from tasks.data.digests import compute_md5
 
 SPLITS = ("train", "validation", "test")
 ADVICE = "`make doctor` restores it"
@@ -33,11 +33,11 @@ Labels = NDArray[np.int32]
 
 
 class Finding(NamedTuple):
-    """Something wrong with an image, and the other image that it concerns, if there is one."""
+    """A problem of an image, perhaps with another image."""
 
     kind: str  # unreadable, duplicate, conflict or leak
     file: str
-    split: str  # of the file; none for one that cannot be read
+    split: str  # of the file; "" for one that cannot be read
     other: str
     other_split: str
     detail: str
@@ -86,7 +86,7 @@ def split_writer(
     callable
         Appends images of shape (n, height, width, channels), in the order of their labels.
     """
-    with images_path(normalized, split).open("wb") as file:  # not a memory map, which a full disk would kill
+    with images_path(normalized, split).open("wb") as file:  # no memory map: a full disk would kill the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image_shape)}
         np.lib.format.write_array_header_1_0(file, header)
         yield lambda images: file.write(np.ascontiguousarray(images).data)
@@ -95,16 +95,21 @@ def split_writer(
 
 
 def write_description(
-    normalized: Path, class_names: Sequence[str], fit: str, method: str, mean: Sequence[float], std: Sequence[float]
+    normalized: Path,
+    class_names: Sequence[str],
+    resize_mode: str,
+    method: str,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> None:
-    """Describe the arrays that were written.
+    """Write dataset.json, about the arrays that were written.
 
     Parameters
     ----------
     normalized : Path
     class_names : sequence of str
         In the order of their labels.
-    fit : str
+    resize_mode : str
         How an image of another shape is brought to that of the arrays.
     method : str
         How pixels are scaled.
@@ -114,42 +119,37 @@ def write_description(
     content = {
         "classes": list(class_names),
         "shape": list(image_shape(normalized)),
-        "fit": fit,
+        "fit": resize_mode,
         "scaling": {"method": method, "mean": list(mean), "std": list(std)},
-        "digests": {path.name: _md5(path) for path in sorted(normalized.iterdir())},
+        "digests": {path.name: compute_md5(path) for path in sorted(normalized.iterdir())},
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     description_path(normalized).write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_findings(normalized: Path, findings: Iterable[Finding]) -> None:
-    """Write what was found wrong as CSV."""
+    """Write findings.csv."""
     with _findings_path(normalized).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Finding._fields)
         writer.writerows(findings)
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def splits(normalized: Path) -> list[str]:
-    """Name the splits that there are: without `validation_fraction`, no validation."""
+    """List the splits: without `validation_fraction` there is no validation."""
     return [split for split in SPLITS if split != "validation" or _labels_path(normalized, split).exists()]
 
 
 def image_shape(normalized: Path) -> tuple[int, int, int]:
-    """Read the height, width and channels of an image, which are those of the training images.
+    """Read the height, width and channels of the training images.
 
     Raises
     ------
     tasks.errors.RefusedError
-        If the training images have not three channels.
+        If they do not have three channels.
     """
     path = images_path(normalized, "train")
-    shape = _mapped(path).shape
+    shape = _map(path).shape
     if len(shape) != 4 or shape[3] != 3:
         raise errors.RefusedError(f"{path} must have the shape (n, height, width, 3); received {shape}; {ADVICE}")
     return shape[1], shape[2], shape[3]
@@ -166,11 +166,10 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
     Raises
     ------
     tasks.errors.RefusedError
-        If there is no image, not one label of a known class for each, or another shape than that of the training
-        images.
+        If there is no image, an image has no label of a known class, or another shape than the training images.
     """
     path, shape = images_path(normalized, split), image_shape(normalized)
-    images, labels = _mapped(path), _mapped(_labels_path(normalized, split))
+    images, labels = _map(path), _map(_labels_path(normalized, split))
     if images.dtype != np.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
         raise errors.RefusedError(
             f"{path} must be uint8 of shape (n, {', '.join(map(str, shape))}) with n labels; "
@@ -186,14 +185,14 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
 
 def load_images(normalized: Path, split: str) -> Images:
     """Map the images of a split into memory."""
-    return _mapped(images_path(normalized, split))
+    return _map(images_path(normalized, split))
 
 
 def files(normalized: Path, split: str) -> list[str]:
-    """Read the name of each image's file, in the order of the images."""
+    """Read the file names of a split's images, in order."""
     path = _files_path(normalized, split)
-    names: list[str] = _read(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
-    if len(names) != len(_mapped(_labels_path(normalized, split))):
+    names: list[str] = _read_undamaged(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
+    if len(names) != len(_map(_labels_path(normalized, split))):
         raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
     return names
 
@@ -204,19 +203,19 @@ def class_names(normalized: Path) -> list[str]:
     return names
 
 
-def fit(normalized: Path) -> str:
-    """Read how an image of another shape is brought to that of the arrays."""
+def resize_mode(normalized: Path) -> str:
+    """Read how images of another shape are resized."""
     return str(_description(normalized, "fit"))
 
 
 def digests(normalized: Path) -> dict[str, str]:
-    """Read the MD5 of each array, as DVC computes it, by the name of its file."""
-    found: dict[str, str] = _description(normalized, "digests")
-    return found
+    """Read the MD5 of each file, as DVC computes it."""
+    by_name: dict[str, str] = _description(normalized, "digests")
+    return by_name
 
 
 def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
-    """Read the mean and the deviation of each channel, in units of 0–255.
+    """Read each channel's mean and deviation, in units of 0–255.
 
     Raises
     ------
@@ -233,37 +232,35 @@ def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
 
 
 def findings(normalized: Path) -> list[Finding]:
-    """Read what was found wrong with the images."""
+    """Read findings.csv."""
 
-    def rows(path: Path) -> list[Finding]:
+    def read_rows(path: Path) -> list[Finding]:
         with path.open(encoding="utf-8", newline="") as file:
             return [Finding(**row) for row in csv.DictReader(file)]
 
-    found: list[Finding] = _read(_findings_path(normalized), rows)
-    return found
+    rows: list[Finding] = _read_undamaged(_findings_path(normalized), read_rows)
+    return rows
 
 
 def _description(normalized: Path, *keys: str) -> Any:
-    def value(path: Path) -> Any:
+    def read_value(path: Path) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
         for key in keys:
             content = content[key]
         return content
 
-    return _read(description_path(normalized), value)
+    return _read_undamaged(description_path(normalized), read_value)
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = _read(path, lambda path: np.load(path, mmap_mode="r"))
+def _map(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = _read_undamaged(path, lambda path: np.load(path, mmap_mode="r"))
     return array
 
 
-def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+def _read_undamaged(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
-    except OSError:  # of the disk, and not of what it holds
+    except OSError:  # the disk's fault, and not the content's
         raise
-    except (
-        Exception
-    ) as error:  # damage has many kinds: NumPy's reader of headers also raises SyntaxError and TokenError
+    except Exception as error:  # NumPy alone raises ValueError, SyntaxError and TokenError for a damaged header
         raise errors.RefusedError(f"{path} cannot be read: {error}; {ADVICE}") from error

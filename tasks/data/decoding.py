@@ -1,4 +1,4 @@
-"""All images of a data set as one array on the disk, decoded in as many processes as there are cores.
+"""Decodes all images of a data set into one file.
 
 Each process reads and decodes a part of the rows and writes their pixels where they belong, so that no pixel passes
 through another process and memory does not grow with the number of images.
@@ -23,34 +23,34 @@ Reader = Callable[[], Iterator[tuple[int, Image]]]
 
 
 class Decoded(NamedTuple):
-    """What became of a row: the (width, height) of its file, and why it cannot be read, or nothing."""
+    """The result for a row."""
 
     row: int
-    size: tuple[int, int]
-    fault: str
+    size: tuple[int, int]  # width and height of the file
+    fault: str  # why it cannot be read, or ""
 
 
-def first_shape(dataset: Dataset) -> tuple[int, int]:
-    """Find the height and width of the first image that can be read; one pixel where none can."""
-    for _, image in dataset.read(range(len(dataset.labels))):
+def read_first_shape(dataset: Dataset) -> tuple[int, int]:
+    """Read the height and width of the first readable image, else 1."""
+    for _, image in dataset.reader(range(len(dataset.labels)))():
         with suppress(images.PictureError):
-            width, height = _picture(image).size
+            width, height = _to_picture(image).size
             return height, width
     return 1, 1
 
 
-def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None) -> list[Decoded]:
-    """Write the pixels of every row of a data set into a file, in the order of the rows.
+def decode_images(dataset: Dataset, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
+    """Write the pixels of all rows into a file, in order.
 
     Parameters
     ----------
     dataset : Dataset
     path : Path
-        Becomes uint8 of shape (n, height, width, 3), without a header. Rows that are left out stay 0.
+        Becomes uint8 of shape (n, height, width, 3), without a header. Rows that cannot be read stay 0.
     shape : tuple of int
         Height and width that each image is brought to, in pixels.
-    fit : str or None
-        A key of `tasks.data.images.FITS`. None: all images must have the shape.
+    resize_mode : str or None
+        A key of `tasks.data.images.RESIZE_MODES`. None: all images must have the shape.
 
     Returns
     -------
@@ -70,12 +70,12 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
     os.truncate(path, n * shape[0] * shape[1] * 3)
     parts = [range(start, min(start + part, n)) for start in range(0, n, part)]
     jobs = joblib.cpu_count() if dataset.is_encoded else 1
-    tasks = (joblib.delayed(_decode_part)(dataset.reader(rows), path, shape, fit) for rows in parts)
+    tasks = (joblib.delayed(_decode_part)(dataset.reader(rows), path, shape, resize_mode) for rows in parts)
     done = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
     with tqdm(total=n, desc="normalize", unit=" images", mininterval=5, disable=not dataset.is_encoded) as bar:
         decoded: list[Decoded] = []
         for rows in done:
-            if fit is None:
+            if resize_mode is None:
                 _refuse_another_shape(dataset, rows, shape)
             decoded += rows
             bar.update(len(rows))
@@ -84,34 +84,34 @@ def decode(dataset: Dataset, path: Path, shape: tuple[int, int], fit: str | None
 
 def _refuse_another_shape(dataset: Dataset, decoded: list[Decoded], shape: tuple[int, int]) -> None:
     height, width = shape
-    for one in decoded:
-        if not one.fault and one.size != (width, height):
+    for row, size, fault in decoded:
+        if not fault and size != (width, height):
             raise ValueError(
                 f"normalize.size must be set where images differ in size, such as to 96; received null, a file of "
-                f"{width} × {height} pixels, and {dataset.files[one.row]} of {one.size[0]} × {one.size[1]}"
+                f"{width} × {height} pixels, and {dataset.files[row]} of {size[0]} × {size[1]}"
             )
 
 
-def _decode_part(reader: Reader, path: Path, shape: tuple[int, int], fit: str | None) -> list[Decoded]:
+def _decode_part(reader: Reader, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
     decoded = []
     with path.open("r+b", buffering=0) as file:
         for row, image in reader():
             try:
-                picture = _picture(image, max(shape) if fit else None)
+                picture = _to_picture(image, max(shape) if resize_mode else None)
             except images.PictureError as error:
                 decoded.append(Decoded(row, (0, 0), str(error)))
                 continue
             decoded.append(Decoded(row, picture.size, ""))
-            if fit:
-                picture = images.fit(picture, shape, fit)
+            if resize_mode:
+                picture = images.resize_picture(picture, shape, resize_mode)
             if picture.pixels.shape[:2] == shape:
                 pixels = np.ascontiguousarray(picture.pixels)
                 os.pwrite(file.fileno(), pixels.data, row * pixels.nbytes)
     return decoded
 
 
-def _picture(image: Image, least: int | None = None) -> images.Picture:
-    """Read an image that is encoded; take the pixels of one that is not."""
+def _to_picture(image: Image, min_side: int | None = None) -> images.Picture:
+    """Read an encoded image, or take the pixels of another."""
     if isinstance(image, bytes):
-        return images.read(image, least)
+        return images.read_picture(image, min_side)
     return images.Picture(image, (), (image.shape[1], image.shape[0]))

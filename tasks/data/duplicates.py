@@ -1,4 +1,4 @@
-"""Duplicates: copies of a picture, whether equal, resized, saved again, recoloured or mirrored.
+"""Copies of a picture: equal, resized, saved again, recoloured or mirrored.
 
 Each image is reduced to a perceptual hash and a thumbnail. Images whose hashes differ in few bits are candidates, and
 the thumbnails decide. So the time grows with the images and not with their pairs.
@@ -33,7 +33,7 @@ MAX_BITS = len(BANDS) - 2  # hashes that differ in no more have two bands in com
 # garments that look alike (docs/log.md).
 MIN_CORRELATION = 0.99
 MAX_COLOUR_DIFFERENCE = 8.0  # of the mean of a channel, 0–255, beyond which a copy is recoloured
-MIN_CONTRAST = 4.0  # deviation of a thumbnail; a picture of one colour is like every other one of its colour
+MIN_CONTRAST = 4.0  # deviation of a thumbnail; pictures of one colour are all alike
 MAX_BUCKET = 2_000  # rows that share two bands and are compared with each other
 ROWS_AT_ONCE = 10_000
 
@@ -54,7 +54,7 @@ class _Signatures(NamedTuple):
     colours: NDArray[np.float32]  # of shape (n, 3), the mean of each channel
 
 
-def find(parts: Iterable[Images], contents: Sequence[str], sizes: NDArray[np.integer]) -> list[Pair]:
+def find_duplicates(parts: Iterable[Images], contents: Sequence[str], sizes: NDArray[np.integer]) -> list[Pair]:
     """Find the rows that show the picture of an earlier row.
 
     Parameters
@@ -71,19 +71,19 @@ def find(parts: Iterable[Images], contents: Sequence[str], sizes: NDArray[np.int
     list of Pair
         Every row that has an earlier twin, at least once, by row. All pairs together connect each set of twins.
     """
-    signatures = _signatures(parts)
-    pairs, first = _equal(contents, signatures.pixels)
+    signatures = _compute_signatures(parts)
+    pairs, first = _pair_equal(contents, signatures.pixels)
     rows = np.flatnonzero(first == np.arange(len(first)))
     contrasts = signatures.thumbnails[rows].std(axis=(1, 2))
     rows = rows[contrasts >= MIN_CONTRAST]
-    found: dict[tuple[int, int], str] = {}
+    kinds: dict[tuple[int, int], str] = {}
     for is_mirror in (False, True):
-        for row, other in _alike(signatures, rows, is_mirror):
-            found.setdefault((row, other), _kind(signatures, sizes, row, other, is_mirror))
-    return sorted([*pairs, *(Pair(row, other, kind) for (row, other), kind in found.items())])
+        for row, other in _find_alike(signatures, rows, is_mirror):
+            kinds.setdefault((row, other), _kind(signatures, sizes, row, other, is_mirror))
+    return sorted([*pairs, *(Pair(row, other, kind) for (row, other), kind in kinds.items())])
 
 
-def clusters(n: int, edges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+def number_clusters(n: int, edges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     """Number the connected components of n rows."""
     listed = np.array(list(edges), np.int64).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(listed), bool), (listed[:, 0], listed[:, 1])), shape=(n, n))
@@ -91,8 +91,8 @@ def clusters(n: int, edges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     return numbers
 
 
-def _equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair], NDArray[np.int64]]:
-    """Pair rows of equal pixels with the first of them; and the first row that each one equals."""
+def _pair_equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair], NDArray[np.int64]]:
+    """Pair rows of equal pixels; return each row's first equal, too."""
     seen: dict[bytes, int] = {}
     first = np.array([seen.setdefault(digest, row) for row, digest in enumerate(pixels)], np.int64)
     kinds = {True: "identical", False: "equal pixels"}
@@ -104,29 +104,32 @@ def _equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair]
     return pairs, first
 
 
-def _signatures(parts: Iterable[Images]) -> _Signatures:
+def _compute_signatures(parts: Iterable[Images]) -> _Signatures:
     digests: list[bytes] = []
     hashes, mirrored, thumbnails, colours = [], [], [], []
     for images in parts:
         digests += [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
         grey = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-        spectrum = fft.dctn(_reduced(grey, SIDE), axes=(1, 2), type=2)[:, :FREQUENCIES, :FREQUENCIES]
+        spectrum = fft.dctn(_shrink(grey, SIDE), axes=(1, 2), type=2)[:, :FREQUENCIES, :FREQUENCIES]
         hashes.append(_hashes(spectrum))
         mirrored.append(_hashes(spectrum * np.where(np.arange(FREQUENCIES) % 2, -1, 1)))
-        thumbnails.append(_reduced(grey, THUMBNAIL))
+        thumbnails.append(_shrink(grey, THUMBNAIL))
         colours.append(images.mean(axis=(1, 2), dtype=np.float32))
-    return _Signatures(digests, *(np.concatenate(one) for one in (hashes, mirrored, thumbnails, colours)))
+    return _Signatures(digests, *(np.concatenate(parts) for parts in (hashes, mirrored, thumbnails, colours)))
 
 
-def _reduced(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Average the areas of images of shape (n, height, width) to so many rows and columns."""
+def _shrink(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Average areas of grey images to `side` rows and columns."""
     rows, columns = (_area_weights(length, side) for length in grey.shape[1:])
-    reduced: NDArray[np.float32] = np.matmul(np.matmul(rows, grey), columns.T)
-    return reduced
+    shrunk: NDArray[np.float32] = np.matmul(np.matmul(rows, grey), columns.T)
+    return shrunk
 
 
 def _area_weights(length: int, side: int) -> NDArray[np.float32]:
-    """Weigh each pixel by its share in each part; exactly, so that a mirror image gives the mirrored thumbnail."""
+    """Weigh each pixel by its exact share in each area.
+
+    So a mirror image gives the mirrored thumbnail.
+    """
     ends = np.arange(side + 1)[:, None] * length / side
     inside = np.minimum(ends[1:], np.arange(1, length + 1)) - np.maximum(ends[:-1], np.arange(length))
     weights = np.maximum(inside, 0)
@@ -135,7 +138,7 @@ def _area_weights(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _hashes(spectrum: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Tell by a bit for each frequency whether it is clearly above the median of all.
+    """Set a bit for each frequency that is clearly above the median.
 
     In a picture that is its own mirror image every other frequency is 0, and so is the median: without the margin those
     bits would be of rounding alone. The margin is no share of the mean, which a few large frequencies would decide.
@@ -156,17 +159,17 @@ def _kind(signatures: _Signatures, sizes: NDArray[np.integer], row: int, other: 
     return "resized" if (sizes[row] != sizes[other]).any() else "saved again"
 
 
-def _alike(signatures: _Signatures, rows: NDArray[np.int64], is_mirror: bool) -> Iterator[tuple[int, int]]:
-    """List the pairs of rows whose hashes and thumbnails agree, the later row first."""
+def _find_alike(signatures: _Signatures, rows: NDArray[np.int64], is_mirror: bool) -> Iterator[tuple[int, int]]:
+    """Yield pairs of rows that look alike, the later row first."""
     plain, mirrored = signatures.hashes, signatures.mirrored
-    # Either of two may be the mirror image: what is found must not depend on which comes first.
+    # Either of two may be the mirror image: the pairs must not depend on which comes first.
     sides = [(plain, mirrored), (mirrored, plain)] if is_mirror else [(plain, plain)]
-    found = [
+    near = [
         pairs[np.bitwise_count(own[pairs[:, 0]] ^ theirs[pairs[:, 1]]) <= MAX_BITS]
         for own, theirs in sides
-        for pairs in _in_buckets(own[rows], theirs[rows], rows)
+        for pairs in _pair_in_buckets(own[rows], theirs[rows], rows)
     ]
-    candidates = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+    candidates = np.unique(np.concatenate([np.empty((0, 2), np.int64), *near]), axis=0)
     for start in range(0, len(candidates), ROWS_AT_ONCE):
         part = candidates[start : start + ROWS_AT_ONCE]
         mine, other = (signatures.thumbnails[part[:, side]] for side in (0, 1))
@@ -174,13 +177,14 @@ def _alike(signatures: _Signatures, rows: NDArray[np.int64], is_mirror: bool) ->
         yield from map(tuple, part[agree].tolist())
 
 
-def _in_buckets(
+def _pair_in_buckets(
     own: NDArray[np.uint64], theirs: NDArray[np.uint64], rows: NDArray[np.int64]
 ) -> Iterator[NDArray[np.int64]]:
-    """Give the pairs (row, earlier row) where the former's own hash and the other's have two bands in common."""
+    """Yield pairs (row, earlier row) whose hashes have two bands in common."""
     n = len(rows)
-    for one, two in combinations(BANDS, 2):
-        keys = np.concatenate([own & (one | two), theirs & (one | two)])
+    for first_band, second_band in combinations(BANDS, 2):
+        bands = first_band | second_band
+        keys = np.concatenate([own & bands, theirs & bands])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         for distance in range(1, MAX_BUCKET):
@@ -188,13 +192,13 @@ def _in_buckets(
             if not len(same):
                 break
             first, second = order[same], order[same + distance]
-            of_both = (first < n) & (second >= n)
-            pairs = np.stack([rows[first[of_both]], rows[second[of_both] - n]], axis=1)
+            has_both = (first < n) & (second >= n)
+            pairs = np.stack([rows[first[has_both]], rows[second[has_both] - n]], axis=1)
             yield pairs[pairs[:, 0] > pairs[:, 1]]
 
 
-def _correlation(one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.float32]:
-    centred = [images - images.mean(axis=(1, 2), keepdims=True) for images in (one, two)]
+def _correlation(mine: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    centred = [images - images.mean(axis=(1, 2), keepdims=True) for images in (mine, other)]
     lengths = [np.sqrt((images**2).sum(axis=(1, 2))) for images in centred]
     correlation: NDArray[np.float32] = (centred[0] * centred[1]).sum(axis=(1, 2)) / (lengths[0] * lengths[1])
     return correlation

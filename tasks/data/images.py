@@ -1,6 +1,6 @@
-"""Pictures: any image file to RGB pixels, as a browser shows it on a white page.
+"""Image files to RGB pixels, as a browser shows them on white.
 
-The only way a picture is read, in training and in use. What differs from a plain RGB picture is converted, with a
+Training and `classify` read pictures by this module alone. What differs from a plain RGB picture is converted, with a
 note: an orientation and a colour profile are applied, transparency is laid over white, and an animation is its first
 frame. Damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read whole, which for Pillow includes
 a PNG's other metadata.
@@ -27,20 +27,10 @@ PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes of a text or a profile: Pillow re
 MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
 # Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "ICO", "TIFF", "JPEG2000", "PPM", "QOI", "TGA")
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF's orientation
-SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's name of a layout, such as RGB;16B; BGR;16 is 5, 6 and 5
 GREY = (128, 128, 128)
-# How a picture of another shape becomes one of the shape that is wanted.
-FITS: dict[str, Callable[..., Image.Image]] = {
+# How a picture of another shape is brought to the shape of the arrays.
+RESIZE_MODES: dict[str, Callable[..., Image.Image]] = {
     "crop": ImageOps.fit,  # the largest part in the middle that has the shape
     "pad": partial(ImageOps.pad, color=GREY),  # the whole picture, and grey beside it
     "stretch": Image.Image.resize,
@@ -49,18 +39,18 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales samples of 2 and 4 bits to 
 
 
 class PictureError(ValueError):
-    """A file is no picture that can be read; the message is the rule and the reason."""
+    """A file that is no readable picture."""
 
 
 class Picture(NamedTuple):
-    """Pixels of shape (height, width, 3), uint8; what was changed to get them; the upright file's (width, height)."""
+    """A picture that was read."""
 
-    pixels: NDArray[np.uint8]
-    notes: tuple[str, ...]
-    size: tuple[int, int]
+    pixels: NDArray[np.uint8]  # of shape (height, width, 3)
+    notes: tuple[str, ...]  # what was changed to get them
+    size: tuple[int, int]  # width and height of the upright file
 
 
-def read_fitted(source: bytes | IO[bytes], shape: tuple[int, int], how: str) -> Picture:
+def read_resized_picture(source: bytes | IO[bytes], shape: tuple[int, int], resize_mode: str) -> Picture:
     """Read a picture and bring it to a shape.
 
     Parameters
@@ -68,23 +58,23 @@ def read_fitted(source: bytes | IO[bytes], shape: tuple[int, int], how: str) -> 
     source : bytes or binary file
     shape : tuple of int
         Height and width, in pixels.
-    how : str
-        A key of `FITS`.
+    resize_mode : str
+        A key of `RESIZE_MODES`.
 
     Raises
     ------
     PictureError
     """
-    return fit(read(source, max(shape)), shape, how)
+    return resize_picture(read_picture(source, max(shape)), shape, resize_mode)
 
 
-def read(source: bytes | IO[bytes], least: int | None = None) -> Picture:
-    """Read a picture from the bytes of a file, or from an open one.
+def read_picture(source: bytes | IO[bytes], min_side: int | None = None) -> Picture:
+    """Read a picture from bytes or from an open file.
 
     Parameters
     ----------
     source : bytes or binary file
-    least : int or None
+    min_side : int or None
         A JPEG may be decoded at a half, a quarter or an eighth of its size, which is as much faster, while no side
         becomes shorter than this many pixels. None: at its size.
 
@@ -93,16 +83,16 @@ def read(source: bytes | IO[bytes], least: int | None = None) -> Picture:
     PictureError
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is ignored or refused here
+        warnings.simplefilter("ignore")  # damage is ignored or refused below
         try:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
                 if file.width * file.height > MAX_PIXELS:
                     rule = f"must have at most {MAX_PIXELS:,} pixels"
                     raise PictureError(f"{rule}; received {file.width:,} × {file.height:,}")
                 size = file.size
-                if least:
-                    file.draft(None, (least, least))
-                return _converted(file, size)
+                if min_side:
+                    file.draft(None, (min_side, min_side))
+                return _convert(file, size)
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
@@ -114,60 +104,62 @@ def read(source: bytes | IO[bytes], least: int | None = None) -> Picture:
             raise _unreadable(system or (str(error) or type(error).__name__).splitlines()[0]) from error
 
 
-def fit(picture: Picture, shape: tuple[int, int], how: str) -> Picture:
-    """Bring a picture to a shape, (height, width); one that has it stays as it is."""
+def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -> Picture:
+    """Bring a picture to a shape, (height, width), unless it has it."""
     if picture.pixels.shape[:2] == shape:
         return picture
-    fitted = FITS[how](Image.fromarray(picture.pixels), shape[::-1], Image.Resampling.LANCZOS)
+    resized = RESIZE_MODES[resize_mode](Image.fromarray(picture.pixels), shape[::-1], Image.Resampling.LANCZOS)
     width, height = picture.size
-    way = "" if width * shape[0] == height * shape[1] else f" ({how})"
-    return Picture(np.asarray(fitted), (*picture.notes, f"resized from {width} × {height}{way}"), picture.size)
+    mode = "" if width * shape[0] == height * shape[1] else f" ({resize_mode})"
+    return Picture(np.asarray(resized), (*picture.notes, f"resized from {width} × {height}{mode}"), picture.size)
 
 
 def _unreadable(why: str) -> PictureError:
     return PictureError(f"must be an image, such as a PNG or JPEG file: {why}")
 
 
-def _converted(file: Any, size: tuple[int, int]) -> Picture:
-    """An open file's pixels: upright, then of 8 bits, then in sRGB, then over white."""
+def _convert(file: Any, size: tuple[int, int]) -> Picture:
+    """Convert to pixels: upright, of 8 bits, in sRGB, over white."""
     if getattr(file, "default_image", False):
         file.seek(1)  # what stands before an animated PNG is for those who cannot animate
     layout = str(file.tile[0][3]) if file.tile else ""  # of the samples in the file; gone after `load`
     file.load()
-    turned = _orientation(file)
-    image = file.transpose(UPRIGHT[turned]) if turned in UPRIGHT else file
-    alpha = _alpha(image, layout, file.dispose_extent if file.format == "GIF" else None)
-    opaque, notes = _in_srgb(_eight_bits(image, file.format), image.info.get("icc_profile"))
+    is_sideways = _turn_upright(file)
+    alpha = _read_alpha(file, layout, file.dispose_extent if file.format == "GIF" else None)
+    opaque, notes = _to_srgb(_to_eight_bits(file), file.info.get("icc_profile"))
     rgb = opaque.convert("RGB")
-    if SIXTEEN_BITS.search(layout) or image.mode.startswith("I"):
+    if SIXTEEN_BITS.search(layout) or file.mode.startswith("I"):
         notes.append("16 bits scaled to 8")
-    if image.mode == "CMYK":
+    if file.mode == "CMYK":
         notes.append("converted from CMYK")
     if alpha and np.asarray(alpha).min() < 255:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         notes.append("transparency over white")
     pixels = np.asarray(rgb)
-    if (frames := _n_frames(file)) > 1:
+    if (frames := _count_frames(file)) > 1:
         notes.append(f"the first of {frames} frames")
-    return Picture(pixels, tuple(notes), size[::-1] if turned in SIDEWAYS else size)
+    return Picture(pixels, tuple(notes), size[::-1] if is_sideways else size)
 
 
-def _orientation(file: Any) -> Any:
+def _turn_upright(file: Any) -> bool:
+    """Turn an image upright; return whether its sides changed places."""
+    orientation = None
     with suppress(Exception):  # EXIF is written by thousands of programs, and damaged by as many
-        return file.getexif().get(ExifTags.Base.Orientation)
-    return None
+        orientation = file.getexif().get(ExifTags.Base.Orientation)
+        ImageOps.exif_transpose(file, in_place=True)
+    return orientation in {5, 6, 7, 8}
 
 
-def _n_frames(file: Any) -> int:
+def _count_frames(file: Any) -> int:
     with suppress(Exception):  # a later frame may be damaged
         return int(getattr(file, "n_frames", 1)) - bool(getattr(file, "default_image", False))
     return 1
 
 
-def _alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, int] | None) -> Image.Image | None:
-    """How opaque each pixel is, 0–255; None where the file does not say.
+def _read_alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, int] | None) -> Image.Image | None:
+    """Read the alpha of each pixel; None if the file has none.
 
-    `extent` is the part that a GIF's first frame fills; the rest of its canvas is free.
+    `extent` is the part that a GIF's first frame fills; the rest of its canvas is transparent.
     """
     if extent and extent != (0, 0, *image.size):
         alpha = Image.new("L", image.size)
@@ -185,9 +177,9 @@ def _alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, int] | 
     return image.convert("RGBA").getchannel("A")
 
 
-def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
-    """The colours alone, 8 bits a channel, as grey, CMYK or RGB, which a profile may be about."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PPM"):  # Pillow would clip, not scale
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Reduce to grey, CMYK or RGB of 8 bits, as profiles expect."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would clip, not scale
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in {"I", "F"}:
         raise PictureError(f"must have 8 or 16 bits a channel; received mode {image.mode}")
@@ -196,15 +188,15 @@ def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
     return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """The colours in sRGB, which is what numbers without a profile mean."""
+def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """Convert colours to sRGB, which is what numbers without a profile mean."""
     if not profile:
         return image, []
-    with suppress(Exception):  # a profile that is damaged, or of other channels, says nothing
-        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = ImageCms.getProfileDescription(found).strip()
+    with suppress(Exception):  # a profile that is damaged, or of other channels, is ignored
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
         if not name.startswith("sRGB"):
-            srgb = ImageCms.profileToProfile(image, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            srgb = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
             if srgb is not None:
                 return srgb, [f"colours of {name} in sRGB"]
     return image, []

@@ -11,7 +11,7 @@ Images = NDArray[np.uint8]
 
 
 def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float], list[float]]:
-    """Compute the constants of `(pixel - mean) / std`, per channel, in units of 0–255.
+    """Compute each channel's mean and deviation, in units of 0–255.
 
     They come from counts of the 256 values, so the result is exact, does not depend on the order or size of the
     batches, and needs no float copy of the images.

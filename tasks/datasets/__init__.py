@@ -1,4 +1,4 @@
-"""What data/raw may hold, behind one interface: a file of this package for each form.
+"""Data sets in data/raw, behind one interface: a file for each form.
 
 Packed images (`packed`), or the six files of CIFAR-10 (`cifar10_files`).
 """
@@ -16,7 +16,7 @@ from tasks.datasets import packed
 from tasks.datasets.cifar10_files import Cifar10Files
 from tasks.datasets.packed import Packed
 
-Image = bytes | NDArray[np.uint8]  # a file as its owner has it | pixels of shape (height, width, 3)
+Image = bytes | NDArray[np.uint8]  # the content of a file | pixels of shape (height, width, 3)
 
 
 class Dataset(Protocol):
@@ -31,9 +31,11 @@ class Dataset(Protocol):
     splits : list of str
         "train", "validation" or "test" where the data set gives a split, "" where it gives none.
     groups : list of str
-        What must stay on one side of a split; "" for a row on its own.
+        Rows of one name stay on one side of a split; "" for a row on its own.
     files : list of str
         The name by which people know the image.
+    contents : list of str
+        A name of each row's bytes; equal for equal bytes.
     splits_single_images : bool
         Whether validation is drawn over single images, near-duplicates or not.
     is_encoded : bool
@@ -47,31 +49,22 @@ class Dataset(Protocol):
     splits: list[str]
     groups: list[str]
     files: list[str]
+    contents: list[str]
     splits_single_images: bool
     is_encoded: bool
     rows_at_once: int
 
-    def content_of(self, row: int) -> str:
-        """Name the content of a row; rows of equal bytes have one name."""
-        ...
-
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Image]]]:
-        """Make what reads these rows, as `read` does, perhaps in another process."""
-        ...
+        """Make a function that reads rows, perhaps in another process.
 
-    def read(self, rows: Iterable[int]) -> Iterator[tuple[int, Image]]:
-        """Yield each of the rows with its image, in the order given; ascending rows are read fastest.
-
-        Raises
-        ------
-        ValueError
-            If the data are damaged; the message names file and row.
+        It yields each row with its image, in the order given, and raises ValueError if the data are damaged; the
+        message names file and row. Ascending rows are read fastest.
         """
         ...
 
 
 def open_dataset(raw: Path) -> Dataset:
-    """Open the data set of a folder, in whichever form it is.
+    """Open the data set of a folder, whatever its form.
 
     Raises
     ------

@@ -54,7 +54,7 @@ def decode(content: NDArray[np.uint8], name: str) -> tuple[Images, Labels]:
 
 
 def encode(images: Images, labels: Labels) -> bytes:
-    """Join images and labels into the bytes of one file: the inverse of `decode`.
+    """Join images and labels into a file's bytes, as `decode` splits them.
 
     Parameters
     ----------

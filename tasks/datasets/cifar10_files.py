@@ -1,4 +1,4 @@
-"""CIFAR-10's six files as a data set: 50,000 images for training, then 10,000 for test, in the order of the files."""
+"""CIFAR-10's six files as a data set, in the files' order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.datasets import cifar10
 
 
 class Cifar10Files:
-    """The data set; at most one of its files is in memory at a time."""
+    """The data set, with one file in memory at a time."""
 
     splits_single_images = True  # its published split is one of single images
     is_encoded = False
@@ -23,31 +23,27 @@ class Cifar10Files:
         self.raw = raw
         self.classes = list(cifar10.CLASS_NAMES)
         self.labels: NDArray[np.int32] = np.concatenate(
-            [self._decoded(name)[1].astype(np.int32) for name in cifar10.FILES]
+            [self._decode(name)[1].astype(np.int32) for name in cifar10.FILES]
         )
         self.files = [f"{name}/{record}" for name in cifar10.FILES for record in range(cifar10.RECORDS)]
         self.splits = [
             "test" if name == cifar10.TEST_FILE else "train" for name in cifar10.FILES for _ in range(cifar10.RECORDS)
         ]
         self.groups = [""] * len(self.files)
+        self.contents = self.files
 
-    def read(self, rows: Iterable[int]) -> Iterator[tuple[int, cifar10.Images]]:
-        """Yield each of the rows with its pixels, of shape (32, 32, 3)."""
+    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, cifar10.Images]]]:
+        """Make a function that reads rows of shape (32, 32, 3)."""
+        return partial(self._read, rows)
+
+    def _read(self, rows: Iterable[int]) -> Iterator[tuple[int, cifar10.Images]]:
         number, images = -1, np.empty(0, np.uint8)
         for row in rows:
             file, record = divmod(int(row), cifar10.RECORDS)
             if file != number:
-                number, images = file, np.ascontiguousarray(self._decoded(cifar10.FILES[file])[0])
+                number, images = file, np.ascontiguousarray(self._decode(cifar10.FILES[file])[0])
             yield row, images[record]
 
-    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, cifar10.Images]]]:
-        """Make what reads these rows."""
-        return partial(self.read, rows)
-
-    def content_of(self, row: int) -> str:
-        """Name the content of a row: each record is its own."""
-        return self.files[row]
-
-    def _decoded(self, name: str) -> tuple[cifar10.Images, cifar10.Labels]:
+    def _decode(self, name: str) -> tuple[cifar10.Images, cifar10.Labels]:
         path = self.raw / name
         return cifar10.decode(np.fromfile(path, np.uint8), str(path))

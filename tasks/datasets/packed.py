@@ -1,11 +1,11 @@
-"""Packed images: the files of a data set as their owner has them, in a manifest and at most 16 zips.
+"""Packed images: unchanged files in at most 16 zips.
 
 manifest.csv    a row for each file: its name, label, split, group, SHA-256 and size
 images-0.zip … images-f.zip    the contents, stored, each distinct one once, under its SHA-256, sharded by first digit
 
 DVC hashes and keeps some twenty files instead of a hundred thousand, and one more photo changes one shard. The same
-files give the same bytes, in whatever order and at whatever time they were written. The rows go by SHA-256, so that
-those of any stretch are a fair sample of all.
+files give the same bytes, in whatever order and at whatever time they were written. The rows are sorted by SHA-256, so
+that any part of them is a fair sample of all.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MANIFEST = "manifest.csv"
 SPLITS = ("", "train", "validation", "test")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can state
-UNIX = 3  # in a zip, the system that its attributes are of
+UNIX = 3  # the system that a member's attributes belong to
 OPEN_SHARDS = 2  # a list of members takes memory, and ascending rows need one shard after the other
 ADVICE = "`make doctor` restores it"
 
 
 class Example(NamedTuple):
-    """What is known of an image: its file's path, and its label, split and group by name."""
+    """An image: its file's path, label, split and group."""
 
     file: str
     label: str
@@ -53,8 +53,8 @@ class Row(NamedTuple):
     bytes: int
 
 
-def write(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
-    """Pack files into a folder, each read once, and one of them in memory at a time.
+def write_packed(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
+    """Pack files into a folder, with one in memory at a time.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def write(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
     Returns
     -------
     list of Row
-        Those of the manifest.
+        The manifest.
     """
     rows = []
     places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard
@@ -107,8 +107,8 @@ def _shard_path(raw: Path, sha256: str) -> Path:
     return raw / f"images-{sha256[0]}.zip"
 
 
-def read_image(raw: Path, sha256: str) -> bytes:
-    """Read one content, in whichever process; those in the order of the manifest are read fastest.
+def read_content(raw: Path, sha256: str) -> bytes:
+    """Read a file's content by its SHA-256; fastest in the manifest's order.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def read_image(raw: Path, sha256: str) -> bytes:
         content = _shard(path, path.stat().st_mtime_ns, os.getpid()).read(sha256)
     except KeyError as error:
         raise ValueError(f"{path}: lacks member {sha256}; {ADVICE}") from error
-    except Exception as error:  # damage shows in many kinds
+    except Exception as error:  # damage raises errors of many classes
         raise ValueError(f"{path}: member {sha256} cannot be read: {error}; {ADVICE}") from error
     received = hashlib.sha256(content).hexdigest()
     if received != sha256:  # control: packed image
@@ -130,12 +130,12 @@ def read_image(raw: Path, sha256: str) -> bytes:
 
 @lru_cache(maxsize=OPEN_SHARDS)
 def _shard(path: Path, modified: int, process: int) -> zipfile.ZipFile:
-    """Open a shard; each process its own, as a position in a file is shared by a fork."""
+    """Open a shard once in each process: forks share file positions."""
     return zipfile.ZipFile(path)
 
 
 class Packed:
-    """A packed folder as a data set; images are read one at a time."""
+    """A packed folder as a data set."""
 
     splits_single_images = False
     is_encoded = True
@@ -150,25 +150,17 @@ class Packed:
         self.splits = [row.split for row in rows]
         self.groups = [row.group for row in rows]
         self.files = [row.file for row in rows]
-        self.digests = [row.sha256 for row in rows]
-
-    def content_of(self, row: int) -> str:
-        """Name the content of a row: its SHA-256."""
-        return self.digests[row]
-
-    def read(self, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield each of the rows with the content of its file."""
-        return self.reader(rows)()
+        self.contents = [row.sha256 for row in rows]
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, bytes]]]:
-        """Make what reads these rows, for another process: it knows of no other row."""
-        return partial(_read_rows, self.raw.absolute(), [(row, self.digests[row], self.files[row]) for row in rows])
+        """Make a function that reads rows, small to send to a process."""
+        return partial(_read_rows, self.raw.absolute(), [(row, self.contents[row], self.files[row]) for row in rows])
 
 
 def _read_rows(raw: Path, rows: list[tuple[int, str, str]]) -> Iterator[tuple[int, bytes]]:
     for row, digest, file in rows:
         try:
-            yield row, read_image(raw, digest)
+            yield row, read_content(raw, digest)
         except ValueError as error:
             raise ValueError(f"row {row} ({file}): {error}") from error
 
@@ -182,22 +174,20 @@ def _read_manifest(path: Path) -> Iterator[Row]:
                 raise ValueError(f"its header must be {','.join(Row._fields)}; received {','.join(header)[:200]}")
             for number, line in enumerate(lines):
                 try:
-                    row = _parsed(line)
+                    row = _parse_row(line)
                 except ValueError as error:
                     raise ValueError(f"row {number}: {error}") from error
-                if (here := (row.sha256, row.file)) <= before:
-                    raise ValueError(f"row {number}: must come after the one before it, by sha256 and file")
-                before = here
+                if (key := (row.sha256, row.file)) <= before:
+                    raise ValueError(f"row {number}: must come after the row before it, by sha256 and file")
+                before = key
                 yield row
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}; {ADVICE}") from error
 
 
-def _parsed(line: list[str]) -> Row:
-    what = f"must be {', '.join(Row._fields)}; received {','.join(line)[:300]}"
-    if len(line) != len(Row._fields):
-        raise ValueError(what)
-    file, label, split, group, sha256, size = line
-    if not (file and label and split in SPLITS and SHA256.fullmatch(sha256) and size.isdecimal()):
-        raise ValueError(what)
-    return Row(file, label, split, group, sha256, int(size))
+def _parse_row(line: list[str]) -> Row:
+    if len(line) == len(Row._fields):
+        file, label, split, group, sha256, size = line
+        if file and label and split in SPLITS and SHA256.fullmatch(sha256) and size.isdecimal():
+            return Row(file, label, split, group, sha256, int(size))
+    raise ValueError(f"must be {', '.join(Row._fields)}; received {','.join(line)[:300]}")

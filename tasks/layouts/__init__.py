@@ -1,42 +1,39 @@
-"""Own images: a folder, an archive or a manifest, to labelled files. Nothing is written into what the user has.
+"""Own images: a folder, an archive or a manifest, to labelled files.
 
 A folder for each class; or `train`, `validation` and `test` with these in each; or `manifest.csv`, which wins over
-folders. What could be meant in two ways is refused and named, with all of its kind: no label and no split is guessed.
-An archive is read as a stream and never unpacked.
+folders. What could mean two things is refused by name, all cases at once: no label and no split is guessed.
+An archive is read as a stream and never unpacked. Nothing is written into the user's folder.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import class_folders, manifest, rules
-from tasks.layouts.archived import Tar, Zip
+from tasks.layouts.archived import SUFFIXES, Archive
 from tasks.layouts.folder import Folder
 
 PROGRESS_SECONDS = 5.0
 
 
 class Files(Protocol):
-    """The files of a folder or an archive, by path: relative, with slashes, sorted."""
+    """Files of a folder or an archive, by sorted, relative paths."""
 
     paths: list[str]
     folders: list[str]
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each of the paths with its content, in whichever order is fastest."""
+        """Yield each path with its content, in the fastest order."""
         ...
 
 
-ARCHIVES: dict[str, Callable[[Path], Files]] = {".zip": Zip, ".tar": Tar, ".tar.gz": Tar, ".tgz": Tar}
-
-
-def read(images: Path) -> Iterator[tuple[Example, bytes]]:
+def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     """Yield each image with its label and the content of its file.
 
     Parameters
@@ -51,72 +48,76 @@ def read(images: Path) -> Iterator[tuple[Example, bytes]]:
     tasks.errors.TemporaryError
         If a file goes away meanwhile.
     """
-    files, inside, examples = _found(images)
-    rules.check(examples)
+    files, outer, examples = _find_examples(images)
+    rules.check_examples(examples)
     print(f"download: {_summary(examples)}")
-    by_path = {inside + example.file: example for example in examples}
+    by_path = {outer + example.file: example for example in examples}
     for path, content in _with_progress(files.read(by_path), len(by_path)):
         yield by_path[path], content
 
 
-def _found(images: Path) -> tuple[Files, str, list[Example]]:
-    """What a slot holds: its files, the folder inside that all examples are in, and these."""
+def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
+    """Find the files, the folder around all examples, and these."""
     if images.suffix.lower() == ".csv" and images.is_file():
         print(f"download: DVC watches {images} alone: `dvc repro --force download` after an image has changed")
-        examples = manifest.parse(images.read_bytes(), str(images))
+        examples = manifest.parse_manifest(images.read_bytes(), str(images))
         return Folder(images.parent, [example.file for example in examples]), "", examples
-    files = _files(images)
-    inside = _wrapper(files)
-    paths = [path.removeprefix(inside) for path in files.paths if path.startswith(inside)]
+    files = _open_files(images)
+    outer = _outer_folder(files)
+    paths, folders = (
+        [path.removeprefix(outer) for path in found if path.startswith(outer)] for found in (files.paths, files.folders)
+    )
     if manifest.NAME not in paths:
-        folders = [path.removeprefix(inside) for path in files.folders if path.startswith(inside)]
-        return files, inside, class_folders.examples(paths, folders)
-    ((_, content),) = files.read([inside + manifest.NAME])
-    examples = manifest.parse(content, f"{images}/{inside}{manifest.NAME}")
-    there = set(paths)
-    missing = [example.file for example in examples if example.file not in there]
+        return files, outer, class_folders.label_files(paths, folders)
+    ((_, content),) = files.read([outer + manifest.NAME])
+    examples = manifest.parse_manifest(content, f"{images}/{outer}{manifest.NAME}")
+    known = set(paths)
+    missing = [example.file for example in examples if example.file not in known]
     rules.refuse({f"each path of {manifest.NAME} must be a file in {images}": missing})
-    return files, inside, examples
+    return files, outer, examples
 
 
-def _files(images: Path) -> Files:
+def _open_files(images: Path) -> Files:
     if images.is_dir():
         return Folder.walk(images)
-    kind = next((kind for suffix, kind in ARCHIVES.items() if images.name.lower().endswith(suffix)), None)
-    if kind and images.is_file():
-        return kind(images)
+    if images.is_file() and images.name.lower().endswith(SUFFIXES):
+        return Archive(images)
     raise errors.RefusedError(
-        f"images must be a folder, a .csv, {', '.join(ARCHIVES)} or a list of checksums (.sha256); received {images}, "
+        f"images must be a folder, a .csv, {', '.join(SUFFIXES)} or a list of checksums (.sha256); received {images}, "
         f"which is {'none of these' if images.exists() else 'not there'}; edit the first lines of dvc.yaml"
     )
 
 
-def _wrapper(files: Files) -> str:
-    """The one folder that holds all others, as many archives have; empty where there is none."""
-    tops = {path.partition("/")[0] for path in (*files.folders, *(path for path in files.paths if "/" in path))}
-    loose = [path for path in files.paths if "/" not in path and rules.looks_like_image(path)]
-    if len(tops) != 1 or loose or manifest.NAME in files.paths:
+def _outer_folder(files: Files) -> str:
+    """Find the folder around everything, with its slash; "" if none."""
+    tops = {folder.partition("/")[0] for folder in files.folders}
+    if len(tops) != 1 or _holds_examples(files, ""):
         return ""
     (top,) = tops
-    beside = [path for path in files.paths if path.count("/") == 1 and path.startswith(f"{top}/")]
-    if f"{top}/{manifest.NAME}" in beside:
-        return f"{top}/"
-    holds_folders = any(path.startswith(f"{top}/") for path in files.folders)
-    is_split = top.casefold() in rules.SPLITS
-    return f"{top}/" if holds_folders and not is_split and not any(map(rules.looks_like_image, beside)) else ""
+    outer = f"{top}/"
+    holds_classes = any(folder.startswith(outer) for folder in files.folders) and top.casefold() not in rules.SPLITS
+    if f"{outer}{manifest.NAME}" in files.paths or (holds_classes and not _holds_examples(files, outer)):
+        return outer
+    return ""
+
+
+def _holds_examples(files: Files, folder: str) -> bool:
+    """Return whether images or a manifest lie directly in a folder."""
+    inside = (path.removeprefix(folder) for path in files.paths if path.startswith(folder))
+    return any(name == manifest.NAME or rules.looks_like_image(name) for name in inside if "/" not in name)
 
 
 def _summary(examples: list[Example]) -> str:
     labels = sorted({example.label for example in examples})
     splits = Counter(example.split for example in examples if example.split)
     given = "; given split: " + ", ".join(f"{count:,} {split}" for split, count in sorted(splits.items()))
-    return f"{len(examples):,} images of {len(labels):,} classes: {rules.first(labels)}{given if splits else ''}"
+    return f"{len(examples):,} images of {len(labels):,} classes: {rules.shorten(labels)}{given if splits else ''}"
 
 
 def _with_progress(contents: Iterable[tuple[str, bytes]], n: int) -> Iterator[tuple[str, bytes]]:
-    said = time.monotonic()
+    printed = time.monotonic()
     for number, item in enumerate(contents, 1):
         yield item
-        if time.monotonic() - said > PROGRESS_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - printed > PROGRESS_SECONDS:
+            printed = time.monotonic()
             print(f"download: {number:,} of {n:,} images packed")

@@ -1,17 +1,15 @@
-"""An archive's files, read as a stream that writes nothing.
+"""An archive of own images, read without unpacking it.
 
-Refused: paths that leave the archive, links, devices, members that are there twice, and what unpacks to more than
-images can.
+Refused: paths that leave the archive, links, devices, encrypted or repeated members, and an archive that unpacks to
+more than images can.
 """
 
 from __future__ import annotations
 
 import stat
-import tarfile
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,46 +17,9 @@ from tasks import errors
 from tasks.fetch import archives
 from tasks.layouts import rules
 
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_UNPACKED_BYTES = 2**28  # of a small archive; a larger one may unpack to
 MAX_RATIO = 100  # times its size as well: drawings as BMP do, photographs hardly shrink
-
-
-class Zip:
-    """The files of a zip."""
-
-    def __init__(self, archive: Path):
-        self.archive = archive
-        with _readable_zip(archive) as opened:
-            members = opened.infolist()
-        rules.refuse({f"{archive}: must not be encrypted": [one.filename for one in members if one.flag_bits & 1]})
-        self.paths, self.folders = _listed(archive, map(_of_zip, members))
-        limit, size = _max_unpacked_bytes(archive), sum(member.file_size for member in members)
-        if size > limit:  # control: zip bomb
-            raise errors.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
-
-    def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each of the paths with its content."""
-        with _readable_zip(self.archive) as opened:
-            for member in opened.infolist():
-                if not member.is_dir() and (path := _path(member.filename)) in paths:
-                    with opened.open(member) as file:
-                        yield path, file.read(max(member.file_size, 1))  # `read()` would believe the stream instead
-
-
-class Tar:
-    """The files of a tar archive, plain or compressed with gzip."""
-
-    def __init__(self, archive: Path):
-        self.archive = archive
-        with _readable_tar(archive) as opened:
-            self.paths, self.folders = _listed(archive, map(_of_tar, opened))
-
-    def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each of the paths with its content."""
-        with _readable_tar(self.archive) as opened:
-            for member in opened:
-                if member.isreg() and (path := _path(member.name)) in paths:
-                    yield path, archives.content(opened, member)
 
 
 class _Member(NamedTuple):
@@ -66,65 +27,80 @@ class _Member(NamedTuple):
     is_folder: bool
     is_file: bool
     size: int
+    content: bytes  # of a wanted file
 
 
-def _of_zip(member: zipfile.ZipInfo) -> _Member:
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the system that wrote it has no kinds
-    return _Member(member.filename, member.is_dir(), kind in {0, stat.S_IFREG}, member.file_size)
+class Archive:
+    """Files of a zip, or of a tar, plain or gzipped."""
 
+    def __init__(self, path: Path):
+        self.archive = path
+        self.paths, self.folders = self._list()
 
-def _of_tar(member: tarfile.TarInfo) -> _Member:
-    return _Member(member.name, member.isdir(), member.isreg(), member.size)
+    def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield each of the paths with its content."""
+        for member in self._members(paths):
+            if member.is_file and (path := _path(member.name)) in paths:
+                yield path, member.content
 
+    def _members(self, wanted: Collection[str] = ()) -> Iterator[_Member]:
+        members = _zip_members if self.archive.name.lower().endswith(".zip") else _tar_members
+        limit = MAX_UNPACKED_BYTES + MAX_RATIO * self.archive.stat().st_size
+        try:
+            yield from members(self.archive, limit, wanted)
+        except archives.ArchiveError as error:
+            raise errors.RefusedError(f"{self.archive}: {error}") from error
 
-def _listed(archive: Path, members: Iterable[_Member]) -> tuple[list[str], list[str]]:
-    """The paths of an archive's files and folders, once all members are what they may be."""
-    paths: list[str] = []
-    folders: set[str] = set()
-    broken = defaultdict[str, list[str]](list)
-    for name, is_folder, is_file, size in members:
-        rules.check_paths([name.rstrip("/") if is_folder else name])
-        path = _path(name)
-        if rules.is_left_by_a_system(path):
-            continue
-        if not is_folder:
+    def _list(self) -> tuple[list[str], list[str]]:
+        """List files and folders, and refuse members that break a rule."""
+        paths: list[str] = []
+        folders: set[str] = set()
+        broken = defaultdict[str, list[str]](list)
+        for member in self._members():
+            name = member.name
+            rules.check_paths([name.rstrip("/") if member.is_folder else name])
+            path = _path(name)
+            if rules.is_left_by_a_system(path):
+                continue
+            folders |= {str(parent) for parent in PurePosixPath(path).parents}
+            if member.is_folder:
+                folders.add(path)
+                continue
             paths.append(path)
-            if not is_file:  # control: link in an archive
-                broken[f"{archive}: must hold regular files, and no links, pipes or devices"].append(name)
-            if size > rules.MAX_FILE_BYTES:  # control: size of an image
-                broken[f"{archive}: a file must have at most {rules.MAX_FILE_BYTES:,} bytes"].append(name)
-        folders |= {path} if is_folder else set()
-        folders |= {str(parent) for parent in PurePosixPath(path).parents}
-    broken[f"{archive}: must hold a file once"] = [path for path, count in Counter(paths).items() if count > 1]
-    rules.refuse(broken)
-    return sorted(paths), sorted(folders - {"."})
+            if not member.is_file:  # control: link in an archive
+                broken[f"{self.archive}: must hold regular files, and no links, pipes or devices"].append(name)
+            if member.size > rules.MAX_FILE_BYTES:  # control: size of an image
+                broken[f"{self.archive}: a file must have at most {rules.MAX_FILE_BYTES:,} bytes"].append(name)
+        broken[f"{self.archive}: must hold a file once"] = [path for path, n in Counter(paths).items() if n > 1]
+        rules.refuse(broken)
+        return sorted(paths), sorted(folders - {"."})
 
 
 def _path(name: str) -> str:
     return str(PurePosixPath(name))  # without `./`
 
 
-def _max_unpacked_bytes(archive: Path) -> int:
-    return MAX_UNPACKED_BYTES + MAX_RATIO * archive.stat().st_size
+def _tar_members(archive: Path, limit: int, wanted: Collection[str]) -> Iterator[_Member]:
+    with archives.open_tar(archive, limit) as tar:
+        for info in tar:
+            content = archives.read_member(tar, info) if info.isreg() and _path(info.name) in wanted else b""
+            yield _Member(info.name, info.isdir(), info.isreg(), info.size, content)
 
 
-@contextmanager
-def _readable_tar(archive: Path) -> Iterator[tarfile.TarFile]:
-    try:
-        with archives.opened(archive, _max_unpacked_bytes(archive)) as opened:
-            yield opened
-    except archives.ArchiveError as error:
-        raise errors.RefusedError(f"{archive}: {error}") from error
+def _zip_members(archive: Path, limit: int, wanted: Collection[str]) -> Iterator[_Member]:
+    with archives.open_zip(archive) as opened:
+        infos = opened.infolist()
+        rules.refuse({f"{archive}: must not be encrypted": [info.filename for info in infos if info.flag_bits & 1]})
+        if (size := sum(info.file_size for info in infos)) > limit:  # control: zip bomb
+            raise errors.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
+        for info in infos:
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the system that wrote it has no kinds
+            is_file = not info.is_dir() and kind in {0, stat.S_IFREG}
+            content = _read_stated(opened, info) if is_file and _path(info.filename) in wanted else b""
+            yield _Member(info.filename, info.is_dir(), is_file, info.file_size, content)
 
 
-@contextmanager
-def _readable_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            yield opened
-    except errors.RefusedError:
-        raise
-    except Exception as error:  # damage shows in many kinds
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise errors.RefusedError(f"{archive}: is not a readable zip: {error}") from error
+def _read_stated(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Read no more bytes than the member states, as `ZipFile.read` would."""
+    with opened.open(info) as file:
+        return file.read(max(info.file_size, 1))

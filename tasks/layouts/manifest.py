@@ -21,23 +21,23 @@ REQUIRED = ("path", "label")
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def parse(content: bytes, where: str) -> list[Example]:
-    """Read a manifest.
+def parse_manifest(content: bytes, where: str) -> list[Example]:
+    """Parse a manifest.
 
     Parameters
     ----------
     content : bytes
     where : str
-        Opens the messages.
+        The beginning of each message: the manifest's path.
 
     Raises
     ------
     tasks.errors.RefusedError
-        If it is not the table that it must be; the message names lines.
+        If it is no such table; the message names lines.
     """
-    reader = csv.reader(io.StringIO(_text(content, where), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_decode(content, where), newline=""), strict=True)
     try:
-        columns = _columns(next(reader, []), where)
+        columns = _check_header(next(reader, []), where)
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
@@ -62,11 +62,11 @@ def parse(content: bytes, where: str) -> list[Example]:
     rules.refuse(broken)
     rules.check_paths(example.file for example in examples)
     twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
-    rules.refuse({f"{where}: each file must have one row; more have": twice})
+    rules.refuse({f"{where}: each file must have one row": twice})
     return examples
 
 
-def _text(content: bytes, where: str) -> str:
+def _decode(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,8 +76,8 @@ def _text(content: bytes, where: str) -> str:
         raise errors.RefusedError(f"{where}: must be UTF-8; received {received}; save it as `CSV UTF-8`") from error
 
 
-def _columns(header: list[str], where: str) -> list[str]:
-    """The names of the columns, once they are beyond doubt."""
+def _check_header(header: list[str], where: str) -> list[str]:
+    """Return the names of the columns; refuse what could be misspelled."""
     if len(header) == 1:
         for delimiter, name in DELIMITERS.items():
             if delimiter in header[0]:
@@ -87,13 +87,14 @@ def _columns(header: list[str], where: str) -> list[str]:
     if missing := [name for name in REQUIRED if name not in header]:
         raise errors.RefusedError(
             f"{where}: must have the columns path and label, and may have split and group; its header lacks "
-            f"{' and '.join(missing)}; received {rules.first(header) or 'an empty file'}"
+            f"{' and '.join(missing)}; received {rules.shorten(header) or 'an empty file'}"
         )
-    rules.refuse({f"{where}: a column must be there once": [n for n, count in Counter(header).items() if count > 1]})
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    rules.refuse({f"{where}: a column must be given once": twice})
     others = [name for name in header if name not in COLUMNS]
     for name in others:
         if near := get_close_matches(name.strip().casefold(), COLUMNS, n=1):
             raise errors.RefusedError(f"{where}: {name}: is no column; did you mean {near[0]}?")
     if others:
-        print(f"download: columns that nothing reads: {rules.first(others)}")
+        print(f"download: ignored columns: {rules.shorten(others)}")
     return header

@@ -1,4 +1,4 @@
-"""The rules of own images: what a path, a label and a split may be, and how what breaks one is named."""
+"""Rules of own images: for paths, labels and splits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = {
 }
 LEFT_BY_SYSTEMS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"}
 # fmt: off
-IMAGE_SUFFIXES = {  # also of formats that are not read: such a file is meant as an image
+IMAGE_SUFFIXES = {  # with formats that are not read: such a file is meant as an image
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".ico", ".tif",
     ".tiff", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".tga", ".heic", ".heif", ".dng", ".cr2",
     ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
@@ -29,45 +29,35 @@ SHOWN = 10
 
 
 def refuse(broken: Mapping[str, Sequence[str]]) -> None:
-    """Refuse the first rule that names something: its first ten and how many there are.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-    """
+    """Raise RefusedError for the first broken rule, with ten names."""
     for rule, names in broken.items():
         if names:
-            raise errors.RefusedError(f"{rule}; received {first(names)}")
+            raise errors.RefusedError(f"{rule}; received {shorten(names)}")
 
 
-def first(names: Sequence[str]) -> str:
-    """Show the first ten names, and the count where there are more."""
+def shorten(names: Sequence[str]) -> str:
+    """List the first ten names, and the count if there are more."""
     shown = ", ".join(name if name.isprintable() and name else repr(name) for name in (n[:300] for n in names[:SHOWN]))
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN:,} more ({len(names):,} in all)"
 
 
 def is_left_by_a_system(path: str) -> bool:
-    """Whether a path is hidden, or holds what systems leave behind."""
+    """Return whether a path is hidden, or something that systems leave behind."""
     return any(part.startswith(".") or part.casefold() in LEFT_BY_SYSTEMS for part in path.split("/"))
 
 
 def looks_like_image(path: str) -> bool:
-    """Whether a path ends as image files do."""
+    """Return whether a path has the suffix of an image."""
     return PurePosixPath(path).suffix.casefold() in IMAGE_SUFFIXES
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is valid Unicode on one line, without control characters."""
+    """Return whether a text is Unicode on one line, without control characters."""
     return not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text)
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Refuse paths that leave their folder, or that cannot be written on a line.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-    """
+    """Refuse paths that leave their folder or break a line."""
     broken = defaultdict[str, list[str]](list)
     for path in paths:
         if not is_plain(path):
@@ -79,13 +69,8 @@ def check_paths(paths: Iterable[str]) -> None:
     refuse(broken)
 
 
-def check(examples: list[Example]) -> None:
-    """Refuse labelled files that no classifier can be trained and judged on.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-    """
+def check_examples(examples: list[Example]) -> None:
+    """Refuse labelled files that no classifier can be trained and tested on."""
     check_paths(example.file for example in examples)
     images = Counter(example.label for example in examples)
     labels = sorted(images)
@@ -97,16 +82,18 @@ def check(examples: list[Example]) -> None:
             "a group must be on one line, without control characters": sorted(
                 {example.group for example in examples if not is_plain(example.group)}
             ),
-            "labels must differ in more than case, spaces or Unicode form": _alike(labels),
+            "labels must differ in more than case, spaces or Unicode form": _find_alike(labels),
         }
     )
     if len(labels) < 2:
-        raise errors.RefusedError(f"there must be images of at least 2 classes; received {first(labels) or 'no image'}")
+        raise errors.RefusedError(
+            f"there must be images of at least 2 classes; received {shorten(labels) or 'no image'}"
+        )
     if any(example.split for example in examples):
         _check_given_split(examples, labels)
     else:
-        alone = [label for label in labels if images[label] == 1]
-        refuse({"a class must have at least 2 images, or no split can hold it": alone})
+        single = [label for label in labels if images[label] == 1]
+        refuse({"a class must have at least 2 images, or it cannot be split": single})
 
 
 def _is_name(label: str) -> bool:
@@ -114,32 +101,26 @@ def _is_name(label: str) -> bool:
     return is_plain(label) and not has_path and 0 < len(label.encode()) <= MAX_LABEL_BYTES and label.strip() != ""
 
 
-def _alike(labels: Collection[str]) -> list[str]:
+def _find_alike(labels: Collection[str]) -> list[str]:
     same = defaultdict[str, list[str]](list)
     for label in labels:
         same[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
-    return [" and ".join(map(repr, found)) for found in same.values() if len(found) > 1]
+    return [" and ".join(map(repr, alike)) for alike in same.values() if len(alike) > 1]
 
 
 def _check_given_split(examples: list[Example], labels: list[str]) -> None:
-    has = defaultdict[str, set[str]](set)
+    labels_of = defaultdict[str, set[str]](set)
     for example in examples:
-        has[example.split].add(example.label)
-    refuse(
-        {
-            "a split must be given for every image or for none; without are": [
-                example.file for example in examples if not example.split
-            ],
-        }
-    )
-    if not {"train", "test"} <= set(has):
+        labels_of[example.split].add(example.label)
+    unsplit = [example.file for example in examples if not example.split]
+    refuse({"a split must be given for every image or for none": unsplit})
+    if not {"train", "test"} <= set(labels_of):
         raise errors.RefusedError(
-            f"a given split must have images for train and for test; received {', '.join(sorted(has))} only; name the "
-            "missing one, or give no split and let normalize draw it"
+            f"a given split must have images for train and for test; received {', '.join(sorted(labels_of))} only; add "
+            "the missing split, or give no split and let normalize draw it"
         )
-    refuse(
-        {"train must have images of every class; it lacks": [label for label in labels if label not in has["train"]]}
-    )
+    missing = {split: [label for label in labels if label not in labels_of[split]] for split in sorted(labels_of)}
+    refuse({"train must have images of every class, but has none of some": missing["train"]})
     for split in ("validation", "test"):
-        if split in has and (missing := [label for label in labels if label not in has[split]]):
-            print(f"download: warning: {split} has no image of {first(missing)}: no score there speaks of it")
+        if missing.get(split):
+            print(f"download: warning: {split} has no image of {shorten(missing[split])}: no score covers it")

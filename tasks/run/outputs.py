@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: written under another name, then renamed."""
+"""Outputs that appear whole or not at all, by a rename."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_outputs(*outputs: Path) -> Iterator[list[Path]]:
-    """Give each output a temporary path, and rename all of them when the block ends well.
+    """Yield temporary paths, and rename them when the block ends well.
 
-    Otherwise what was written is removed. What a killed process left behind is removed by the next one.
+    Otherwise remove what was written. The next call removes what a killed process left.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def atomic_outputs(*outputs: Path) -> Iterator[list[Path]]:
     Raises
     ------
     OSError
-        As the block or a rename raises it. One without a file name, as of a write, gets that of the first output.
+        From the block or a rename. If it has no file name, as from a write, it gets that of the first output.
     """
     partial = [output.with_name(f".part-{output.name}") for output in outputs]  # control: atomic outputs
     try:
@@ -37,7 +37,7 @@ def atomic_outputs(*outputs: Path) -> Iterator[list[Path]]:
         yield partial
         for path, output in zip(partial, outputs, strict=True):
             if path.is_dir():
-                _remove(output)  # which a rename replaces only when it is a file
+                _remove(output)  # a rename replaces a file, but no folder
             path.replace(output)
     except OSError as error:
         error.filename = error.filename or str(outputs[0])

@@ -1,4 +1,7 @@
-"""The process that called a step, with which it ends: DVC leaves the command of a stage running when it is killed."""
+"""The end of a step with its parent process.
+
+A killed DVC leaves the command of its stage running, and the next `dvc repro` would start a second one.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from tasks import PARENT_PID
 
 
 def end_with_parent() -> None:
-    """Have this process told to end when its parent does; on Linux alone."""
+    """Let Linux send SIGTERM to this process when its parent ends."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)  # control: end with the caller
         # control: caller that died before
-        if os.getppid() != PARENT_PID:  # it was killed while this process still imported
+        if os.getppid() != PARENT_PID:  # the parent was killed while this process imported
             sys.exit(143)  # as SIGTERM would have ended it

@@ -1,8 +1,9 @@
-"""What made a model: reports/made_on.json has the precision, threads, device, backend and CPU of its training.
+"""Provenance of a model: reports/made_on.json.
 
-They change bits and are no inputs, so the file is no output of a stage, which would never settle. Git keeps it, beside
-the dvc.lock of the same commit. Only a training writes it, and only if it says something else, so that running again on
-the same machine changes nothing. A model that is restored from DVC's run cache leaves it as it is.
+It has the precision, threads, device, backend and CPU of the training. They change bits but are no inputs, so the file
+is no output of a stage, which would never be up to date. Git keeps it beside the dvc.lock of the same commit. Only a
+training writes it, and only if it changes, so that another run on the same machine leaves it as it is. So does DVC when
+it restores a model from its run cache.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MADE_ON = Path("reports/made_on.json")
 
 
 def record(made_with: dict[str, Any]) -> None:
-    """Write what a training computed with, and on which CPU, unless the file says so already."""
+    """Write the settings and the CPU of a training, if they changed."""
     facts = {**made_with, "cpu": cpu.name()}
     content = f"{json.dumps(facts, indent=2)}\n".encode()
     if not MADE_ON.exists() or MADE_ON.read_bytes() != content:

@@ -64,7 +64,7 @@ def test_what_is_written_in_parts_is_read(normalized: Path) -> None:
     assert (images == labels[:, None, None, None]).all()
     assert (mean_std(normalized), class_names(normalized)) == (([1, 2, 3], [4, 5, 6]), ["a", "é"])
     assert (arrays.splits(normalized), image_shape(normalized)) == (["train", "test"], (32, 32, 3))
-    assert (arrays.files(normalized, "test")[19], arrays.fit(normalized)) == ("test/19.png", "crop")
+    assert (arrays.files(normalized, "test")[19], arrays.resize_mode(normalized)) == ("test/19.png", "crop")
     assert arrays.findings(normalized) == FINDINGS
 
 

@@ -43,11 +43,12 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def find(pictures: list[Image.Image], contents: list[str] | None = None) -> list[Pair]:
     fitted = [
-        images.fit(images.Picture(np.asarray(one), (), one.size), (SIDE, SIDE), "crop").pixels for one in pictures
+        images.resize_picture(images.Picture(np.asarray(one), (), one.size), (SIDE, SIDE), "crop").pixels
+        for one in pictures
     ]
     names = contents or [str(row) for row in range(len(pictures))]
-    sizes = np.array([one.size for one in pictures])
-    return duplicates.find(parts(np.stack(fitted)), names, sizes)
+    sizes = np.array([picture.size for picture in pictures])
+    return duplicates.find_duplicates(parts(np.stack(fitted)), names, sizes)
 
 
 def parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,7 +93,7 @@ def test_equal_bytes_are_told_from_equal_pixels(originals: list[Image.Image]) ->
 
 
 def test_distinct_pictures_are_no_duplicates() -> None:
-    blurred = [photograph(seed, 48).filter(ImageFilter.GaussianBlur(4)).resize((96, 96)) for seed in range(1500)]
+    blurred = [photograph(seed, 48).filter(ImageFilter.GaussianBlur(4)).resize((96, 96)) for seed in range(600)]
     assert find(blurred) == []
 
 
@@ -110,11 +111,11 @@ def test_many_equal_pictures_are_paired_with_the_first_alone(originals: list[Ima
 def test_small_and_odd_sizes_are_compared(side: int) -> None:
     small = np.stack([np.asarray(photograph(seed).resize((side, side + 3))) for seed in range(20)])
     pixels = np.concatenate([small, small[:3, :, ::-1]])
-    found = duplicates.find(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side))
+    found = duplicates.find_duplicates(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side))
     assert found == [Pair(20 + number, number, "mirrored") for number in range(3)]
 
 
 def test_clusters_join_what_pairs_connect() -> None:
-    numbers = duplicates.clusters(6, [(1, 0), (2, 1), (5, 4)])
+    numbers = duplicates.number_clusters(6, [(1, 0), (2, 1), (5, 4)])
     assert [numbers[0] == number for number in numbers] == [True, True, True, False, False, False]
     assert numbers[4] == numbers[5] != numbers[3]

@@ -54,20 +54,20 @@ def test_pixels_are_those_that_a_browser_shows(page: Page, name: str) -> None:
     page.evaluate("document.images[0].decode()")
     with Image.open(io.BytesIO(page.locator("img").screenshot())) as screenshot:
         shown = np.asarray(screenshot.convert("RGB")).astype(int)
-    pixels = images.read(PICTURES[name]).pixels
+    pixels = images.read_picture(PICTURES[name]).pixels
     assert pixels.shape == shown.shape
     assert np.abs(pixels - shown).max() <= 1
 
 
 @pytest.mark.parametrize("name", NOTES)
 def test_what_was_changed_is_noted(name: str) -> None:
-    assert images.read(PICTURES[name]).notes == NOTES[name]
+    assert images.read_picture(PICTURES[name]).notes == NOTES[name]
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF", "QOI", "PPM", "TGA", "JPEG2000"])
 def test_an_opaque_picture_is_unchanged_to_the_bit(form: str) -> None:
     settings = {"lossless": True} if form == "WEBP" else {}
-    assert_same(images.read(encoded(scene(), form, **settings)), scene())
+    assert_same(images.read_picture(encoded(scene(), form, **settings)), scene())
 
 
 def assert_same(picture: images.Picture, image: Image.Image) -> None:
@@ -76,26 +76,26 @@ def assert_same(picture: images.Picture, image: Image.Image) -> None:
 
 
 def test_an_alpha_of_255_leaves_pixels_to_the_bit() -> None:
-    assert_same(images.read(encoded(scene("RGBA"), "PNG")), scene())
+    assert_same(images.read_picture(encoded(scene("RGBA"), "PNG")), scene())
 
 
 def test_transparency_is_rounded_to_the_nearest_for_every_colour_and_alpha() -> None:
     colour, alpha = np.mgrid[0:256, 0:256]
     pixels = np.dstack([colour, colour, colour, alpha]).astype(np.uint8)
-    found = images.read(encoded(Image.fromarray(pixels), "PNG")).pixels
+    found = images.read_picture(encoded(Image.fromarray(pixels), "PNG")).pixels
     np.testing.assert_array_equal(found[..., 0], (2 * (colour * alpha + 255 * (255 - alpha)) + 255) // 510)
 
 
 def test_sixteen_bits_are_scaled_and_never_clipped() -> None:
     ramp = np.asarray(DEEP).astype(int) // 256
     for form in ("PNG", "TIFF", "PPM", "JPEG2000"):
-        np.testing.assert_array_equal(images.read(encoded(DEEP, form)).pixels[..., 1], ramp)
+        np.testing.assert_array_equal(images.read_picture(encoded(DEEP, form)).pixels[..., 1], ramp)
 
 
 @pytest.mark.parametrize("name", ["exif_datetime_as_rational.jpg", "exif_neg_rational_as_signed.jpg"])
 def test_odd_exif_costs_nothing_and_its_orientation_counts(name: str) -> None:
     with (FOLDER / name).open("rb") as file:
-        assert images.read(file).pixels.shape == (40, 32, 3)  # it is 40 wide, and on its side
+        assert images.read_picture(file).pixels.shape == (40, 32, 3)  # it is 40 wide, and on its side
 
 
 def test_no_damage_in_exif_costs_a_picture() -> None:
@@ -106,7 +106,7 @@ def test_no_damage_in_exif_costs_a_picture() -> None:
         damaged = bytearray(content)
         for place in rng.integers(start, start + size, 3):
             damaged[place] = rng.integers(256)
-        assert images.read(bytes(damaged)).pixels.size == 3 * SIDE * 12
+        assert images.read_picture(bytes(damaged)).pixels.size == 3 * SIDE * 12
 
 
 @pytest.mark.parametrize("form", ["TIFF", "AVIF"])
@@ -114,7 +114,7 @@ def test_an_orientation_that_the_decoder_knows_is_applied_once(form: str) -> Non
     exif = Image.Exif()
     exif[0x0112] = 6
     settings = {"tiffinfo": {0x0112: 6}} if form == "TIFF" else {"exif": exif, "quality": 100, "subsampling": "4:4:4"}
-    found = images.read(encoded(scene().crop((0, 0, SIDE, 12)), form, **settings)).pixels
+    found = images.read_picture(encoded(scene().crop((0, 0, SIDE, 12)), form, **settings)).pixels
     np.testing.assert_allclose(found, np.rot90(np.asarray(scene())[:12], -1), atol=16)
 
 
@@ -126,11 +126,13 @@ def test_two_megabytes_beside_the_pixels_cost_no_picture(kind: str) -> None:
         "a text": {"pnginfo": beside},
         "a profile": {"icc_profile": swapped_profile() + bytes(2**21)},
     }
-    assert images.read(encoded(scene(), "PNG", **large[kind])).pixels.shape == np.asarray(scene()).shape
+    assert images.read_picture(encoded(scene(), "PNG", **large[kind])).pixels.shape == np.asarray(scene()).shape
 
 
 def test_a_profile_of_other_channels_is_ignored() -> None:
-    assert_same(images.read(encoded(scene("L"), "PNG", icc_profile=swapped_profile())), scene("L").convert("RGB"))
+    assert_same(
+        images.read_picture(encoded(scene("L"), "PNG", icc_profile=swapped_profile())), scene("L").convert("RGB")
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,14 +158,14 @@ def test_a_profile_of_other_channels_is_ignored() -> None:
 )
 def test_what_is_no_whole_picture_is_refused_with_its_reason(content: bytes, says: str) -> None:
     with pytest.raises(images.PictureError, match=says) as caught:
-        images.read(content)
+        images.read_picture(content)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_picture_is_decoded_only_once_its_size_is_known_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", SIDE * SIDE - 1)
     with pytest.raises(images.PictureError, match="received 16 × 16"):
-        images.read(PICTURES["plain.png"][:60])
+        images.read_picture(PICTURES["plain.png"][:60])
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "ICO", "TIFF", "JPEG2000", "QOI", "TGA"])
@@ -174,7 +176,7 @@ def test_no_damage_raises_anything_else(form: str) -> None:
         for place in rng.integers(0, len(damaged), 4):
             damaged[place] = rng.integers(256)
         try:
-            picture = images.read(bytes(damaged[: rng.integers(1, len(damaged))] if n % 5 == 0 else damaged))
+            picture = images.read_picture(bytes(damaged[: rng.integers(1, len(damaged))] if n % 5 == 0 else damaged))
         except images.PictureError:
             continue
         assert picture.pixels.dtype == np.uint8
@@ -183,17 +185,20 @@ def test_no_damage_raises_anything_else(form: str) -> None:
 
 def test_a_picture_of_another_size_is_resized_with_a_note() -> None:
     picture = images.Picture(np.asarray(scene().crop((0, 0, SIDE, 12))), ("x",), (SIDE, 12))
-    resized = images.fit(picture, (8, 8), "stretch")
+    resized = images.resize_picture(picture, (8, 8), "stretch")
     assert resized.pixels.shape == (8, 8, 3)
     assert resized.notes == ("x", "resized from 16 × 12 (stretch)")
-    assert images.fit(resized, (8, 8), "crop") is resized
-    assert images.fit(picture, (6, 8), "crop").notes == ("x", "resized from 16 × 12")
+    assert images.resize_picture(resized, (8, 8), "crop") is resized
+    assert images.resize_picture(picture, (6, 8), "crop").notes == ("x", "resized from 16 × 12")
 
 
 def test_a_shape_is_reached_by_cropping_padding_or_stretching() -> None:
     pixels = np.full((12, 24, 3), 255, np.uint8)
     pixels[:, :6] = pixels[:, -6:] = 0  # black, white in the middle, black
-    fitted = {how: images.fit(images.Picture(pixels, (), (24, 12)), (12, 12), how).pixels for how in images.FITS}
+    fitted = {
+        how: images.resize_picture(images.Picture(pixels, (), (24, 12)), (12, 12), how).pixels
+        for how in images.RESIZE_MODES
+    }
     assert fitted["crop"].min() > 250
     assert (fitted["pad"][0] == images.GREY).all()
     assert fitted["pad"][6, 6].min() > 250
@@ -204,9 +209,9 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size() -> None:
     large = Image.effect_noise((40, 24), 40).resize((2000, 1200)).convert("RGB")
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
-    scaled = images.read(encoded(large, "JPEG", exif=turned), least=300)
+    scaled = images.read_picture(encoded(large, "JPEG", exif=turned), min_side=300)
     assert (scaled.pixels.shape, scaled.size) == ((500, 300, 3), (1200, 2000))
-    whole = images.fit(images.read(encoded(large, "JPEG", exif=turned)), (300, 300), "crop")
-    fitted = images.read_fitted(encoded(large, "JPEG", exif=turned), (300, 300), "crop")
+    whole = images.resize_picture(images.read_picture(encoded(large, "JPEG", exif=turned)), (300, 300), "crop")
+    fitted = images.read_resized_picture(encoded(large, "JPEG", exif=turned), (300, 300), "crop")
     assert np.abs(fitted.pixels.astype(int) - whole.pixels).mean() < 2
     assert fitted.notes == whole.notes

@@ -21,7 +21,7 @@ def test_rows_are_the_records_of_the_files_in_their_order(raw: Path) -> None:
         60_000,
     ]
     images, labels = cifar10.decode(np.fromfile(raw / "data_batch_2.bin", np.uint8), "")
-    ((row, pixels),) = dataset.read([10_017])
+    ((row, pixels),) = dataset.reader([10_017])()
     assert (row, dataset.labels[row]) == (10_017, labels[17])
     np.testing.assert_array_equal(pixels, images[17])
 
@@ -35,5 +35,5 @@ def test_ascending_rows_decode_each_file_once(raw: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(cifar10, "decode", note)
     rows = [5, 9_999, 10_000, 59_999]
-    assert [row for row, _ in dataset.read(rows)] == rows
+    assert [row for row, _ in dataset.reader(rows)()] == rows
     assert decoded == ["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.datasets import open_dataset
-from tasks.datasets.packed import Example, Packed, write
+from tasks.datasets.packed import Example, Packed, write_packed
 from tests.support import ROOT
 
 EXAMPLES = [
@@ -26,7 +26,7 @@ EXAMPLES = [
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    write(tmp_path, EXAMPLES)
+    write_packed(tmp_path, EXAMPLES)
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def test_every_file_comes_back_with_what_is_known_of_it(raw: Path) -> None:
     assert dataset.classes == ["daisy", "rose"]
     read = {
         (dataset.files[row], dataset.classes[dataset.labels[row]], dataset.splits[row], dataset.groups[row], content)
-        for row, content in dataset.read(range(len(dataset.files)))
+        for row, content in dataset.reader(range(len(dataset.files)))()
     }
     assert read == {(e.file, e.label, e.split, e.group, content) for e, content in EXAMPLES}
     assert not dataset.splits_single_images
@@ -49,30 +49,30 @@ def test_rows_are_read_in_the_order_asked_for(raw: Path) -> None:
     dataset, rows = Packed(raw), [70, 3, 3, 41]
     contents = dict(EXAMPLES)
     by_file = {example.file: content for example, content in contents.items()}
-    assert list(dataset.read(rows)) == [(row, by_file[dataset.files[row]]) for row in rows]
+    assert list(dataset.reader(rows)()) == [(row, by_file[dataset.files[row]]) for row in rows]
 
 
 def test_another_order_gives_the_same_bytes(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     again = tmp_path_factory.mktemp("again")
-    write(again, reversed(EXAMPLES))
+    write_packed(again, reversed(EXAMPLES))
     assert bytes_of(again) == bytes_of(raw)
     assert len(bytes_of(raw)) == 17
 
 
 def test_a_new_file_changes_one_shard_and_the_manifest(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     more = tmp_path_factory.mktemp("more")
-    write(more, [*EXAMPLES, (Example("rose/new.jpg", "rose"), b"new")])
+    write_packed(more, [*EXAMPLES, (Example("rose/new.jpg", "rose"), b"new")])
     before, after = bytes_of(raw), bytes_of(more)
     assert before.keys() == after.keys()
     assert [name for name in sorted(after) if after[name] != before[name]] == ["images-1.zip", "manifest.csv"]
 
 
 def test_equal_contents_are_kept_once(tmp_path: Path) -> None:
-    rows = write(tmp_path, [(Example(f"a/{n}.jpg", "a"), b"same") for n in range(5)])
+    rows = write_packed(tmp_path, [(Example(f"a/{n}.jpg", "a"), b"same") for n in range(5)])
     (shard,) = tmp_path.glob("images-*.zip")
     with zipfile.ZipFile(shard) as opened:
         assert opened.namelist() == [rows[0].sha256]
-    assert [content for _, content in Packed(tmp_path).read(range(5))] == [b"same"] * 5
+    assert [content for _, content in Packed(tmp_path).reader(range(5))()] == [b"same"] * 5
 
 
 def test_the_manifest_goes_by_digest_so_that_its_start_is_a_fair_sample(raw: Path) -> None:
@@ -86,20 +86,22 @@ IN_FORKS = """
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from tasks.datasets.packed import Packed, read_image
+from tasks.datasets.packed import Packed, read_content
 
 raw = Path(sys.argv[1])
-*_, last = Packed(raw).digests
-digests = 50 * [digest for digest in Packed(raw).digests if digest[0] == last[0]]
-expected = [read_image(raw, digest) for digest in digests]  # leaves their shard open
+*_, last = Packed(raw).contents
+digests = 50 * [digest for digest in Packed(raw).contents if digest[0] == last[0]]
+expected = [read_content(raw, digest) for digest in digests]  # leaves their shard open
 with get_context("fork").Pool(2) as pool:
-    assert pool.starmap(read_image, [(raw, digest) for digest in digests], chunksize=1) == expected
+    assert pool.starmap(read_content, [(raw, digest) for digest in digests], chunksize=1) == expected
 """
 
 
 def test_a_process_that_was_forked_reads_for_itself(tmp_path: Path) -> None:
     """A file that both had open would have one position for the two."""
-    write(tmp_path, [(Example(f"{n}.jpg", "rose"), bytes([n]) * 100_000) for n in range(80)])  # larger than a buffer
+    write_packed(
+        tmp_path, [(Example(f"{n}.jpg", "rose"), bytes([n]) * 100_000) for n in range(80)]
+    )  # larger than a buffer
     # In a process of its own: this one has threads of other tests, whose locks a fork would never see released.
     subprocess.run([sys.executable, "-c", IN_FORKS, tmp_path], cwd=ROOT, check=True)
 
@@ -142,9 +144,9 @@ def cut(raw: Path, digest: str) -> None:
 )
 def test_damage_to_a_shard_names_shard_and_row(raw: Path, damage: Callable[[Path, str], None], says: str) -> None:
     dataset = Packed(raw)
-    damage(raw, dataset.digests[0])
+    damage(raw, dataset.contents[0])
     with pytest.raises(ValueError, match=says) as caught:
-        list(dataset.read([0]))
+        list(dataset.reader([0])())
     assert str(caught.value).startswith(f"row 0 ({dataset.files[0]}): {raw}/images-0.zip: ")
     assert str(caught.value).endswith("; `make doctor` restores it")
     assert len(str(caught.value).splitlines()) == 1
@@ -160,8 +162,8 @@ def test_damage_to_a_shard_names_shard_and_row(raw: Path, damage: Callable[[Path
         ),
         (lambda lines: [lines[0], lines[1].replace(",,", ",dev,", 1)], "row 0: must be file, label"),
         (lambda lines: [lines[0], lines[1] + "x"], "row 0: must be file, label"),
-        (lambda lines: [lines[0], lines[2], lines[1]], "row 1: must come after the one before it"),
-        (lambda lines: [lines[0], lines[1], lines[1]], "row 1: must come after the one before it"),
+        (lambda lines: [lines[0], lines[2], lines[1]], "row 1: must come after the row before it"),
+        (lambda lines: [lines[0], lines[1], lines[1]], "row 1: must come after the row before it"),
         (lambda lines: [lines[0], "\udcff" + lines[1]], "can't decode byte"),
         (lambda lines: [], "its header must be"),
     ],

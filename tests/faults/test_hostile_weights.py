@@ -104,9 +104,13 @@ def test_without_the_package_the_next_command_is_named(
         ("w.keras", "efficientnet_lite0", "received w.keras; set model.network to pretrained"),
         ("w.sha256", "pretrained", "received w.sha256; set model.network to efficientnet_lite0"),
         ("w.pth", "pretrained", "received w.pth; `git checkout dvc.yaml` brings the checksums back"),
-        ("none.sha256", "efficientnet_lite0", "No such file or directory: 'none.sha256'; `git checkout none.sha256`"),
+        ("none.sha256", "efficientnet_lite0", "none.sha256 must be a list of checksums; received no file; `git"),
         ("none.keras", "pretrained", "none.keras must be a Keras model that loads in safe mode: "),
-        ("two.sha256", "efficientnet_lite0", "two.sha256 must be one line, a SHA-256, two spaces and the name of a"),
+        (
+            "two.sha256",
+            "efficientnet_lite0",
+            "two.sha256: line 2: must be a SHA-256, two spaces and the name of a file",
+        ),
     ],
 )
 def test_another_file_in_the_slot_is_one_line(

@@ -113,7 +113,7 @@ def test_a_zip_that_hides_its_size_is_not_unpacked_beyond_what_it_states(tmp_pat
         assert content[start : start + 4] == struct.pack("<I", 2**24)
         content[start : start + 4] = struct.pack("<I", 1000)
     path.write_bytes(content)
-    assert refused(path).startswith(f"{path}: is not a readable zip: Bad CRC-32")
+    assert refused(path).startswith(f"{path}: a.zip is not a readable archive: Bad CRC-32")
 
 
 @pytest.mark.parametrize(("name", "write"), NAMES[:3])
@@ -128,7 +128,7 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path, refused: Refused, name: s
     others = {"empty": b"", "half": bytes(content[: len(content) // 2]), "a page": b"<html>" * 99}
     path.write_bytes(others.get(damage, bytes(content)))
     line = refused(path)
-    assert re.search(r"is not a readable (zip|archive)|received none", line), line
+    assert re.search(r"is not a readable archive|received none", line), line
 
 
 def test_a_tar_that_was_cut_between_two_members_is_refused(tmp_path: Path, refused: Refused) -> None:

@@ -20,7 +20,7 @@ def packed(images: Path, inside: str = "") -> dict[str, tuple[str, str]]:
     raw = images.parent / "raw"
     download(images=images, raw=raw)
     dataset = Packed(raw)
-    for row, content in dataset.read(range(len(dataset.files))):
+    for row, content in dataset.reader(range(len(dataset.files)))():
         assert (images / inside / dataset.files[row]).read_bytes() == content
     labels = [dataset.classes[label] for label in dataset.labels]
     return dict(zip(dataset.files, zip(labels, dataset.splits, strict=True), strict=True))
@@ -41,7 +41,7 @@ def test_a_folder_is_a_class_and_only_images_count(tmp_path: Path, capsys: pytes
     assert found == {path: (path.split("/")[0], "") for path in FLOWERS}
     assert seen(images) == before
     said = capsys.readouterr().out
-    assert "download: passed over, beside the folders of classes: LICENSE\n" in said
+    assert "download: skipped files beside the folders of classes: LICENSE\n" in said
     assert "download: 12 images of 2 classes: daisy, rose\n" in said
 
 
@@ -81,7 +81,7 @@ def test_a_class_that_test_lacks_is_named_and_kept(tmp_path: Path, capsys: pytes
     (images / "test/lily").mkdir()
     assert ("lily", "train") in packed(images).values()
     said = capsys.readouterr().out
-    assert "download: warning: validation has no image of lily: no score there speaks of it\n" in said
+    assert "download: warning: validation has no image of lily: " in said
     assert "download: warning: test has no image of lily: " in said
 
 
@@ -151,7 +151,7 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
         pytest.param(FLOWERS | photos(" /0.png", " /1.png"), "a label must be a name of at most 255 bytes", id="blank"),
         pytest.param(
             FLOWERS | photos("train/0.png", "train/1.png"),
-            "folders must be of splits or of classes; received train beside daisy, rose; a manifest.csv",
+            "folders must be splits or classes; received train beside daisy, rose; a manifest.csv",
             id="a split beside classes",
         ),
         pytest.param(
@@ -164,7 +164,7 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
         ),
         pytest.param(
             {path: content for path, content in GIVEN.items() if not path.startswith("train/daisy")},
-            "train must have images of every class; it lacks; received daisy$",
+            "train must have images of every class, .*; received daisy$",
             id="a class that train lacks",
         ),
         pytest.param(

@@ -66,7 +66,7 @@ def test_split_and_group_are_kept_and_other_columns_named(tmp_path: Path, capsys
         (*row.split(","), split, f"plant {n}") for n, (row, split) in enumerate(zip(ROWS, kept, strict=True))
     }
     said = capsys.readouterr().out
-    assert "download: columns that nothing reads: camera\n" in said
+    assert "download: ignored columns: camera\n" in said
     assert "given split: 2 test, 3 train, 1 validation\n" in said
 
 
@@ -94,7 +94,7 @@ def replaced(old: str, new: str) -> str:
         pytest.param(replaced("label", "class"), "its header lacks label; received path, class", id="missing column"),
         pytest.param(replaced("path,label", "Path,label"), "its header lacks path", id="column in another case"),
         pytest.param(
-            replaced("label", "label,label"), "a column must be there once; received label", id="column twice"
+            replaced("label", "label,label"), "a column must be given once; received label", id="column twice"
         ),
         pytest.param(
             "\n".join(line + "," for line in WHOLE.splitlines()).replace("label,", "label,splits"),
@@ -119,10 +119,8 @@ def replaced(old: str, new: str) -> str:
             r"2 fields, as its header; received 3 in line 8, .* and 10 more \(20 in",
             id="fields",
         ),
-        pytest.param(
-            WHOLE + ROWS[0], "each file must have one row; more have; received pictures/0.png", id="duplicate"
-        ),
-        pytest.param(WHOLE + "./pictures/0.png,daisy", "one row; more have; received pictures/0.png", id="conflict"),
+        pytest.param(WHOLE + ROWS[0], "each file must have one row; received pictures/0.png", id="duplicate"),
+        pytest.param(WHOLE + "./pictures/0.png,daisy", "one row; received pictures/0.png", id="conflict"),
         pytest.param(
             WHOLE + "pictures/7.png,rose", "each path of manifest.csv must be a file in .*7.png", id="no such file"
         ),
@@ -152,7 +150,7 @@ def replaced(old: str, new: str) -> str:
         ),
         pytest.param(
             "path,label,split\n" + "\n".join(f"{row},{'train' if n else ''}" for n, row in enumerate(ROWS)),
-            "a split must be given for every image or for none; without are; received pictures/0.png$",
+            "a split must be given for every image or for none; received pictures/0.png$",
             id="split for some",
         ),
         pytest.param(
@@ -173,6 +171,6 @@ def test_a_manifest_beside_its_images_is_held_to_the_same(tmp_path: Path, refuse
     )
     assert refused(table) == "an image must be a regular file, and no folder, pipe, socket or device; received pictures"
     table.write_text(WHOLE + "pictures/7.png,rose")
-    assert refused(table) == "an image must be there, or be a link to a file that is; received pictures/7.png"
+    assert refused(table) == "an image must exist, or be a link to a file that exists; received pictures/7.png"
     table.write_text(WHOLE + "../spring.png,rose")
     assert "must stay inside the folder" in refused(table)

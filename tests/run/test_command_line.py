@@ -14,6 +14,8 @@ import pytest
 from filelock import FileLock
 
 from tasks import errors
+from tasks.download import download
+from tasks.normalize import normalize
 from tasks.params import ParameterError
 from tasks.run import command_line, libraries
 from tasks.run.metadata import RUN_INFO
@@ -80,7 +82,7 @@ def test_a_step_refuses_another_version_of_a_library(
 
 
 def test_what_is_installed_here_is_what_the_lock_says() -> None:
-    libraries.check(ROOT / "libraries.yaml")
+    libraries.check_libraries(ROOT / "libraries.yaml")
 
 
 @pytest.mark.usefixtures("workplace")
@@ -109,27 +111,31 @@ def test_a_damaged_record_of_earlier_runs_costs_no_run(monkeypatch: pytest.Monke
     assert list(json.loads(RUN_INFO.read_text())) == ["probe"]
 
 
-def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
-    ("stage", "arguments"),
+    ("step", "arguments"),
     [
-        ("download", ("--images", str(ROOT / "data/cifar10.sha256"), "--raw", "raw")),
-        ("normalize", ("--raw", "raw", "--normalized", "out", "--report", "report.json")),
+        (download, ("--images", str(ROOT / "data/cifar10.sha256"), "--raw", "raw")),
+        (normalize, ("--raw", "raw", "--normalized", "out", "--report", "report.json")),
     ],
 )
-def test_a_bad_parameter_reaches_the_shell_as_status_two(
-    tmp_path: Path, stage: str, arguments: tuple[str, ...]
+@pytest.mark.usefixtures("workplace")
+def test_a_bad_parameter_ends_with_status_two(
+    step: command_line.Step,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("params.yaml", "libraries.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
-    edit(tmp_path / "params.yaml", **{f"{stage}__surprise": 1})
-    done = run(sys.executable, "-m", f"tasks.{stage}", *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known here: ")
+    name = step.__name__
+    edit(Path("params.yaml"), **{f"{name}__surprise": 1})
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(step)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {name}: params.yaml: {name}.surprise: is no parameter; ")
 
 
 USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH"
@@ -140,28 +146,28 @@ REPORT = ("--report", "report.json")
     ("arguments", "complaint"),
     [
         (REPORT, "the following arguments are required: --raw, --normalized"),
-        (("--raw", "data/raw", *REPORT), "the following arguments are required: --normalized"),
         (("data/raw", "data/normalized", *REPORT), "the following arguments are required: --raw, --normalized"),
         (("--raw", "--normalized", "out", *REPORT), "argument --raw: expected one argument"),
         (("--raw", "raw", "--norm", "out", *REPORT), "the following arguments are required: --normalized"),
         (("--raw", "raw", "--normalized", "out", *REPORT, "--model", "m"), "unrecognized arguments: --model m"),
     ],
 )
-def test_wrong_arguments_end_with_two_and_the_usage(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
-    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
-    done = run(sys.executable, "-m", "tasks.normalize", *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [USAGE, f"python -m tasks.normalize: error: {complaint}"]
-    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
+def test_wrong_arguments_end_with_two_and_the_usage(
+    arguments: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.parse_paths(normalize, list(arguments))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [USAGE, f"python -m tasks.normalize: error: {complaint}"]
 
 
-def test_help_shows_the_usage_and_does_nothing(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
-    done = run(sys.executable, "-m", "tasks.normalize", "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.splitlines()[0] == USAGE
-    assert "Write the arrays of each split and the report on the data set." in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
+def test_help_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.parse_paths(normalize, ["--help"])
+    assert ended.value.code == 0
+    usage, _, description, *_ = capsys.readouterr().out.splitlines()
+    assert usage == USAGE
+    assert description == "Write the arrays of each split, and a report on them."
 
 
 def test_a_flag_is_the_name_of_a_parameter_without_path() -> None:
@@ -196,7 +202,7 @@ def test_a_step_never_runs_twice_at_once_in_a_folder(
     with FileLock(RUN_INFO.with_name(".probe.lock")), pytest.raises(SystemExit) as ended:
         command_line.run(probe)
     assert ended.value.code == 75
-    assert capsys.readouterr().err.startswith("error: probe: only one may run in a folder, and another holds")
+    assert capsys.readouterr().err.startswith("error: probe: must run once at a time in a folder; another run holds")
 
 
 def assert_it_ends_with_its_caller(code: str, line: str) -> None:

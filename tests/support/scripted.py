@@ -76,11 +76,6 @@ def whole(request: Request) -> None:
     return request.send(206, content[start:], ETag=tag, Content_Range=extent)
 
 
-def without_ranges(request: Request) -> None:
-    """A server that knows no ranges."""
-    request.send(200, request.server.content, ETag=request.server.tag)
-
-
 def cut(n: int, tag: str | None = None, content: bytes | None = None) -> Answer:
     """The connection closes after so many bytes of what was announced: the server's content, or another."""
 

@@ -1,0 +1,49 @@
+"""MD5 of files, and `sha256sum`'s lists of checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from tasks import errors
+
+LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def compute_md5(path: Path) -> str:
+    """Compute the MD5 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list of checksums in the format of `sha256sum`.
+
+    Returns
+    -------
+    dict of str
+        The SHA-256 of each file, by its name.
+
+    Raises
+    ------
+    tasks.errors.RefusedError
+        If there is no such list, or a line of it is something else.
+    """
+    restore = f"`git checkout {path}`"
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError as error:
+        raise errors.RefusedError(f"{path} must be a list of checksums; received no file; {restore}") from error
+    except UnicodeDecodeError as error:
+        raise errors.RefusedError(
+            f"{path}: must be ASCII; received {error.reason} at byte {error.start}; {restore}"
+        ) from error
+    checksums: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        parts = LINE.fullmatch(line)
+        if parts is None or parts[2] in checksums:
+            rule = "must be a SHA-256, two spaces and the name of a file, each name once"
+            raise errors.RefusedError(f"{path}: line {number}: {rule}; received {line[:100]!r}; {restore}")
+        checksums[parts[2]] = parts[1]
+    return checksums

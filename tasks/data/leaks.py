@@ -1,0 +1,47 @@
+"""Leaks: held-out images whose picture or group is in training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.duplicates import Pair
+from tasks.data.group_splits import merge_groups
+
+
+class Leak(NamedTuple):
+    """A row of validation or test with a twin in training."""
+
+    row: int
+    twin: int  # the row in training
+    kind: str  # how they are alike: a kind of duplicate, "copy of a copy", or "group"
+
+
+def find_leaks(split_of: NDArray[np.str_], names: Sequence[str], pairs: Sequence[Pair]) -> list[Leak]:
+    """List the held-out rows that have a twin in training.
+
+    Parameters
+    ----------
+    split_of : ndarray of shape (n,)
+    names : sequence of str
+        The user's group of each row; "" for none.
+    pairs : sequence of Pair
+    """
+    copies = defaultdict[int, list[Leak]](list)  # in training, of each row
+    for row, other, kind in pairs:
+        for held, twin in ((row, other), (other, row)):
+            if split_of[twin] == "train":
+                copies[held].append(Leak(held, twin, kind))
+    leaks: dict[int, Leak] = {}
+    no_names = [""] * len(names)
+    for groups, kind in ((merge_groups(no_names, pairs), "copy of a copy"), (merge_groups(names, ()), "group")):
+        trained, first = np.unique(np.where(split_of == "train", groups, -1), return_index=True)
+        twin_of = dict(zip(trained.tolist(), first.tolist(), strict=True))
+        for row in np.flatnonzero(np.isin(split_of, ("validation", "test"))).tolist():
+            if (group := int(groups[row])) in twin_of:
+                leaks.setdefault(row, [*copies[row], Leak(row, twin_of[group], kind)][0])
+    return [leaks[row] for row in sorted(leaks)]
