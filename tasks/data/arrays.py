@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ from tasks import errors
 from tasks.data.digests import compute_md5
 
 SPLITS = ("train", "validation", "test")
+FINDINGS = "findings.csv"
 ADVICE = "`make doctor` restores it"
 
+T = TypeVar("T")
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int32]
 
@@ -52,17 +54,9 @@ def _labels_path(normalized: Path, split: str) -> Path:
     return normalized / f"{split}_labels.npy"
 
 
-def _files_path(normalized: Path, split: str) -> Path:
-    return normalized / f"{split}_files.txt"
-
-
 def description_path(normalized: Path) -> Path:
     """Name the file that describes the arrays, with a digest of each."""
     return normalized / "dataset.json"
-
-
-def _findings_path(normalized: Path) -> Path:
-    return normalized / "findings.csv"
 
 
 @contextmanager
@@ -91,7 +85,8 @@ def split_writer(
         np.lib.format.write_array_header_1_0(file, header)
         yield lambda images: file.write(np.ascontiguousarray(images).data)
     np.save(_labels_path(normalized, split), labels.astype(np.int32))
-    _files_path(normalized, split).write_text("".join(f"{name}\n" for name in files), encoding="utf-8", newline="\n")
+    names = "".join(f"{name}\n" for name in files)
+    (normalized / f"{split}_files.txt").write_text(names, encoding="utf-8", newline="\n")
 
 
 def write_description(
@@ -104,17 +99,8 @@ def write_description(
 ) -> None:
     """Write dataset.json, about the arrays that were written.
 
-    Parameters
-    ----------
-    normalized : Path
-    class_names : sequence of str
-        In the order of their labels.
-    resize_mode : str
-        How an image of another shape is brought to that of the arrays.
-    method : str
-        How pixels are scaled.
-    mean, std : sequence of float
-        The constants of `method` for each channel, in units of 0–255.
+    Class names are in the order of their labels. `mean` and `std` are the constants of `method` for each channel, in
+    units of 0–255.
     """
     content = {
         "classes": list(class_names),
@@ -129,7 +115,7 @@ def write_description(
 
 def write_findings(normalized: Path, findings: Iterable[Finding]) -> None:
     """Write findings.csv."""
-    with _findings_path(normalized).open("w", encoding="utf-8", newline="") as file:
+    with (normalized / FINDINGS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Finding._fields)
         writer.writerows(findings)
@@ -190,8 +176,8 @@ def load_images(normalized: Path, split: str) -> Images:
 
 def files(normalized: Path, split: str) -> list[str]:
     """Read the file names of a split's images, in order."""
-    path = _files_path(normalized, split)
-    names: list[str] = _read_undamaged(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
+    path = normalized / f"{split}_files.txt"
+    names = _read_undamaged(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
     if len(names) != len(_map(_labels_path(normalized, split))):
         raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
     return names
@@ -238,8 +224,7 @@ def findings(normalized: Path) -> list[Finding]:
         with path.open(encoding="utf-8", newline="") as file:
             return [Finding(**row) for row in csv.DictReader(file)]
 
-    rows: list[Finding] = _read_undamaged(_findings_path(normalized), read_rows)
-    return rows
+    return _read_undamaged(normalized / FINDINGS, read_rows)
 
 
 def _description(normalized: Path, *keys: str) -> Any:
@@ -257,7 +242,7 @@ def _map(path: Path) -> NDArray[Any]:
     return array
 
 
-def _read_undamaged(path: Path, reader: Callable[[Path], Any]) -> Any:
+def _read_undamaged(path: Path, reader: Callable[[Path], T]) -> T:
     try:
         return reader(path)
     except OSError:  # the disk's fault, and not the content's

@@ -24,15 +24,7 @@ class Fractions(NamedTuple):
 def merge_groups(names: Sequence[str], pairs: Iterable[Pair]) -> NDArray[np.int64]:
     """Number the groups of rows that share a name or a picture.
 
-    Parameters
-    ----------
-    names : sequence of str
-        The user's group of each row; "" for none.
-    pairs : iterable of Pair
-
-    Returns
-    -------
-    ndarray of shape (n,), dtype=int64
+    A name is the user's group of a row; "" is none.
     """
     first: dict[str, int] = {}
     named = [(row, first.setdefault(name, row)) for row, name in enumerate(names) if name]

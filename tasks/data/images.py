@@ -51,15 +51,7 @@ class Picture(NamedTuple):
 
 
 def read_resized_picture(source: bytes | IO[bytes], shape: tuple[int, int], resize_mode: str) -> Picture:
-    """Read a picture and bring it to a shape.
-
-    Parameters
-    ----------
-    source : bytes or binary file
-    shape : tuple of int
-        Height and width, in pixels.
-    resize_mode : str
-        A key of `RESIZE_MODES`.
+    """Read a picture, resized to (height, width) by one of `RESIZE_MODES`.
 
     Raises
     ------

@@ -24,12 +24,7 @@ class Leak(NamedTuple):
 def find_leaks(split_of: NDArray[np.str_], names: Sequence[str], pairs: Sequence[Pair]) -> list[Leak]:
     """List the held-out rows that have a twin in training.
 
-    Parameters
-    ----------
-    split_of : ndarray of shape (n,)
-    names : sequence of str
-        The user's group of each row; "" for none.
-    pairs : sequence of Pair
+    Each of them is listed once. A name is the user's group of a row; "" is none.
     """
     copies = defaultdict[int, list[Leak]](list)  # in training, of each row
     for row, other, kind in pairs:
@@ -37,8 +32,8 @@ def find_leaks(split_of: NDArray[np.str_], names: Sequence[str], pairs: Sequence
             if split_of[twin] == "train":
                 copies[held].append(Leak(held, twin, kind))
     leaks: dict[int, Leak] = {}
-    no_names = [""] * len(names)
-    for groups, kind in ((merge_groups(no_names, pairs), "copy of a copy"), (merge_groups(names, ()), "group")):
+    by_picture, by_name = merge_groups([""] * len(names), pairs), merge_groups(names, ())
+    for groups, kind in ((by_picture, "copy of a copy"), (by_name, "group")):
         trained, first = np.unique(np.where(split_of == "train", groups, -1), return_index=True)
         twin_of = dict(zip(trained.tolist(), first.tolist(), strict=True))
         for row in np.flatnonzero(np.isin(split_of, ("validation", "test"))).tolist():

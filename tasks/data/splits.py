@@ -71,13 +71,6 @@ def limit_training(
 ) -> NDArray[np.str_]:
     """Limit the training rows, by class; the others get no split.
 
-    Parameters
-    ----------
-    labels, split_of : ndarray of shape (n,)
-    train_images : int or None
-        None keeps all.
-    seed : int
-
     Raises
     ------
     ValueError

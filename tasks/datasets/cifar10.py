@@ -54,12 +54,6 @@ def decode(content: NDArray[np.uint8], name: str) -> tuple[Images, Labels]:
 
 
 def encode(images: Images, labels: Labels) -> bytes:
-    """Join images and labels into a file's bytes, as `decode` splits them.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, 32, 32, 3), dtype=uint8
-    labels : ndarray of shape (n,), dtype=uint8
-    """
+    """Join images and labels into a file's bytes, as `decode` splits them."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     return np.concatenate([labels[:, None], planes], axis=1).tobytes()

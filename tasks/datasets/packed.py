@@ -56,17 +56,7 @@ class Row(NamedTuple):
 def write_packed(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
     """Pack files into a folder, with one in memory at a time.
 
-    Parameters
-    ----------
-    folder : Path
-        Exists, and is empty.
-    examples : iterable of (Example, bytes)
-        With the contents of the files.
-
-    Returns
-    -------
-    list of Row
-        The manifest.
+    The folder exists and is empty; the bytes are the files' contents; the rows that are returned are the manifest.
     """
     rows = []
     places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard

@@ -23,18 +23,7 @@ SIZE = (cifar10.SIDE**2, cifar10.RECORDS)  # width and height, an image a row
 
 
 def decode_labels(content: bytes, name: str) -> dict[str, cifar10.Labels]:
-    """Read a file of labels.
-
-    Parameters
-    ----------
-    content : bytes
-    name : str
-        A key of `LABEL_FILES`.
-
-    Returns
-    -------
-    dict of ndarray of shape (10_000,), dtype=uint8
-        By the name of the binary file that the labels belong to.
+    """Read one of `LABEL_FILES`: the labels of each binary file.
 
     Raises
     ------
@@ -53,13 +42,6 @@ def decode_labels(content: bytes, name: str) -> dict[str, cifar10.Labels]:
 
 def to_binary(content: bytes, labels: cifar10.Labels | None, name: str) -> bytes:
     """Convert a PNG and its labels to a binary file.
-
-    Parameters
-    ----------
-    content : bytes
-    labels : ndarray of shape (10_000,), dtype=uint8, or None
-    name : str
-        The file's name, for messages.
 
     Raises
     ------

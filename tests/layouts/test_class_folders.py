@@ -108,7 +108,6 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
             "beside these; received 0.png",
             id="beside all",
         ),
-        pytest.param({"notes.txt": b""}, "images must have a folder for each class", id="no images"),
         pytest.param(
             photos("a.png", "b.jpg"), "images must be in the folder of a class, .*; received a.png, b.jpg", id="flat"
         ),
@@ -123,7 +122,6 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
         pytest.param(
             FLOWERS | photos("lily/0.png"), "a class must have at least 2 images, .*; received lily$", id="one image"
         ),
-        pytest.param(photos("a/0.png", "b/0.png"), "at least 2 images, .*; received a, b$", id="two images in all"),
         pytest.param(
             FLOWERS | {"lily/.keep": b""}, "folder of a class must hold images; .*received lily$", id="empty class"
         ),
@@ -142,12 +140,10 @@ def test_another_order_and_time_of_writing_give_the_same_bytes(tmp_path: Path) -
             r"path must be UTF-8 without line breaks .*received 'ro\\nse",
             id="newline",
         ),
-        pytest.param(FLOWERS | photos("a\x1b[2J/0.png"), r"control characters; received 'a\\x1b\[2J", id="control"),
         pytest.param(FLOWERS | photos("\udcff/0.png"), r"a path must be UTF-8 .*received '\\udcff", id="not UTF-8"),
         pytest.param(
             FLOWERS | photos("a..b/0.png", "a..b/1.png"), "a label must be a name .*received a..b$", id="dots"
         ),
-        pytest.param(FLOWERS | photos("a\\b/0.png"), r"written with / and no \\; received a\\b", id="backslash"),
         pytest.param(FLOWERS | photos(" /0.png", " /1.png"), "a label must be a name of at most 255 bytes", id="blank"),
         pytest.param(
             FLOWERS | photos("train/0.png", "train/1.png"),
