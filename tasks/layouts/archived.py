@@ -91,7 +91,8 @@ def _zip_members(archive: Path, limit: int, wanted: Collection[str]) -> Iterator
     with archives.open_zip(archive) as opened:
         infos = opened.infolist()
         rules.refuse({f"{archive}: must not be encrypted": [info.filename for info in infos if info.flag_bits & 1]})
-        if (size := sum(info.file_size for info in infos)) > limit:  # control: zip bomb
+        size = sum(info.file_size for info in infos)
+        if size > limit:  # control: zip bomb
             raise errors.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the system that wrote it has no kinds
