@@ -73,8 +73,8 @@ def test_images_that_teach_nothing_are_refused(workplace: Path, spoiled: tuple[P
     ("changes", "says"),
     [
         ({"train_images": 50_000}, "train_images: must be at most 49,000, what validation leaves; received 50,000"),
-        ({"validation_fraction": 0.0001, "train_images": None}, "validation_fraction: 0.0001 parts 50,000 images"),
-        ({"validation_fraction": 0.99999, "train_images": None}, "validation_fraction: 0.99999 parts 50,000 images"),
+        ({"validation_fraction": 0.0001, "train_images": None}, "validation_fraction: 0.0001 divides 50,000 images"),
+        ({"validation_fraction": 0.99999, "train_images": None}, "validation_fraction: 0.99999 divides 50,000 images"),
     ],
 )
 def test_a_split_that_cannot_hold_every_class_is_refused(
