@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,26 @@ def pictures(n: int, labels: tuple[str, ...] = ("ant", "bee")) -> dict[str, byte
 def pack(files: Mapping[str, bytes]) -> None:
     RAW.mkdir()
     packed.write_packed(RAW, ((packed.Example(name, name.split("/")[0]), content) for name, content in files.items()))
+
+
+def pack_copies(split: str) -> None:
+    """Six larger copies, of which three have another label, and six groups of two; all originals are for training."""
+    RAW.mkdir()
+    originals = {
+        packed.Example(name, name.split("/")[0], split and "train", f"group {name}" if name[4] == "2" else ""): content
+        for name, content in pictures(40).items()
+    }
+    copies = {
+        packed.Example(f"{'ant' if n % 2 else 'bee'}/copy {n}.png", "ant" if n % 2 else "bee", split): picture(
+            n, (40, 32)
+        )
+        for n in range(6)
+    }
+    members = {
+        packed.Example(f"bee/member {n}.png", "bee", split, f"group bee/{n}.png"): picture(5000 + n)
+        for n in range(20, 26)
+    }
+    packed.write_packed(RAW, (originals | copies | members).items())
 
 
 def run(**parameters: object) -> dict[str, object]:
@@ -108,6 +129,31 @@ def test_what_cannot_be_read_is_refused_with_a_list_or_left_out_by_name() -> Non
     found = [one for one in arrays.findings(OUT) if one.kind == "unreadable"]
     assert sorted(one.file for one in found) == sorted(broken)
     assert all(one.detail.startswith("must ") for one in found)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_copies_and_groups_stay_on_one_side_of_what_is_drawn() -> None:
+    pack_copies("")
+    report = run(size=16)
+    assert (report["images"], report["duplicates"], report["conflicts"]) == (92, 6, 3)
+    assert report["leaks"] == {"validation": 0, "test": 0}
+    split_of = {file: split for split in arrays.SPLITS for file in arrays.files(OUT, split)}
+    for n in range(6):
+        assert split_of[f"{'ant' if n % 2 else 'bee'}/copy {n}.png"] == split_of[f"ant/{n}.png"]
+        assert split_of[f"bee/member {n + 20}.png"] == split_of[f"bee/{n + 20}.png"]
+    assert Counter(finding.kind for finding in arrays.findings(OUT)) == {"duplicate": 6, "conflict": 3}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_given_split_that_leaks_is_kept_and_counted() -> None:
+    pack_copies("test")
+    report = run(size=16, validation_fraction=0)
+    assert (report["test"], report["leaks"]) == (12, {"validation": 0, "test": 12})
+    leaks = {
+        finding.file: (finding.other, finding.detail) for finding in arrays.findings(OUT) if finding.kind == "leak"
+    }
+    assert leaks["ant/copy 1.png"] == ("ant/1.png", "resized")
+    assert leaks["bee/member 20.png"] == ("bee/20.png", "group")
 
 
 @pytest.mark.usefixtures("workplace")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from tests.support.clone import Clone, copy_tracked
 from tests.support.import_graph import STAGES
@@ -88,11 +87,6 @@ def report(clone: Clone) -> dict[str, object]:
     return found
 
 
-def findings(clone: Clone, kind: str) -> list[dict[str, str]]:
-    with (clone.path / "data/normalized/findings.csv").open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["kind"] == kind]
-
-
 def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
     ran, _, output = project.repro()
     assert ran == list(STAGES)
@@ -149,92 +143,3 @@ def test_a_new_photo_is_seen_and_no_study_takes_old_results_for_it(project: Clon
     (folder / "rose/new.jpg").unlink()
     ran, restored, _ = project.repro()
     assert (ran, restored) == ([], list(STAGES))
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 30 copies, 20 groups, 5 conflicts, 7 broken files and 3 rotated photos, and a manifest of it."""
-    folder = tmp_path_factory.mktemp("planted")
-    files = photos(60)
-    names = list(files)
-    copies: dict[str, Callable[[Image.Image], bytes]] = {
-        "resized": lambda image: encoded(image.resize((2 * image.width, 2 * image.height))),
-        "again": lambda image: encoded(image, quality=60),
-        "mirrored": lambda image: encoded(ImageOps.mirror(image)),
-    }
-    for kind, copy in copies.items():
-        for number in range(10):
-            name = names[number * 7 + list(copies).index(kind)]
-            image = Image.open(io.BytesIO(files[name])).convert("RGB")
-            files[f"{name.split('/')[0]}/{kind}-{number}.jpg"] = copy(image)
-    for number in range(5):  # the same bytes under another label
-        files[f"tulip/conflict-{number}.jpg"] = files[f"daisy/{number + 50:03}.jpg"]
-    for number in range(7):
-        files[f"rose/broken-{number}.jpg"] = files[f"rose/{number:03}.jpg"][: 100 * (number + 1)]
-    for number in range(3):
-        exif = Image.Exif()
-        exif[ExifTags.Base.Orientation] = 6
-        files[f"daisy/rotated-{number}.jpg"] = encoded(photograph(0, 700 + number), exif=exif)
-    write_files(folder, files)
-    return folder
-
-
-def manifest(folder: Path, split: Callable[[str, int], str]) -> None:
-    """List the files of a folder; 20 groups of four, all of one class each."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg"))
-    originals = [name for name in names if "-" not in name]
-    grouped = {name: f"plant {number // 4}" for number, name in enumerate(originals[20:100])}
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "split", "group"])
-        for number, name in enumerate(names):
-            writer.writerow([name, name.split("/")[0], split(name, number), grouped.get(name, "")])
-
-
-def test_planted_faults_are_all_found_and_nothing_leaks(project: Clone, planted: Path) -> None:
-    manifest(planted, lambda name, number: "")
-    link(project, planted)
-    said = project.run("dvc", "repro", "normalize", status=255)
-    assert "every image must be readable; received 7 that are not, all listed in reports/unreadable.csv" in said
-    project.edit(normalize__unreadable="skip")
-    project.run("dvc", "repro", "normalize")
-    assert sorted(row["file"] for row in findings(project, "unreadable")) == [f"rose/broken-{n}.jpg" for n in range(7)]
-    found = {row[side] for row in findings(project, "duplicate") for side in ("file", "other")}
-    assert {f"{kind}-{n}.jpg" for kind in ("resized", "again", "mirrored") for n in range(10)} <= {
-        name.split("/")[1] for name in found
-    }
-    conflicting = {name for row in findings(project, "conflict") for name in (row["file"], row["other"])}
-    assert {f"tulip/conflict-{n}.jpg" for n in range(5)} <= conflicting
-    counts = report(project)
-    assert (counts["images"], counts["unreadable"]) == (180 + 30 + 5 + 3, 7)
-    assert counts["leaks"] == {"validation": 0, "test": 0}
-    split_of = {
-        name: split
-        for split in ("train", "validation", "test")
-        for name in (project.path / f"data/normalized/{split}_files.txt").read_text().splitlines()
-    }
-    assert len(split_of) == 218
-    with (planted / "manifest.csv").open(newline="") as file:
-        groups = {row["path"]: row["group"] for row in csv.DictReader(file) if row["group"]}
-    for group in set(groups.values()):
-        assert len({split_of[name] for name in groups if groups[name] == group and name in split_of}) <= 1
-    upright = project.path / "data/normalized"
-    for split in ("train", "validation", "test"):
-        names = (upright / f"{split}_files.txt").read_text().splitlines()
-        pixels = np.load(upright / f"{split}_images.npy", mmap_mode="r")
-        for row, name in enumerate(names):
-            if "rotated" in name:
-                shown = photograph(0, 700 + int(name[-5])).rotate(-90, expand=True)
-                fitted = np.asarray(ImageOps.fit(shown, (24, 24), Image.Resampling.LANCZOS)).astype(int)
-                assert np.abs(fitted - pixels[row]).mean() < 12
-
-
-def test_the_report_says_what_a_leaking_split_is_worth(project: Clone, planted: Path) -> None:
-    manifest(planted, lambda name, number: "test" if "-" in name or number % 10 == 0 else "train")
-    link(project, planted)
-    project.edit(normalize__unreadable="skip")
-    project.repro()
-    assert json.loads((project.path / "reports/dataset.json").read_text())["leaks"]["test"] >= 30
-    worth = json.loads((project.path / "reports/evaluation/scores.json").read_text())["leak"]
-    assert worth["images"]["test"] >= 30
-    assert "What the leak is worth" in (project.path / "reports/index.html").read_text()
