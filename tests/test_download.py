@@ -22,6 +22,7 @@ from tests.support import ROOT, scripted
 from tests.support.full_disk import largest_file
 from tests.support.mirror import Server
 from tests.support.parameters import edit
+from tests.support.pictures import encoded
 from tests.support.raw import write_checksums
 
 pytestmark = pytest.mark.usefixtures("workplace", "cache_home")
@@ -52,22 +53,6 @@ def assert_nothing_published() -> None:
     assert not [*Path("data").glob("*")]
 
 
-@pytest.fixture(scope="module")
-def package(raw_files: dict[str, bytes]) -> dict[str, bytes]:
-    """The npm package's form: an image a row, and labels in JSON."""
-    members: dict[str, bytes] = {}
-    labels = {}
-    for name, content in raw_files.items():
-        images, labels[name] = cifar10.decode(np.frombuffer(content, np.uint8), name)
-        buffer = io.BytesIO()
-        Image.fromarray(images.reshape(cifar10.RECORDS, -1, 3)).save(buffer, "PNG", compress_level=1)
-        members[f"package/{name.replace('.bin', '.png')}"] = buffer.getvalue()
-    train = np.concatenate([labels[name] for name in cifar10.TRAINING_FILES])
-    members["package/test_lables.json"] = json.dumps(labels["test_batch.bin"].tolist()).encode()
-    members["package/train_lables.json"] = json.dumps(train.tolist()).encode()
-    return members
-
-
 def tar(path: Path, members: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as archive:
         for name, content in members.items():
@@ -86,10 +71,14 @@ def test_the_six_files_come_from_an_archive_over_http(
 
 
 def test_png_images_and_json_labels_give_the_same_bytes(
-    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes], package: dict[str, bytes]
+    sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]
 ) -> None:
-    path = tar(tmp_path / "package.tgz", package)
-    sources({"url": path.as_uri()})
+    images, labels = cifar10.decode(np.frombuffer(raw_files["test_batch.bin"], np.uint8), "")
+    members = {name: raw_files[name] for name in cifar10.TRAINING_FILES} | {
+        "package/test_batch.png": encoded(Image.fromarray(images.reshape(cifar10.RECORDS, -1, 3)), "PNG"),
+        "package/test_lables.json": json.dumps(labels.tolist()).encode(),
+    }
+    sources({"url": tar(tmp_path / "package.tgz", members).as_uri()})
     download(images=IMAGES, raw=RAW)
     assert_published(raw_files)
 

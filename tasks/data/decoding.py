@@ -1,4 +1,4 @@
-"""Decodes all images of a data set into one file.
+"""Decoding: all images of a data set into one file.
 
 Each process reads and decodes a part of the rows and writes their pixels where they belong, so that no pixel passes
 through another process and memory does not grow with the number of images.
