@@ -1,4 +1,4 @@
-"""Run DVC or Python in a checkout, with one line for what went wrong."""
+"""DVC and Python as child processes, with one-line errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(root: Path, *command: str, limit_seconds: float | None = None, fault: st
     Raises
     ------
     RuntimeError
-        With what it said, if it fails or takes longer than its limit.
+        With its errors, if it fails or takes longer than its limit.
     """
     shown = " ".join(command[2:] if command[0] == sys.executable else command)
     try:

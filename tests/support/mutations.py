@@ -1,4 +1,4 @@
-"""Random edits of a source that change what it does, each at one place of its syntax tree."""
+"""Random edits that change what a source does, each at one place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Mutate = Callable[[random.Random], object]
 
 
 def _places(top: ast.stmt) -> Iterator[tuple[str, str, Mutate]]:
-    """Each place of a statement that can be mutated: the kind, where it is, and what mutates it."""
+    """Yield each place that can be mutated: kind, function, mutation."""
     within = top.name if isinstance(top, DEFINITIONS) else ""
     texts = {id(node) for node in _texts(top)}
     for node in ast.walk(top):
@@ -42,7 +42,7 @@ def _places(top: ast.stmt) -> Iterator[tuple[str, str, Mutate]]:
 
 
 def _texts(top: ast.stmt) -> Iterator[ast.AST]:
-    """Constants that are statements, with these, and the parts of f-strings, which are strings and nothing else."""
+    """Yield texts that are no values: docstrings, and parts of f-strings."""
     for node in ast.walk(top):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield from (node, node.value)

@@ -1,4 +1,4 @@
-"""Which edits of a source leave the code as it was, and which function an edit changed."""
+"""Edits that leave the code as it was, and others."""
 
 from __future__ import annotations
 

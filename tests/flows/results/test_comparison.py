@@ -1,4 +1,4 @@
-"""The gate on a real repository: verdicts, refusals, and what it says when predictions are gone."""
+"""The gate on a real repository: verdicts, refusals, lost predictions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write(
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose only commit has the outputs of `write()`, in DVC's cache."""
+    """A repository whose only commit has the outputs of `write()`."""
     path = tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
