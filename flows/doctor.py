@@ -53,7 +53,8 @@ def _dvc_rwlock(root: Path, quarantine: Quarantine) -> Iterator[Finding]:
     if not path.exists():
         return
     try:
-        is_stale = any(json.loads(path.read_bytes()).values())
+        holders = json.loads(path.read_bytes())
+        is_stale = any(holders.values()) or not holders.keys() <= {"read", "write"}
     except (ValueError, AttributeError):  # truncated
         is_stale = True
     if is_stale:

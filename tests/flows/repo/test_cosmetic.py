@@ -127,13 +127,13 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
         "train",
         "dep LICENSE",
     ),
-    "folder added": (
-        both(added(HISTORY, "# why\n"), replaced("dvc.yaml", TRAINING, f"{TRAINING}      - tasks/fetch\n")),
+    "source added": (
+        both(added(HISTORY, "# why\n"), replaced("dvc.yaml", TRAINING, f"{TRAINING}      - tasks/classify.py\n")),
         "train",
-        "dep tasks/fetch is new in dvc.yaml",
+        "dep tasks/classify.py is new in dvc.yaml",
     ),
     "dependency removed": (
-        both(added(HISTORY, "# why\n"), replaced("dvc.yaml", TRAINING, "")),
+        both(added("tasks/train.py", "# why\n"), replaced("dvc.yaml", TRAINING, "")),
         "train",
         "dvc.yaml lists other dependencies, parameters or outputs than dvc.lock",
     ),
