@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.results.comparison import compare
 from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.edits import Edit, added, both, replaced, substitute
 from tests.support.own_images import FLOWERS, photo, write_files
@@ -36,6 +37,9 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
     assert clone.run("git", "status", "--porcelain") == ""
     scores = json.loads((clone.path / "reports/metrics.json").read_text())
     assert set(scores) == {"train", "validation", "test", "generalization_gap", "f1"}
+    comparison = compare(clone.path, "HEAD")  # of real predictions with themselves
+    assert {row.verdict for row in comparison.differences} == {"equal"}
+    assert comparison.note == ""
 
 
 def notes_beside_the_code(clone: Clone) -> None:

@@ -58,15 +58,14 @@ def test_a_sound_workspace_is_left_alone(sound: Clone) -> None:
     assert not (sound.path / ".doctor").exists()
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("path", "damage"),
     [
-        pytest.param("data/raw/data_batch_3.bin", flip, marks=SLOW),
-        pytest.param("data/normalized/train_images.npy", flip, marks=SLOW),
-        pytest.param("data/normalized/dataset.json", truncate, marks=SLOW),
-        pytest.param(MODEL, flip, marks=SLOW),
-        pytest.param("reports/predictions.npz", Path.unlink, marks=SLOW),
-        pytest.param("reports/metrics.json", Path.unlink, marks=SLOW),  # which DVC itself would not restore
+        ("data/raw/data_batch_3.bin", flip),
+        ("data/normalized/dataset.json", truncate),
+        (MODEL, flip),
+        ("reports/metrics.json", Path.unlink),  # which DVC itself would not restore
     ],
 )
 def test_a_damaged_output_is_named_set_aside_and_restored(sound: Clone, path: str, damage: Damage) -> None:

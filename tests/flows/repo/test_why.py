@@ -162,10 +162,7 @@ def test_nothing_to_say_of_what_is_current_and_one_line_on_what_is_wrong(
     ("library", "stale"),
     [
         ("tensorflow", LAST[:2]),
-        ("keras", LAST[:2]),
         ("numpy", ALL),
-        ("scikit-learn", ALL),
-        ("pillow", ALL),
         ("matplotlib", LAST[2:]),
         ("prefect", ()),
     ],
