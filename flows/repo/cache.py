@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.repo import commands, dvc_internals
+from flows.repo.code import md5
 from flows.repo.git import commit_of, read_blob
 from flows.repo.graph import declared_outputs
 from flows.repo.quarantine import Finding, Quarantine
@@ -62,9 +63,8 @@ class Cache:
             digest = path.parent.name + path.name
             if MD5.fullmatch(digest) and compute_md5(path) != digest.removesuffix(".dir"):
                 self.lost.add(digest)
-                yield Finding(
-                    f"cache object {digest}", "does not have the content of its name", self.quarantine.move(path)
-                )
+                fault = "does not have the content of its name"
+                yield Finding(f"cache object {digest}", fault, self.quarantine.move(path))
 
     def _outputs(self) -> Iterator[Finding]:
         if not (self.root / LOCK).exists():
@@ -87,11 +87,10 @@ class Cache:
 
     def _restore_list(self, output: str, digest: str) -> Finding:
         """Restore the list of a folder's files, if the folder is sound."""
-        files = {path.relative_to(self.root / output).as_posix(): path for path in (self.root / output).rglob("*")}
-        listed = dvc_internals.list_of_files(
-            {name: compute_md5(path) for name, path in files.items() if path.is_file()}
-        )
-        if hashlib.md5(listed, usedforsecurity=False).hexdigest() != digest.removesuffix(".dir"):
+        folder = self.root / output
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        listed = dvc_internals.list_of_files({path.relative_to(folder).as_posix(): compute_md5(path) for path in files})
+        if md5(listed) != digest.removesuffix(".dir"):
             remedy = "`dvc pull` fetches it, or `dvc repro` makes it"
             return Finding(output, "its list of files is not in the cache", remedy, is_open=True)
         _publish(listed, self._object(digest), 0o444)
@@ -118,7 +117,7 @@ class Cache:
             _publish(self._object(right).read_bytes(), path, 0o644)
             return Finding(str(name), fault, f"{moved}restored from the cache")
         committed = self._committed(name)
-        if committed is not None and hashlib.md5(committed, usedforsecurity=False).hexdigest() == right:
+        if committed is not None and md5(committed) == right:
             _publish(committed, path, 0o644)
             return Finding(str(name), fault, f"{moved}restored from git")
         return Finding(str(name), fault, f"{moved}`dvc repro` makes it again", is_open=True)

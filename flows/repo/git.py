@@ -10,18 +10,16 @@ No hook of the user's runs: it would see a worktree that is not theirs, and one 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from flows.repo.commands import failure
+
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # control: no hooks
 DEFAULT_IDENTITY = {"NAME": "pipeline", "EMAIL": "pipeline@localhost"}  # where the user has none
-FAULT = re.compile(r"(fatal|error|ERROR): |! \[")  # the latter of a reference that was not taken
-DVC_SUPPORT = "Having any troubles?"  # the last line of each of DVC's errors
-MAX_LINES = 10  # of an error, as a remote that is away has one for each file
 
 
 class GitError(RuntimeError):
@@ -77,20 +75,6 @@ def git_bytes(
         stderr = done.stderr.decode(errors="replace").strip()
         raise GitError(failure(root, command, done.returncode, stderr), stderr)
     return done.stdout
-
-
-def failure(root: Path, command: str, status: int, stderr: str) -> str:
-    """Describe a failed git or DVC command in one line."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and DVC_SUPPORT not in line]
-    first = next((n for n, line in enumerate(lines) if FAULT.match(line)), max(len(lines) - 1, 0))
-    errors = "; ".join(lines[first:][:MAX_LINES]).replace(":; ", ": ") or "no output"
-    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {redact(errors)}"
-
-
-def redact(text: str) -> str:
-    """Remove passwords and tokens from addresses: user information and queries."""
-    text = re.sub(r"(?<=://)[^\s/'\"]+@", "", text)
-    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
 
 
 @dataclass(frozen=True)
