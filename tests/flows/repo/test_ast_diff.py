@@ -165,7 +165,7 @@ SIGNS = {"+": "-", "*": "/", "<": "<=", ">": ">=", "==": "!=", "|": "&"}
 
 
 def token_edits(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the source of each edit of one name, number or sign."""
+    """Yield line and source of each edit of a name, number or sign."""
     lines = source.splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         other = SIGNS.get(token.string, "")
@@ -180,7 +180,7 @@ def token_edits(source: str) -> Iterator[tuple[int, str]]:
 
 
 def outermost(source: str, line: int) -> str:
-    """Return the name of the function or class around a line, if there is any."""
+    """Return the name of the function or class around a line."""
     kinds = ast.FunctionDef | ast.ClassDef
     nodes = (node for node in ast.parse(source).body if isinstance(node, kinds) and node.lineno <= line)
     return next((node.name for node in nodes if line <= (node.end_lineno or 0)), "")
