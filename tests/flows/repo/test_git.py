@@ -311,6 +311,7 @@ def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(projec
     assert "| 0.7500" in said
 
 
+@pytest.mark.slow
 def test_a_remote_that_cannot_be_read_costs_the_gate_its_intervals_alone(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
