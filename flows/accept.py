@@ -15,17 +15,17 @@ from flows.repo.cosmetic import accept_edits
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Accept, print a line a stage, and say by the status whether all results are kept."""
+    """Accept and print; the status is 0 if all results are kept."""
     parser = argparse.ArgumentParser(prog="python -m flows.accept", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="default: all")
     parser.add_argument("--since", metavar="REV", help="a commit with the code of the results, where git lost it")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
 
     def accept() -> int:
-        verdicts = accept_edits(Path.cwd(), asked.stages, asked.since)
-        for stage, said, _ in verdicts:
-            print(f"{stage}: {said}")
-        return 0 if all(verdict.is_current for verdict in verdicts) else 1
+        decisions = accept_edits(Path.cwd(), args.stages, args.since)
+        for decision in decisions:
+            print(f"{decision.stage}: {decision.message}")
+        return 0 if all(decision.is_current for decision in decisions) else 1
 
     return report_errors(accept)
 

@@ -1,4 +1,4 @@
-"""`python -m flows.summary`: show what the last run achieved."""
+"""Show what the last run achieved: `python -m flows.summary`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from flows.repo.git import GitError, refuse_unresolved
+from flows.repo.git import GitError
+from flows.repo.merges import refuse_unresolved
 from flows.results.summary import summary
 from tasks.params import ParameterError
 
 
 def main() -> int:
-    """Print the summary; one line instead of a trace for what the user can mend."""
+    """Print the summary, or one line on what is missing or damaged."""
     argparse.ArgumentParser(prog="python -m flows.summary", description=(__doc__ or "").splitlines()[0]).parse_args()
     try:
         print(summary(Path()))
@@ -26,7 +27,7 @@ def main() -> int:
 
 
 def _what_damaged(error: Exception) -> str:
-    """A merge that waits, where there is one."""
+    """Name the merge that waits, or the damaged metrics."""
     try:
         refuse_unresolved(Path())
     except GitError as merge:

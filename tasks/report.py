@@ -52,7 +52,7 @@ def report(
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
     files = {split: arrays.files(normalized, split) for split in splits}
     y_true = {split: labels for split, (_, labels) in splits.items()}
-    y_prob, n_parameters = predictions.read(predictions_path, y_true, len(class_names))
+    _, y_prob, _, _, n_parameters = predictions.read(predictions_path, y_true, len(class_names))
     evaluation = Evaluation(
         class_names=class_names,
         headline=evaluate_params.headline,

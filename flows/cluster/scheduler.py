@@ -39,7 +39,7 @@ from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows.cluster import queues, sync
 from flows.cluster.status import DEPLOYMENT, PAGE, POOL, machine_of
-from flows.repo.git import at
+from flows.repo.git import read_blob
 from flows.runs.trial import Ended, Trial
 
 WINDOW = PAGE  # flow runs that are open at once
@@ -113,7 +113,7 @@ class Runs:
         self.waiting = deque(Try(trial) for trial in trials)
         self.open: dict[UUID, Try] = {}
         self.ended: deque[Ended] = deque()
-        self.libraries = queues.libraries(at(root, trials[0].commit, "requirements.lock") or b"")
+        self.libraries = queues.libraries(read_blob(root, trials[0].commit, "requirements.lock") or b"")
         self._is_away = False
         self._asked = 0.0  # when queues were last looked at
         self._unserved: set[str] = set()

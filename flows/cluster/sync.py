@@ -34,7 +34,7 @@ from flows.cluster.remotes import (
     remotes,
 )
 from flows.repo.commands import run
-from flows.repo.git import GitError, at, commit_of, git, repository
+from flows.repo.git import GitError, commit_of, git, read_blob, repository
 from flows.runs.experiments import STAGES, is_in_git, isolated_worktree, recorded, reference, slots
 from tasks.params import ParameterError
 
@@ -179,7 +179,7 @@ def fetch_inputs(checkout: Path) -> None:
 
 def _inputs(checkout: Path) -> list[str]:
     """What DVC hands over of a checkout's inputs, as its targets."""
-    lock = at(checkout, "HEAD", "dvc.lock")
+    lock = read_blob(checkout, "HEAD", "dvc.lock")
     targets = []
     for slot, path in slots(checkout).items():
         digest, in_git = recorded(lock, slot, path), is_in_git(checkout, path)
@@ -199,7 +199,7 @@ def _inputs(checkout: Path) -> list[str]:
 
 def _tracked(checkout: Path, path: str) -> str | None:
     """The digest of a file that `dvc add` tracks at HEAD."""
-    if Path(path).is_absolute() or not (text := at(checkout, "HEAD", f"{path}.dvc")):
+    if Path(path).is_absolute() or not (text := read_blob(checkout, "HEAD", f"{path}.dvc")):
         return None
     digest: str | None = YAML(typ="safe").load(text)["outs"][0].get("md5")
     return digest

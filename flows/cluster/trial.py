@@ -24,7 +24,7 @@ from prefect.states import Cancelled, Completed, Crashed
 from flows.cluster import sync
 from flows.host.name import describe
 from flows.host.resources import Share, share
-from flows.repo.git import redact
+from flows.repo.commands import redact
 from flows.runs import experiments
 from flows.runs.placeholders import leave_out_others
 from flows.runs.processes import Checkout, StageFailedError, repro, shutting_down, terminate_all

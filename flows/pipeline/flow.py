@@ -108,7 +108,7 @@ def pipeline(
 
         if accept:
             for verdict in once_free(folder, accept_edits, logger.info):
-                logger.info("%s: %s", verdict.stage, verdict.said)
+                logger.info("%s: %s", verdict.stage, verdict.message)
 
         # What own images were packed into came from the remote; they themselves are on another machine.
         raw = [download(checkout)] if not hand_over or sync.images_in_git(folder) else []

@@ -1,11 +1,10 @@
-"""Whether two sources are the same code: equal but for comments, layout and docstrings.
+"""Compare two Python sources without comments, layout and docstrings.
 
-What is compared is Python's own reading of a source, its syntax tree. So a line may be wrapped, a string quoted in
-another way, a comment say something else; all that Python runs by counts: names, decorators, defaults, annotations,
-the types of constants (`1`, `1.0` and `True` are three), and the order of statements. A source is decoded as its
-encoding cookie says.
+Their syntax trees are compared. So a line may be wrapped, and a string quoted in another way; names, decorators,
+defaults, annotations, the types of constants (`1`, `1.0` and `True` are three) and the order of statements count. A
+source is decoded as its encoding cookie says.
 
-Docstrings count in a module that says `__doc__` anywhere, as a program that prints its own. What Python cannot read
+Docstrings count in a module that mentions `__doc__`, such as a program that prints its own. What Python cannot parse
 is compared as bytes.
 """
 
@@ -21,14 +20,14 @@ NAMED = ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 class Difference(NamedTuple):
-    """Where two sources begin to differ: what happened to what, such as "`fit` differs", and its line in the second."""
+    """The first difference of two sources."""
 
-    what: str
-    line: int
+    what: str  # such as "`fit` differs"
+    line: int  # in the second source
 
 
 def first_difference(before: bytes, after: bytes) -> Difference | None:
-    """Find the first function or statement that differs; None where two Python sources are the same code."""
+    """Find the first difference of two sources; None for the same code."""
     if before == after:
         return None
     has_docstrings = b"__doc__" in before + after
@@ -40,7 +39,7 @@ def first_difference(before: bytes, after: bytes) -> Difference | None:
 
 
 def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
-    """The syntax tree, without what changes nothing."""
+    """Parse a source without what changes nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an escape that Python does not know
         tree = ast.parse(source)
@@ -53,9 +52,10 @@ def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
 
 
 def _locate(before: Scope, after: Scope, path: str = "") -> Difference:
-    """The first difference of two bodies that differ; within functions and classes that are else alike, theirs."""
+    """Find the first difference of two bodies, as deep as possible."""
     old, new = ([ast.dump(statement) for statement in scope.body] for scope in (before, after))
-    n = next((n for n, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    pairs = enumerate(zip(old, new, strict=False))
+    n = next((n for n, (was, now) in pairs if was != now), min(len(old), len(new)))
     is_gone, is_new = n < len(old) and old[n] not in new, n < len(new) and new[n] not in old
     if is_gone and is_new:
         was, now = before.body[n], after.body[n]
@@ -63,20 +63,20 @@ def _locate(before: Scope, after: Scope, path: str = "") -> Difference:
             return _locate(was, now, f"{path}{now.name}.")
         return Difference(f"{_name(now, path)} differs", now.lineno)
     if is_gone or n == len(new):
-        line = after.body[n].lineno if n < len(new) else max((one.end_lineno or 1 for one in after.body), default=1)
+        line = after.body[n].lineno if n < len(new) else max((node.end_lineno or 1 for node in after.body), default=1)
         return Difference(f"{_name(before.body[n], path)} is gone", line)
     return Difference(f"{_name(after.body[n], path)} {'is new' if is_new else 'has moved'}", after.body[n].lineno)
 
 
 def _head(node: ast.stmt) -> str:
-    """All of a function or class but its body."""
+    """Dump a function or class without its body."""
     head = copy.copy(node)
     head.body = []  # type: ignore[attr-defined]
     return ast.dump(head)
 
 
 def _name(statement: ast.stmt, path: str) -> str:
-    """A function or class by its dotted name; another statement by its text, or by the function that it stands in."""
+    """Label a statement by its dotted name or its source text."""
     if isinstance(statement, NAMED):
         return f"`{path}{statement.name}`"
     text = ast.unparse(statement).splitlines()[0][:60]
@@ -85,5 +85,5 @@ def _name(statement: ast.stmt, path: str) -> str:
 
 def _first_line(before: bytes, after: bytes) -> Difference:
     old, new = (source.splitlines(keepends=True) for source in (before, after))
-    same = (one == other for one, other in zip(old, new, strict=False))
+    same = (was == now for was, now in zip(old, new, strict=False))
     return Difference("its text differs", next((n for n, equal in enumerate(same) if not equal), len(old)) + 1)

@@ -1,12 +1,15 @@
-"""Run DVC or Python in a checkout, with one line for what went wrong."""
+"""DVC and Python as child processes, with one-line errors."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from flows.repo.git import failure
+FAULT = re.compile(r"(fatal|error|ERROR): |! \[")  # the latter of a reference that was not taken
+DVC_SUPPORT = "Having any troubles?"  # the last line of each of DVC's errors
+MAX_LINES = 10  # of an error, as a remote that is away has one for each file
 
 
 def run(root: Path, *command: str, limit_seconds: float | None = None, fault: str = "") -> str:
@@ -20,7 +23,7 @@ def run(root: Path, *command: str, limit_seconds: float | None = None, fault: st
     Raises
     ------
     RuntimeError
-        With what it said, if it fails or takes longer than its limit.
+        With its errors, if it fails or takes longer than its limit.
     """
     shown = " ".join(command[2:] if command[0] == sys.executable else command)
     try:
@@ -40,3 +43,17 @@ def run(root: Path, *command: str, limit_seconds: float | None = None, fault: st
     if fault and fault in done.stderr:
         raise RuntimeError(f"`{shown}` must end without a warning in {root.absolute()}; it said: {fault}")
     return done.stdout
+
+
+def failure(root: Path, command: str, status: int, stderr: str) -> str:
+    """Describe a failed git or DVC command in one line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and DVC_SUPPORT not in line]
+    first = next((n for n, line in enumerate(lines) if FAULT.match(line)), max(len(lines) - 1, 0))
+    errors = "; ".join(lines[first:][:MAX_LINES]).replace(":; ", ": ") or "no output"
+    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {redact(errors)}"
+
+
+def redact(text: str) -> str:
+    """Remove passwords and tokens from addresses: user information and queries."""
+    text = re.sub(r"(?<=://)[^\s/'\"]+@", "", text)
+    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)

@@ -1,38 +1,33 @@
-"""What flows ask of git: every question and every hidden commit, in one place.
+"""Git in a checkout: commands, places, files of commits, and hidden commits.
 
 The project may be a whole repository, a subfolder of one, a submodule or a worktree, and the clone may lack most of
-its objects. So git itself is asked where things are, and for the files of commits: unlike DVC's own reading of a
+its objects. So git itself says where things are, and gives the files of commits: unlike DVC's own reading of a
 repository it fetches what a partial clone lacks, or says why it cannot.
 
-No hook of the user's runs on what happens behind their back: it would see a worktree that is not theirs, and one that
-fails would end the run.
+No hook of the user's runs: it would see a worktree that is not theirs, and one that fails would end the run.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from flows.repo.commands import failure
+
 NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # control: no hooks
-OURS = {"NAME": "pipeline", "EMAIL": "pipeline@localhost"}  # of hidden commits, where the user has no identity
-FAULT = re.compile(r"(fatal|error|ERROR): |! \[")  # the latter of a reference that was not taken
-SUPPORT = "Having any troubles?"  # DVC ends every error with it
-MAX_LINES = 10  # of an error, as a remote that is away has one for each file
-MADE = ("dvc.lock", "reports")  # by the pipeline: a merge takes either side of them
-READ = ("params.yaml", "dvc.yaml", "requirements.lock", "libraries.yaml", "flows", "tasks", *MADE)
+DEFAULT_IDENTITY = {"NAME": "pipeline", "EMAIL": "pipeline@localhost"}  # where the user has none
 
 
 class GitError(RuntimeError):
-    """A git command that failed; `said` is what it said, and empty where it only answered no."""
+    """A failed git command; `stderr` is empty for a plain no."""
 
-    def __init__(self, message: str, said: str = ""):
+    def __init__(self, message: str, stderr: str = ""):
         super().__init__(message)
-        self.said = said
+        self.stderr = stderr
 
 
 def git(
@@ -47,58 +42,44 @@ def git(
     Raises
     ------
     GitError
-        With what it said, if it fails or takes longer than its limit.
+        With its errors, if it fails or takes longer than its limit.
     """
-    return _run(root, arguments, variables or {}, given.encode(), limit_seconds).decode(errors="replace")
+    return git_bytes(root, *arguments, variables=variables, given=given.encode(), limit_seconds=limit_seconds).decode(
+        errors="replace"
+    )
 
 
-def _run(
+def git_bytes(
     root: Path,
-    arguments: tuple[str, ...],
-    variables: Mapping[str, str],
+    *arguments: str,
+    variables: Mapping[str, str] | None = None,
     given: bytes = b"",
     limit_seconds: float | None = None,
 ) -> bytes:
-    shown = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
+    """Run git in a checkout, and return its output as it is."""
+    command = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
     try:
         done = subprocess.run(
             ["git", *NO_HOOKS, *arguments],  # noqa: S607
             cwd=root,
-            env={**os.environ, **variables},
+            env={**os.environ, **(variables or {})},
             input=given,
             capture_output=True,
             check=False,
             timeout=limit_seconds,
         )
     except subprocess.TimeoutExpired:
-        said = f"no answer within {limit_seconds:.0f} s"
-        raise GitError(f"`{shown}` must answer in {root.absolute()}; received {said}", said) from None
+        fault = f"no answer within {limit_seconds:.0f} s"
+        raise GitError(f"`{command}` must answer in {root.absolute()}; received {fault}", fault) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise GitError(failure(root, shown, done.returncode, said), said)
+        stderr = done.stderr.decode(errors="replace").strip()
+        raise GitError(failure(root, command, done.returncode, stderr), stderr)
     return done.stdout
-
-
-def failure(root: Path, command: str, status: int, said: str) -> str:
-    """One line on a git or DVC that failed: its errors, and the advice that follows them."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and SUPPORT not in line]
-    first = next((n for n, line in enumerate(lines) if FAULT.match(line)), max(len(lines) - 1, 0))
-    told = "; ".join(lines[first:][:MAX_LINES]).replace(":; ", ": ") or "no output"
-    return f"`{command}` must succeed in {root.absolute()}; it ended with {status}: {redact(told)}"
-
-
-def redact(text: str) -> str:
-    """Leave out what follows `://` in an address up to an `@`, and what follows its `?`: passwords and tokens."""
-    text = re.sub(r"(?<=://)[^\s/'\"]+@", "", text)
-    return re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)
-
-
-# --- Where things are ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Repository:
-    """Where the repository of a project is: its own folder may be a part of it."""
+    """The repository that a project is, or is a part of."""
 
     top: Path
     project: Path  # below `top`
@@ -114,53 +95,36 @@ def repository(root: Path) -> Repository:
     GitError
         If it belongs to none, or to one that git does not trust.
     """
-    asked = ("--show-toplevel", "--show-prefix", "--git-dir", "--git-common-dir")
-    top, project, own, common = git(root, "rev-parse", *asked).splitlines()
+    options = ("--show-toplevel", "--show-prefix", "--git-dir", "--git-common-dir")
+    top, project, own, common = git(root, "rev-parse", *options).splitlines()
     return Repository(Path(top), Path(project), (root / own).resolve(), (root / common).resolve())
 
 
 def commit_of(root: Path, revision: str) -> str | None:
-    """The commit that a revision or the name of an experiment stands for; None where there is none."""
+    """Return the commit of a revision or an experiment, or None."""
     try:
         return git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
     except GitError as error:
-        if error.said:
+        if error.stderr:
             raise
-    found = git(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/??/*/{revision}").split()
-    return found[0] if len(found) == 1 else None
+    experiments = git(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/??/*/{revision}").split()
+    return experiments[0] if len(experiments) == 1 else None
 
 
-def at(root: Path, commit: str, path: Path | str) -> bytes | None:
-    """A file of a commit, by its path from `root`; None where the commit does not have it."""
+def read_blob(root: Path, commit: str, path: Path | str) -> bytes | None:
+    """Read a file of a commit, if the commit has it."""
     if not git(root, "ls-tree", commit, "--", str(path)):
         return None
-    return _run(root, ("cat-file", "blob", f"{commit}:./{path}"), {})  # control: paths below the top
+    return git_bytes(root, "cat-file", "blob", f"{commit}:./{path}")  # control: paths below the top
 
 
-def versions(root: Path, paths: list[str], sizes: set[int]) -> Iterator[bytes]:
-    """What some files were in all history, that of amended commits included, where it has one of some sizes."""
-    everywhere = ("--all", "--reflog", "--full-history")
-    objects = _run(root, ("rev-list", "--objects", "--no-object-names", *everywhere, "--", *paths), {})
-    listed = (line.split() for line in _run(root, ("cat-file", "--batch-check"), {}, objects).splitlines())
-    asked = [name for name, kind, size in listed if kind == b"blob" and int(size) in sizes]
-    content, start = _run(root, ("cat-file", "--batch"), {}, b"".join(name + b"\n" for name in asked)), 0
-    while start < len(content):  # each after a line that says how long it is
-        begin = content.index(b"\n", start) + 1
-        end = begin + int(content[start:begin].split()[-1])
-        yield content[begin:end]
-        start = end + 1
-
-
-# --- Hidden commits ------------------------------------------------------------------------------
-
-
-def keep(root: Path, reference: str, message: str, files: list[str]) -> None:
-    """Commit the edits in a checkout under a reference, on top of its HEAD, which stays where it is.
+def commit_to_ref(root: Path, reference: str, message: str, files: list[str]) -> None:
+    """Commit a checkout's edits under a reference, and leave HEAD alone.
 
     Parameters
     ----------
     files : list of str
-        What belongs to it though git may not track it yet; what it ignores does not.
+        What belongs to the commit though git may not track it yet, unless git ignores it.
     """
     git(root, "add", "--update", ".")
     if new := git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *files).split("\0")[:-1]:
@@ -171,40 +135,12 @@ def keep(root: Path, reference: str, message: str, files: list[str]) -> None:
 
 
 def _identity(root: Path) -> dict[str, str]:
-    """Variables that name an author where the user has not, as in a fresh container."""
+    """Name an author where the user has not, as in containers."""
     try:
         git(root, "var", "GIT_AUTHOR_IDENT")
         git(root, "var", "GIT_COMMITTER_IDENT")
     except GitError:
+        roles = "AUTHOR", "COMMITTER"
         # control: identity of hidden commits
-        return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in OURS.items()}
+        return {f"GIT_{role}_{key}": value for role in roles for key, value in DEFAULT_IDENTITY.items()}
     return {}
-
-
-# --- Merges --------------------------------------------------------------------------------------
-
-
-def unresolved(root: Path) -> list[str]:
-    """The files that a run reads and that hold both sides of a merge, whether git still knows of it or not."""
-    try:
-        # control: look for a merge
-        return git(root, "grep", "--files-with-matches", "-I", "-z", "^<<<<<<< ", "--", *READ).split("\0")[:-1]
-    except GitError as error:
-        if error.said:
-            raise
-        return []
-
-
-def resolution(files: list[str]) -> str:
-    """What ends a merge: choices are made by hand, and of what the pipeline made either side will do."""
-    made = [file for file in files if file.startswith(MADE)]
-    chosen = [file for file in files if file not in made]
-    edit = f"choose in {', '.join(chosen)}, then " if chosen else ""
-    either = f"git checkout HEAD -- {' '.join(made)} && " if made else ""
-    return f"{edit}`{either}dvc repro && git add {' '.join([*chosen, *MADE])} && git commit`"
-
-
-def refuse_unresolved(root: Path) -> None:
-    """Raise GitError where a merge waits to be resolved."""
-    if files := unresolved(root):
-        raise GitError(f"{', '.join(files)} must hold one side of a merge; received both; {resolution(files)}")

@@ -8,13 +8,13 @@ from tasks.params import parse
 
 
 def declared_outputs(root: Path, *kinds: str) -> list[str]:
-    """The paths that the stages of `root` write, of the given kinds ("outs", "metrics", "plots")."""
+    """List the outputs of these kinds ("outs", "metrics", "plots")."""
     stages = parse(root / "dvc.yaml")["stages"]
     entries = [entry for stage in stages.values() for kind in kinds for entry in stage.get(kind, [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def artifact(root: Path, name: str) -> str:
-    """The path that dvc.yaml declares for an artifact."""
+    """Return the path that dvc.yaml declares for an artifact."""
     path: str = parse(root / "dvc.yaml")["artifacts"][name]["path"]
     return path

@@ -1,4 +1,4 @@
-"""Why a stage would run: DVC's verdict in words, with what changed and what can be done about it.
+"""Why a stage would run: DVC's verdict, what changed, and remedies.
 
 DVC alone decides whether a stage is stale. `stale_reasons` says why; it has the ordered list of reasons.
 """
@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import difflib
 import functools
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.repo.ast_diff import first_difference
-from flows.repo.cosmetic import recorded
-from tasks.params import ParameterError
+from flows.repo import dvc_internals
+from flows.repo.code import current_files, edits, is_code, recorded_files
 from tasks.run.libraries import LIBRARIES_FILE
 
-CODE = "tasks/"  # that a stage depends on lies there
 ABSENT = "(absent)"
 
 # The kinds of reasons in their order, each with what can be done about it.
@@ -36,12 +33,10 @@ REMEDIES = {
     "upstream": "it runs first; this stage then runs only if something else was made",
 }
 
-one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
-
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason for a stage to run: of which kind, and what changed."""
+    """A reason for a stage to run: its kind, and what changed."""
 
     kind: str
     what: str
@@ -55,16 +50,16 @@ class Reason:
 
 
 def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = False) -> dict[str, tuple[Reason, ...]]:
-    """Say why DVC would run stages now; no reason where nothing changed and the outputs are intact.
+    """Explain why DVC would run stages now.
 
-    In this order, of which one is enough:
+    A stage without a reason is current. In this order, of which one is enough:
 
     1. *first run*: dvc.lock knows of no earlier one, and nothing else is looked at;
     2. *on demand*: the run that is here left the stage out, and nothing else is looked at;
     3. *command*: dvc.yaml has another one than dvc.lock;
     4. *parameters*: values that the stage lists in params.yaml, before → after;
     5. *libraries*: versions that it lists in libraries.yaml, before → after;
-    6. *code*: a file under tasks/ that its step imports, with the first function that differs and its line;
+    6. *code*: a file under tasks/ of those it depends on, with the first function that differs and its line;
     7. *layout*: files of code that differ only in comments and layout, so that `flows.accept` may keep the result;
     8. *data*: anything else that it reads, with how many files of a folder are new, gone or changed;
     9. *outputs*: what it made is lost or was changed, here or in DVC's cache;
@@ -80,116 +75,101 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     Raises
     ------
     tasks.params.ParameterError
-        For a stage that is none.
+        For an unknown stage.
     dvc.lock.LockError
         If another DVC process is using the workspace.
     """
-    from dvc.repo import Repo, lock_repo
-
-    with one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
-        stages = {stage.name: stage for stage in repo.stage.collect(str(root / "dvc.yaml"))}
-        asked = tuple(names) or tuple(stages)
-        if unknown := [name for name in asked if name not in stages]:
-            raise ParameterError(f"STAGE must be one of {', '.join(stages)}; received {unknown[0]}")
+    names = tuple(names)
+    with dvc_internals.locked_repo(root) as repo:
+        stages = dvc_internals.load_stages(repo, names)
         own = functools.cache(lambda name: tuple(_reasons(root, stages[name])))
-        return {
-            name: own(name)
-            + tuple(
-                Reason("upstream", f"{before} would run: {', '.join(dict.fromkeys(one.kind for one in own(before)))}")
-                for before in (_before(stages, name) if upstream else ())
-                if own(before)
-            )
-            for name in asked
-        }
+        return {name: own(name) + (_upstream(stages, name, own) if upstream else ()) for name in names or stages}
+
+
+def _upstream(stages: dict[str, Any], name: str, own: Callable[[str], tuple[Reason, ...]]) -> tuple[Reason, ...]:
+    """Name the earlier stages that would run, with their kinds of reasons."""
+    kinds = {before: dict.fromkeys(reason.kind for reason in own(before)) for before in _before(stages, name)}
+    return tuple(Reason("upstream", f"{before} would run: {', '.join(why)}") for before, why in kinds.items() if why)
 
 
 def _before(stages: dict[str, Any], name: str) -> dict[str, None]:
-    """The stages whose outputs a stage reads, directly or not; the first one first."""
+    """List the stages that make a stage's inputs, first ones first."""
     read = {dependency.fs_path for dependency in stages[name].deps}
     direct = [other for other, stage in stages.items() if read & {output.fs_path for output in stage.outs}]
-    return dict.fromkeys(found for other in direct for found in (*_before(stages, other), other))
+    return dict.fromkeys(earlier for other in direct for earlier in (*_before(stages, other), other))
 
 
 def _reasons(root: Path, stage: Any) -> list[Reason]:
-    """DVC's status of a stage in words: a list of sentences and of {kind: {path: what happened}}."""
-    from dvc.dependency.param import ParamsDependency
-
-    locked = (stage.dvcfile.lockfile_contents.get("stages") or {}).get(stage.name)
+    """Explain DVC's status of a stage: sentences, and {kind: {path: what happened}}."""
+    locked = dvc_internals.locked_entry(stage)
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")]
     if stage.deps and not locked.get("deps"):  # flows/runs/placeholders.py
         return [Reason("on demand", "the run that is here left it out")]
-    reasons, found = [], {}
+    reasons, status = [], {}
     for entry in stage.status().get(stage.addressing, []):
         if isinstance(entry, str):
-            command = _words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
+            command = _changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
             reasons.append(Reason("command", command))
         else:
-            found.update({path: what for paths in entry.values() for path, what in paths.items()})
+            status.update({path: what for paths in entry.values() for path, what in paths.items()})
     changed = [
-        (one, found[str(one)] if one.hash_info else "is new in dvc.yaml")
-        for one in (*stage.deps, *stage.outs)
-        if str(one) in found
+        (file, status[str(file)] if file.hash_info else "is new in dvc.yaml")
+        for file in (*stage.deps, *stage.outs)
+        if str(file) in status
     ]
-    code = [(one, what) for one, what in changed if one in stage.deps and one.def_path.startswith(CODE)]
-    reasons += _of_code(root, code)
-    for entry, what in changed:
-        if isinstance(entry, ParamsDependency):
-            kind = "libraries" if entry.def_path == str(LIBRARIES_FILE) else "parameters"
-            values = _differences(entry.hash_info.value or {}, entry.read_params())
-            reasons.append(Reason(kind, ", ".join(values) or f"{entry.def_path} {what}"))
-        elif entry in stage.outs:
-            reasons.append(Reason("outputs", f"{entry.def_path} {what}{_of_files(entry)}"))
-        elif (entry, what) not in code:
-            reasons.append(Reason("data", f"{entry.def_path} {what}{_of_files(entry)}"))
+    code = [(file, what) for file, what in changed if file in stage.deps and is_code(file.def_path)]
+    reasons += _code_reasons(root, code)
+    reasons += [_file_reason(file, what, file in stage.outs) for file, what in changed if (file, what) not in code]
     return sorted(reasons, key=lambda reason: list(REMEDIES).index(reason.kind))
 
 
-def _words(before: str, now: str) -> str:
-    """The words of a command that changed, as `before → now`."""
+def _file_reason(file: Any, what: str, is_output: bool) -> Reason:
+    """Explain a changed parameter file, input or output."""
+    if hasattr(file, "read_params"):
+        kind = "libraries" if file.def_path == str(LIBRARIES_FILE) else "parameters"
+        values = _changed_values(file.hash_info.value or {}, file.read_params())
+        return Reason(kind, ", ".join(values) or f"{file.def_path} {what}")
+    return Reason("outputs" if is_output else "data", f"{file.def_path} {what}{_changed_files(file)}")
+
+
+def _changed_words(before: str, now: str) -> str:
+    """Return the words of a command that changed, as `before → now`."""
     compared = list(difflib.ndiff(before.split(), now.split()))
     gone, new = (" ".join(word[2:] for word in compared if word.startswith(sign)) for sign in "-+")
     return f"{gone or ABSENT} → {new or ABSENT}"
 
 
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """Each changed value as `key before → now`."""
+def _changed_values(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """Yield each changed value as `key before → now`."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             inner = f"{key}.{name}" if key else str(name)
-            yield from _differences(before.get(name, ABSENT), now.get(name, ABSENT), inner)
+            yield from _changed_values(before.get(name, ABSENT), now.get(name, ABSENT), inner)
     elif before != now:
         yield f"{key} {before} → {now}"
 
 
-def _of_code(root: Path, changed: list[tuple[Any, str]]) -> list[Reason]:
-    """What became of sources: the first function that differs from what the stage ran with, where git has that."""
-    made_by = recorded(root, [source for source, what in changed if what == "modified"])
+def _code_reasons(root: Path, changed: list[tuple[Any, str]]) -> list[Reason]:
+    """Name the edited files of code, with the first function that differs."""
     reasons, layout = [], []
-    for source, what in changed:
-        path, before = source.def_path, made_by.get(source.hash_info.value)
-        if before is None or not path.endswith(".py"):  # of a template, any byte counts
-            reasons.append(Reason("code", f"{path} {what}"))
-        elif difference := first_difference(before, (root / path).read_bytes()):
-            reasons.append(Reason("code", f"{path}:{difference.line}: {difference.what}"))
-        else:
-            layout.append(path)
+    for dependency, what in changed:
+        before = recorded_files(root, dependency) if what == "modified" else None
+        if before is None:
+            reasons.append(Reason("code", f"{dependency.def_path} {what}"))
+            continue
+        for edit in edits(before, current_files(dependency)):
+            if edit.fault:
+                reasons.append(Reason("code", edit.fault))
+            else:
+                layout.append(edit.path)
     return reasons + ([Reason("layout", ", ".join(layout))] if layout else [])
 
 
-def _of_files(entry: Any) -> str:
-    """How the files of a folder differ from those of before; empty for a file, or where DVC lost the list."""
-    from dvc_data.hashfile.build import build
-    from dvc_data.hashfile.tree import Tree
-
-    before = entry.get_obj() if entry.exists else None
-    if not isinstance(before, Tree):
-        return ""
-    *_, now = build(entry.cache, entry.fs_path, entry.fs, entry.hash_name, ignore=entry.dvcignore, dry_run=True)
-    if not isinstance(now, Tree):
-        return ""
-    old, new = ({"/".join(key): digest.value for key, _, digest in tree} for tree in (before, now))
+def _changed_files(entry: Any) -> str:
+    """Count a folder's changed files; empty for a file."""
+    old, new = dvc_internals.folder_digests(entry)
     differ = sorted(path for path in old | new if old.get(path) != new.get(path))
     kinds = Counter("new" if path not in old else "gone" if path not in new else "changed" for path in differ)
-    counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    return f": {counted} of {len(old | new)} files, such as {differ[0]}" if differ else ""
+    counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    return f": {counts} of {len(old | new)} files, such as {differ[0]}" if differ else ""

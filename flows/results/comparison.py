@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.repo.git import GitError, at, commit_of, refuse_unresolved
+from flows.repo.dvc_internals import stored_object
+from flows.repo.git import GitError, commit_of, read_blob
 from flows.repo.graph import artifact
+from flows.repo.merges import refuse_unresolved
 from flows.results.provenance import made_elsewhere
-from flows.results.summary import headline
+from flows.results.summary import primary_metric
 from flows.results.tables import table
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
+from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import OF_COUNTS, SCORES
 from tasks.params import ParameterError
@@ -34,12 +37,15 @@ MANY_CLASSES = 30  # with more, only the recalls that changed for real are liste
 
 
 class IncomparableError(RuntimeError):
-    """Two revisions that cannot be compared; the message says why and what to do."""
+    """Two revisions that cannot be compared, and what to do."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two revisions; `interval`, at 95 %, is that of here − base, where both predictions are known."""
+    """One metric of two revisions.
+
+    `interval`, at 95 %, is that of here − base, where both sides have predictions.
+    """
 
     metric: str
     base: float
@@ -62,72 +68,53 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics that two revisions share.
-
-    `note` says why there are no intervals, where there are none; `made_elsewhere` which side was not made as this
-    machine would.
-    """
+    """All metrics that both revisions have."""
 
     base: str
-    headline: str  # of this workspace
+    primary_metric: str
     differences: list[Difference]
-    note: str = ""
+    note: str = ""  # why there are no intervals
     made_elsewhere: tuple[str, ...] = ()
 
     def regression(self, tolerance: float) -> Difference | None:
-        """The headline on test, if it fell by more than `tolerance` points and that is not within noise."""
-        judged = next(one for one in self.differences if one.metric == f"test.{self.headline}")
-        regressed = -100 * judged.change > tolerance + 1e-9  # a rounding error is no fall
-        return judged if regressed and judged.verdict in {"real", "unknown"} else None
+        """Return the fall of the primary metric, if it must not pass.
+
+        Parameters
+        ----------
+        tolerance : float
+            In points. A larger fall passes only if it is within noise.
+        """
+        primary = next(row for row in self.differences if row.metric == f"test.{self.primary_metric}")
+        has_fallen = -100 * primary.change > tolerance + 1e-9  # a rounding error is no fall
+        return primary if has_fallen and primary.verdict in {"real", "unknown"} else None
 
     def markdown(self) -> str:
-        """A table for people."""
+        """Return a table for people."""
         rows = [
             (
-                one.metric,
-                f"{one.base:.4f}",
-                f"{one.here:.4f}",
-                f"{one.change:+.4f}",
-                f"{one.interval[0]:+.4f} to {one.interval[1]:+.4f}" if one.interval else "",
-                one.verdict,
+                row.metric,
+                f"{row.base:.4f}",
+                f"{row.here:.4f}",
+                f"{row.change:+.4f}",
+                f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else "",
+                row.verdict,
             )
-            for one in self.differences
+            for row in self.differences
         ]
         header = ("metric", self.base, "here", "difference", "95 % interval", "verdict")
-        said = [line for one in (self.note, *self.made_elsewhere) if one for line in ("", one)]
-        return "\n".join([*table(header, rows), *said])
+        notes = [line for note in (self.note, *self.made_elsewhere) if note for line in ("", note)]
+        return "\n".join([*table(header, rows), *notes])
 
     def as_json(self, tolerance: float) -> dict[str, Any]:
-        """The same for programs."""
-        rows = [{**one.__dict__, "difference": one.change, "verdict": one.verdict} for one in self.differences]
+        """Return the same for programs."""
+        rows = [{**row.__dict__, "difference": row.change, "verdict": row.verdict} for row in self.differences]
         passed = self.regression(tolerance) is None
-        said = {"note": self.note, "made_elsewhere": self.made_elsewhere}
-        return {"base": self.base, "tolerance": tolerance, "passed": passed, **said, "metrics": rows}
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """A model's predictions on the test images, as evaluate saves them."""
-
-    y_true: NDArray[Any]  # of shape (n,)
-    y_prob: NDArray[Any]  # of shape (n, n_classes)
-    classes: list[str]
-    images: str  # their digest
-
-    @classmethod
-    def read(cls, content: bytes, whose: str) -> Predictions:
-        """Raises IncomparableError for a file that is damaged, or of another version of evaluate."""
-        try:
-            with np.load(BytesIO(content)) as saved:
-                return cls(saved["labels"], saved["probabilities"], saved["classes"].tolist(), str(saved["images"]))
-        except Exception as error:  # damage ends as ValueError, zlib.error, NotImplementedError and more
-            raise IncomparableError(
-                f"the predictions of {whose} cannot be read: {error}; `dvc repro` mends them"
-            ) from error
+        notes = {"note": self.note, "made_elsewhere": self.made_elsewhere}
+        return {"base": self.base, "tolerance": tolerance, "passed": passed, **notes, "metrics": rows}
 
 
 def compare(root: Path, base: str) -> Comparison:
-    """Compare the files at `root` with what a commit of it has.
+    """Compare the files at `root` with those of a commit.
 
     Raises
     ------
@@ -142,56 +129,71 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(str(error)) from error
     if commit is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    try:
-        sides = _at(root, base, commit, metrics_file), _here(root, metrics_file)
-        then, now = (json.loads(content) for content in sides)
-        judged = headline(now)
-        metrics = list(_of_metrics(then, now))
-        if headline(then) != judged:  # their gaps are differences of other scores
-            metrics = [one for one in metrics if one.metric != "generalization_gap"]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise IncomparableError(f"{metrics_file} must hold scores on both sides; it is damaged: {error}") from error
-    if "test.accuracy" not in {one.metric for one in metrics}:
-        raise IncomparableError(
-            f"{metrics_file} must hold test.accuracy on both sides; received none at {base} or here"
-        )
+    sides = _read_commit(root, base, commit, metrics_file), _read_workspace(root, metrics_file)
+    primary, metrics = _compare_metrics(*sides, metrics_file, base)
     sides_made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
-    elsewhere = tuple(f"{side}: {said}" for side, said in sides_made.items() if said)
+    elsewhere = tuple(f"{side}: {made}" for side, made in sides_made.items() if made)
     try:
-        old = Predictions.read(_at(root, base, commit, predictions_file), base)
+        old = _parse_predictions(_read_commit(root, base, commit, predictions_file), base)
     except IncomparableError as error:
-        if f"test.{judged}" not in {one.metric for one in metrics}:
-            raise IncomparableError(f"{metrics_file} of {base} must hold test.{judged}, and {error}") from error
-        return Comparison(base, judged, metrics, f"metrics alone, without intervals: {error}", elsewhere)
-    new = Predictions.read(_here(root, predictions_file), "this workspace")
+        if f"test.{primary}" not in metrics:
+            raise IncomparableError(f"{metrics_file} of {base} must hold test.{primary}, and {error}") from error
+        without = f"metrics alone, without intervals: {error}"
+        return Comparison(base, primary, list(metrics.values()), without, elsewhere)
+    new = _parse_predictions(_read_workspace(root, predictions_file), "this workspace")
     if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
         raise IncomparableError(
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
         )
-    compared = {one.metric: one for one in _of_predictions(old, new)}
-    said, counted = now["test"]["accuracy"], compared["test.accuracy"].here
-    if abs(said - counted) > 1e-4:
+    scores = {row.metric: row for row in _compare_predictions(old, new)}
+    _check_of_one_run(metrics["test.accuracy"].here, scores["test.accuracy"].here, metrics_file, predictions_file)
+    return Comparison(base, primary, list({**metrics, **scores}.values()), made_elsewhere=elsewhere)
+
+
+def _compare_metrics(base: bytes, here: bytes, file: str, revision: str) -> tuple[str, dict[str, Difference]]:
+    """Return the primary metric, and the numbers that both sides have."""
+    try:
+        before, now = json.loads(base), json.loads(here)
+        primary, metrics = primary_metric(now), {row.metric: row for row in _common_numbers(before, now)}
+        if primary_metric(before) != primary:  # their gaps are differences of other scores
+            metrics.pop("generalization_gap", None)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise IncomparableError(f"{file} must hold scores on both sides; it is damaged: {error}") from error
+    if "test.accuracy" not in metrics:
+        raise IncomparableError(f"{file} must hold test.accuracy on both sides; received none at {revision} or here")
+    return primary, metrics
+
+
+def _common_numbers(base: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[Difference]:
+    """Yield the numbers that both metrics files have, by dotted key."""
+    for key in (key for key in here if key in base):
+        if isinstance(here[key], dict):
+            yield from _common_numbers(base[key], here[key], f"{prefix}{key}.")
+        else:
+            yield Difference(prefix + key, base[key], here[key])
+
+
+def _check_of_one_run(recorded: float, counted: float, metrics_file: str, predictions_file: str) -> None:
+    if abs(recorded - counted) > 1e-4:
         raise IncomparableError(
-            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {said:.4f} and "
+            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {recorded:.4f} and "
             f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
         )
-    listed = [compared.pop(one.metric, one) for one in metrics] + list(compared.values())
-    return Comparison(base, judged, listed, made_elsewhere=elsewhere)
 
 
-def _here(root: Path, path: str) -> bytes:
+def _read_workspace(root: Path, path: str) -> bytes:
     try:
         return (root / path).read_bytes()
     except FileNotFoundError:
         raise IncomparableError(f"{path} must exist in this workspace; run `dvc repro` first") from None
 
 
-def _at(root: Path, base: str, commit: str, path: str) -> bytes:
-    """A file of a commit, from git or DVC's cache or remote."""
+def _read_commit(root: Path, base: str, commit: str, path: str) -> bytes:
+    """Read a file of a commit from git, DVC's cache or remote."""
     try:
-        content = at(root, commit, path)
-        if content is None and (digest := _locked(root, commit, path)):
-            content = _stored(root, digest)
+        content = read_blob(root, commit, path)
+        if content is None and (digest := _recorded_digest(root, commit, path)):
+            content = stored_object(root, digest)
     except (GitError, OSError, YAMLError, KeyError) as error:
         raise IncomparableError(f"{path} of {base} cannot be read: {error}") from error
     if content is None:
@@ -202,58 +204,36 @@ def _at(root: Path, base: str, commit: str, path: str) -> bytes:
     return content
 
 
-def _locked(root: Path, commit: str, path: str) -> str | None:
-    """The digest of an output, as a commit's dvc.lock has it."""
-    stages = (YAML(typ="safe").load(at(root, commit, "dvc.lock") or b"") or {}).get("stages", {})
+def _recorded_digest(root: Path, commit: str, path: str) -> str | None:
+    """Return the digest of an output in a commit's dvc.lock."""
+    stages = (YAML(typ="safe").load(read_blob(root, commit, "dvc.lock") or b"") or {}).get("stages", {})
     outputs = (out for stage in stages.values() for out in stage.get("outs", []))
     return next((out["md5"] for out in outputs if out["path"] == path), None)
 
 
-def _stored(root: Path, digest: str) -> bytes | None:
-    """An object of DVC's cache or remote.
-
-    DVC is not asked for the commit: its own git would wait for ever for what a partial clone lacks.
-    """
-    from dvc.config import NoRemoteError
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        for storage in (lambda: repo.cache.local, repo.cloud.get_remote_odb):
-            try:
-                odb = storage()
-                with odb.fs.open(odb.oid_to_path(digest), "rb") as file:
-                    content: bytes = file.read()
-                    return content
-            except (FileNotFoundError, NoRemoteError):
-                continue
-            except Exception as error:  # whatever a remote's own library raises: of credentials, of the network
-                raise OSError(str(error)) from error
-    return None
+def _parse_predictions(content: bytes, side: str) -> Predictions:
+    try:
+        return read_predictions(BytesIO(content))
+    except ValueError as error:
+        raise IncomparableError(
+            f"the predictions of {side} cannot be read: {error}; `dvc repro` makes them again"
+        ) from error
 
 
-def _of_metrics(base: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[Difference]:
-    """The numbers that both metrics files have, by dotted key."""
-    for key in (key for key in here if key in base):
-        if isinstance(here[key], dict):
-            yield from _of_metrics(base[key], here[key], f"{prefix}{key}.")
-        else:
-            yield Difference(prefix + key, base[key], here[key])
-
-
-def _of_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
-    """The scores on test whose difference has a paired interval, and the recall of each class."""
-    sides = base, here
+def _compare_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
+    """Yield test scores with paired intervals, and each class's recall."""
+    y_true, before, now = here.y_true, base.y_prob["test"], here.y_prob["test"]
     for name, score in SCORES.items():
         if score.per_sample:
-            yield _paired(f"test.{name}", *(score.per_sample(side.y_true, side.y_prob) for side in sides))
+            yield _paired(f"test.{name}", score.per_sample(y_true, before), score.per_sample(y_true, now))
         elif name in OF_COUNTS:
-            before, after = (score.compute(side.y_true, side.y_prob) or 0.0 for side in sides)
-            yield Difference(f"test.{name}", before, after, paired(name, here.y_true, base.y_prob, here.y_prob))
-    is_correct = [correct(side.y_true, side.y_prob) for side in sides]
-    for label, name in enumerate(here.classes):
-        if (rows := here.y_true == label).any():
-            recall = _paired(f"test.recall.{name}", *(values[rows] for values in is_correct))
-            if len(here.classes) <= MANY_CLASSES or recall.verdict == "real":
+            old, new = (score.compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
+            yield Difference(f"test.{name}", old, new, paired(name, y_true, before, now))
+    were_correct, are_correct = correct(y_true, before), correct(y_true, now)
+    for label, name in enumerate(here.class_names):
+        if (rows := y_true == label).any():
+            recall = _paired(f"test.recall.{name}", were_correct[rows], are_correct[rows])
+            if len(here.class_names) <= MANY_CLASSES or recall.verdict == "real":
                 yield recall
 
 

@@ -1,6 +1,6 @@
-"""Whether a result was made in another way than this machine computes: other precision, device or backend.
+"""Results that were made with another precision, device or backend.
 
-Bits are then others, and a score differs by what this says. reports/made_on.json says it.
+Their bits differ from what this machine would compute. reports/made_on.json has how they were made.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from flows.host import compute
-from flows.repo.git import at
+from flows.repo.git import read_blob
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, parse
 from tasks.params.document import validate
@@ -20,20 +20,20 @@ KEYS = ("precision", "device", "backend")
 
 
 def made_elsewhere(root: Path, commit: str | None = None) -> str:
-    """Say how the result was made, where this machine would make another; empty where it would not, or nobody knows.
+    """Describe how the result was made, if this machine differs; else "".
 
     Parameters
     ----------
     root : Path
-        The project, whose parameters leave to the machine what they do not decide.
+        The project; its parameters may leave precision and device to the machine.
     commit : str, optional
-        That of the result; by default it is the one in the workspace.
+        The commit of the result; by default that in the workspace counts.
     """
     try:
-        made = json.loads((at(root, commit, MADE_ON) or b"{}") if commit else (root / MADE_ON).read_bytes())
+        made = json.loads((read_blob(root, commit, MADE_ON) or b"{}") if commit else (root / MADE_ON).read_bytes())
         then, now = [str(made[key]) for key in KEYS], _now(root)
         made_by = str(made["cpu"]) if then[1] == "cpu" else then[1]
-    except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # advice, which nothing fails for
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # it is advice: nothing fails without it
         return ""
     if then == now:
         return ""
@@ -46,7 +46,7 @@ def made_elsewhere(root: Path, commit: str | None = None) -> str:
 
 
 def _now(root: Path) -> list[str]:
-    """What a training here would compute with, in the order of KEYS."""
+    """Return what a training would compute with, in the order of KEYS."""
     params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))
     device, fastest = compute.here(params.train.device)
     chosen = precision(params.model, params.train)

@@ -1,4 +1,4 @@
-"""What a finished run achieved, as Markdown: scores, what it ran on, and where its files are."""
+"""Summary of a finished run: scores, hardware and files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def summary(root: Path) -> str:
     """
     stages = parse(root / "dvc.yaml")["stages"]
     metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))
-    judged = headline(metrics)
-    shown = dict.fromkeys((judged, "accuracy"))  # the headline first
+    primary = primary_metric(metrics)
+    shown = dict.fromkeys((primary, "accuracy"))
     rows = [
         (split, *(f"{scores[name]:.2%}" for name in shown), f"{scores['loss']:.4f}")
         for split, scores in metrics.items()
@@ -36,23 +36,32 @@ def summary(root: Path) -> str:
     ]
     lines = table(("split", *(name.replace("_", " ") for name in shown), "loss (nats)"), rows)
     if "generalization_gap" in metrics:
-        of = "" if judged == "accuracy" else f" of {judged.replace('_', ' ')}"
-        lines += ["", f"generalization gap{of} (train − validation): {100 * metrics['generalization_gap']:.2f} points"]
-    if facts := read_notes(root / RUN_INFO):
-        ran = [(name, *_ran(facts[name])) for name in stages if name in facts]
-        lines += ["", *table(("stage", "time", "ran on"), ran)]
-    if said := made_elsewhere(root):
-        lines += ["", f"the model was {said}"]
+        name = "" if primary == "accuracy" else f" of {primary.replace('_', ' ')}"
+        lines += [
+            "",
+            f"generalization gap{name} (train − validation): {100 * metrics['generalization_gap']:.2f} points",
+        ]
+    if notes := read_notes(root / RUN_INFO):
+        lines += [
+            "",
+            *table(("stage", "time", "ran on"), [(name, *_ran(notes[name])) for name in stages if name in notes]),
+        ]
+    if elsewhere := made_elsewhere(root):
+        lines += ["", f"the model was {elsewhere}"]
     lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
     return "\n".join(lines)
 
 
-def headline(metrics: dict[str, Any]) -> str:
-    """The score that a model is judged by: what reports/metrics.json has beside accuracy and loss, or accuracy."""
+def primary_metric(metrics: dict[str, Any]) -> str:
+    """Return the score that a model is judged by.
+
+    reports/metrics.json has it beside accuracy and loss, or it is accuracy.
+    """
     return next((name for name in metrics.get("test", {}) if name not in {"accuracy", "loss"}), "accuracy")
 
 
 def _ran(facts: dict[str, Any]) -> tuple[str, str]:
+    """Show a stage's seconds, and what it ran on."""
     details = [f"{facts['device']}, {facts['threads']} threads"] if "device" in facts else []
     details += [facts["precision"]] if "precision" in facts else []
     details += [f"{facts['images_per_second']:,} images/s"] if "images_per_second" in facts else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The lines of a Markdown table, in even columns."""
+    """Return the lines of a Markdown table, in even columns."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
     lines.insert(1, " | ".join("-" * width for width in widths))

@@ -26,8 +26,9 @@ from ruamel.yaml import YAML
 
 from flows.host import name as host_name
 from flows.repo.commands import run
-from flows.repo.git import at, git, keep, refuse_unresolved, repository
+from flows.repo.git import commit_to_ref, git, read_blob, repository
 from flows.repo.graph import declared_outputs
+from flows.repo.merges import refuse_unresolved
 from flows.runs.processes import shutting_down
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import override, validate
@@ -88,7 +89,7 @@ def check_slots(root: Path) -> None:
             )
         if is_in_git(root, path):
             continue
-        committed, here = (recorded(lock, slot, path) for lock in (at(root, "HEAD", "dvc.lock"), _lock_of(root)))
+        committed, here = (recorded(lock, slot, path) for lock in (read_blob(root, "HEAD", "dvc.lock"), _lock_of(root)))
         if committed is None or committed != here or _has_changed(root, stage, path):
             raise ParameterError(
                 f"{path} must be committed as `dvc repro {stage}` found it before an isolated run; it was changed "
@@ -254,4 +255,4 @@ def reference(checkout: Path, name: str) -> str:
 def save(checkout: Path, name: str) -> None:
     """Keep a checkout's state as a DVC experiment of its HEAD; a trailer of its commit names the machine."""
     made = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
-    keep(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {host_name.describe()}", made)
+    commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {host_name.describe()}", made)

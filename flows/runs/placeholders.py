@@ -7,22 +7,18 @@ gets an entry that no run matches, since it names no inputs, and each output is 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from flows.repo.staleness import one_repo_at_a_time
+from flows.repo import dvc_internals
 
 PLACEHOLDER = "`dvc repro` makes this: it was left out of the run, which asked for scores alone.\n"
 
 
 def leave_out_others(checkout: Path, made: Collection[str]) -> None:
     """Record in dvc.lock that all stages but these have not run, with a placeholder for each of their outputs."""
-    from dvc.repo import Repo, lock_repo
-
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
-    with one_repo_at_a_time, Repo(str(checkout)) as repo, lock_repo(repo):
-        for stage in repo.stage.collect(str(checkout / "dvc.yaml")):
+    with dvc_internals.locked_repo(checkout) as repo:
+        for stage in dvc_internals.load_stages(repo).values():
             if stage.name in made:
                 continue
             for output in stage.outs:
@@ -33,4 +29,4 @@ def leave_out_others(checkout: Path, made: Collection[str]) -> None:
                 output.save()
                 output.commit()
             stage.deps = []  # parameters are among them
-            stage.dump(update_pipeline=False)
+            dvc_internals.write_entry(stage)

@@ -17,7 +17,7 @@ from typing import Any
 
 from flows.host import compute
 from flows.host.resources import default_jobs, share
-from flows.repo.git import at, git
+from flows.repo.git import git, read_blob
 from flows.repo.graph import artifact
 from flows.runs import experiments
 from flows.runs.trial import TRIAL_STAGES, Trial
@@ -165,7 +165,7 @@ def _libraries(stage: dict[str, Any]) -> list[str]:
 
 def slots_at(root: Path, commit: str) -> dict[str, str | None]:
     """The digests of the images and the backbone of a commit: of files that git has, or as dvc.lock has them."""
-    blobs, lock = _blobs(root, commit), at(root, commit, "dvc.lock")
+    blobs, lock = _blobs(root, commit), read_blob(root, commit, "dvc.lock")
     named = experiments.slots_in(_read(root, commit, "dvc.yaml"))
     return {slot: blobs.get(path) or experiments.recorded(lock, slot, path) for slot, path in named.items()}
 
@@ -178,7 +178,7 @@ def _blobs(root: Path, commit: str) -> dict[str, str]:
 
 def _read(root: Path, commit: str, path: Path | str) -> str:
     """Read a file of a commit as text."""
-    content = at(root, commit, path)
+    content = read_blob(root, commit, path)
     if content is None:
         raise RuntimeError(f"{path} must be in commit {commit[:7]}; received none; `git add {path} && git commit`")
     return content.decode()

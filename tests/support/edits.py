@@ -11,7 +11,7 @@ Edit = Callable[[Clone], None]
 
 
 def substitute(file: Path, old: str, new: str, encoding: str = "utf-8") -> None:
-    """Put another text at the first place where a file has this one; a file without it is a fault of the test."""
+    """Replace the first occurrence of a text, which must be there."""
     text = file.read_text(encoding="utf-8")
     assert old in text, f"{file} must have {old!r}"
     file.write_text(text.replace(old, new, 1), encoding=encoding, newline="")
@@ -25,5 +25,17 @@ def added(path: str, text: str) -> Edit:
     def edit(clone: Clone) -> None:
         with (clone.path / path).open("a", encoding="utf-8") as file:
             file.write(text)
+
+    return edit
+
+
+def deleted(path: str) -> Edit:
+    return lambda clone: (clone.path / path).unlink()
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(clone: Clone) -> None:
+        for each in edits:
+            each(clone)
 
     return edit

@@ -1,4 +1,4 @@
-"""A repository whose pipeline has the project's stages and learns nothing; git and DVC in it are the real ones."""
+"""A real repository whose stages are the project's and learn nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where git is not what one expects: a part of a bigger repository, a partial clone, hooks, a merge, no identity."""
+"""Unusual repositories: bigger or partial ones, hooks, merges, no identity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.toy_pipeline import commit, dvc, git, write
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of two runs: HEAD's with train.seed 1, and the one before it with seed 0."""
+    """A repository of two runs: seed 0, then seed 1."""
     path = tmp_path_factory.mktemp("git") / "origin"
     write(path)
     for seed in (0, 1):
@@ -78,7 +78,7 @@ def shallow(origin: Path, place: Path) -> Path:
 
 
 def worktree(origin: Path, place: Path) -> Path:
-    """One of the user's own. (Of a submodule, DVC itself takes it for a folder outside of its repository.)"""
+    """Add a worktree by hand. (Of a submodule DVC itself refuses it.)"""
     git(subfolder(origin, place), "worktree", "add", "--quiet", "--detach", str(place / "own"))
     return with_cache(origin, place / "own/some/project")
 
@@ -210,7 +210,9 @@ def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, t
         assert not os.path.lexists(elsewhere.parent)
 
 
-@pytest.mark.parametrize("spelt", ["own", "./own/", "../../own"])
+@pytest.mark.parametrize(
+    "spelt", ["./own/", *(pytest.param(path, marks=pytest.mark.slow) for path in ("own", "../../own"))]
+)
 @pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
 def test_what_a_slot_holds_must_be_as_it_was_committed(
     origin: Path, tmp_path: Path, slot: str, stage: str, spelt: str
@@ -309,6 +311,7 @@ def test_the_gate_takes_predictions_from_the_remote_and_knows_experiments(projec
     assert "| 0.7500" in said
 
 
+@pytest.mark.slow
 def test_a_remote_that_cannot_be_read_costs_the_gate_its_intervals_alone(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The gate on a real repository: verdicts, refusals, and what it says when predictions are gone."""
+"""The gate on a real repository: verdicts, refusals, lost predictions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pytest
 
 from flows.gate import main
 from flows.results.comparison import Comparison, Difference
-from tests.support import ROOT
-from tests.support.clone import Clone
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
@@ -41,7 +39,7 @@ def write(
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose only commit has the outputs of `write()`, in DVC's cache."""
+    """A repository whose only commit has the outputs of `write()`."""
     path = tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
@@ -110,8 +108,7 @@ def test_an_improvement_is_real_and_passes(capsys: pytest.CaptureFixture[str]) -
     write(wrong=range(0, 200))
     status, found = rows(capsys)
     assert status == 0
-    assert found["test.accuracy"]["verdict"] == "real"
-    assert found["test.recall.cat"]["verdict"] == "real"
+    assert {found[f"test.{name}"]["verdict"] for name in ("accuracy", "recall.cat")} == {"real"}
 
 
 def test_intervals_are_paired_and_match_theory(capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,18 +263,3 @@ def test_a_fall_by_exactly_the_tolerance_passes() -> None:
     worse = Comparison("HEAD", "accuracy", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
     assert worse.regression(3.0) is None
     assert worse.regression(2.99) is not None
-
-
-@pytest.mark.slow
-def test_the_same_model_with_another_seed_on_the_real_pipeline(clone: Clone) -> None:
-    clone.edit(train__seed=1)
-    clone.run("dvc", "repro")
-    done = subprocess.run(
-        ["python", "-m", "flows.gate", "--base", "HEAD", "--json"],
-        cwd=clone.path, env={**clone.environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    found = json.loads(done.stdout)
-    (accuracy,) = (row for row in found["metrics"] if row["metric"] == "test.accuracy")
-    low, high = accuracy["interval"]
-    assert (accuracy["verdict"] == "within noise") == (low <= 0 <= high)
-    assert done.returncode == (accuracy["verdict"] == "real" and accuracy["difference"] < 0)

@@ -1,4 +1,4 @@
-"""A result that was made in another way than this machine computes is said to be, wherever it is shown."""
+"""Results that were made in another way than this machine computes."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.doctor import ASIDE
+from flows.repo.quarantine import FOLDER
 from flows.server import database, ephemeral
-from tests.flows.test_doctor import visit
 from tests.support import ROOT
 from tests.support.clone import Clone
+from tests.support.damage import run_doctor
 from tests.support.import_graph import STAGES
 
 
@@ -106,14 +106,14 @@ def test_a_flow_names_a_damaged_database_and_the_doctor_sets_it_aside(clone: Clo
     assert f"{database.DATABASE} is damaged (file is not a database)" in line
     assert "`make doctor` sets it aside" in line
     assert file.read_bytes() == damaged.read_bytes()
-    found, count = visit(clone)
+    found, count = run_doctor(clone)
     assert found.startswith(f"{database.DATABASE}: is damaged (file is not a database), written by an unknown Prefect")
     assert count == "1 found, 0 left to do"
-    (aside,) = (clone.path / ASIDE).glob(f"*/{database.DATABASE}")
+    (aside,) = (clone.path / FOLDER).glob(f"*/{database.DATABASE}")
     assert aside.read_bytes() == damaged.read_bytes()
     assert aside.with_name("prefect.db-wal").read_bytes() == b"of the same moment"
     assert not list(file.parent.glob("prefect.db*"))
-    shutil.rmtree(clone.path / ASIDE)
+    shutil.rmtree(clone.path / FOLDER)
 
 
 def test_a_flow_with_nothing_changed_keeps_its_states_and_loads_no_server_code(clone: Clone) -> None:
