@@ -29,7 +29,7 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.states import Completed, Pending, Running
 
 from bench.measure import Found, amount, ratio
-from flows.cluster import scheduler, status, sync
+from flows.cluster import flow_runs, scheduler, status, sync
 from flows.repo.git import git
 from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
@@ -118,20 +118,20 @@ def _clones(folder: Path) -> tuple[Path, Path]:
 @flow(name="study", persist_result=False)
 def run_study(root: Path, count: int) -> Found:
     """Run the study's own loop, without its plan and its report."""
-    sync.offer = lambda root, commit: None  # there are no images here
+    sync.push_inputs = lambda root, commit: None  # there are no images here
     trials = trials_of(git(root, "rev-parse", "HEAD").strip(), count)
     memory: list[float] = []
 
     def looked_at(root: Path, missing: list[Trial]) -> Generator[Ended | None]:
         ended = 0
-        with closing(scheduler.on_machines(root, missing, lambda line: None)) as runs:
+        with closing(scheduler.run_on_workers(root, missing, lambda line: None)) as runs:
             for one in runs:
                 ended += one is not None
                 if one and ended in {FEW, count}:
                     memory.append(psutil.Process().memory_info().rss / 2**20)
                 yield one
 
-    where = study_flow.Place(sync.published, looked_at, status.Watch("bench-machines").estimate)
+    where = study_flow.Place(sync.fetch_experiments, looked_at, status.estimate_remaining)
     started, cpu = time.perf_counter(), time.process_time()
     missing = [trial for trial in trials if trial.name not in where.existing(root)]
     failures = study_flow.run_trials(root, missing, where)
@@ -155,7 +155,7 @@ def take_trials(root: Path) -> None:
         while True:
             time.sleep(POLL_SECONDS)
             with suppress(httpx.HTTPError):
-                for found in client.get_scheduled_flow_runs_for_work_pool(status.POOL):
+                for found in client.get_scheduled_flow_runs_for_work_pool(flow_runs.POOL):
                     if found.flow_run.id not in taken and free.acquire(blocking=False):
                         taken.add(found.flow_run.id)
                         threading.Thread(target=_take, args=(root, found, free), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Machines: clones with caches of their own, which meet in a bare repository and a folder or a bucket on loopback."""
+"""Hosts: clones with caches of their own, which share a bare repository and a folder or a bucket on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from flows.host.resources import Share
+from flows.host.resources import Resources
 from flows.runs import trial
 from flows.runs.trial import Trial
 from flows.study import plan
@@ -22,7 +22,7 @@ from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git, write
 
 KEY = "an-access-key"
-EVERYTHING = Share(frozenset(), {})
+EVERYTHING = Resources(frozenset(), {})
 
 
 class Meeting:

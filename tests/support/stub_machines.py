@@ -1,4 +1,4 @@
-"""A lasting Prefect server whose trials no machine takes: tests say what became of each, as machines would."""
+"""A lasting Prefect server whose trials no worker takes: tests set their states, as workers would."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cluster.status import POOL
+from flows.cluster.flow_runs import POOL
 from flows.runs.trial import Trial
 from tests.support.serving import free_port, wait_for
 
 
 @flow(name="trial")
 def stub(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: str) -> None:
-    """Stand for the flow that brings a trial into being."""
+    """Stand for the flow that runs a trial."""
 
 
 @dataclass
@@ -108,15 +108,15 @@ def runs_of(client: SyncPrefectClient, trials: list[Trial]) -> list[FlowRun]:
     return sorted(found, key=lambda run: (run.name, run.idempotency_key or ""))
 
 
-def become(client: SyncPrefectClient, run: FlowRun, *states: State[Any], machine: str = "m1") -> None:
-    """Take a flow run through states, as a machine does."""
-    client.update_flow_run_labels(run.id, {"prefect.worker.name": machine})
+def become(client: SyncPrefectClient, run: FlowRun, *states: State[Any], worker: str = "m1") -> None:
+    """Take a flow run through states, as a worker does."""
+    client.update_flow_run_labels(run.id, {"prefect.worker.name": worker})
     for state in states:
         client.set_flow_run_state(run.id, state, force=True)
 
 
 def beat(client: SyncPrefectClient, run: UUID, occurred: datetime | None = None) -> None:
-    """Send a heartbeat; a machine's clock may be wrong."""
+    """Send a heartbeat; a worker's clock may be wrong."""
     event = {
         "occurred": (occurred or datetime.now(UTC)).isoformat(),
         "event": "prefect.flow-run.heartbeat",

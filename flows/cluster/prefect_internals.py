@@ -1,0 +1,30 @@
+"""Private interfaces of Prefect that workers need, in one place, as any release may change them."""
+
+from __future__ import annotations
+
+import httpx
+from prefect.client.schemas.objects import FlowRun
+from prefect.workers.process import ProcessWorker
+
+PRIVATE = {  # each with the reason why it is needed
+    "__dispatch_key__": "registers a subclass beside Prefect's own worker of the same type",
+    "_submit_run": "lets an error of the server end the whole worker",
+    "_submitting_flow_run_ids": "holds back a flow run that is being submitted",
+    "_release_limit_slot": "frees the place of a flow run that was not submitted",
+}
+
+
+class ResubmittingWorker(ProcessWorker):
+    """A worker that takes a flow run again where the server went away during its submission."""
+
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        """Return the name of the class, as the type is that of Prefect's own worker."""
+        return cls.__name__
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        try:
+            await super()._submit_run(flow_run)
+        except httpx.HTTPError:  # the server will offer the run again
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
