@@ -9,13 +9,11 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 DEPLOYMENT = "trial/study"
 POOL = "study"
 PAGE = 200  # flow runs that Prefect returns at once
-OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 CLOCK_ERROR = timedelta(days=1)  # no worker's clock is as wrong as this
 
 
@@ -36,32 +34,17 @@ class FlowRuns:
             raise RuntimeError(f"the server must know {DEPLOYMENT}; it does not; run `make deploy`") from None
         self._deployment = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
 
-    def by_id(self, ids: list[UUID]) -> list[FlowRun]:
-        """Read the flow runs with these ids."""
-        return self._read_all({"id": {"any_": ids}}) if ids else []
-
-    def by_name(self, names: list[str]) -> list[FlowRun]:
-        """Read the flow runs of the trials with these names."""
-        return self._read_all({"name": {"any_": names}}) if names else []
-
-    def open(self) -> list[FlowRun]:
-        """Read the flow runs that have not ended."""
-        return self._read_all({"state": {"type": {"any_": OPEN}}})
-
-    def completed_lately(self) -> list[FlowRun]:
-        """Read a page of completed flow runs, the newest first."""
-        completed = {"state": {"type": {"any_": ["COMPLETED"]}}}
-        return self._read_page(completed, sort=FlowRunSort.END_TIME_DESC)
-
-    def _read_all(self, criteria: dict[str, Any]) -> list[FlowRun]:
+    def read(self, criteria: dict[str, Any]) -> list[FlowRun]:
+        """Read all flow runs that fit a filter of Prefect's, such as `{"name": {"any_": names}}`."""
         runs: list[FlowRun] = []
-        while page := self._read_page(criteria, offset=len(runs)):
+        while page := self.read_page(criteria, offset=len(runs)):
             runs += page
             if len(page) < PAGE:
                 break
         return runs
 
-    def _read_page(self, criteria: dict[str, Any], **options: Any) -> list[FlowRun]:
+    def read_page(self, criteria: dict[str, Any], **options: Any) -> list[FlowRun]:
+        """Read the first flow runs that fit a filter."""
         return self._client.read_flow_runs(
             deployment_filter=self._deployment,
             flow_run_filter=FlowRunFilter.model_validate(criteria),

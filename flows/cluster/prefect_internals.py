@@ -6,11 +6,11 @@ import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.process import ProcessWorker
 
-PRIVATE = {  # each with the reason why it is needed
-    "__dispatch_key__": "registers a subclass beside Prefect's own worker of the same type",
-    "_submit_run": "lets an error of the server end the whole worker",
-    "_submitting_flow_run_ids": "holds back a flow run that is being submitted",
-    "_release_limit_slot": "frees the place of a flow run that was not submitted",
+PRIVATE = {  # name → why it is needed
+    "__dispatch_key__": "a subclass needs a key of its own beside Prefect's worker of the same type",
+    "_submit_run": "an error of the server in it would end the whole worker",
+    "_submitting_flow_run_ids": "it holds back a flow run whose submission failed",
+    "_release_limit_slot": "it frees the place of a flow run whose submission failed",
 }
 
 

@@ -1,4 +1,4 @@
-"""The git and DVC remotes that hosts share: whether they answer, are complete, and can be written.
+"""The git and DVC remotes that hosts share: whether they answer and are complete.
 
 DVC reports too little: it creates a folder that is not mounted, counts objects that are in no cache as pushed, and
 counts one that a killed push left empty as complete.
@@ -21,18 +21,6 @@ ANSWER_SECONDS = 25.0  # for a remote, so that one that is away is reported with
 NO_PROMPT = {"GIT_TERMINAL_PROMPT": "0"}  # a remote that asks for a password gets none
 EMPTY = hashlib.md5(usedforsecurity=False).hexdigest()  # the object of an empty file
 LOST = "do not exist neither locally nor on remote"  # DVC's words for a folder whose list of files is nowhere
-
-# Writes where DVC would, which needs what any push needs: an answer, the bucket, and the right to write.
-WRITE = """
-import sys, tempfile
-from dvc.repo import Repo
-try:
-    remote = Repo().cloud.get_remote(sys.argv[1])
-    with tempfile.NamedTemporaryFile() as empty:
-        remote.fs.put_file(empty.name, remote.fs.join(remote.path, ".writable"))
-except Exception as error:
-    sys.exit(f"ERROR: {' '.join(str(error).split()) or type(error).__name__}")
-"""
 
 
 class Remotes(NamedTuple):
@@ -116,19 +104,6 @@ def check_remote_folder(root: Path, is_new: bool = False) -> None:
     )
 
 
-def check_remote_writable(checkout: Path, name: str) -> None:
-    """Refuse a DVC remote that does not answer in time, or cannot be written."""
-    try:
-        run(checkout, sys.executable, "-c", WRITE, name, limit_seconds=ANSWER_SECONDS)
-    except RuntimeError as error:
-        _, separator, message = str(error).rpartition("ERROR: ")
-        received = message if separator else f"no answer within {ANSWER_SECONDS:.0f} s"
-        raise SyncError(
-            f"the DVC remote {name} must answer and be writable; received: {received}; `dvc remote list`, "
-            "and `dvc remote modify` for its address or keys"
-        ) from None
-
-
 def push_objects(checkout: Path, *targets: str) -> None:
     """Push to the DVC remote, and check that it has every object, as DVC at most warns of missing ones."""
     _remove_empty_objects(checkout)
@@ -176,7 +151,14 @@ def _remove_empty_objects(checkout: Path) -> None:
 def compare_with_remote(checkout: Path, *targets: str, limit_seconds: float | None = None) -> dict[str, str]:
     """Return DVC's status of each path that is not both in the cache and on the remote."""
     command = (sys.executable, "-m", "dvc", "status", "--cloud", "--json", *targets)
-    status: dict[str, str] = json.loads(run(checkout, *command, limit_seconds=limit_seconds))
+    try:
+        status: dict[str, str] = json.loads(run(checkout, *command, limit_seconds=limit_seconds))
+    except RuntimeError as error:
+        received = str(error).rpartition("ERROR: ")[2]
+        raise SyncError(
+            f"the DVC remote {find_remotes(checkout).dvc} must answer; received: {received}; `dvc remote list`, and "
+            "`dvc remote modify` for its address or keys"
+        ) from None
     return status
 
 

@@ -114,7 +114,7 @@ class Scheduler:
         """Follow the open flow runs, and submit more; wait for a server that is away."""
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # a client that retries is silent for a minute
-                runs = self.runs.by_id(list(self.open))
+                runs = self.runs.read({"id": {"any_": list(self.open)}}) if self.open else []
                 heartbeats = self.runs.last_heartbeats([run.id for run in runs if run.state and run.state.is_running()])
                 self._count_seconds()
                 for run in runs:
@@ -169,7 +169,7 @@ class Scheduler:
     def _count_ended(self, names: list[str]) -> dict[str, int]:
         """Count the ended flow runs of each trial by their keys, as some may have been deleted."""
         counts = dict.fromkeys(names, 0)
-        for run in self.runs.by_name(names):
+        for run in self.runs.read({"name": {"any_": names}}) if names else ():
             name, _, number = (run.idempotency_key or "").rpartition("/")
             is_over = run.state and (run.state.is_final() or run.state.is_cancelling())
             if name == run.name and number.isdecimal() and is_over:
@@ -244,7 +244,8 @@ class Scheduler:
         until, n_stopped = time.monotonic() + STOP_SECONDS, 0
         while time.monotonic() < until:
             with suppress(httpx.HTTPError), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                for run in sorted(self.runs.by_name(names), key=lambda run: run.state_type != StateType.SCHEDULED):
+                runs = self.runs.read({"name": {"any_": names}})
+                for run in sorted(runs, key=lambda run: run.state_type != StateType.SCHEDULED):
                     if run.state and not run.state.is_final() and not run.state.is_cancelling():
                         self.client.set_flow_run_state(
                             run.id, Cancelled() if run.state.is_scheduled() else Cancelling()

@@ -18,11 +18,13 @@ from typing import Any
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
+from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.cluster.cordon import read_cordoned
 from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
 from flows.results.tables import table
 
+OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 LISTED = timedelta(days=1)  # since the last heartbeat of a worker
 
 
@@ -83,7 +85,8 @@ def read_status(client: SyncPrefectClient) -> Status:
         If it has no deployment of trials.
     """
     runs = FlowRuns(client)
-    open_runs, completed = runs.open(), runs.completed_lately()
+    open_runs = runs.read({"state": {"type": {"any_": OPEN}}})
+    completed = runs.read_page({"state": {"type": {"any_": ["COMPLETED"]}}}, sort=FlowRunSort.END_TIME_DESC)
     running = Counter(worker_of(run) for run in open_runs if run.state and run.state.is_running())
     seconds: dict[str, list[float]] = {}
     for run in completed:

@@ -24,7 +24,6 @@ from flows.cluster.remotes import (
     ANSWER_SECONDS,
     SyncError,
     check_remote_folder,
-    check_remote_writable,
     compare_with_remote,
     fetch_references,
     find_remotes,
@@ -103,9 +102,8 @@ def push_inputs(root: Path, commit: str) -> None:
     """
     check_remote_folder(root, is_new=not _list_experiments(root))
     with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit, wait_seconds=-1) as checkout:
-        targets = _input_targets(checkout)
-        check_remote_writable(checkout, find_remotes(root).dvc)
-        if targets:
+        if targets := _input_targets(checkout):
+            compare_with_remote(checkout, *targets, limit_seconds=ANSWER_SECONDS)  # which a push has not
             push_objects(checkout, *targets)
     push_reference(root, f"{commit}:refs/study/{commit}")
 
