@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Scheduled
 
 from flows.cluster import flow_runs, scheduler, status
 from flows.host.resources import Resources
@@ -170,42 +169,6 @@ def test_a_silent_worker_loses_its_trial_and_one_with_a_wrong_clock_does_not(
         assert not any("m2" in line and "no sign" in line for line in log)
 
 
-def test_a_trial_that_stays_pending_gets_three_attempts(root: Path, client: SyncPrefectClient, log: list[str]) -> None:
-    trials = trials_of("HEAD", 1)
-    with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
-        ended: list[Ended] = []
-        for number in (1, 2, 3):
-            ended += poll(loop, 2)
-            become(client, runs_of(client, trials)[-1], Pending(name="Submitting"))
-            until = time.monotonic() + 60
-            while len([line for line in log if line.startswith(f"{trials[0].name}: no sign of life")]) < number:
-                assert time.monotonic() < until
-                ended += poll(loop)
-        ended += poll(loop, 5)
-    (only,) = ended
-    assert only.failure.startswith("3 attempts crashed, the last: no sign of life from m1 for ")
-    assert states(client, trials) == ["Crashed"] * 3
-
-
-def test_a_trial_that_crashes_while_it_is_cancelled_is_not_tried_again(
-    root: Path, client: SyncPrefectClient, log: list[str]
-) -> None:
-    trials = trials_of("HEAD", 2)
-    with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
-        poll(loop)
-        crashed, left = runs_of(client, trials)
-        become(client, crashed, Running(), Cancelling(), Crashed(message="aborted by a termination signal"))
-        become(client, left, Running(), Cancelling())  # its worker is gone
-        assert poll(loop) == [Ended(trials[0], "was cancelled")]
-        ended: list[Ended] = []
-        until = time.monotonic() + 60
-        while not ended:
-            assert time.monotonic() < until
-            ended = poll(loop)
-    assert ended == [Ended(trials[1], "was cancelled")]
-    assert states(client, trials) == ["Crashed", "Cancelled"]
-
-
 def test_a_queue_without_a_worker_is_reported_once(root: Path, client: SyncPrefectClient, log: list[str]) -> None:
     trials = trials_of("HEAD", 2)
     with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
@@ -216,23 +179,6 @@ def test_a_queue_without_a_worker_is_reported_once(root: Path, client: SyncPrefe
         poll_until(loop, f"no worker serves queue {late[0].work_queue_name}", log)
         poll(loop, 6)
         assert len([line for line in log if "no worker serves" in line]) == 1
-
-
-def test_no_more_than_a_window_of_flow_runs_is_open_at_once(
-    root: Path, client: SyncPrefectClient, log: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler, "WINDOW", 2)
-    monkeypatch.setattr(flow_runs, "PAGE", 2)
-    trials = trials_of("HEAD", 5)
-    ended: list[Ended] = []
-    with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
-        while len(ended) < 5:
-            ended += poll(loop)
-            left = [run for run in runs_of(client, trials) if run.state and not run.state.is_final()]
-            assert len(left) <= 2
-            if left:
-                become(client, left[0], Completed())
-    assert {one.trial.name for one in ended} == {trial.name for trial in trials}
 
 
 def test_the_status_lists_workers_and_states(root: Path, client: SyncPrefectClient, log: list[str]) -> None:
@@ -299,29 +245,3 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
         assert busy == set()
     finally:
         processes.shutting_down.clear()
-
-
-def test_the_clock_stands_still_while_the_server_is_away(
-    root: Path, server: Server, client: SyncPrefectClient, log: list[str]
-) -> None:
-    trials = trials_of("HEAD", 1)
-    loop = scheduler.run_on_workers(root, trials, log.append)
-    poll(loop)
-    become(client, runs_of(client, trials)[0], Running())
-    poll(loop)
-    server.end()
-    began = time.monotonic()
-    while time.monotonic() - began < 2 * TIMEOUT_SECONDS:
-        assert poll(loop) == []
-    server.start()
-    assert poll(loop) == []
-    assert [line for line in log if "server" in line] == [
-        "Prefect's server does not answer (ConnectError); trials go on; waiting for it",
-        "Prefect's server answers again",
-    ]
-    with get_client(sync_client=True) as after:
-        (run,) = runs_of(after, trials)
-        assert run.state is not None
-        assert run.state.type == StateType.RUNNING
-        become(after, run, Completed())
-    assert poll(loop, 3) == [Ended(trials[0])]
