@@ -1,4 +1,6 @@
-"""What the study's loop costs by itself: many trials on many machines, each a stub that sleeps and publishes a ref.
+"""The cost of the study's loop: many trials on stub machines.
+
+Each stub sleeps and publishes a reference.
 
 `python -m bench.machines [TRIALS]` measures alone. Server, git remote and refs are real, and so is the Postgres
 that so many machines need (Debian: `apt install postgresql`); the machines are one process, so that a thousand trials
@@ -97,7 +99,7 @@ def _measured(count: int) -> list[Found]:
 
 
 def _clones(folder: Path) -> tuple[Path, Path]:
-    """Make a git remote, and two clones of a repository that has DVC and its remote."""
+    """Make a git remote, and two clones with DVC and its remote."""
     bare, root, machine = (folder / name for name in ("bare", "head", "machine"))
     git(folder, "init", "--quiet", "--bare", str(bare))
     git(folder, "clone", "--quiet", str(bare), str(root))
@@ -148,7 +150,7 @@ def run_study(root: Path, count: int) -> Found:
 
 
 def take_trials(root: Path) -> None:
-    """Take what is scheduled, so many at once, until this process is ended."""
+    """Take scheduled trials until this process is ended."""
     free = threading.Semaphore(SLOTS)
     taken = set()
     with get_client(sync_client=True) as client:

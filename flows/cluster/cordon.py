@@ -1,4 +1,7 @@
-"""The cordon: workers that take no more trials, and why, in a variable of Prefect's server."""
+"""The cordon: workers that take no more trials, and why.
+
+A variable on Prefect's server holds it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow runs of trials on the server, and the heartbeats of those that run."""
+"""Flow runs of trials on the server, and their heartbeats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FlowRuns:
         self._deployment = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
 
     def read(self, criteria: dict[str, Any]) -> list[FlowRun]:
-        """Read all flow runs that fit a filter of Prefect's, such as `{"name": {"any_": names}}`."""
+        """Read all flow runs that fit one of Prefect's filters."""
         runs: list[FlowRun] = []
         while page := self.read_page(criteria, offset=len(runs)):
             runs += page
@@ -53,7 +53,7 @@ class FlowRuns:
         )
 
     def last_heartbeats(self, ids: list[UUID]) -> dict[UUID, str]:
-        """Read when each flow run last gave a heartbeat, by its worker's clock."""
+        """Read the time of each run's last heartbeat, by its worker's clock."""
         if not ids:
             return {}
         now = datetime.now(UTC)

@@ -1,4 +1,7 @@
-"""Private interfaces of Prefect that workers need, in one place, as any release may change them."""
+"""Private interfaces of Prefect that workers need.
+
+They stand in one place, as any release may change them.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ PRIVATE = {  # name → why it is needed
 
 
 class ResubmittingWorker(ProcessWorker):
-    """A worker that takes a flow run again where the server went away during its submission."""
+    """A worker that submits again what an absent server interrupted."""
 
     @classmethod
     def __dispatch_key__(cls) -> str:
-        """Return the name of the class, as the type is that of Prefect's own worker."""
+        """Return a key beside that of Prefect's own worker."""
         return cls.__name__
 
     async def _submit_run(self, flow_run: FlowRun) -> None:

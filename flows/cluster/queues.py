@@ -1,4 +1,4 @@
-"""Queues of trials: their names say which precision, device and libraries a trial needs.
+"""Queues of trials, named by precision, device and libraries.
 
 A host that computes in float32 would emulate bfloat16 at a tenth of the speed, and other libraries would give other
 bits. A trial names its queue, and a worker sees only the queues that it serves.

@@ -1,4 +1,4 @@
-"""The git and DVC remotes that hosts share: whether they answer and are complete.
+"""The git and DVC remotes that hosts share.
 
 DVC reports too little: it creates a folder that is not mounted, counts objects that are in no cache as pushed, and
 counts one that a killed push left empty as complete.
@@ -69,7 +69,7 @@ def find_remotes(root: Path) -> Remotes:
 
 
 def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
-    """List references of the git remote, each with its commit, within the time limit."""
+    """List references of the git remote with their commits."""
     remote = find_remotes(root).git
     listed = git(root, "ls-remote", remote, pattern, variables=NO_PROMPT, limit_seconds=ANSWER_SECONDS)
     return [(ref, commit) for commit, ref in (line.split("\t") for line in listed.splitlines())]
@@ -90,7 +90,9 @@ def push_reference(root: Path, refspec: str, *options: str) -> None:
 
 
 def check_remote_folder(root: Path, is_new: bool = False) -> None:
-    """Refuse a DVC remote in a folder that is not mounted: DVC would create it.
+    """Refuse a DVC remote in a folder that is not mounted.
+
+    DVC would create the folder.
 
     A remote that is not new holds DVC's objects, which a bare mount point does not.
     """
@@ -105,7 +107,10 @@ def check_remote_folder(root: Path, is_new: bool = False) -> None:
 
 
 def push_objects(checkout: Path, *targets: str) -> None:
-    """Push to the DVC remote, and check that it has every object, as DVC at most warns of missing ones."""
+    """Push to the DVC remote, and check that it has every object.
+
+    DVC at most warns of missing ones.
+    """
     _remove_empty_objects(checkout)
     unlisted = ""
     try:
@@ -122,7 +127,7 @@ def push_objects(checkout: Path, *targets: str) -> None:
 
 
 def _remote_folder(root: Path) -> Path | None:
-    """Return the folder of the DVC remote; None where it is not a folder."""
+    """Return the folder of the DVC remote, if it is one."""
     from dvc.config import Config
 
     url: str = Config(str(root / ".dvc"))["remote"][find_remotes(root).dvc]["url"].removeprefix("file://")
@@ -149,7 +154,7 @@ def _remove_empty_objects(checkout: Path) -> None:
 
 
 def compare_with_remote(checkout: Path, *targets: str, limit_seconds: float | None = None) -> dict[str, str]:
-    """Return DVC's status of each path that is not both in the cache and on the remote."""
+    """Return DVC's status of paths that cache or remote lack."""
     command = (sys.executable, "-m", "dvc", "status", "--cloud", "--json", *targets)
     try:
         status: dict[str, str] = json.loads(run(checkout, *command, limit_seconds=limit_seconds))

@@ -1,4 +1,6 @@
-"""Trials on other hosts: flow runs of `trial/study`, each taken by a worker that can compute it.
+"""The scheduler of trials on other hosts.
+
+A trial is a flow run of `trial/study`, taken by a worker that can compute it.
 
 Only the server knows which trials are open, and on which attempt: the idempotency key of a flow run is its trial and
 how many of the trial's runs ended before it. So two studies at once share a flow run, and a study that was killed and
@@ -52,7 +54,7 @@ STOP_SECONDS = 15.0  # for the server to take the requests that end flow runs
 
 @dataclass
 class Attempt:
-    """An attempt at a trial, and the last sign of life of its flow run."""
+    """An attempt at a trial, and its last sign of life."""
 
     trial: Trial
     number: int = 1
@@ -92,7 +94,7 @@ def run_on_workers(root: Path, trials: list[Trial], log: Callable[[str], None]) 
 
 
 class Scheduler:
-    """Submit trials as flow runs, watch them, submit them again, and stop them."""
+    """Submit trials as flow runs, watch them, and stop them."""
 
     def __init__(self, client: SyncPrefectClient, root: Path, trials: list[Trial], log: Callable[[str], None]):
         self.client, self.log, self.runs = client, log, FlowRuns(client)
@@ -107,11 +109,14 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether a trial has not ended."""
+        """Return whether a trial has not ended."""
         return bool(self.waiting or self.open)
 
     def poll(self) -> None:
-        """Follow the open flow runs, and submit more; wait for a server that is away."""
+        """Follow the open flow runs, and submit more.
+
+        A server that is away is asked again at the next poll.
+        """
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # a client that retries is silent for a minute
                 runs = self.runs.read({"id": {"any_": list(self.open)}}) if self.open else []
@@ -135,7 +140,7 @@ class Scheduler:
             self._server_is_away = False
 
     def _count_seconds(self) -> None:
-        """Count the time since the last answer; a pause, as of a server that was away, counts as two polls."""
+        """Count the seconds since the last answer, at most two polls."""
         now = time.monotonic()
         seconds = min(now - self._last_poll, 2 * POLL_SECONDS)
         self._last_poll = now
@@ -146,7 +151,10 @@ class Scheduler:
     # --- Submitting ------------------------------------------------------------------------------
 
     def _submit(self) -> None:
-        """Submit the first trials that wait; whoever submits a trial gets the same flow run."""
+        """Submit the first trials that wait.
+
+        Two studies that submit the same trial get the same flow run.
+        """
         attempts = [self.waiting[n] for n in range(min(WINDOW - len(self.open), len(self.waiting)))]
         n_ended = self._count_ended([attempt.trial.name for attempt in attempts])
         for attempt in attempts:
@@ -167,7 +175,7 @@ class Scheduler:
             self.waiting.popleft()
 
     def _count_ended(self, names: list[str]) -> dict[str, int]:
-        """Count the ended flow runs of each trial by their keys, as some may have been deleted."""
+        """Count each trial's ended flow runs, also deleted ones, by key."""
         counts = dict.fromkeys(names, 0)
         for run in self.runs.read({"name": {"any_": names}}) if names else ():
             name, _, number = (run.idempotency_key or "").rpartition("/")
@@ -205,7 +213,7 @@ class Scheduler:
                 self._end(run.id, state.message or "failed")
 
     def _was_cancelled(self, run: UUID) -> bool:
-        """Whether a crashed flow run is on its way from Cancelling to Cancelled."""
+        """Return whether a crashed flow run was Cancelling before."""
         return any(state.type == StateType.CANCELLING for state in self.client.read_flow_run_states(run))
 
     def _try_again(self, run: UUID, reason: str) -> None:

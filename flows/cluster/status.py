@@ -1,4 +1,4 @@
-"""The status of a study on many hosts: its workers, its trials by state, and the remaining time.
+"""The status of a study on many hosts.
 
 It is read from the server, so that any clone can show it. A worker's speed is that of the trials that it completed; one
 that completed none yet counts as fast as the others.
@@ -46,7 +46,7 @@ class Status:
     states: dict[str, int]
 
     def markdown(self) -> str:
-        """Show the status as tables, with the time that the open trials take."""
+        """Show the status as tables, with the remaining time."""
         headers = ("worker", "state", "runs now", "completed lately", "seconds a trial")
         cells = [
             (
@@ -117,7 +117,7 @@ def show_status() -> str:
 
 
 def estimate_remaining(left: Sequence[Any]) -> str:
-    """Estimate how long the trials that are left take; empty while the server does not answer."""
+    """Estimate how long trials take; empty while the server is away."""
     with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
         return read_status(client).estimate(len(left))
     return ""

@@ -1,4 +1,4 @@
-"""What hosts exchange through a git and a DVC remote: inputs before a run, its results after it.
+"""The exchange of inputs and results through git and DVC remotes.
 
 A host is a clone with a cache of its own. The reference of an experiment on the git remote is pushed last, when the DVC
 remote has every object, so that no experiment lacks its model, whatever is killed on the way. Only that reference says
@@ -66,12 +66,12 @@ def fetch_experiments(root: Path) -> dict[str, str]:
 
 
 def is_published(root: Path, name: str) -> bool:
-    """Whether the git remote has an experiment of this name, at whichever commit."""
+    """Return whether the git remote has an experiment of this name."""
     return bool(_list_experiments(root, name))
 
 
 def is_published_at_head(checkout: Path, name: str) -> bool:
-    """Whether the git remote has an experiment of this name that began at a checkout's HEAD."""
+    """Return whether the git remote has this experiment of a checkout's HEAD."""
     return reference(checkout, name) in _list_experiments(checkout, name)
 
 
@@ -82,7 +82,7 @@ def _list_experiments(root: Path, name: str = "*") -> dict[str, str]:
 
 @contextmanager
 def _locked_references(root: Path) -> Iterator[None]:
-    """Lock the references of this clone, as two processes that write the same one both fail."""
+    """Lock this clone's references, which only one process may write."""
     with FileLock(repository(root).common / "exps-fetch"):
         yield
 
@@ -91,7 +91,7 @@ def _locked_references(root: Path) -> Iterator[None]:
 
 
 def push_inputs(root: Path, commit: str) -> None:
-    """Push what runs of a commit need: their inputs, and the commit itself under `refs/study`.
+    """Push a commit, under `refs/study`, and the inputs of its runs.
 
     Raises
     ------
@@ -138,12 +138,12 @@ def fetch_commit(root: Path, commit: str) -> None:
 
 
 def images_in_git(checkout: Path) -> bool:
-    """Whether git keeps the images of a checkout; otherwise other hosts have only `data/raw`."""
+    """Return whether git keeps the images; otherwise hosts share `data/raw`."""
     return is_in_git(checkout, slots(checkout)["images"])
 
 
 def fetch_inputs(checkout: Path) -> None:
-    """Fetch the inputs of a run from the DVC remote into its checkout.
+    """Fetch a run's inputs from the DVC remote into its checkout.
 
     What the host has under the same paths may be something else, and is not used.
 
@@ -203,7 +203,9 @@ def _tracked_digest(checkout: Path, path: str) -> str | None:
 
 
 def publish(checkout: Path, name: str) -> bool:
-    """Push the objects of a saved experiment, then its reference; return False where another host was faster.
+    """Push a saved experiment: its objects, then its reference.
+
+    Return False where another host was faster.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Workers: Prefect's process worker, which also waits for its server and gives each trial its resources.
+"""Prefect's process worker, with patience and with resources for trials.
 
 Prefect's own would give up on a server that is away for some minutes.
 """
@@ -45,12 +45,15 @@ class PatientWorker(ResubmittingWorker):
         await self._patiently(super().sync_with_backend)
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End, also where Prefect's look for cancelled runs gave up on a server that was away."""
+        """End, also where Prefect gave up on an absent server."""
         with suppress(RuntimeError):
             await super().teardown(*exc_info)
 
     async def _patiently(self, request: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """Send a request; return None while the server fails, which must not end the runs of this worker."""
+        """Send a request; return None while the server fails.
+
+        An error would end the runs of this worker.
+        """
         try:
             answer = await request()
         except httpx.HTTPError as error:
@@ -67,7 +70,7 @@ class PatientWorker(ResubmittingWorker):
 
 
 class TrialWorker(PatientWorker):
-    """A worker of pool `study`, which gives each trial its part of the host."""
+    """A worker of pool `study`: each trial has its own resources."""
 
     is_cordoned = False
 
@@ -82,7 +85,7 @@ class TrialWorker(PatientWorker):
         await self._patiently(self._create_queues)
 
     async def _create_queues(self) -> None:
-        """Create missing queues; where one is missing, the server calls all of them empty."""
+        """Create missing queues, which would hide trials in all others."""
         with suppress(ObjectNotFound):  # the pool itself, which the next heartbeat creates
             existing = {queue.name for queue in await self.client.read_work_queues(work_pool_name=POOL)}
             for name in sorted(self._queues - existing):
@@ -99,7 +102,7 @@ class TrialWorker(PatientWorker):
         configuration: ProcessJobConfiguration,
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> ProcessWorkerResult:
-        """Run a trial in a process of its own, with resources that no other running one has."""
+        """Run a trial in its own process, with its own resources."""
         number, started = min(self._free), time.monotonic()
         self._free.remove(number)
         try:
@@ -117,7 +120,7 @@ class TrialWorker(PatientWorker):
                     await self._count_crash(flow_run, time.monotonic() - started)
 
     async def _count_crash(self, flow_run: FlowRun, seconds: float) -> None:
-        """Count quick crashes in a row, and cordon this worker after too many."""
+        """Count quick crashes in a row; cordon the worker after three."""
         states = await self.client.read_flow_run_states(flow_run.id)
         last = max(states, key=lambda state: state.timestamp)
         # A cancelled run passes through Crashed, too.

@@ -1,4 +1,4 @@
-"""`python -m flows.cluster.worker [--limit N] [--server URL] [--name NAME]`: run flow runs in this clone.
+"""`python -m flows.cluster.worker [--limit N] [--server URL] [--name NAME]`: run trials here.
 
 With `--server` the worker takes only trials, for the study of another host. Without, it serves this clone's own server,
 and runs its deployments, too.
@@ -60,12 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def worker_name(root: Path) -> str:
-    """Name a worker by its host and, as one host may have several clones, by four digits of its path."""
+    """Name a worker by its host and digits of its path.
+
+    One host may have several clones.
+    """
     return f"{socket.gethostname()}-{hashlib.sha256(str(root).encode()).hexdigest()[:4]}"
 
 
 def _end_on_signals() -> None:
-    """End on SIGTERM as on Ctrl-C, also where a background shell ignores that."""
+    """End on SIGTERM as on Ctrl-C, also in a background shell."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` ignores it
@@ -73,7 +76,7 @@ def _end_on_signals() -> None:
 
 
 def _check_host(limit: int | None) -> None:
-    """Refuse a limit below one, and a host with too little memory for a trial."""
+    """Refuse a limit below one, and a host with little memory."""
     if limit is not None and limit < 1:
         raise ParameterError(f"LIMIT must be at least 1; received {limit}")
     if resources.memory() < resources.JOB_BYTES:
@@ -82,7 +85,7 @@ def _check_host(limit: int | None) -> None:
 
 
 def _server_variables(url: str | None) -> dict[str, str]:
-    """Return the variables of Prefect's server: its address, and this clone's copy of its password."""
+    """Return the variables of the server's address and password."""
     if not (address := url or os.environ.get("PREFECT_API_URL")):
         return {}
     secret = os.environ.get(password.VARIABLE) or password.read()
@@ -90,7 +93,7 @@ def _server_variables(url: str | None) -> dict[str, str]:
 
 
 def _connect(url: str | None) -> None:
-    """Set the address and the password of the server, and check that it answers."""
+    """Set the server's variables, and check that it answers."""
     os.environ.update(_server_variables(url))
     refresh_global_settings_context()
     if not get_current_settings().api.url:

@@ -1,4 +1,4 @@
-"""What this host computes with: Keras's backend, the device, and the fastest native precision.
+"""What this host computes with: backend, device and fastest precision.
 
 Flows load no TensorFlow. A CPU's features are read from the system; only where a GPU may be used does a child process
 ask the backend, which takes seconds.

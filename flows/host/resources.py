@@ -1,4 +1,4 @@
-"""The resources of this host: how many runs fit side by side, and what each of them gets."""
+"""The resources of this host, and of runs side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memo
 
 
 class Resources(NamedTuple):
-    """The resources of a run: its cores, and the variables that name its threads and its GPU."""
+    """A run's cores, and the variables of its threads and GPU."""
 
     cores: frozenset[int]
     variables: dict[str, str]
@@ -59,7 +59,7 @@ def _cores() -> list[int]:
 
 
 def run_resources(number: int, jobs: int) -> Resources:
-    """Return the CPU cores and the GPU of run `number` out of `jobs`."""
+    """Return the cores and GPU of run `number` out of `jobs`."""
     cores, names = _cores(), gpus()
     size = max(len(cores) // jobs, 1)
     first = number * size % len(cores)
@@ -70,6 +70,6 @@ def run_resources(number: int, jobs: int) -> Resources:
 
 
 def assigned_resources() -> Resources:
-    """Return the resources that the worker assigned to this process; without a worker, the whole host."""
+    """Return what the worker assigned to this process, or everything."""
     number, jobs = (int(part) for part in os.environ.get(VARIABLE, "0/1").split("/"))
     return run_resources(number, jobs)

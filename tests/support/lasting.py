@@ -44,7 +44,7 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
 
 
 def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
-    """A folder with this repository's files and a trial of its own; a CPU with these flags, if any are given."""
+    """Copy this repository, with another trial and some CPU flags."""
     copy_tracked(path)
     (path / "flows/cluster/trial.py").write_text(TRIAL)
     if cpu_flags is not None:
@@ -64,7 +64,7 @@ class Lasting(Prefect):
             self.api.auth = password.basic(secret)
 
     def submit(self, variant: str, seed: int = 0, queue: str | None = None) -> str:
-        """A trial, in the queue of float32 and of this repository's libraries unless another is named."""
+        """Submit a trial; the queue defaults to float32 and these libraries."""
         queue = queue or queue_name("float32", "auto", lock_of(self.clone))
         deployment = self.api.get("/deployments/name/trial/study").raise_for_status().json()["id"]
         parameters = {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""}
@@ -114,7 +114,7 @@ def lasting(clone: Clone, port: int, *options: str, secret: str = "") -> Iterato
 
 @contextmanager
 def working(server: Lasting, clone: Clone, *options: str, name: str = "machine") -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of another clone, until it is online and for as long as it is needed."""
+    """Run a worker of another clone, and wait until it is online."""
     command = [sys.executable, "-m", "flows.cluster.worker", "--server", server.url, "--name", name, *options]
     with running(clone, *command, log=name) as process:
         wait_for("the worker", lambda: process.poll() is not None or server.is_online(name))
@@ -127,7 +127,7 @@ def log_of(clone: Clone, name: str) -> str:
 
 
 def refused(clone: Clone, *command: str, status: int, **variables: Any) -> str:
-    """The one line by which a command is refused."""
+    """Run a command that is refused; return its one line."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=clone.path,

@@ -1,4 +1,4 @@
-"""A lasting Prefect server whose trials no worker takes: tests set their states, as workers would."""
+"""A lasting server whose trials no worker takes: tests set their states."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stub(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: 
 
 @dataclass
 class Server:
-    """A server in a folder of its own, which can be ended and started again."""
+    """A server in its own folder, which can end and start again."""
 
     home: Path
     database: str = ""  # the address of another than SQLite
@@ -74,7 +74,7 @@ class Server:
 
 @contextmanager
 def serving_trials(home: Path, database: str = "") -> Iterator[Server]:
-    """A server that has pool `study` and deployment `trial/study`, and is that of this process."""
+    """Start a server with the pool and the deployment of trials."""
     server = Server(home, database)
     try:
         server.start()
@@ -100,7 +100,7 @@ def trials_of(commit: str, count: int, mark: str = "") -> list[Trial]:
 
 
 def runs_of(client: SyncPrefectClient, trials: list[Trial]) -> list[FlowRun]:
-    """All flow runs of trials, in the order in which they were submitted."""
+    """Read the flow runs of trials in the order of submission."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
     named = FlowRunFilter(name=FlowRunFilterName(any_=[trial.name for trial in trials]))

@@ -1,4 +1,4 @@
-"""The scheduler's decisions, without a server and with a clock of the test."""
+"""The scheduler's decisions, without a server, by a clock of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study over two machines that are killed and frozen: all of it arrives, and nothing is made twice."""
+"""A study over two machines, of which one dies and one freezes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def head(clone: Clone) -> Clone:
 
 @pytest.fixture(scope="module")
 def undisturbed(head: Clone) -> dict[str, bytes]:
-    """The report of the same study, made by one machine."""
+    """Run the same study on one machine, and return its report."""
     head.run(*study("--jobs", "2"))
     found = report(head)
     shutil.rmtree(head.path / "reports/study")
@@ -67,7 +67,7 @@ def machines(head: Clone, undisturbed: dict[str, bytes], tmp_path_factory: pytes
 
 
 class Place:
-    """The head's server, the bare repository, two machines, and the clone of a second person."""
+    """A server, two machines, and the clone of a second person."""
 
     def __init__(self, prefect: Prefect, origin: Path, first: Machine, second: Machine, desk: Machine):
         self.prefect, self.origin, self.first, self.second, self.desk = prefect, origin, first, second, desk

@@ -1,4 +1,4 @@
-"""The scheduler, with a real server; tests set the states of flow runs, as workers would."""
+"""The scheduler on a real server; tests act for the workers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def client(server: Server) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with a lock; no inputs are pushed."""
+    """Make a repository with a lock; no inputs are pushed."""
     (tmp_path / "requirements.lock").write_text("numpy==2\n")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", "--all")
@@ -64,7 +64,7 @@ def log() -> list[str]:
 
 
 def poll(loop: Loop, times: int = 1) -> list[Ended]:
-    """Let the loop poll the server so often, or until it is done; return what ended."""
+    """Poll the server `times` times, or to the end; return what ended."""
     ended = []
     while times:
         try:
@@ -88,7 +88,7 @@ def poll_until(loop: Loop, what: str, log: list[str]) -> list[Ended]:
 
 
 def by_seed(ended: list[Ended]) -> list[Ended]:
-    """In the order of their seeds: of those that ended between two polls the server may name any first."""
+    """Sort by seed, as the server may list them in any order."""
     return sorted(ended, key=lambda result: result.trial.seed)
 
 

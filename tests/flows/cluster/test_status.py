@@ -1,4 +1,4 @@
-"""The status of a study on many hosts: how long it will take."""
+"""How long a study on many hosts will take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchange between clones: what it pushes and in which order, what it refuses, and what a kill leaves."""
+"""The exchange between clones: its order, refusals, and kills."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET = secrets.token_hex(16)
 
 
 def keep(root: Path, name: str) -> str:
-    """An experiment of HEAD's own results, saved and not published; its reference."""
+    """Save an experiment of HEAD's own results, unpublished; return its reference."""
     baseline = git(root, "rev-parse", "HEAD").strip()
     ref = f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
     made = git(root, "commit-tree", "-p", "HEAD", "-m", name, "HEAD^{tree}").strip()

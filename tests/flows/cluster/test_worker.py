@@ -1,4 +1,4 @@
-"""A real worker of trials: which ones it takes, the resources of each, and how it ends."""
+"""A real worker: what it takes, and how it ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_password_of_this_clone_is_for_the_server_of_the_option_or_the_envir
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
-    """A lasting server that knows the trials' deployment, and waits for its workers."""
+    """Start a lasting server that knows the trials' deployment."""
     head = scratch_machine(tmp_path_factory.mktemp("head") / "clone")
     with lasting(head, free_port()) as made:
         head.run("prefect", "work-pool", "create", "study", "--type", "process")

@@ -1,4 +1,4 @@
-"""What this host computes with, without loading TensorFlow where there is no GPU."""
+"""The capability of this host, without TensorFlow where no GPU is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.device import cpu, runtime
 
 @pytest.fixture(autouse=True)
 def probed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The devices that a child process was asked for; it answers as a host with a GPU."""
+    """Record the devices of probes, which answer with a GPU."""
     devices: list[str] = []
 
     def answer(device: str) -> str:

@@ -9,7 +9,7 @@ from flows.host import resources
 
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host of six cores and two GPUs."""
+    """Act as a host of six cores and two GPUs."""
     monkeypatch.setattr(resources, "_cores", lambda: [0, 1, 2, 3, 8, 9])
     monkeypatch.setattr("joblib.cpu_count", lambda: 6)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
