@@ -204,7 +204,7 @@ class Scheduler:
             case StateType.CANCELLING if timed_out:  # its worker is gone
                 self.client.set_flow_run_state(run.id, Cancelled())
             case StateType.CRASHED if not self._was_cancelled(run.id):
-                self._try_again(run.id, state.message or "crashed")
+                self._try_again(run, state.message or "crashed")
             case StateType.CRASHED | StateType.CANCELLED:
                 self._end(run.id, "was cancelled")
             case StateType.COMPLETED:
@@ -216,12 +216,13 @@ class Scheduler:
         """Return whether a crashed flow run was Cancelling before."""
         return any(state.type == StateType.CANCELLING for state in self.client.read_flow_run_states(run))
 
-    def _try_again(self, run: UUID, reason: str) -> None:
-        attempt = self.open[run]
+    def _try_again(self, run: FlowRun, reason: str) -> None:
+        attempt = self.open[run.id]
         if attempt.number == MAX_ATTEMPTS:
-            return self._end(run, f"{MAX_ATTEMPTS} attempts crashed, the last: {reason}")
-        self.log(f"{attempt.trial.name}: attempt {attempt.number} of {MAX_ATTEMPTS} crashed: {reason}")
-        del self.open[run]
+            return self._end(run.id, f"{MAX_ATTEMPTS} attempts crashed, the last: {reason}")
+        which = f"attempt {attempt.number} of {MAX_ATTEMPTS}"
+        self.log(f"{attempt.trial.name}: {which} crashed on {worker_of(run)}: {reason}")
+        del self.open[run.id]
         attempt.number += 1
         return self.waiting.appendleft(attempt)
 
