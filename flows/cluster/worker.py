@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         return 0
     except (httpx.TransportError, RuntimeError) as error:
         print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
@@ -107,15 +107,21 @@ def _connect(url: str | None) -> None:
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:
     await set_cordon(name, "")
+    serving, interrupted = asyncio.current_task(), asyncio.Event()
+
+    def interrupt() -> None:
+        interrupted.set()
+        if serving:
+            serving.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
     try:
         async with anyio.create_task_group() as group:
             for worker in workers:
                 group.start_soon(partial(worker.start, printer=lambda *_: None))
-    except BaseExceptionGroup:  # of workers that Ctrl-C ended while they began
-        task = asyncio.current_task()
-        if task and task.cancelling():
-            raise asyncio.CancelledError from None
-        raise
+    except (asyncio.CancelledError, BaseExceptionGroup):  # the other where Prefect's worker has only begun
+        if not interrupted.is_set():
+            raise
 
 
 if __name__ == "__main__":
