@@ -1,7 +1,4 @@
-"""The cordon: workers that take no more trials, and why.
-
-A variable on Prefect's server holds it.
-"""
+"""The cordon: workers that take no more trials, and why."""
 
 from __future__ import annotations
 

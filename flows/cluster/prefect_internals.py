@@ -1,7 +1,4 @@
-"""Private interfaces of Prefect that workers need.
-
-They stand in one place, as any release may change them.
-"""
+"""Private interfaces of Prefect that workers need; any release may change them."""
 
 from __future__ import annotations
 

@@ -113,10 +113,7 @@ class Scheduler:
         return bool(self.waiting or self.open)
 
     def poll(self) -> None:
-        """Follow the open flow runs, and submit more.
-
-        A server that is away is asked again at the next poll.
-        """
+        """Follow the open flow runs, and submit more."""
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # a client that retries is silent for a minute
                 runs = self.runs.read({"id": {"any_": list(self.open)}}) if self.open else []
@@ -220,8 +217,7 @@ class Scheduler:
         attempt = self.open[run.id]
         if attempt.number == MAX_ATTEMPTS:
             return self._end(run.id, f"{MAX_ATTEMPTS} attempts crashed, the last: {reason}")
-        which = f"attempt {attempt.number} of {MAX_ATTEMPTS}"
-        self.log(f"{attempt.trial.name}: {which} crashed on {worker_of(run)}: {reason}")
+        self.log(f"{attempt.trial.name}: attempt {attempt.number} crashed on {worker_of(run)}: {reason}")
         del self.open[run.id]
         attempt.number += 1
         return self.waiting.appendleft(attempt)

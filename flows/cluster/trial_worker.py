@@ -50,10 +50,7 @@ class PatientWorker(ResubmittingWorker):
             await super().teardown(*exc_info)
 
     async def _patiently(self, request: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """Send a request; return None while the server fails.
-
-        An error would end the runs of this worker.
-        """
+        """Send a request; return None while the server fails."""
         try:
             answer = await request()
         except httpx.HTTPError as error:

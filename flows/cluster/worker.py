@@ -60,10 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def worker_name(root: Path) -> str:
-    """Name a worker by its host and digits of its path.
-
-    One host may have several clones.
-    """
+    """Name a worker by its host and digits of its clone's path."""
     return f"{socket.gethostname()}-{hashlib.sha256(str(root).encode()).hexdigest()[:4]}"
 
 
