@@ -1,4 +1,6 @@
-"""What the study's loop costs by itself: many trials on many machines, each a stub that sleeps and publishes a ref.
+"""The cost of the study's loop: many trials on stub machines.
+
+Each stub sleeps and publishes a reference.
 
 `python -m bench.machines [TRIALS]` measures alone. Server, git remote and refs are real, and so is the Postgres
 that so many machines need (Debian: `apt install postgresql`); the machines are one process, so that a thousand trials
@@ -29,7 +31,7 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.states import Completed, Pending, Running
 
 from bench.measure import Found, amount, ratio
-from flows.cluster import scheduler, status, sync
+from flows.cluster import flow_runs, scheduler, status, sync
 from flows.repo.git import git
 from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
@@ -97,7 +99,7 @@ def _measured(count: int) -> list[Found]:
 
 
 def _clones(folder: Path) -> tuple[Path, Path]:
-    """Make a git remote, and two clones of a repository that has DVC and its remote."""
+    """Make a git remote, and two clones with DVC and its remote."""
     bare, root, machine = (folder / name for name in ("bare", "head", "machine"))
     git(folder, "init", "--quiet", "--bare", str(bare))
     git(folder, "clone", "--quiet", str(bare), str(root))
@@ -118,20 +120,20 @@ def _clones(folder: Path) -> tuple[Path, Path]:
 @flow(name="study", persist_result=False)
 def run_study(root: Path, count: int) -> Found:
     """Run the study's own loop, without its plan and its report."""
-    sync.offer = lambda root, commit: None  # there are no images here
+    sync.push_inputs = lambda root, commit: None  # there are no images here
     trials = trials_of(git(root, "rev-parse", "HEAD").strip(), count)
     memory: list[float] = []
 
     def looked_at(root: Path, missing: list[Trial]) -> Generator[Ended | None]:
         ended = 0
-        with closing(scheduler.on_machines(root, missing, lambda line: None)) as runs:
+        with closing(scheduler.run_on_workers(root, missing, lambda line: None)) as runs:
             for one in runs:
                 ended += one is not None
                 if one and ended in {FEW, count}:
                     memory.append(psutil.Process().memory_info().rss / 2**20)
                 yield one
 
-    where = study_flow.Place(sync.published, looked_at, status.Watch("bench-machines").estimate)
+    where = study_flow.Place(sync.fetch_experiments, looked_at, status.estimate_remaining)
     started, cpu = time.perf_counter(), time.process_time()
     missing = [trial for trial in trials if trial.name not in where.existing(root)]
     failures = study_flow.run_trials(root, missing, where)
@@ -148,14 +150,14 @@ def run_study(root: Path, count: int) -> Found:
 
 
 def take_trials(root: Path) -> None:
-    """Take what is scheduled, so many at once, until this process is ended."""
+    """Take scheduled trials until this process is ended."""
     free = threading.Semaphore(SLOTS)
     taken = set()
     with get_client(sync_client=True) as client:
         while True:
             time.sleep(POLL_SECONDS)
             with suppress(httpx.HTTPError):
-                for found in client.get_scheduled_flow_runs_for_work_pool(status.POOL):
+                for found in client.get_scheduled_flow_runs_for_work_pool(flow_runs.POOL):
                     if found.flow_run.id not in taken and free.acquire(blocking=False):
                         taken.add(found.flow_run.id)
                         threading.Thread(target=_take, args=(root, found, free), daemon=True).start()

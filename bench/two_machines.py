@@ -1,4 +1,4 @@
-"""What two machines are worth: real workers in clones of their own, on one core each, with the real data set.
+"""The gain of two machines: real workers on one core each.
 
 `make run` comes first: the head's clone takes the images from the DVC cache of this folder.
 """
@@ -33,7 +33,7 @@ HANDED_OVER = re.compile(r"handed over in ([\d.]+) s")
 
 
 def two_machines() -> list[Found]:
-    """Eight trials on one machine and on two, what a hand-over takes, and how soon a dead machine is noticed."""
+    """Measure eight trials, their exchange, and a dead machine's timeout."""
     times: dict[int, list[float]] = {1: [], 2: []}
     with _machines("") as (head, prefect, machines):
         with _working(machines, prefect):
@@ -56,7 +56,10 @@ def two_machines() -> list[Found]:
 
 
 def in_bucket() -> list[Found]:
-    """What a hand-over takes through S3; of each machine, the first fetches the data set, too."""
+    """Measure what trials exchange through S3.
+
+    A machine's first trial fetches the data set, too.
+    """
     with _machines("s3://bucket/data") as (head, prefect, machines):
         with _working(machines, prefect):
             _study(head, TRIALS)
@@ -67,7 +70,7 @@ def in_bucket() -> list[Found]:
 
 @contextmanager
 def _machines(url: str) -> Iterator[tuple[Clone, Prefect, list[Machine]]]:
-    """A head with a server, and two machines, which meet in a bare repository and a folder or S3."""
+    """Start a head with a server, and two machines."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         head = Clone(folder / "head")
@@ -130,7 +133,7 @@ def _handed_over(machines: list[Machine]) -> list[float]:
 
 
 def _until_elsewhere(head: Clone, prefect: Prefect, machines: list[Machine]) -> float:
-    """Seconds from the end of a machine, with everything on it, to the training of its trial on another."""
+    """Measure seconds from a machine's death to its trial's next training."""
     with _working(machines, prefect):
         study = subprocess.Popen(
             _command(1, LONG),

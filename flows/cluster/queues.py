@@ -1,7 +1,7 @@
-"""Queues: which trials a machine can take, as names of the work queues that its worker serves.
+"""Queues of trials, named by precision, device and libraries.
 
-A machine that computes in float32 would emulate bfloat16 at a tenth of the speed, and other libraries would give other
-bits. Whoever submits a trial names its queue, and no worker sees the trials of a queue that it does not serve.
+A host that computes in float32 would emulate bfloat16 at a tenth of the speed, and other libraries would give other
+bits. A trial names its queue, and a worker sees only the queues that it serves.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from flows.host import compute
+from flows.host import capability
 
 LOCK = "requirements.lock"
 
 
-def libraries(lock: bytes) -> str:
+def libraries_name(lock: bytes) -> str:
     """Name the libraries of a requirements.lock by eight digits of its digest."""
     return hashlib.sha256(lock).hexdigest()[:8]
 
 
-def needed(precision: str, device: str, libraries: str) -> str:
-    """Name the queue of a trial; the arguments are its `train.precision`, its `train.device` and its libraries."""
+def queue_name(precision: str, device: str, libraries: str) -> str:
+    """Name the queue of a trial by its `train.precision`, `train.device` and libraries."""
     return f"{'gpu-' if device == 'gpu' else ''}{precision}-{libraries}"
 
 
-def offered(root: Path) -> list[str]:
-    """List the queues of all trials that this machine can take."""
-    found = {compute.here(device) for device in ("auto", "cpu")}
+def served_queues(root: Path) -> list[str]:
+    """List the queues of all trials that this host can compute."""
+    devices = {capability.resolve_device(device) for device in ("auto", "cpu")}
     able = {
         (precision, "cpu" if device == "cpu" else "gpu")
-        for device, fastest in found
+        for device, fastest in devices
         for precision in ("float32", fastest)
     }
-    here = libraries((root / LOCK).read_bytes())
-    return sorted(needed(precision, device, here) for precision, device in able)
+    libraries = libraries_name((root / LOCK).read_bytes())
+    return sorted(queue_name(precision, device, libraries) for precision, device in able)

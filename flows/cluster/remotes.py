@@ -1,7 +1,7 @@
-"""The two remotes that machines share: whether they answer, are whole, and take what they are given.
+"""The git and DVC remotes that hosts share.
 
-DVC itself says too little: it makes a folder that is not mounted, takes objects that are in no cache for pushed, and
-takes one that a killed push left empty for whole.
+DVC reports too little: it creates a folder that is not mounted, counts objects that are in no cache as pushed, and
+counts one that a killed push left empty as complete.
 """
 
 from __future__ import annotations
@@ -17,37 +17,25 @@ from flows.repo.commands import run
 from flows.repo.git import git
 from tasks.params import ParameterError
 
-ANSWER_SECONDS = 25.0  # for a remote, so that one that is away is named within half a minute
-QUIET = {"GIT_TERMINAL_PROMPT": "0"}  # a remote that asks for a password gets none
+ANSWER_SECONDS = 25.0  # for a remote, so that one that is away is reported within half a minute
+NO_PROMPT = {"GIT_TERMINAL_PROMPT": "0"}  # a remote that asks for a password gets none
 EMPTY = hashlib.md5(usedforsecurity=False).hexdigest()  # the object of an empty file
 LOST = "do not exist neither locally nor on remote"  # DVC's words for a folder whose list of files is nowhere
 
-# Writes where DVC would, and asks for what any push needs: an answer, the bucket, and the right to write.
-WRITE = """
-import sys, tempfile
-from dvc.repo import Repo
-try:
-    remote = Repo().cloud.get_remote(sys.argv[1])
-    with tempfile.NamedTemporaryFile() as empty:
-        remote.fs.put_file(empty.name, remote.fs.join(remote.path, ".writable"))
-except Exception as error:
-    sys.exit(f"ERROR: {' '.join(str(error).split()) or type(error).__name__}")
-"""
-
 
 class Remotes(NamedTuple):
-    """The names of the two places where machines meet."""
+    """The names of the two remotes."""
 
     git: str
     dvc: str
 
 
-class HandOverError(RuntimeError):
-    """Something could not be handed over; the next try may do it."""
+class SyncError(RuntimeError):
+    """Something could not be sent or fetched; another attempt may succeed."""
 
 
-def remotes(root: Path) -> Remotes:
-    """Find the git remote and the DVC remote that machines share.
+def find_remotes(root: Path) -> Remotes:
+    """Find the git remote and the DVC remote that hosts share.
 
     Raises
     ------
@@ -57,125 +45,129 @@ def remotes(root: Path) -> Remotes:
     from dvc.config import Config
     from dvc.config_schema import RelPath
 
-    named = git(root, "remote").split()
-    if "origin" not in named and len(named) != 1:
+    names = git(root, "remote").split()
+    if "origin" not in names and len(names) != 1:
         raise ParameterError(
-            f"machines need a git remote named origin, or a single one; received {', '.join(named) or 'none'}; "
+            f"hosts need a git remote named origin, or a single one; received {', '.join(names) or 'none'}; "
             "`git remote add origin URL`"
         )
     settings = Config(str(root / ".dvc"))
     store = settings["core"].get("remote")
     if store is None or store not in settings["remote"]:
         raise ParameterError(
-            f"machines need a default DVC remote; received {store or 'none'}; `dvc remote add --default store URL`"
+            f"hosts need a default DVC remote; received {store or 'none'}; `dvc remote add --default store URL`"
         )
     if isinstance(url := settings["remote"][store]["url"], RelPath):
         raise ParameterError(
             f"the URL of DVC remote {store} must be absolute, since each clone resolves a relative one for itself; "
-            f"received one that means {url} here; `dvc remote modify {store} url {url}`"
+            f"received one that means {url} in this clone; `dvc remote modify {store} url {url}`"
         )
-    return Remotes("origin" if "origin" in named else named[0], store)
+    return Remotes("origin" if "origin" in names else names[0], store)
 
 
 # --- Git's remote ---------------------------------------------------------------------------------
 
 
-def ask(root: Path, pattern: str) -> str:
-    """List references of the git remote, which answers in time or not at all."""
-    return git(root, "ls-remote", remotes(root).git, pattern, variables=QUIET, limit_seconds=ANSWER_SECONDS)
+def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
+    """List references of the git remote with their commits."""
+    remote = find_remotes(root).git
+    listed = git(root, "ls-remote", remote, pattern, variables=NO_PROMPT, limit_seconds=ANSWER_SECONDS)
+    return [(ref, commit) for commit, ref in (line.split("\t") for line in listed.splitlines())]
 
 
-def fetch(root: Path, *refspecs: str) -> None:
-    """Fetch references, and nothing that git would do beside it."""
+def fetch_references(root: Path, *refspecs: str) -> None:
+    """Fetch references, and nothing that git would fetch beside them."""
     arguments = ("--quiet", "--no-tags", "--no-auto-gc", "--no-write-fetch-head", "--stdin")
-    git(root, "fetch", *arguments, remotes(root).git, given="\n".join(refspecs), variables=QUIET)
+    git(root, "fetch", *arguments, find_remotes(root).git, given="\n".join(refspecs), variables=NO_PROMPT)
+
+
+def push_reference(root: Path, refspec: str, *options: str) -> None:
+    """Push a reference to the git remote."""
+    git(root, "push", "--quiet", *options, find_remotes(root).git, refspec, variables=NO_PROMPT)
 
 
 # --- DVC's remote --------------------------------------------------------------------------------
 
 
-def refuse_silent(checkout: Path, store: str) -> None:
-    """Refuse a DVC remote that does not answer in time, or takes nothing."""
-    try:
-        run(checkout, sys.executable, "-c", WRITE, store, limit_seconds=ANSWER_SECONDS)
-    except RuntimeError as error:
-        _, found, said = str(error).rpartition("ERROR: ")
-        received = said if found else f"no answer within {ANSWER_SECONDS:.0f} s"
-        raise HandOverError(
-            f"the DVC remote {store} must answer, and take what it is given; received: {received}; `dvc remote list`, "
-            "and `dvc remote modify` for its address or keys"
-        ) from None
+def check_remote_folder(root: Path, is_new: bool = False) -> None:
+    """Refuse a DVC remote in a folder that is not mounted.
 
+    DVC would create the folder.
 
-def _folder(root: Path) -> Path | None:
-    """The folder of the DVC remote; None where it is something else."""
-    from dvc.config import Config
-
-    url: str = Config(str(root / ".dvc"))["remote"][remotes(root).dvc]["url"].removeprefix("file://")
-    return None if "://" in url else Path(url).expanduser()
-
-
-def refuse_absent_folder(root: Path, inside: str, may_be_empty: bool = True) -> None:
-    """Refuse a remote in a folder that is not there, such as one that is not mounted: DVC would make it, silently."""
-    name, folder = remotes(root).dvc, _folder(root)
-    if folder is None:
+    A remote that is not new holds DVC's objects, which a bare mount point does not.
+    """
+    name, folder = find_remotes(root).dvc, _remote_folder(root)
+    if folder is None or (folder if is_new else folder / "files").is_dir():
         return
-    if not (folder / inside).is_dir():
-        raise HandOverError(
-            f"the folder of DVC remote {name} must be there, and hold what the study gave it; received {folder}; "
-            "mount it" + (f", or, for a new one, `mkdir -p {folder}`" if inside == "." else "")
-        )
-    if not may_be_empty and not any(folder.iterdir()):
-        raise HandOverError(
-            f"the folder of DVC remote {name} must hold the experiments that the git remote names; received {folder}, "
-            "which is empty; mount it, or `dvc push` if it is a new one"
-        )
+    objects = "" if is_new else " and hold what was pushed to it"
+    raise SyncError(
+        f"the folder of DVC remote {name} must be there{objects}; received {folder}; mount it, or, for a new one, "
+        f"`mkdir -p {folder / 'files'}`"
+    )
 
 
-def push(checkout: Path, *targets: str) -> None:
-    """Push to the DVC remote, and look: DVC takes objects that are in no cache for pushed, or warns of them."""
-    _remove_half_written(checkout)
-    unknown = ""
+def push_objects(checkout: Path, *targets: str) -> None:
+    """Push to the DVC remote, and check that it has every object.
+
+    DVC at most warns of missing ones.
+    """
+    _remove_empty_objects(checkout)
+    unlisted = ""
     try:
         run(checkout, sys.executable, "-m", "dvc", "push", *targets, fault=LOST)
     except RuntimeError as error:
         if LOST not in str(error):
             raise
-        unknown = " and ".join(targets) or "the files of an output"
-    if lacking := lacking_in(cloud_status(checkout, *targets)) or unknown:
-        raise HandOverError(
-            f"the DVC remote must have every object of a commit; after `dvc push` it lacks {lacking}, which the cache "
+        unlisted = " and ".join(targets) or "the files of an output"
+    if missing := name_missing(compare_with_remote(checkout, *targets)) or unlisted:
+        raise SyncError(
+            f"the DVC remote must have every object of a commit; after `dvc push` it lacks {missing}, which the cache "
             "does not have either; `dvc pull`, or `dvc repro` where they were made"
         )
 
 
-def _remove_half_written(checkout: Path) -> None:
-    """Remove objects of a remote in a folder that a killed push left empty.
+def _remote_folder(root: Path) -> Path | None:
+    """Return the folder of the DVC remote, if it is one."""
+    from dvc.config import Config
 
-    DVC makes an object under its final name before it fills it, where the file system can share blocks or might, and
-    would take such a one for pushed. One that another machine makes just now is not empty for a second.
+    url: str = Config(str(root / ".dvc"))["remote"][find_remotes(root).dvc]["url"].removeprefix("file://")
+    return None if "://" in url else Path(url).expanduser()
+
+
+def _remove_empty_objects(checkout: Path) -> None:
+    """Remove objects that a killed push left empty in a remote folder.
+
+    DVC creates an object under its final name before it fills it, where the file system may share blocks, and would
+    count an empty one as pushed. One that another host is writing is not empty for a second.
     """
-    if (folder := _folder(checkout)) is None:
+    if (folder := _remote_folder(checkout)) is None:
         return
 
-    def empty() -> set[Path]:
+    def find_empty() -> set[Path]:
         objects = (folder / "files/md5").glob("??/*")
         return {path for path in objects if path.name != EMPTY and path.exists() and not path.stat().st_size}
 
-    if found := empty():
+    if empty := find_empty():
         time.sleep(1)
-        for path in found & empty():
+        for path in empty & find_empty():
             path.unlink(missing_ok=True)
 
 
-def cloud_status(checkout: Path, *targets: str, limit_seconds: float | None = None) -> dict[str, str]:
-    """What DVC says of each path that is not both in the cache and on the remote."""
+def compare_with_remote(checkout: Path, *targets: str, limit_seconds: float | None = None) -> dict[str, str]:
+    """Return DVC's status of paths that cache or remote lack."""
     command = (sys.executable, "-m", "dvc", "status", "--cloud", "--json", *targets)
-    found: dict[str, str] = json.loads(run(checkout, *command, limit_seconds=limit_seconds))
-    return found
+    try:
+        status: dict[str, str] = json.loads(run(checkout, *command, limit_seconds=limit_seconds))
+    except RuntimeError as error:
+        received = str(error).rpartition("ERROR: ")[2]
+        raise SyncError(
+            f"the DVC remote {find_remotes(checkout).dvc} must answer; received: {received}; `dvc remote list`, and "
+            "`dvc remote modify` for its address or keys"
+        ) from None
+    return status
 
 
-def lacking_in(status: dict[str, str]) -> str:
-    """The first paths that the remote lacks, in words."""
-    paths = [path for path, what in status.items() if what in {"new", "missing"}]
+def name_missing(status: dict[str, str]) -> str:
+    """Name the first paths that the remote lacks."""
+    paths = [path for path, state in status.items() if state in {"new", "missing"}]
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

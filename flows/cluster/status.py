@@ -1,14 +1,13 @@
-"""How a study on many machines is getting on: its machines, its trials by state, and when it will be done.
+"""The status of a study on many hosts.
 
-The server is asked, so that any machine can tell, whoever started the study. A machine's speed is that of the trials
-that it completed; one that completed none yet is taken to be as fast as the others.
+It is read from the server, so that any clone can show it. A worker's speed is that of the trials that it completed; one
+that completed none yet counts as fast as the others.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,162 +16,108 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
 
+from flows.cluster.cordon import read_cordoned
+from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
 from flows.results.tables import table
 
-DEPLOYMENT = "trial/study"
-POOL = "study"
-LEFT_OUT = "left_out"  # Prefect's variable: machine → why it takes no more trials
-PAGE = 200  # of Prefect
-REMEMBERED = timedelta(days=1)  # a machine that was silent for longer is not listed
-REFRESH_SECONDS = 60.0
-OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
+LISTED = timedelta(days=1)  # since the last heartbeat of a worker
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A machine, what it runs, and what it completed lately."""
+class Worker:
+    """A worker, what it runs, and what it completed lately."""
 
     name: str
-    state: str  # alive, silent, or left out and why
+    state: str  # online, offline, or cordoned and why
     running: int
     seconds: tuple[float, ...]  # of each trial that it completed
-
-    @property
-    def works(self) -> bool:
-        return self.state == "alive"
 
 
 @dataclass(frozen=True)
 class Status:
-    """The machines, and the trials that the server knows of by state."""
+    """The workers, and the number of open trials in each state."""
 
-    machines: tuple[Machine, ...]
+    workers: tuple[Worker, ...]
     states: dict[str, int]
 
-    def markdown(self, left: int | None = None) -> str:
-        """Show it as tables, with the estimate for so many trials; by default for those that are open."""
-        headers = ("machine", "state", "runs now", "completed lately", "seconds a trial")
+    def markdown(self) -> str:
+        """Show the status as tables, with the remaining time."""
+        headers = ("worker", "state", "runs now", "completed lately", "seconds a trial")
         cells = [
             (
-                one.name,
-                one.state,
-                str(one.running),
-                str(len(one.seconds)),
-                f"{statistics.mean(one.seconds):.0f}" if one.seconds else "",
+                worker.name,
+                worker.state,
+                str(worker.running),
+                str(len(worker.seconds)),
+                f"{statistics.mean(worker.seconds):.0f}" if worker.seconds else "",
             )
-            for one in self.machines
+            for worker in self.workers
         ]
         states = [(name, str(count)) for name, count in self.states.items()]
-        told = self.estimate(sum(self.states.values()) if left is None else left)
-        return "\n".join([*table(headers, cells), "", *table(("trials", "number"), states), "", told])
+        remaining = self.estimate(sum(self.states.values()))
+        return "\n".join([*table(headers, cells), "", *table(("trials", "number"), states), "", remaining])
 
-    def estimate(self, left: int) -> str:
-        """Say how long so many trials will take."""
-        if not left:
+    def estimate(self, n_left: int) -> str:
+        """Estimate how long `n_left` trials take."""
+        if not n_left:
             return "nothing to run"
-        working = [one for one in self.machines if one.works]
-        if not working:
-            return "no machine is there: run `make worker` on one"
-        timed = [seconds for one in self.machines for seconds in one.seconds]
+        online = [worker for worker in self.workers if worker.state == "online"]
+        if not online:
+            return "no worker is online: run `make worker` on a host"
+        timed = [seconds for worker in self.workers for seconds in worker.seconds]
         if not timed:
             return "no trial was completed yet: an estimate follows the first"
-        usual = statistics.mean(timed)
-        rate = sum(max(one.running, 1) / (statistics.mean(one.seconds) if one.seconds else usual) for one in working)
-        minutes, more = math.ceil(left / rate / 60), "s" if len(working) > 1 else ""
-        return f"about {minutes} minutes on {len(working)} machine{more}"
+        rate = sum(max(worker.running, 1) / statistics.mean(worker.seconds or timed) for worker in online)
+        return f"about {math.ceil(n_left / rate / 60)} minutes on {len(online)} worker{'s' if len(online) > 1 else ''}"
 
 
-def read(client: SyncPrefectClient) -> Status:
-    """Ask the server.
+def read_status(client: SyncPrefectClient) -> Status:
+    """Read the status from the server.
 
     Raises
     ------
     RuntimeError
-        If it has no such deployment.
+        If it has no deployment of trials.
     """
-    try:
-        deployment = client.read_deployment_by_name(DEPLOYMENT).id
-    except ObjectNotFound:
-        raise RuntimeError(f"the server must know {DEPLOYMENT}; it does not; run `make deploy`") from None
-    of_trials = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
-    open_runs: list[FlowRun] = []
-    while page := client.read_flow_runs(
-        deployment_filter=of_trials, flow_run_filter=_in_state(*OPEN), limit=PAGE, offset=len(open_runs)
-    ):
-        open_runs += page
-    completed = client.read_flow_runs(
-        deployment_filter=of_trials,
-        flow_run_filter=_in_state(StateType.COMPLETED),
-        sort=FlowRunSort.END_TIME_DESC,
-        limit=PAGE,
-    )
-    return Status(_machines(client, open_runs, completed), dict(Counter(str(run.state_name) for run in open_runs)))
-
-
-def now() -> str:
-    """Ask the server, and show the status as Markdown."""
-    with get_client(sync_client=True) as client:
-        return read(client).markdown()
-
-
-def _in_state(*types: StateType) -> FlowRunFilter:
-    return FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))))
-
-
-def _machines(
-    client: SyncPrefectClient, open_runs: Sequence[FlowRun], completed: Sequence[FlowRun]
-) -> tuple[Machine, ...]:
-    variable = client.read_variable_by_name(LEFT_OUT)
-    left_out: dict[str, Any] = dict(variable.value) if variable and isinstance(variable.value, dict) else {}
-    since = datetime.now(UTC) - REMEMBERED
-    workers = {
-        worker.name: "alive" if worker.status == WorkerStatus.ONLINE else "silent"
-        for worker in client.read_workers_for_work_pool(POOL)
-        if worker.last_heartbeat_time and worker.last_heartbeat_time > since
-    }
-    running = Counter(machine_of(run) for run in open_runs if run.state and run.state.is_running())
+    runs = FlowRuns(client)
+    open_runs = runs.read({"state": {"type": {"any_": OPEN}}})
+    completed = runs.read_page({"state": {"type": {"any_": ["COMPLETED"]}}}, sort=FlowRunSort.END_TIME_DESC)
+    running = Counter(worker_of(run) for run in open_runs if run.state and run.state.is_running())
     seconds: dict[str, list[float]] = {}
     for run in completed:
         if run.state_name != "Cached":  # which took no training
-            seconds.setdefault(machine_of(run), []).append(run.total_run_time.total_seconds())
-    states = workers | {name: f"left out: {why}" for name, why in left_out.items() if name in workers}
-    return tuple(
-        Machine(name, state, running[name], tuple(seconds.get(name, ()))) for name, state in sorted(states.items())
+            seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
+    workers = tuple(
+        Worker(name, state, running[name], tuple(seconds.get(name, ())))
+        for name, state in sorted(_worker_states(client).items())
     )
+    return Status(workers, dict(Counter(str(run.state_name) for run in open_runs)))
 
 
-def machine_of(run: FlowRun) -> str:
-    """Name the machine whose worker took a flow run."""
-    return str(run.labels.get("prefect.worker.name", "no machine"))
+def _worker_states(client: SyncPrefectClient) -> dict[str, str]:
+    since = datetime.now(UTC) - LISTED
+    states = {
+        worker.name: "online" if worker.status == WorkerStatus.ONLINE else "offline"
+        for worker in client.read_workers_for_work_pool(POOL)
+        if worker.last_heartbeat_time and worker.last_heartbeat_time > since
+    }
+    cordoned = read_cordoned(client)
+    return states | {name: f"cordoned: {reason}" for name, reason in cordoned.items() if name in states}
 
 
-class Watch:
-    """The status of a running study: asked for now and then, shown as an artifact of its flow."""
+def show_status() -> str:
+    """Read the status from the server, and show it as Markdown."""
+    with get_client(sync_client=True) as client:
+        return read_status(client).markdown()
 
-    def __init__(self, key: str):
-        self.key, self._estimate, self._asked, self._shown = key, "", -math.inf, ""
 
-    def estimate(self, left: Sequence[Any]) -> str:
-        """Say how long trials will take, by what the server told in the last minute."""
-        if time.monotonic() - self._asked > REFRESH_SECONDS:
-            self._asked = time.monotonic()
-            with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-                status = read(client)
-                self._estimate = status.estimate(len(left))
-                if (shown := status.markdown(len(left))) != self._shown:
-                    create_markdown_artifact(shown, key=self.key, description="Machines, and trials by state")
-                    self._shown = shown
-        return self._estimate
+def estimate_remaining(left: Sequence[Any]) -> str:
+    """Estimate how long trials take; empty while the server is away."""
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        return read_status(client).estimate(len(left))
+    return ""

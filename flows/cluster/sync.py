@@ -1,8 +1,8 @@
-"""What machines hand over to each other, by a git and a DVC remote alone: inputs before a run, its results after.
+"""The exchange of inputs and results through git and DVC remotes.
 
-A machine is a clone with a cache of its own. A reference on the git remote is the commit point: it is pushed last, when
-the DVC remote has every object, so that whatever is killed on the way, no experiment lacks its model. "Exists" means
-there: an experiment that was saved and not published looks finished to its own clone alone.
+A host is a clone with a cache of its own. The reference of an experiment on the git remote is pushed last, when the DVC
+remote has every object, so that no experiment lacks its model, whatever is killed on the way. Only that reference says
+that an experiment exists: one that was saved and not published looks finished to its own clone.
 
 Not `dvc exp push`, which sends the reference first, and not the run cache: it brings neither train nor evaluate to
 another clone, as `dvc push` leaves out what git keeps.
@@ -22,70 +22,67 @@ from ruamel.yaml import YAML
 
 from flows.cluster.remotes import (
     ANSWER_SECONDS,
-    QUIET,
-    HandOverError,
-    ask,
-    cloud_status,
-    fetch,
-    lacking_in,
-    push,
-    refuse_absent_folder,
-    refuse_silent,
-    remotes,
+    SyncError,
+    check_remote_folder,
+    compare_with_remote,
+    fetch_references,
+    find_remotes,
+    list_references,
+    name_missing,
+    push_objects,
+    push_reference,
 )
 from flows.repo.commands import run
 from flows.repo.git import GitError, commit_of, git, read_blob, repository
 from flows.runs.experiments import STAGES, is_in_git, isolated_worktree, recorded, reference, slots
 from tasks.params import ParameterError
 
-PATIENT_LOCKS = 3  # tries at a reference that another may be writing just now
+PUSH_ATTEMPTS = 3  # at a reference that another may be writing just now
+RETRY_SECONDS = 1.0
 RAW = "data/raw"
-OURS = re.compile(r"-[0-9a-f]{8}$")  # ends the name of what this project made: a digest, so both are the same run
+GENERATED = re.compile(r"-[0-9a-f]{8}$")  # ends a name that this project made: a digest, so both are the same run
 
 
 # --- Experiments on the git remote ----------------------------------------------------------------
 
 
-def published(root: Path) -> dict[str, str]:
-    """Fetch the experiments that the git remote has; their commits, by name.
+def fetch_experiments(root: Path) -> dict[str, str]:
+    """Fetch the experiments of the git remote; return their commits by name.
 
-    One that this clone has otherwise and that a person named stays as it is here.
+    A local experiment with a hand-written name is never overwritten.
     """
-    there = _listed(root)
-    with _bookkeeping(root):
+    remote = _list_experiments(root)
+    with _locked_references(root):
         listed = git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
-        here = dict(line.split() for line in listed.splitlines())
+        local = dict(line.split() for line in listed.splitlines())
         new = [
-            ref for ref, commit in there.items() if here.get(ref) != commit and (ref not in here or OURS.search(ref))
+            ref
+            for ref, commit in remote.items()
+            if local.get(ref) != commit and (ref not in local or GENERATED.search(ref))
         ]
         if new:
-            fetch(root, *(f"+{ref}:{ref}" for ref in new))
-    return {_name(ref): commit for ref, commit in there.items()}
+            fetch_references(root, *(f"+{ref}:{ref}" for ref in new))
+    return {ref.rsplit("/", 1)[1]: commit for ref, commit in remote.items()}
 
 
 def is_published(root: Path, name: str) -> bool:
-    """Whether the git remote has an experiment of this name, at whichever commit."""
-    return bool(_listed(root, name))
+    """Return whether the git remote has an experiment of this name."""
+    return bool(_list_experiments(root, name))
 
 
-def is_published_of_head(checkout: Path, name: str) -> bool:
-    """Whether the git remote has an experiment of this name that began at a checkout's HEAD."""
-    return reference(checkout, name) in _listed(checkout, name)
+def is_published_at_head(checkout: Path, name: str) -> bool:
+    """Return whether the git remote has this experiment of a checkout's HEAD."""
+    return reference(checkout, name) in _list_experiments(checkout, name)
 
 
-def _listed(root: Path, name: str = "*") -> dict[str, str]:
-    """The commits of the experiments that the git remote has, all or those of a name, by reference."""
-    lines = ask(root, f"refs/exps/*/*/{name}").splitlines()
-    return {ref: commit for commit, ref in (line.split("\t") for line in lines) if ref.count("/") == 4}
-
-
-def _name(ref: str) -> str:
-    return ref.rsplit("/", 1)[1]
+def _list_experiments(root: Path, name: str = "*") -> dict[str, str]:
+    """List the experiments of the git remote: reference → commit."""
+    return {ref: commit for ref, commit in list_references(root, f"refs/exps/*/*/{name}") if ref.count("/") == 4}
 
 
 @contextmanager
-def _bookkeeping(root: Path) -> Iterator[None]:
-    """Be alone at git's references, as two that write the same one at once fail."""
+def _locked_references(root: Path) -> Iterator[None]:
+    """Lock this clone's references, which only one process may write."""
     with FileLock(repository(root).common / "exps-fetch"):
         yield
 
@@ -93,42 +90,39 @@ def _bookkeeping(root: Path) -> Iterator[None]:
 # --- Before a run --------------------------------------------------------------------------------
 
 
-def offer(root: Path, commit: str) -> None:
-    """Give the remotes what runs of a commit need: their inputs and the commit itself, under `refs/study`.
+def push_inputs(root: Path, commit: str) -> None:
+    """Push a commit, under `refs/study`, and the inputs of its runs.
 
     Raises
     ------
     tasks.params.ParameterError
-        If an input is one that cannot be handed over.
+        If an input is neither in git nor tracked by DVC.
     RuntimeError
-        If a remote does not answer, is another one than it was, or does not take what it is given.
+        If a remote does not answer, is another one than it was, or cannot be written.
     """
-    there = remotes(root)
-    is_new = not _listed(root)
-    refuse_absent_folder(root, ".", is_new)
+    check_remote_folder(root, is_new=not _list_experiments(root))
     with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit, wait_seconds=-1) as checkout:
-        targets = _inputs(checkout)
-        refuse_silent(checkout, there.dvc)
-        if targets:
-            push(checkout, *targets)
-    git(root, "push", "--quiet", there.git, f"{commit}:refs/study/{commit}", variables=QUIET)
+        if targets := _input_targets(checkout):
+            compare_with_remote(checkout, *targets, limit_seconds=ANSWER_SECONDS)  # which a push has not
+            push_objects(checkout, *targets)
+    push_reference(root, f"{commit}:refs/study/{commit}")
 
 
-def default_commit(root: Path) -> str:
-    """The commit that the git remote's HEAD is at."""
-    if not (answer := ask(root, "HEAD").split()):
-        raise HandOverError("the git remote must have a HEAD; received none; `git push`, or name a commit")
-    return answer[0]
+def remote_head(root: Path) -> str:
+    """Return the commit of the git remote's HEAD."""
+    for _, commit in list_references(root, "HEAD"):
+        return commit
+    raise SyncError("the git remote must have a HEAD; received none; `git push`, or name a commit")
 
 
-def receive(root: Path, commit: str) -> None:
-    """Fetch a commit that was offered, unless it is here.
+def fetch_commit(root: Path, commit: str) -> None:
+    """Fetch a commit from the git remote, unless this clone has it.
 
     Raises
     ------
     tasks.params.ParameterError
         If it is not named by its digest: a branch is another commit in each clone.
-    HandOverError
+    SyncError
         If the git remote does not have it.
     """
     if not re.fullmatch("[0-9a-f]{40}", commit):
@@ -136,59 +130,59 @@ def receive(root: Path, commit: str) -> None:
     if commit_of(root, commit):
         return
     try:
-        with _bookkeeping(root):
-            fetch(root, commit)
+        with _locked_references(root):
+            fetch_references(root, commit)
     except GitError as error:
-        raise HandOverError(
-            f"{error}; where commit {commit[:7]} is: `git push {remotes(root).git} {commit}:refs/study/{commit}`"
-        ) from None
+        push = f"git push {find_remotes(root).git} {commit}:refs/study/{commit}"
+        raise SyncError(f"{error}; in a clone that has commit {commit[:7]}: `{push}`") from None
 
 
 def images_in_git(checkout: Path) -> bool:
-    """Whether the images of a checkout are what git keeps of them; else `data/raw` stands for them elsewhere."""
+    """Return whether git keeps the images; otherwise hosts share `data/raw`."""
     return is_in_git(checkout, slots(checkout)["images"])
 
 
 def fetch_inputs(checkout: Path) -> None:
-    """Bring the inputs of a run into its checkout, from the DVC remote.
+    """Fetch a run's inputs from the DVC remote into its checkout.
 
-    What the machine has under the same paths may be something else, and is not used.
+    What the host has under the same paths may be something else, and is not used.
 
     Raises
     ------
-    HandOverError
-        If the remote does not have them, which a folder that is not mounted never says by itself.
+    SyncError
+        If the remote does not have them; a folder that is not mounted gives no error of its own.
     """
-    targets = _inputs(checkout)
-    refuse_absent_folder(checkout, "files")
+    targets = _input_targets(checkout)
+    check_remote_folder(checkout)
     if not targets:
         return
-    found = cloud_status(checkout, *targets, limit_seconds=ANSWER_SECONDS)
-    if lacking := lacking_in(found):
-        raise HandOverError(
-            f"the DVC remote must have {' and '.join(targets)} before a run; it lacks {lacking}; see that it is "
-            f"mounted and the same on all machines (`dvc remote list`), or, where they are: `dvc push {targets[0]}`"
+    status = compare_with_remote(checkout, *targets, limit_seconds=ANSWER_SECONDS)
+    if missing := name_missing(status):
+        raise SyncError(
+            f"the DVC remote must have {' and '.join(targets)} before a run; it lacks {missing}; check that it is "
+            "mounted and the same on all hosts (`dvc remote list`), or, where these files are: "
+            f"`dvc push {targets[0]}`"
         )
     for target in targets:
         path = checkout / target.removesuffix(".dvc")
         if path.is_symlink():
             path.unlink()
-    if found or targets != [RAW] or not images_in_git(checkout):  # else a repro finds it in the cache
+    if status or targets != [RAW] or not images_in_git(checkout):  # otherwise a repro finds it in the cache
         run(checkout, sys.executable, "-m", "dvc", "pull", *targets)
 
 
-def _inputs(checkout: Path) -> list[str]:
-    """What DVC hands over of a checkout's inputs, as its targets."""
+def _input_targets(checkout: Path) -> list[str]:
+    """List the DVC targets that a run needs as input."""
     lock = read_blob(checkout, "HEAD", "dvc.lock")
     targets = []
     for slot, path in slots(checkout).items():
         digest, in_git = recorded(lock, slot, path), is_in_git(checkout, path)
         if slot == "images" and digest:
             targets.append(RAW)
-        elif not in_git and (slot == "images" or not digest or _tracked(checkout, path) != digest):
+        elif not in_git and (slot == "images" or not digest or _tracked_digest(checkout, path) != digest):
             track = f"`dvc add {path}`, " if slot == "backbone" else ""
             raise ParameterError(
-                f"the {slot} that git does not keep must be committed as DVC found them, for other machines to get "
+                f"the {slot} that git does not keep must be committed as DVC read them, for other hosts to get "
                 f"them; received {path}; {track}`dvc repro {STAGES[slot]}`, and commit dvc.lock"
                 + (f" and {path}.dvc" if track else "")
             )
@@ -197,8 +191,8 @@ def _inputs(checkout: Path) -> list[str]:
     return targets
 
 
-def _tracked(checkout: Path, path: str) -> str | None:
-    """The digest of a file that `dvc add` tracks at HEAD."""
+def _tracked_digest(checkout: Path, path: str) -> str | None:
+    """Return the digest of a file that `dvc add` tracks at HEAD."""
     if Path(path).is_absolute() or not (text := read_blob(checkout, "HEAD", f"{path}.dvc")):
         return None
     digest: str | None = YAML(typ="safe").load(text)["outs"][0].get("md5")
@@ -209,28 +203,30 @@ def _tracked(checkout: Path, path: str) -> str | None:
 
 
 def publish(checkout: Path, name: str) -> bool:
-    """Send what a saved experiment is made of, and then its reference; False where another was faster.
+    """Push a saved experiment: its objects, then its reference.
+
+    Return False where another host was faster.
 
     Raises
     ------
-    HandOverError
-        If the remote lacks any of it in the end, or another has half written the reference.
+    SyncError
+        If the remote lacks an object in the end, or the reference is locked there.
     """
-    refuse_absent_folder(checkout, "files")
-    push(checkout)
-    ref, there = reference(checkout, name), remotes(checkout).git
-    mine = git(checkout, "rev-parse", ref).strip()
-    for _ in range(PATIENT_LOCKS):
-        if listed := _listed(checkout, name):
-            if ref in listed:
-                with _bookkeeping(checkout):
-                    fetch(checkout, f"+{ref}:{ref}")
-            return mine in listed.values()
+    check_remote_folder(checkout)
+    push_objects(checkout)
+    ref = reference(checkout, name)
+    own = git(checkout, "rev-parse", ref).strip()
+    for _ in range(PUSH_ATTEMPTS):
+        if published := _list_experiments(checkout, name):
+            if ref in published:
+                with _locked_references(checkout):
+                    fetch_references(checkout, f"+{ref}:{ref}")
+            return own in published.values()
         try:
-            git(checkout, "push", "--quiet", f"--force-with-lease={ref}:", there, f"{ref}:{ref}", variables=QUIET)
-        except GitError as error:  # its words do not tell one that exists from one that a killed push left locked
-            refused = error
-            time.sleep(1)
+            push_reference(checkout, f"{ref}:{ref}", f"--force-with-lease={ref}:")
+        except GitError as error:  # it does not say whether the reference exists or a killed push left it locked
+            failure = error
+            time.sleep(RETRY_SECONDS)
         else:
             return True
-    raise HandOverError(f"{refused}; where the git remote is, remove {ref}.lock if no push is going on")
+    raise SyncError(f"{failure}; where the git remote is, remove {ref}.lock if no push is running")

@@ -5,7 +5,6 @@ The worktree's lock is the claim of a trial within a clone; between clones the r
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +21,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed
 
 from flows.cluster import sync
-from flows.host.name import describe
-from flows.host.resources import Share, share
+from flows.host.name import describe_host
+from flows.host.resources import Resources, assigned_resources
 from flows.repo.commands import redact
 from flows.runs import experiments
 from flows.runs.placeholders import leave_out_others
@@ -34,7 +33,7 @@ LIMIT_SECONDS = 24 * 3600.0
 LOOK_SECONDS = 5.0  # between looks at the own state
 
 
-def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Share, hand_over: bool = False) -> bool:
+def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Resources, hand_over: bool = False) -> bool:
     """Bring one trial into being in this clone; False where it existed.
 
     It ends with its scores: `dvc exp apply NAME && dvc repro` reports on it, which takes seconds and no training.
@@ -55,7 +54,7 @@ def make_trial(root: Path, trial: Trial, log: Callable[[str], None], share: Shar
     if _exists(root, trial.name, hand_over):
         return False
     if hand_over:
-        sync.receive(root, trial.commit)
+        sync.fetch_commit(root, trial.commit)
     worktree = experiments.isolated_worktree(root, trial.overrides, trial.name, trial.commit, wait_seconds=-1)
     with worktree as checkout:
         if _exists(root, trial.name, hand_over):  # made by whom this one waited for
@@ -96,16 +95,14 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
     """Bring a trial into being on this machine, and hand it over.
 
     Its state is Cached where it existed, Failed where the training failed, and Crashed where this machine did.
-    The variable SHARE has which of how many runs side by side this one is: `0/2`.
     """
     logger = get_run_logger()
-    logger.info("%s seed %d on %s", variant, seed, describe())
-    number, jobs = (int(part) for part in os.environ.get("SHARE", "0/1").split("/"))
+    logger.info("%s seed %d on %s", variant, seed, describe_host())
     asked = Trial(variant, seed, overrides, name, commit)
     shutting_down.clear()
     with _heed_own_state() as ended:
         try:
-            made = make_trial(Path.cwd(), asked, logger.info, share(number, jobs), hand_over=True)
+            made = make_trial(Path.cwd(), asked, logger.info, assigned_resources(), hand_over=True)
         except Exception as error:
             if ended:
                 return ended[0]

@@ -1,4 +1,4 @@
-"""The machine that makes a run, in the words that an experiment keeps of it."""
+"""The name of this host, as an experiment records it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import joblib
 from tasks.device import cpu
 
 
-def describe() -> str:
-    """Name this machine, its processor and its cores: `box-1f2e; AMD EPYC 9124; 16 cores`."""
+def describe_host() -> str:
+    """Describe this host: `box-1f2e; AMD EPYC 9124; 16 cores`."""
     name = os.environ.get("PREFECT__WORKER_NAME") or socket.gethostname()  # Prefect sets the name of its worker
     parts = (name, cpu.name(), f"{joblib.cpu_count()} cores")
     return "; ".join(re.sub(r"[\s;]+", " ", part).strip() for part in parts)  # a line of three parts

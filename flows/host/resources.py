@@ -1,4 +1,4 @@
-"""Shares: how many runs go side by side on this machine, and what of it each one has."""
+"""The resources of this host, and of runs side by side."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import joblib
 import psutil
 
 JOB_BYTES = 3 * 2**29  # of memory for a run: its training, dvc, and the evaluation that follows
+VARIABLE = "RUN_RESOURCES"  # by which a worker tells a trial its number and the number of jobs: `0/2`
 CONTAINER_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-class Share(NamedTuple):
-    """A run's part of this machine: its cores, and variables that name its threads and its GPU."""
+class Resources(NamedTuple):
+    """A run's cores, and the variables of its threads and GPU."""
 
     cores: frozenset[int]
     variables: dict[str, str]
@@ -32,7 +33,7 @@ def default_jobs() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may use, by the machine and by its container."""
+    """Count the bytes of memory that this host and its container allow."""
     limits: list[int] = [psutil.virtual_memory().total]
     for limit in CONTAINER_MEMORY:
         with suppress(OSError, ValueError):  # not in a container, or `max`
@@ -57,12 +58,18 @@ def _cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def share(number: int, jobs: int) -> Share:
-    """The part of this machine that one of so many runs side by side has."""
-    cores, found = _cores(), gpus()
+def run_resources(number: int, jobs: int) -> Resources:
+    """Return the cores and GPU of run `number` out of `jobs`."""
+    cores, names = _cores(), gpus()
     size = max(len(cores) // jobs, 1)
     first = number * size % len(cores)
     variables = {"LOKY_MAX_CPU_COUNT": str(max(joblib.cpu_count() // jobs, 1))}  # a container's quota names no cores
-    if found:
-        variables["CUDA_VISIBLE_DEVICES"] = found[number % len(found)]
-    return Share(frozenset(cores[first : first + size]), variables)
+    if names:
+        variables["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
+    return Resources(frozenset(cores[first : first + size]), variables)
+
+
+def assigned_resources() -> Resources:
+    """Return what the worker assigned to this process, or everything."""
+    number, jobs = (int(part) for part in os.environ.get(VARIABLE, "0/1").split("/"))
+    return run_resources(number, jobs)

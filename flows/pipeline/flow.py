@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from flows.cluster import sync
-from flows.cluster.remotes import HandOverError, remotes
+from flows.cluster.remotes import SyncError, find_remotes
 from flows.pipeline.stages import once_free, stage
 from flows.repo import commands
 from flows.repo.cosmetic import accept_edits
@@ -88,9 +88,9 @@ def pipeline(
     if accept and isolated:  # its worktree starts without outputs
         raise ParameterError("accept must be of this workspace; received an isolated run, too; leave one of them out")
     if hand_over:
-        remotes(root)
-        commit = commit or sync.default_commit(root)
-        sync.receive(root, commit)
+        find_remotes(root)
+        commit = commit or sync.remote_head(root)
+        sync.fetch_commit(root, commit)
     elif isolated:
         experiments.check_slots(root)
     else:
@@ -121,12 +121,12 @@ def pipeline(
             experiments.save(folder, name)
             logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
         if hand_over:
-            if not sync.publish(folder, name) and not sync.is_published_of_head(folder, name):
-                raise HandOverError(
+            if not sync.publish(folder, name) and not sync.is_published_at_head(folder, name):
+                raise SyncError(
                     f"a run that is handed over must have a name of its own; received {name}, which the git remote has "
                     "of another commit; run it again under another name"
                 )
-            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", remotes(root).git, name)
+            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", find_remotes(root).git, name)
         metrics = show(folder, name if isolated else "")
         if push:
             commands.run(folder, sys.executable, "-m", "dvc", "push")

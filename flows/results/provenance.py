@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from flows.host import compute
+from flows.host import capability
 from flows.repo.git import read_blob
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, parse
@@ -48,6 +48,6 @@ def made_elsewhere(root: Path, commit: str | None = None) -> str:
 def _now(root: Path) -> list[str]:
     """Return what a training would compute with, in the order of KEYS."""
     params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))
-    device, fastest = compute.here(params.train.device)
+    device, fastest = capability.resolve_device(params.train.device)
     chosen = precision(params.model, params.train)
-    return [fastest if chosen == "auto" else chosen, device, compute.backend()]
+    return [fastest if chosen == "auto" else chosen, device, capability.backend()]

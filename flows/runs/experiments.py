@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from flows.host import name as host_name
+from flows.host.name import describe_host
 from flows.repo.commands import run
 from flows.repo.git import commit_to_ref, git, read_blob, repository
 from flows.repo.graph import declared_outputs
@@ -255,4 +255,4 @@ def reference(checkout: Path, name: str) -> str:
 def save(checkout: Path, name: str) -> None:
     """Keep a checkout's state as a DVC experiment of its HEAD; a trailer of its commit names the machine."""
     made = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
-    commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {host_name.describe()}", made)
+    commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {describe_host()}", made)

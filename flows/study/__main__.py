@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             from flows.cluster import status
 
             with ephemeral.available():
-                print(status.now())
+                print(status.show_status())
             return
         if asked.on == "machines" and asked.jobs is not None:
             raise ParameterError(f"--jobs is for runs here; received {asked.jobs} with --on machines; try: make worker")
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         experiments.check_slots(root)
         (first, *_) = plan.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         if asked.on == "machines":
-            sync.offer(root, first.commit)
+            sync.push_inputs(root, first.commit)
         with ephemeral.available():
             flow.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name, asked.on)
 

@@ -22,7 +22,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from flows.cluster import status, sync
-from flows.cluster.scheduler import on_machines
+from flows.cluster.scheduler import run_on_workers
 from flows.host.resources import default_jobs
 from flows.runs import experiments
 from flows.runs.processes import reraise_swallowed_signals
@@ -45,10 +45,10 @@ class Place(NamedTuple):
     estimate: Callable[[list[Trial]], str]
 
 
-def place(root: Path, on: str, jobs: int, log: Callable[[str], None], key: str) -> Place:
+def place(root: Path, on: str, jobs: int, log: Callable[[str], None]) -> Place:
     """Choose this machine, with so many runs side by side, or all machines that the server has."""
     if on == "machines":
-        return Place(sync.published, partial(on_machines, log=log), status.Watch(f"{key}-machines").estimate)
+        return Place(sync.fetch_experiments, partial(run_on_workers, log=log), status.estimate_remaining)
     return Place(finished, partial(on_this_machine, jobs=jobs), partial(estimate, root / SCRATCH, jobs=jobs))
 
 
@@ -63,8 +63,7 @@ def run_trials(root: Path, missing: list[Trial], where: Place) -> dict[str, str]
     with closing(where.run(root, missing)) as runs, reraise_swallowed_signals() as raise_again:
         for ended in runs:
             raise_again()
-            if ended is None:  # a look at machines that are still at it
-                where.estimate(left)
+            if ended is None:  # a poll of the server
                 continue
             trial = ended.trial
             left.remove(trial)
@@ -121,7 +120,7 @@ def study(
     variants, settings, jobs = variants or asked["compared"], settings or {}, jobs or default_jobs()
     experiments.check_slots(root)
     trials = plan(root, variants, seeds or asked["seeds"], settings, are_fixed=on == "machines")
-    where = place(root, on, jobs, logger.info, report.name)
+    where = place(root, on, jobs, logger.info)
     experiments.remove_stale_worktrees(root)
     if edits := experiments.uncommitted(root, report):
         logger.warning(

@@ -15,7 +15,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cluster.trial import make_trial
-from flows.host.resources import Share, share
+from flows.host.resources import Resources, run_resources
 from flows.runs.processes import shutting_down, terminate_all
 from flows.runs.trial import Ended, Trial
 from flows.study.eta import remember
@@ -33,11 +33,11 @@ def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[End
     """
     shutting_down.clear()
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
-    shares: SimpleQueue[Share] = SimpleQueue()
+    shares: SimpleQueue[Resources] = SimpleQueue()
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
     with runner:
         for number in range(min(jobs, len(trials))):
-            shares.put(share(number, jobs))
+            shares.put(run_resources(number, jobs))
         try:
             futures: dict[PrefectFuture[str], Trial] = {
                 runner.submit(run_trial, {"root": root, "trial": trial, "shares": shares}): trial for trial in trials
@@ -52,7 +52,7 @@ def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[End
 
 
 @task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
-def run_trial(root: Path, trial: Trial, shares: SimpleQueue[Share]) -> State[str]:
+def run_trial(root: Path, trial: Trial, shares: SimpleQueue[Resources]) -> State[str]:
     """Bring one trial into being, unless it is there; the name of its experiment."""
     own = shares.get()  # there are as many as trials at once
     try:

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.host import compute
-from flows.host.resources import default_jobs, share
+from flows.host import capability
+from flows.host.resources import default_jobs, run_resources
 from flows.repo.git import git, read_blob
 from flows.repo.graph import artifact
 from flows.runs import experiments
@@ -122,7 +122,7 @@ def _effective(
 def _precision_here(device: str) -> str:
     """Ask what `train.precision: auto` means on this machine."""
     try:
-        return compute.here(device)[1]
+        return capability.resolve_device(device)[1]
     except RuntimeError:
         raise ParameterError(
             "train.precision: auto is decided on this machine, which must have the device then; received train.device: "
@@ -132,12 +132,12 @@ def _precision_here(device: str) -> str:
 
 def _device_here() -> str:
     """Ask what `train.device: auto` means on this machine: cpu or gpu."""
-    return "cpu" if compute.here("auto")[0] == "cpu" else "gpu"
+    return "cpu" if capability.resolve_device("auto")[0] == "cpu" else "gpu"
 
 
 def _threads_here() -> int:
     """Count the threads that `train.threads: 0` means in a study on this machine, by its share of the cores."""
-    return int(share(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
+    return int(run_resources(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:

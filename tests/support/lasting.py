@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import httpx
 
-from flows.cluster import queues
+from flows.cluster import cordon
+from flows.cluster.queues import libraries_name, queue_name
 from flows.server import password
 from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
@@ -22,38 +23,30 @@ from tests.support.serving import Prefect, running, wait_for
 
 TRIAL = '''
 import os
-import subprocess
-import sys
 import time
 from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.host.resources import share
+from flows.host import resources
 
 
 @flow(name="trial", persist_result=False)
 def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: str) -> None:
     """Do what the variant is called, for as many seconds as the seed is."""
-    get_run_logger().info("share %s of %s", os.environ["SHARE"], os.environ["PREFECT__WORKER_NAME"])
+    get_run_logger().info("resources %s of %s", os.environ[resources.VARIABLE], os.environ["PREFECT__WORKER_NAME"])
     if variant == "failing training":
         raise ValueError("diverged")
     if variant == "broken machine":
         os._exit(3)
-    if variant == "step":
-        number, jobs = os.environ["SHARE"].split("/")
-        environment = {**os.environ, **share(int(number), int(jobs)).variables}
-        command = [sys.executable, "-u", "-m", "tasks.tell"]
-        get_run_logger().info(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
     time.sleep(seed)
 '''
 
 
 def scratch_machine(path: Path, cpu_flags: str | None = None) -> Clone:
-    """A folder with this repository's files and a trial of its own; a CPU with these flags, if any are given."""
+    """Copy this repository, with another trial and some CPU flags."""
     copy_tracked(path)
     (path / "flows/cluster/trial.py").write_text(TRIAL)
-    (path / "tasks/tell.py").write_text("import sys; print('keras is there:', 'keras' in sys.modules)")
     if cpu_flags is not None:
         cpuinfo = path.parent / f"{path.name}-cpuinfo"
         cpuinfo.write_text(f"processor : 0\nflags : {cpu_flags}\n")
@@ -71,8 +64,8 @@ class Lasting(Prefect):
             self.api.auth = password.basic(secret)
 
     def submit(self, variant: str, seed: int = 0, queue: str | None = None) -> str:
-        """A trial, in the queue of float32 and of this repository's libraries unless another is named."""
-        queue = queue or queues.needed("float32", "auto", lock_of(self.clone))
+        """Submit a trial; the queue defaults to float32 and these libraries."""
+        queue = queue or queue_name("float32", "auto", lock_of(self.clone))
         deployment = self.api.get("/deployments/name/trial/study").raise_for_status().json()["id"]
         parameters = {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""}
         body = {
@@ -92,9 +85,9 @@ class Lasting(Prefect):
     def await_state(self, flow_run: str, name: str, seconds: float = 180) -> None:
         wait_for(f"the state {name}", lambda: self.state(flow_run) == name, seconds)
 
-    def left_out(self) -> dict[str, str]:
-        found = self.api.get("/variables/name/left_out")
-        return dict(found.json()["value"]) if found.is_success else {}
+    def cordoned(self) -> dict[str, str]:
+        answer = self.api.get(f"/variables/name/{cordon.VARIABLE}")
+        return dict(answer.json()["value"]) if answer.is_success else {}
 
     def is_online(self, machine: str) -> bool:
         workers = self.api.post("/work_pools/study/workers/filter", json={})
@@ -107,7 +100,7 @@ class Lasting(Prefect):
 
 
 def lock_of(clone: Clone) -> str:
-    return queues.libraries((clone.path / "requirements.lock").read_bytes())
+    return libraries_name((clone.path / "requirements.lock").read_bytes())
 
 
 @contextmanager
@@ -121,7 +114,7 @@ def lasting(clone: Clone, port: int, *options: str, secret: str = "") -> Iterato
 
 @contextmanager
 def working(server: Lasting, clone: Clone, *options: str, name: str = "machine") -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of another clone, until it is online and for as long as it is needed."""
+    """Run a worker of another clone, and wait until it is online."""
     command = [sys.executable, "-m", "flows.cluster.worker", "--server", server.url, "--name", name, *options]
     with running(clone, *command, log=name) as process:
         wait_for("the worker", lambda: process.poll() is not None or server.is_online(name))
@@ -134,7 +127,7 @@ def log_of(clone: Clone, name: str) -> str:
 
 
 def refused(clone: Clone, *command: str, status: int, **variables: Any) -> str:
-    """The one line by which a command is refused."""
+    """Run a command that is refused; return its one line."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=clone.path,

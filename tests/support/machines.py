@@ -1,4 +1,4 @@
-"""Machines: clones with caches of their own, which meet in a bare repository and a folder or a bucket on loopback."""
+"""Machines: clones with their own caches, which share remotes on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from flows.host.resources import Share
+from flows.host.resources import Resources
 from flows.runs import trial
 from flows.runs.trial import Trial
 from flows.study import plan
@@ -22,11 +22,11 @@ from tests.support.serving import free_port
 from tests.support.toy_pipeline import commit, dvc, git, write
 
 KEY = "an-access-key"
-EVERYTHING = Share(frozenset(), {})
+EVERYTHING = Resources(frozenset(), {})
 
 
 class Meeting:
-    """The place where machines meet, with the head's clone of a toy pipeline that has been run."""
+    """The remotes, and the head's clone of a toy pipeline."""
 
     def __init__(self, place: Path, origin: Path):
         self.place, self.bare, self.store = place, place / "bare", place / "store"
@@ -42,7 +42,7 @@ class Meeting:
         return self.place / name
 
     def configure(self, machine: Path, remote: str | None = None) -> None:
-        """Name the DVC remote, as a user does in the clone's local settings."""
+        """Name the DVC remote in the clone's local settings."""
         (machine / ".dvc/config.local").write_text(self.remote if remote is None else remote)
 
     def use_bucket(self, port: int, secret: str, bucket: str = "bucket") -> None:
@@ -60,11 +60,11 @@ class Meeting:
         return plan.plan(self.head, ["none"], 1, {})[0]
 
     def references(self) -> dict[str, str]:
-        """The experiments on the git remote, by name."""
+        """Return the experiments of the git remote by name."""
         return trial.finished(self.bare)
 
     def assert_each_is_complete(self) -> None:
-        """A clone without any cache gets every file of every experiment."""
+        """Check that a clone without a cache gets each file."""
         for number, commit_ in enumerate(self.references().values()):
             fresh = self.machine(f"fresh-{number}-{time.monotonic_ns()}")
             git(fresh, "fetch", "--quiet", "origin", "+refs/exps/*:refs/exps/*")
@@ -74,7 +74,7 @@ class Meeting:
 
 
 def toy(path: Path) -> Path:
-    """A toy pipeline after its first run, committed."""
+    """Make a toy pipeline, run it and commit it."""
     write(path)
     dvc(path, "repro", "--quiet")
     commit(path, "first run")
@@ -83,7 +83,10 @@ def toy(path: Path) -> Path:
 
 @contextmanager
 def bucket(allows: bool = True) -> Iterator[int]:
-    """An S3 server with an empty bucket, which may deny everything else; its port."""
+    """Start an S3 server with a bucket; return its port.
+
+    Without `allows` it denies every further request.
+    """
     port, environment = free_port(), dict(os.environ)
     if not allows:
         environment["INITIAL_NO_AUTH_ACTION_COUNT"] = "1"  # which makes the bucket

@@ -21,7 +21,7 @@ class MissingError(RuntimeError):
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Start a Postgres, which refuses to run as root; the address of its database, as Prefect takes it.
+    """Start a Postgres as another user than root; return its address.
 
     Raises
     ------

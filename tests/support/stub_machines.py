@@ -1,4 +1,4 @@
-"""A lasting Prefect server whose trials no machine takes: tests say what became of each, as machines would."""
+"""A lasting server whose trials no worker takes: tests set their states."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cluster.status import POOL
+from flows.cluster.flow_runs import POOL
 from flows.runs.trial import Trial
 from tests.support.serving import free_port, wait_for
 
 
 @flow(name="trial")
 def stub(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: str) -> None:
-    """Stand for the flow that brings a trial into being."""
+    """Stand for the flow that runs a trial."""
 
 
 @dataclass
 class Server:
-    """A server in a folder of its own, which can be ended and started again."""
+    """A server in its own folder, which can end and start again."""
 
     home: Path
     database: str = ""  # the address of another than SQLite
@@ -74,7 +74,7 @@ class Server:
 
 @contextmanager
 def serving_trials(home: Path, database: str = "") -> Iterator[Server]:
-    """A server that has pool `study` and deployment `trial/study`, and is that of this process."""
+    """Start a server with the pool and the deployment of trials."""
     server = Server(home, database)
     try:
         server.start()
@@ -100,7 +100,7 @@ def trials_of(commit: str, count: int, mark: str = "") -> list[Trial]:
 
 
 def runs_of(client: SyncPrefectClient, trials: list[Trial]) -> list[FlowRun]:
-    """All flow runs of trials, in the order in which they were submitted."""
+    """Read the flow runs of trials in the order of submission."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
     named = FlowRunFilter(name=FlowRunFilterName(any_=[trial.name for trial in trials]))
@@ -108,15 +108,15 @@ def runs_of(client: SyncPrefectClient, trials: list[Trial]) -> list[FlowRun]:
     return sorted(found, key=lambda run: (run.name, run.idempotency_key or ""))
 
 
-def become(client: SyncPrefectClient, run: FlowRun, *states: State[Any], machine: str = "m1") -> None:
-    """Take a flow run through states, as a machine does."""
-    client.update_flow_run_labels(run.id, {"prefect.worker.name": machine})
+def become(client: SyncPrefectClient, run: FlowRun, *states: State[Any], worker: str = "m1") -> None:
+    """Take a flow run through states, as a worker does."""
+    client.update_flow_run_labels(run.id, {"prefect.worker.name": worker})
     for state in states:
         client.set_flow_run_state(run.id, state, force=True)
 
 
 def beat(client: SyncPrefectClient, run: UUID, occurred: datetime | None = None) -> None:
-    """Send a heartbeat; a machine's clock may be wrong."""
+    """Send a heartbeat; a worker's clock may be wrong."""
     event = {
         "occurred": (occurred or datetime.now(UTC)).isoformat(),
         "event": "prefect.flow-run.heartbeat",

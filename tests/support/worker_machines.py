@@ -1,4 +1,4 @@
-"""Machines with workers: clones of one bare repository, each with a cache, a state and a worker of its own."""
+"""Machines with workers: clones with their own cache, state and worker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Machine(Clone):
         return found
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to everything that runs in this clone, as a power cut or a hang would strike it."""
+        """Send a signal to everything that runs in this clone."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 os.kill(process.pid, number)
@@ -62,7 +62,7 @@ class Machine(Clone):
 
 
 def use_bucket(clone: Clone, port: int) -> None:
-    """Give a clone what git does not carry: the address of the remote's server and the keys to it."""
+    """Configure the address and keys of a bucket, which git lacks."""
     settings = {
         "endpointurl": f"http://127.0.0.1:{port}",
         "access_key_id": "a-key",
@@ -74,7 +74,7 @@ def use_bucket(clone: Clone, port: int) -> None:
 
 
 def open_to_machines(head: Clone, origin: Path, url: str) -> None:
-    """Give a clone a bare repository that all can push to, and a DVC remote that git knows the name of."""
+    """Give a clone a bare repository and a DVC remote."""
     head.run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
     head.run("dvc", "remote", "add", "--default", "store", url)
     head.run("git", "add", ".dvc/config")

@@ -1,4 +1,4 @@
-"""A study over two machines that are killed and frozen: all of it arrives, and nothing is made twice."""
+"""A study over two machines, of which one dies and one freezes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def head(clone: Clone) -> Clone:
 
 @pytest.fixture(scope="module")
 def undisturbed(head: Clone) -> dict[str, bytes]:
-    """The report of the same study, made by one machine."""
+    """Run the same study on one machine, and return its report."""
     head.run(*study("--jobs", "2"))
     found = report(head)
     shutil.rmtree(head.path / "reports/study")
@@ -67,7 +67,7 @@ def machines(head: Clone, undisturbed: dict[str, bytes], tmp_path_factory: pytes
 
 
 class Place:
-    """Who takes part: the head's server, the bare repository, two machines, and a clone where someone else sits."""
+    """A server, two machines, and the clone of a second person."""
 
     def __init__(self, prefect: Prefect, origin: Path, first: Machine, second: Machine, desk: Machine):
         self.prefect, self.origin, self.first, self.second, self.desk = prefect, origin, first, second, desk
@@ -101,15 +101,8 @@ def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
     log = head.path.parent / "study.log"
     first, second = machines.first, machines.second
     with ExitStack() as stack, log.open("wb") as file:
-        stack.enter_context(first.worker(machines.server))
-        killed = subprocess.Popen(
-            [sys.executable, "-m", "flows.cluster.worker", "--server", machines.server, "--name", "m2", "--limit", "1"],
-            cwd=second.path,
-            env=second.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        for machine in (first, second):
+            stack.enter_context(machine.worker(machines.server))
         both = []
         for clone in (head, machines.desk):
             running = subprocess.Popen(
@@ -123,13 +116,12 @@ def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
             )
             stack.callback(end, running)
             both.append(running)
-            # Only the head has the data, and the desk can ask for runs once the remote has it.
-            wait_for("the head to hand over the data", lambda: " runs on " in log.read_text(), 120)
+            # Only the head has the data; the desk can submit runs once the remote has it.
+            wait_for("the head to push the data", lambda: " runs on " in log.read_text(), 120)
         wait_for("a training on each machine", lambda: first.trains() and second.trains())
         second.send(signal.SIGKILL)
         struck = time.monotonic()
-        killed.wait()
-        wait_for("the silence to be noticed", lambda: "no sign of life" in log.read_text(), 120)
+        wait_for("its heartbeat timeout", lambda: "no sign of life" in log.read_text(), 120)
         assert time.monotonic() - struck < 100
         stack.enter_context(second.worker(machines.server))  # the machine is back
         wait_for("a training on each machine", lambda: first.trains() and second.trains())
@@ -149,7 +141,7 @@ def test_a_study_that_two_ask_for_survives_a_killed_and_a_frozen_machine(
     assert SECRET not in log.read_text() + made
 
 
-def test_a_trial_that_was_made_elsewhere_brings_its_model(head: Clone, machines: Place) -> None:
+def test_a_trial_from_another_machine_brings_its_model(head: Clone, machines: Place) -> None:
     name = machines.published()[0]
     shutil.rmtree(head.path / "models")
     head.run("dvc", "exp", "pull", "origin", name)

@@ -1,4 +1,4 @@
-"""Which trials a machine can take."""
+"""Which trials a worker can take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cluster import queues
+from flows.cluster.queues import libraries_name, queue_name, served_queues
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from flows.cluster import queues
     ],
 )
 def test_a_queue_says_what_its_trials_need(precision: str, device: str, name: str) -> None:
-    assert queues.needed(precision, device, "3f2a91c0") == name
+    assert queue_name(precision, device, "3f2a91c0") == name
 
 
 def test_libraries_are_named_by_the_lock_and_nothing_else() -> None:
-    name = queues.libraries(b"numpy==2.1.0\n")
+    name = libraries_name(b"numpy==2.1.0\n")
     assert len(name) == 8
-    assert queues.libraries(b"numpy==2.1.0\n") == name != queues.libraries(b"numpy==2.1.1\n")
+    assert libraries_name(b"numpy==2.1.0\n") == name != libraries_name(b"numpy==2.1.1\n")
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,12 @@ def test_libraries_are_named_by_the_lock_and_nothing_else() -> None:
         (("gpu (H100)", "mixed_bfloat16"), "float32", ["float32", "gpu-float32", "gpu-mixed_bfloat16"]),
     ],
 )
-def test_a_machine_offers_float32_and_what_else_its_devices_have(
+def test_a_worker_serves_float32_and_what_its_devices_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auto: tuple[str, str], cpu: str, able: list[str]
 ) -> None:
     (tmp_path / "requirements.lock").write_bytes(b"numpy==2.1.0\n")
-    monkeypatch.setattr("flows.host.compute.here", lambda device: {"auto": auto, "cpu": ("cpu", cpu)}[device])
-    here = queues.libraries(b"numpy==2.1.0\n")
-    assert queues.offered(tmp_path) == [f"{name}-{here}" for name in able]
+    monkeypatch.setattr(
+        "flows.host.capability.resolve_device", lambda device: {"auto": auto, "cpu": ("cpu", cpu)}[device]
+    )
+    libraries = libraries_name(b"numpy==2.1.0\n")
+    assert served_queues(tmp_path) == [f"{name}-{libraries}" for name in able]

@@ -62,13 +62,13 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
         if port:
             meeting.use_bucket(port, SECRET)
         asked = meeting.plan()
-        sync.offer(meeting.head, asked.commit)
+        sync.push_inputs(meeting.head, asked.commit)
         other, said = meeting.machine("other"), list[str]()
         assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
         assert not make_trial(meeting.head, asked, said.append, EVERYTHING, hand_over=True)
         assert sum("Running stage 'train'" in line for line in said) == 1
         assert "handed over in" in said[-1]
-        assert sync.published(meeting.head).keys() == {asked.name}
+        assert sync.fetch_experiments(meeting.head).keys() == {asked.name}
         assert not (meeting.head / "model").exists()
         dvc(meeting.head, "exp", "pull", "origin", asked.name)
         dvc(meeting.head, "exp", "apply", asked.name)
@@ -95,10 +95,10 @@ def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str)
     other, asked, said = meeting.machine("other"), meeting.plan(), list[str]()
     if there == "other images":
         write_files(other / "own", {"tulip.jpg": b"a tulip"})
-    sync.offer(meeting.head, asked.commit)
+    sync.push_inputs(meeting.head, asked.commit)
     assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
     assert not any("Running stage 'download'" in line for line in said)
-    sync.published(meeting.head)
+    sync.fetch_experiments(meeting.head)
     dvc(meeting.head, "exp", "pull", "origin", asked.name)
     dvc(meeting.head, "exp", "apply", asked.name)
     assert (meeting.head / "data/normalized/batch").read_text() == "rose.jpg\n"
@@ -125,9 +125,9 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
     write_files(meeting.head / "data/photos", GIVEN)
     settings = {"normalize.train_images": None, "train.epochs": 2, "train.precision": "float32", "model.filters": [4]}
     asked = plan.plan(meeting.head, ["none"], 1, settings)[0]
-    sync.offer(meeting.head, asked.commit)
+    sync.push_inputs(meeting.head, asked.commit)
     assert make_trial(meeting.machine("other"), asked, print, EVERYTHING, hand_over=True)
-    (row,) = plan.collect(meeting.head, [asked], sync.published(meeting.head))
+    (row,) = plan.collect(meeting.head, [asked], sync.fetch_experiments(meeting.head))
     assert row.epochs == 2
 
 
@@ -139,7 +139,7 @@ def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, hand_o
     before = page.read_text()
     (asked,), said = plan.plan(meeting.head, ["none"], 1, {"train.epochs": 7}), list[str]()
     if hand_over:
-        sync.offer(meeting.head, asked.commit)
+        sync.push_inputs(meeting.head, asked.commit)
     place = meeting.machine("other") if hand_over else meeting.head
     assert make_trial(place, asked, said.append, EVERYTHING, hand_over)
     assert [line for line in said if "Running stage" in line][-1] == "Running stage 'evaluate':"
@@ -190,7 +190,7 @@ def test_the_state_says_whether_the_training_or_the_machine_failed(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = meeting.plan()
-    sync.offer(meeting.head, asked.commit)
+    sync.push_inputs(meeting.head, asked.commit)
     monkeypatch.chdir(meeting.head)
     assert flow_run(asked).name == "Completed"
     assert flow_run(asked).name == "Cached"
@@ -208,7 +208,7 @@ def break_step(meeting: Meeting, code: str) -> Trial:
     (meeting.head / "step.py").write_text(code)
     commit(meeting.head, "another step")
     asked = meeting.plan()
-    sync.offer(meeting.head, asked.commit)
+    sync.push_inputs(meeting.head, asked.commit)
     return asked
 
 
@@ -250,7 +250,7 @@ def _running() -> FlowRunFilter:
 def test_a_pipeline_that_is_handed_over_is_published_from_the_remotes_head(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync.offer(meeting.head, meeting.commit())
+    sync.push_inputs(meeting.head, meeting.commit())
     other = meeting.machine("other")
     (other / "params.yaml").write_text("edited and never looked at")
     monkeypatch.chdir(other)
@@ -261,4 +261,4 @@ def test_a_pipeline_that_is_handed_over_is_published_from_the_remotes_head(
     assert (other / "params.yaml").read_text() == "edited and never looked at"
     assert os.listdir(other / experiments.WORKTREES) == [".git.lock"]  # noqa: PTH208
     meeting.assert_each_is_complete()
-    assert made in sync.published(meeting.head)
+    assert made in sync.fetch_experiments(meeting.head)

@@ -1,4 +1,4 @@
-"""A worker of trials, for real: what it takes, what each of them gets, and how it goes on and ends."""
+"""A real worker: what it takes, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.cluster import queues, worker
+from flows.cluster import trial_worker, worker
+from flows.cluster.queues import queue_name
 from flows.host import resources
 from flows.server import password
 from tasks.params import ParameterError
-from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import Lasting, lasting, lock_of, log_of, refused, scratch_machine, working
 from tests.support.serving import free_port, wait_for
@@ -27,47 +27,34 @@ from tests.support.serving import free_port, wait_for
 def test_too_little_memory_for_one_trial_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "memory", lambda: 2**30)
     with pytest.raises(ParameterError, match=r"a trial needs 1\.5 GiB of memory; received 1\.0 GiB; run a worker on"):
-        worker._refuse(None)
+        worker._check_host(None)
 
 
-def test_two_clones_of_one_host_are_two_machines(tmp_path: Path) -> None:
-    names = {worker.machine_name(tmp_path / "one"), worker.machine_name(tmp_path / "two")}
+def test_two_clones_of_one_host_are_two_workers(tmp_path: Path) -> None:
+    names = {worker.worker_name(tmp_path / "one"), worker.worker_name(tmp_path / "two")}
     assert len(names) == 2
     assert all(re.fullmatch(r".+-[0-9a-f]{4}", name) for name in names)
 
 
-NAMED = """
-import os, sys
-from flows.cluster import worker
-from flows.server import ephemeral, password
-
-try:
-    worker._name_server(*sys.argv[1:] or [None])
-except ephemeral.ServerError:  # nobody answers
-    print(os.environ[password.VARIABLE])
-"""
-
-
-@pytest.mark.parametrize("by_environment", [True, False])
-def test_the_password_that_was_copied_here_is_for_whichever_server_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+def test_the_password_of_this_clone_is_for_the_server_of_the_option_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    secret, url = password.keep(), f"http://127.0.0.1:{free_port()}/api"
-    done = subprocess.run(
-        [sys.executable, "-c", NAMED, *([] if by_environment else [url])],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url if by_environment else ""},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.splitlines()[-1] == secret
+    monkeypatch.delenv(password.VARIABLE, raising=False)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    url, secret = "http://head:4200/api", password.keep()
+    variables = {"PREFECT_API_URL": url, password.VARIABLE: secret}
+    assert worker._server_variables(None) == {}
+    assert worker._server_variables(f"{url}/") == variables
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    assert worker._server_variables(None) == variables
+    monkeypatch.setenv(password.VARIABLE, "another")
+    assert worker._server_variables(None)[password.VARIABLE] == "another"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting]:
-    """A lasting server that knows the trials' deployment, and waits for its workers."""
+    """Start a lasting server that knows the trials' deployment."""
     head = scratch_machine(tmp_path_factory.mktemp("head") / "clone")
     with lasting(head, free_port()) as made:
         head.run("prefect", "work-pool", "create", "study", "--type", "process")
@@ -82,66 +69,58 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_a_trial_runs_in_the_folder_of_its_worker_and_nothing_names_that_of_the_study(server: Lasting) -> None:
+def test_the_deployment_of_trials_names_no_folder_of_the_study(server: Lasting) -> None:
     assert str(server.clone.path) not in server.deployment("trial/study")
     assert '"directory": "."' in server.deployment("trial/study")
 
 
-def share_of(server: Lasting, flow_run: str) -> str:
-    """The share that a trial says it has, once it runs."""
-    texts = lambda: re.findall(r"share (\S+) of machine", "\n".join(server.log(flow_run)))  # noqa: E731
-    return str(wait_for("its share", texts)[0])
+def resources_of(server: Lasting, flow_run: str) -> str:
+    """Wait until a trial logs which resources it has: `0/2`."""
+    texts = lambda: re.findall(r"resources (\S+) of machine", "\n".join(server.log(flow_run)))  # noqa: E731
+    return str(wait_for("its resources", texts)[0])
 
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_trials_side_by_side_have_different_shares_which_become_free_again(server: Lasting, machine: Clone) -> None:
+def test_trials_side_by_side_have_different_resources_which_become_free_again(server: Lasting, machine: Clone) -> None:
     with working(server, machine, "--limit", "2"):
-        together = [server.submit("sleep", 40), server.submit("sleep", 40)]
+        together = [server.submit("sleep", 15), server.submit("sleep", 15)]
         later = server.submit("sleep")
-        assert {share_of(server, flow_run) for flow_run in together} == {"0/2", "1/2"}
-        assert share_of(server, later) in {"0/2", "1/2"}
-
-
-@pytest.mark.slow
-def test_a_step_of_a_trial_finds_keras_imported(server: Lasting, machine: Clone) -> None:
-    with working(server, machine, "--limit", "1"):
-        flow_run = server.submit("step")
-        server.await_state(flow_run, "Completed")
-        wait_for("what the step said", lambda: server.logged(flow_run, "keras is there: True"), 10)
+        assert {resources_of(server, flow_run) for flow_run in together} == {"0/2", "1/2"}
+        assert resources_of(server, later) in {"0/2", "1/2"}
 
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_a_machine_where_everything_crashes_leaves_itself_out_and_failing_trainings_do_not_count(
+def test_a_worker_whose_trials_crash_is_cordoned_and_failing_trainings_do_not_count(
     server: Lasting, machine: Clone
 ) -> None:
     with working(server, machine, "--limit", "1"):
         # Were a failing training a crash, there would be three in a row before the last three.
-        variants = ["broken machine"] * 2 + ["failing training"] + ["broken machine"] * worker.CRASHES
+        variants = ["broken machine"] * 2 + ["failing training"] + ["broken machine"] * trial_worker.MAX_CRASHES
         flow_runs = [server.submit(variant) for variant in variants]
-        why = wait_for("its name among those left out", server.left_out)["machine"]
-        assert why.startswith("3 runs in a row crashed within 30 s, the last: Process exited with status code: 3")
+        reason = wait_for("its cordon", server.cordoned)["machine"]
+        assert reason.startswith("3 runs in a row crashed within 30 s, the last: Process exited with status code: 3")
         assert [server.state(flow_run) for flow_run in flow_runs] == ["Crashed"] * 2 + ["Failed"] + ["Crashed"] * 3
         waiting = server.submit("sleep")
         time.sleep(10)  # some looks for work
         assert server.state(waiting) in {"Scheduled", "Late"}
-        assert log_of(machine, "machine").count("error: machine takes nothing more: 3 runs in a row") == 1
+        assert log_of(machine, "machine").count("error: machine takes no more trials: 3 runs in a row") == 1
     with working(server, machine, "--limit", "1"):
         server.await_state(waiting, "Completed")
-        assert server.left_out() == {}
+        assert server.cordoned() == {}
 
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_a_machine_takes_no_trial_of_a_precision_or_of_libraries_that_it_lacks(server: Lasting, tmp_path: Path) -> None:
+def test_a_worker_takes_no_trial_of_a_precision_or_libraries_that_it_lacks(server: Lasting, tmp_path: Path) -> None:
     other = scratch_machine(tmp_path / "clone", cpu_flags="avx2 avx512f")
     with (other.path / "requirements.lock").open("a") as lock:
         lock.write("# another release of something\n")
-    able = queues.needed("float32", "auto", lock_of(other))
-    ask = "from pathlib import Path; from flows.cluster import queues; print(*queues.offered(Path()))"
-    assert other.run(sys.executable, "-c", ask).split() == [able]
-    emulated = server.submit("sleep", queue=queues.needed("mixed_bfloat16", "auto", lock_of(other)))
+    able = queue_name("float32", "auto", lock_of(other))
+    code = "from pathlib import Path; from flows.cluster.queues import served_queues; print(*served_queues(Path()))"
+    assert other.run(sys.executable, "-c", code).split() == [able]
+    emulated = server.submit("sleep", queue=queue_name("mixed_bfloat16", "auto", lock_of(other)))
     elsewhere = server.submit("sleep")
     with working(server, other, name="old"):
         server.await_state(server.submit("sleep", queue=able), "Completed")
@@ -164,7 +143,7 @@ def test_a_worker_ends_on_sigterm_with_its_trial_also_where_its_shell_ignores_ct
         )
     try:
         flow_run = server.submit("sleep", 600)
-        wait_for("its share", lambda: server.logged(flow_run, "of background"))
+        wait_for("its first line", lambda: server.logged(flow_run, "of background"))
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -177,7 +156,7 @@ def test_a_worker_ends_on_sigterm_with_its_trial_also_where_its_shell_ignores_ct
 
 @pytest.mark.slow
 @pytest.mark.timing
-def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clone, tmp_path: Path) -> None:
+def test_a_worker_waits_for_a_server_that_is_away_and_reports_it_once(machine: Clone, tmp_path: Path) -> None:
     head, port = scratch_machine(tmp_path / "clone"), free_port()
     with lasting(head, port) as server, working(server, machine, name="patient"):
         head.run("prefect", "work-pool", "create", "study", "--type", "process", "--overwrite")
@@ -201,7 +180,7 @@ def test_a_worker_waits_for_a_server_that_is_away_and_says_so_once(machine: Clon
     ("address", "says"),
     [
         ("http://127.0.0.1:9/api", "a Prefect server must answer at http://127.0.0.1:9/api; start one with"),
-        ("", "a worker needs a Prefect server; received none; start one with `make server`, or name another machine's"),
+        ("", "a worker needs a Prefect server; received none; start one with `make server`, or name another host's"),
     ],
 )
 def test_a_server_that_does_not_answer_at_the_start_is_one_line(machine: Clone, address: str, says: str) -> None:

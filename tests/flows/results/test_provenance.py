@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.host import compute
+from flows.host import capability
 from flows.repo.git import git
 from flows.results.provenance import POINTS, made_elsewhere
 from tasks.run.provenance import MADE_ON
@@ -25,8 +25,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project on a machine that computes in float32 on its CPU."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "reports").mkdir()
-    monkeypatch.setattr(compute, "here", lambda device: ("cpu", "float32"))
-    monkeypatch.setattr(compute, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(capability, "resolve_device", lambda device: ("cpu", "float32"))
+    monkeypatch.setattr(capability, "backend", lambda: "tensorflow")
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_another_precision_device_or_backend_is_told_and_no_other_processor(
 
 def test_what_the_parameters_decide_is_not_asked_of_the_machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / MADE_ON).write_text(json.dumps(HERE))
-    monkeypatch.setattr(compute, "here", lambda device: (device, "mixed_bfloat16"))
+    monkeypatch.setattr(capability, "resolve_device", lambda device: (device, "mixed_bfloat16"))
     assert "this machine computes in bfloat16 on auto" in made_elsewhere(project)
     edit(project / "params.yaml", train__precision="float32", train__device="cpu")
     assert made_elsewhere(project) == ""
@@ -76,7 +76,7 @@ def test_where_nobody_knows_nothing_is_told(project: Path, monkeypatch: pytest.M
         raise RuntimeError("train.device: gpu needs a GPU")
 
     (project / MADE_ON).write_text(json.dumps({**HERE, "precision": "mixed_bfloat16"}))
-    monkeypatch.setattr(compute, "here", refuse)
+    monkeypatch.setattr(capability, "resolve_device", refuse)
     assert made_elsewhere(project) == ""
 
 

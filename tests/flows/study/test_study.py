@@ -106,7 +106,7 @@ def test_a_study_for_another_device_than_this_machine_has_says_what_to_add(
     def here(device: str) -> tuple[str, str]:
         raise RuntimeError(f"no {device}")
 
-    monkeypatch.setattr("flows.host.compute.here", here)
+    monkeypatch.setattr("flows.host.capability.resolve_device", here)
     asked = {**SMALL, "train.precision": "auto", "train.device": "gpu"}
     with pytest.raises(ParameterError, match=r"device: gpu; add --set train\.precision=mixed_bfloat16, or float32"):
         plan.plan(clone.path, ["none"], 1, asked, are_fixed=True)
@@ -117,7 +117,7 @@ def test_a_study_for_another_device_than_this_machine_has_says_what_to_add(
 def test_a_run_on_many_machines_names_what_each_would_decide_for_itself(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.host.compute.here", lambda device: ("cpu", "mixed_bfloat16"))
+    monkeypatch.setattr("flows.host.capability.resolve_device", lambda device: ("cpu", "mixed_bfloat16"))
     monkeypatch.setattr("flows.study.plan._threads_here", lambda: 3)
     auto = {**SMALL, "train.precision": "auto"}
     (here,) = plan.plan(clone.path, ["none"], 1, auto)

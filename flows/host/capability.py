@@ -1,6 +1,6 @@
-"""What this machine computes with: the backend, the device, and the precision that `auto` means on it.
+"""What this host computes with: backend, device and fastest precision.
 
-Flows load no TensorFlow. What a CPU has is read from the system; only where a GPU may be used does a process of its own
+Flows load no TensorFlow. A CPU's features are read from the system; only where a GPU may be used does a child process
 ask the backend, which takes seconds.
 """
 
@@ -17,23 +17,23 @@ from tasks.device import cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The last lines, as libraries may say something before.
-ASK = """
+# Its result is in the last lines, as libraries may print something before.
+PROBE = """
 import sys
 from tasks.device import runtime
-found = runtime.prepare(sys.argv[1], precision="auto")
-print(found.device, found.precision, sep="\\n")
+machine = runtime.prepare(sys.argv[1], precision="auto")
+print(machine.device, machine.precision, sep="\\n")
 """
 
 
 def backend() -> str:
-    """Name Keras's backend: that of the environment, as no other setting of it is read (tasks/run/environment.py)."""
+    """Name Keras's backend, which only the environment sets (tasks/run/environment.py)."""
     return os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 @cache
-def here(device: str) -> tuple[str, str]:
-    """Find the device and the precision of a run with this `train.device` and `train.precision: auto`.
+def resolve_device(device: str) -> tuple[str, str]:
+    """Resolve `train.device` to a device of this host and its fastest precision.
 
     Returns
     -------
@@ -45,16 +45,18 @@ def here(device: str) -> tuple[str, str]:
     Raises
     ------
     RuntimeError
-        If the device is not there.
+        If the host has no such device.
     """
     if device == "cpu" or (device == "auto" and not gpus()):
         return "cpu", "mixed_bfloat16" if cpu.has_bfloat16(backend()) else "float32"
-    name, precision = _ask_backend(device).splitlines()[-2:]
+    name, precision = _probe(device).splitlines()[-2:]
     return name, precision
 
 
-def _ask_backend(device: str) -> str:
-    result = subprocess.run([sys.executable, "-c", ASK, device], cwd=ROOT, capture_output=True, text=True, check=False)
+def _probe(device: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, device], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if result.returncode:
         raise RuntimeError((result.stderr.strip().splitlines() or ["no device was found"])[-1])
     return result.stdout
