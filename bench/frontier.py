@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench import recipes, reference
 from bench.pytorch import RIVALS
-from tasks.reporting.figures import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
+from tasks.reporting.drawing import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
 
 FIGURE = Path("docs/frontier.svg")
 MEASURED = Path("docs/bench.json")

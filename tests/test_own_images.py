@@ -237,4 +237,4 @@ def test_the_report_says_what_a_leaking_split_is_worth(project: Clone, planted: 
     assert json.loads((project.path / "reports/dataset.json").read_text())["leaks"]["test"] >= 30
     worth = json.loads((project.path / "reports/evaluation/scores.json").read_text())["leak"]
     assert worth["images"]["test"] >= 30
-    assert "What the leak is worth" in (project.path / "reports/index.html").read_text()
+    assert "inflation by leaks" in (project.path / "reports/index.html").read_text()

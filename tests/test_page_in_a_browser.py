@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tasks.reporting.leaks import Twin
-from tasks.reporting.results import Evaluation, Findings
+from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.leakage import Leak
 from tests.support.reports import evaluation, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,13 +37,13 @@ def _photographs() -> Evaluation:
     rng = np.random.default_rng(0)
     names = {split: [f"{'folder/' * 20}{file}" for file in files] for split, files in made.files.items()}
     findings = Findings(
-        [Twin("test", row, row, "equal pixels") for row in range(20)],
+        [Leak("test", row, row, "equal pixels") for row in range(20)],
         [("a" * 200, "b" * 200, "cat and dog")],
         [("c" * 200, "truncated")],
     )
     photograph = rng.integers(0, 256, (1, 150, 300, 3), dtype=np.uint8)
     images = {split: np.broadcast_to(photograph, (len(files), 150, 300, 3)) for split, files in names.items()}
-    return replace(made, images=images, files=names, findings=findings, headline="balanced_accuracy")
+    return replace(made, images=images, files=names, findings=findings, primary_metric="balanced_accuracy")
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from tasks.data import arrays
 from tasks.data.arrays import Finding, write_findings
 from tasks.errors import RefusedError
-from tasks.metrics import predictions
-from tasks.metrics.primary import Predicted
+from tasks.metrics.predictions import write_predictions
+from tasks.metrics.types import Predicted
 from tasks.report import report
 from tests.support import ROOT
 from tests.support.arrays import DATA, DETAILS, HISTORY, MODEL, NAMES, PAGE, PREDICTIONS, REPORTED, SIZES, write_arrays
@@ -38,7 +38,7 @@ def evaluated(workplace: Path) -> Path:
     MODEL.parent.mkdir()
     MODEL.write_bytes(b"weights")
     HISTORY.parent.mkdir()
-    predictions.write(PREDICTIONS, predicted, NAMES, "digest of the images", 1234)
+    write_predictions(PREDICTIONS, predicted, NAMES, "digest of the images", 1234)
     rows = history()
     with HISTORY.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -86,7 +86,7 @@ def test_files_and_findings_reach_the_report() -> None:
         assert [row["predicted"] for row in rows] == [NAMES[n] for n in saved["probabilities"].argmax(axis=1)]
     assert [row["file"] for row in rows] == [f"test/{n}.png" for n in range(80)]
     assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
-    assert "1 test image has a twin in training" in page
+    assert "1 test image has a duplicate in training" in page
     assert "train/9.png" in page
 
 
@@ -120,6 +120,6 @@ def test_damaged_predictions_are_one_line(damage: str) -> None:
 
 def test_predictions_of_other_images_are_refused() -> None:
     predicted = {split: Predicted(np.zeros(5, int), np.full((5, 4), 0.25)) for split in SIZES}
-    predictions.write(PREDICTIONS, predicted, NAMES, "digest", 1)
+    write_predictions(PREDICTIONS, predicted, NAMES, "digest", 1)
     with pytest.raises(RefusedError, match=r"each label: received \(5, 4\) for 300 train labels; `make doctor`"):
         run()

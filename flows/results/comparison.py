@@ -24,13 +24,13 @@ from flows.repo.graph import artifact
 from flows.results.provenance import made_elsewhere
 from flows.results.summary import headline
 from flows.results.tables import table
+from tasks.metrics.class_counts import COUNT_METRICS
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
 from tasks.metrics.primary import paired
-from tasks.metrics.scores import OF_COUNTS, SCORES
+from tasks.metrics.scores import SCORES
+from tasks.metrics.summarize import MANY_CLASSES
 from tasks.params import ParameterError
-
-MANY_CLASSES = 30  # with more, only the recalls that changed for real are listed
 
 
 class IncomparableError(RuntimeError):
@@ -246,7 +246,7 @@ def _of_predictions(base: Predictions, here: Predictions) -> Iterator[Difference
     for name, score in SCORES.items():
         if score.per_sample:
             yield _paired(f"test.{name}", *(score.per_sample(side.y_true, side.y_prob) for side in sides))
-        elif name in OF_COUNTS:
+        elif name in COUNT_METRICS:
             before, after = (score.compute(side.y_true, side.y_prob) or 0.0 for side in sides)
             yield Difference(f"test.{name}", before, after, paired(name, here.y_true, base.y_prob, here.y_prob))
     is_correct = [correct(side.y_true, side.y_prob) for side in sides]

@@ -1,37 +1,36 @@
-"""Writes and reads reports/predictions.npz: what a model says of every image.
+"""The file reports/predictions.npz: a model's predictions of every image.
 
 labels, probabilities         of the test images, in file order; int32 of shape (n,), float64 of shape (n, n_classes)
 {split}_probabilities         of the images of another split, whose labels data/normalized has
 classes                       the names of the classes, in the order of their labels
 images                        the MD5 of the test images
-n_parameters                  how many the model has
+n_parameters                  the number of the model's parameters
 
-flows/results/comparison.py reads what is on test, also of earlier commits, which have the rest nowhere.
+Files of earlier commits have neither the other splits nor n_parameters; the gate reads those, too.
 """
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tasks import errors
-from tasks.metrics.per_sample import Labels, Probabilities
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Labels, Predicted, Probabilities
 
 
 class Predictions(NamedTuple):
-    """What the file holds for the report."""
+    """The content of the file."""
 
+    y_true: Labels  # of the test images
     y_prob: dict[str, Probabilities]  # by split
-    n_parameters: int
+    class_names: list[str]
+    images: str  # the MD5 of the test images
+    n_parameters: int  # 0 in a file of an earlier commit
 
 
-def write(
+def write_predictions(
     path: Path, predicted: Mapping[str, Predicted], class_names: Sequence[str], images: str, n_parameters: int
 ) -> None:
     """Write the predictions of a model.
@@ -59,25 +58,27 @@ def write(
     )
 
 
-def read(path: Path, y_true: Mapping[str, Labels], n_classes: int) -> Predictions:
-    """Read the predictions for the labels of each split.
+def read_predictions(source: Path | BinaryIO, splits: Sequence[str] = ("test",)) -> Predictions:
+    """Read the predictions of a model on some splits.
 
     Raises
     ------
-    tasks.errors.RefusedError
-        If the file is damaged, or has not a probability of each class for each label.
+    ValueError
+        If the file is damaged or lacks a split.
     """
     try:
-        with np.load(path) as saved:
-            y_prob = {split: saved[_key(split)] for split in y_true}
-            n_parameters = int(saved["n_parameters"])
-        for split, labels in y_true.items():
-            if y_prob[split].shape != (len(labels), n_classes):
-                raise ValueError(f"received {y_prob[split].shape} for {len(labels):,} {split} labels")
-    except (ValueError, LookupError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        rule = f"must hold probabilities of {n_classes} classes for each label"
-        raise errors.RefusedError(f"{path} {rule}: {error}; `make doctor` restores it, or `dvc repro` does") from error
-    return Predictions(y_prob, n_parameters)
+        with np.load(source) as saved:
+            return Predictions(
+                y_true=saved["labels"],
+                y_prob={split: saved[_key(split)] for split in splits},
+                class_names=saved["classes"].tolist(),
+                images=str(saved["images"]),
+                n_parameters=int(saved.get("n_parameters", 0)),
+            )
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damage ends as BadZipFile, zlib.error, RuntimeError, OSError and more
+        raise ValueError(str(error)) from error
 
 
 def _key(split: str) -> str:

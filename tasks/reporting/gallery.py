@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Predicted
 
 SHOWN = 96  # pixels of the page, of a picture's longer side
 STORED = 2 * SHOWN  # pixels of a picture's longer side at most: sharp on a screen of twice the density

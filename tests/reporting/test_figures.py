@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.reporting import figures
+from tasks.metrics.calibration import ReliabilityBins
+from tasks.reporting import drawing, figures
 
 HISTORY: list[dict[str, float]] = [
     {
@@ -31,9 +32,9 @@ def texts(svg: str) -> list[str]:
 
 def draw(name: str) -> str:
     rng = np.random.default_rng(0)
-    bins = rng.integers(0, 9, 15), rng.random(15), rng.random(15)
+    bins = ReliabilityBins(rng.integers(0, 9, 15), rng.random(15), rng.random(15))
     drawn: dict[str, Any] = {
-        "curves": lambda: figures.learning_curves(HISTORY, kept_epoch=3),
+        "curves": lambda: figures.learning_curves(HISTORY, best_epoch=3),
         "confusion": lambda: figures.confusion_matrix(rng.integers(0, 100, (4, 4)), list("abcd")),
         "reliability": lambda: figures.reliability({"as trained": bins}),
     }
@@ -44,8 +45,8 @@ def draw(name: str) -> str:
 def test_the_same_arrays_give_the_same_svg(name: str) -> None:
     first = draw(name)
     assert first == draw(name)
-    assert figures.INK in first
-    assert figures.PAPER in first
+    assert drawing.INK in first
+    assert drawing.PAPER in first
 
 
 def test_curves_name_their_axes_with_units_and_both_splits() -> None:
@@ -54,7 +55,7 @@ def test_curves_name_their_axes_with_units_and_both_splits() -> None:
 
 
 def test_curves_show_where_early_stopping_struck() -> None:
-    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, kept_epoch=2))
+    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, best_epoch=2))
     assert "kept by early stopping" not in texts(figures.learning_curves(HISTORY))
 
 
@@ -89,6 +90,6 @@ def test_of_many_classes_those_asked_for_keep_their_shares() -> None:
 
 @pytest.mark.parametrize(("name", "short"), [("ab", "ab"), ("x" * 24, "x" * 24), ("a" * 20 + "b" * 20, None)])
 def test_a_long_name_keeps_both_ends(name: str, short: str | None) -> None:
-    made = figures.elide(name)
+    made = drawing.elide(name)
     assert made == (short or "a" * 12 + "…" + "b" * 11)
     assert len(made) <= 24

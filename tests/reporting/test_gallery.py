@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Predicted
 from tasks.reporting.gallery import Gallery
 
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from tasks.metrics.primary import Predicted
-from tasks.reporting.results import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
+from tasks.metrics.types import Predicted
+from tasks.reporting import page
+from tasks.reporting.evaluation import Evaluation, Findings, ModelSize
+from tasks.reporting.figures import draw_figures
+from tasks.reporting.results import compute_results
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
@@ -43,7 +46,7 @@ def evaluation(
     default = Evaluation(
         class_names=[f"class {label}" for label in range(n_classes)],
         predictions=predictions,
-        headline="accuracy",
+        primary_metric="accuracy",
         images={
             split: rng.integers(0, 256, (len(y_true), 32, 32, 3), dtype=np.uint8)
             for split, (y_true, _) in predictions.items()
@@ -72,7 +75,7 @@ def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
 def render_page(evaluation: Evaluation) -> str:
     """The HTML of an evaluation's report."""
     results = compute_results(evaluation)
-    return render(evaluation, results, draw_figures(evaluation, results))
+    return page.render_page(evaluation, results, draw_figures(evaluation, results))
 
 
 class Page(HTMLParser):

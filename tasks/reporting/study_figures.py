@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tasks.metrics.significance import Estimate
-from tasks.reporting.figures import INK, TRAIN, VALIDATION, drawing_style, svg
+from tasks.reporting.drawing import INK, TRAIN, VALIDATION, drawing_style, svg
 
 MARKERS = "osv^D<>pPX*h"
 
