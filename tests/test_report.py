@@ -1,4 +1,4 @@
-"""report as a function, on predictions that no model made: it needs neither a model nor a backend."""
+"""Stage report on predictions that no model made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("evaluated")
 
 @pytest.fixture
 def evaluated(workplace: Path) -> Path:
-    """A folder with arrays, and with predictions, a history and a file where the model should be."""
+    """Make arrays, predictions, a history, and a file instead of a model."""
     write_arrays(workplace / DATA, **SIZES)
     rng = np.random.default_rng(0)
     y_true = {split: arrays.load_split(DATA, split, len(NAMES))[1] for split in SIZES}
@@ -48,7 +48,7 @@ def evaluated(workplace: Path) -> Path:
 
 
 def run() -> str:
-    """Report, and give the page."""
+    """Report, and return the page."""
     report(normalized=DATA, model_path=MODEL, **REPORTED)
     return PAGE.read_text()
 
@@ -64,15 +64,12 @@ def test_the_report_loads_no_backend_and_its_bytes_are_always_the_same() -> None
         "print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())\n"
     )
     command = [sys.executable, "-c", code, *paths]
-    for _ in range(2):
-        done = subprocess.run(
-            command, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=True
-        )
-        assert done.stdout == "set()\n"
-    made = [PAGE, *sorted(DETAILS.iterdir())]
-    before = [file.read_bytes() for file in made]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    assert subprocess.check_output(command, env=environment, text=True) == "set()\n"
+    outputs = [PAGE, *sorted(DETAILS.iterdir())]
+    before = [file.read_bytes() for file in outputs]
     assert "1,234 parameters" in run()
-    assert [file.read_bytes() for file in made] == before
+    assert [file.read_bytes() for file in outputs] == before
 
 
 def test_files_and_findings_reach_the_report() -> None:
@@ -90,7 +87,7 @@ def test_files_and_findings_reach_the_report() -> None:
     assert "train/9.png" in page
 
 
-def test_a_finding_of_an_image_that_is_not_there_is_one_line() -> None:
+def test_a_finding_of_a_missing_image_is_one_line() -> None:
     write_findings(DATA, [Finding("leak", "test/5.png", "test", "gone.png", "train", "equal pixels")])
     with pytest.raises(RefusedError, match=r"must name its images; received 'gone.png'; `make doctor` restores it"):
         run()
@@ -103,7 +100,7 @@ def test_a_damaged_history_is_one_line() -> None:
     assert not PAGE.exists()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "of another version"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "earlier version"])
 def test_damaged_predictions_are_one_line(damage: str) -> None:
     if damage == "flipped":
         flip_a_byte(PREDICTIONS)

@@ -1,8 +1,9 @@
-"""Evaluations to report, and a reader of the page that comes out."""
+"""Evaluations to report, and a reader of their page."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,7 +18,7 @@ from tasks.reporting.results import compute_results
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
-    """Learning curves whose validation loss is lowest in epoch `best`, by default the last."""
+    """Make learning curves; validation loss is lowest in epoch `best`, or the last."""
     rows = []
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": 1 - 0.5 / epoch}
@@ -31,7 +32,7 @@ def history(epochs: int = 3, validation: bool = True, best: int | None = None) -
 def evaluation(
     n: int = 200, n_classes: int = 4, skill: float = 1.5, validation: bool = True, **fields: Any
 ) -> Evaluation:
-    """A model that predicts labels better than chance; `skill` says how much."""
+    """Make predictions that are better than chance by `skill`."""
     rng = np.random.default_rng(0)
 
     def predict(size: int, skill: float) -> Predicted:
@@ -66,16 +67,24 @@ def evaluation(
 
 
 def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
-    """The same evaluation with other predictions on test."""
+    """Replace the predictions on test."""
     test = Predicted(np.asarray(y_true), np.asarray(y_prob))
     files = {**evaluation.files, "test": evaluation.files["test"][: len(test.y_true)]}
     return replace(evaluation, predictions={**evaluation.predictions, "test": test}, files=files)
 
 
-def render_page(evaluation: Evaluation) -> str:
-    """The HTML of an evaluation's report."""
+@cache
+def default_figures() -> dict[str, str]:
+    """Draw the figures of the default evaluation once, since that takes half a second."""
+    made = evaluation()
+    return draw_figures(made, compute_results(made))
+
+
+def render_page(evaluation: Evaluation, own_figures: bool = False) -> str:
+    """Render an evaluation's page, with its own figures or the default ones."""
     results = compute_results(evaluation)
-    return page.render_page(evaluation, results, draw_figures(evaluation, results))
+    svgs = draw_figures(evaluation, results) if own_figures else default_figures()
+    return page.render_page(evaluation, results, svgs)
 
 
 class Page(HTMLParser):
