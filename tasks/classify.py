@@ -128,7 +128,7 @@ def _read_calibration(path: Path) -> dict[str, Any]:
 def _read_images(
     paths: Iterable[Path], shape: tuple[int, int], fit: str
 ) -> tuple[dict[Path, images.Picture], list[str]]:
-    """Read each file once, and collect a message for each that is no image."""
+    """Read each file once; collect a message for each failure."""
     pictures: dict[Path, images.Picture] = {}
     refusals = []
     for path in dict.fromkeys(paths):
@@ -149,7 +149,7 @@ def _read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
 
 
 def _escape(text: str) -> str:
-    """Escape what a terminal cannot show on one line, such as control characters."""
+    """Escape characters that a terminal cannot show on one line."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

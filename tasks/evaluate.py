@@ -15,7 +15,7 @@ from pathlib import Path
 from tasks.data import arrays
 from tasks.device import runtime
 from tasks.metrics import scores
-from tasks.metrics.predictions import write_predictions
+from tasks.metrics.predictions import Predictions, write_predictions
 from tasks.metrics.summarize import summarize, to_json
 from tasks.metrics.types import Predicted
 from tasks.models import saved_model
@@ -50,16 +50,21 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
 
     seconds = time.perf_counter() - started
     metrics = summarize(predicted, class_names, primary_metric=evaluate_params.headline)
-    images_digest = arrays.digests(normalized)[arrays.images_path(normalized, "test").name]
-    n_parameters = model.count_params()
+    predictions = Predictions(
+        y_true=predicted["test"].y_true,
+        y_prob={split: y_prob for split, (_, y_prob) in predicted.items()},
+        class_names=class_names,
+        images=arrays.digests(normalized)[arrays.images_path(normalized, "test").name],
+        n_parameters=model.count_params(),
+    )
     with atomic_outputs(predictions_path, metrics_path) as (npz, json):
-        write_predictions(npz, predicted, class_names, images_digest, n_parameters)
+        write_predictions(npz, predictions)
         json.write_text(to_json(metrics), encoding="utf-8", newline="\n")
     n_images = sum(len(labels) for _, labels in splits.values())
     return {
         "device": machine.device,
         "threads": machine.threads,
-        "n_parameters": n_parameters,
+        "n_parameters": predictions.n_parameters,
         "n_bytes": model_path.stat().st_size,
         "milliseconds_per_image": round(1000 * seconds / n_images, 3),
     }

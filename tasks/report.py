@@ -21,7 +21,7 @@ from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.types import Labels, Predicted
 from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
-from tasks.reporting.evaluation import Evaluation, Findings, ModelSize
+from tasks.reporting.evaluation import Evaluation, Findings
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.leakage import Leak
 from tasks.reporting.page import render_page
@@ -42,7 +42,7 @@ def report(
     details: Path,
     page_path: Path,
 ) -> command_line.RunInfo:
-    """Report on a model by a folder of tables and figures, and a page.
+    """Write tables, figures and the page that report on a model.
 
     Raises
     ------
@@ -68,7 +68,8 @@ def report(
         parameters=parameters,
         digests={str(model_path): _md5(model_path)}
         | {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()},
-        model_size=ModelSize(predictions.n_parameters, model_path.stat().st_size),
+        n_parameters=predictions.n_parameters,
+        n_bytes=model_path.stat().st_size,
     )
     results = compute_results(evaluation)
     svgs = draw_figures(evaluation, results)

@@ -14,8 +14,7 @@ import pytest
 from tasks.data import arrays
 from tasks.data.arrays import Finding, write_findings
 from tasks.errors import RefusedError
-from tasks.metrics.predictions import write_predictions
-from tasks.metrics.types import Predicted
+from tasks.metrics.predictions import Predictions, write_predictions
 from tasks.report import report
 from tests.support import ROOT
 from tests.support.arrays import DATA, DETAILS, HISTORY, MODEL, NAMES, PAGE, PREDICTIONS, REPORTED, SIZES, write_arrays
@@ -31,14 +30,11 @@ def evaluated(workplace: Path) -> Path:
     write_arrays(workplace / DATA, **SIZES)
     rng = np.random.default_rng(0)
     y_true = {split: arrays.load_split(DATA, split, len(NAMES))[1] for split in SIZES}
-    predicted = {
-        split: Predicted(labels, rng.dirichlet(np.ones(4) + np.eye(4)[0], len(labels)))
-        for split, labels in y_true.items()
-    }
+    y_prob = {split: rng.dirichlet(np.ones(4) + np.eye(4)[0], len(labels)) for split, labels in y_true.items()}
     MODEL.parent.mkdir()
     MODEL.write_bytes(b"weights")
     HISTORY.parent.mkdir()
-    write_predictions(PREDICTIONS, predicted, NAMES, "digest of the images", 1234)
+    write_predictions(PREDICTIONS, Predictions(y_true["test"], y_prob, NAMES, "digest of the images", 1234))
     rows = history()
     with HISTORY.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -116,7 +112,7 @@ def test_damaged_predictions_are_one_line(damage: str) -> None:
 
 
 def test_predictions_of_other_images_are_refused() -> None:
-    predicted = {split: Predicted(np.zeros(5, int), np.full((5, 4), 0.25)) for split in SIZES}
-    write_predictions(PREDICTIONS, predicted, NAMES, "digest", 1)
+    y_prob = dict.fromkeys(SIZES, np.full((5, 4), 0.25))
+    write_predictions(PREDICTIONS, Predictions(np.zeros(5, int), y_prob, NAMES, "digest", 1))
     with pytest.raises(RefusedError, match=r"each label: received \(5, 4\) for 300 train labels; `make doctor`"):
         run()

@@ -15,11 +15,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from tasks.metrics.class_counts import ClassCounts
-from tasks.metrics.types import Interval, Labels, Values
+from tasks.metrics.types import Interval, Labels, Probabilities, Values
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -49,9 +48,7 @@ def percentile_interval(resampled: Values) -> Interval:
     return float(low), float(high)
 
 
-def resample_counts(
-    y_true: Labels, *predicted: NDArray[np.integer[Any]], n_classes: int, seed: int = 0
-) -> list[ClassCounts]:
+def resample_counts(y_true: Labels, *models: Probabilities, seed: int = 0) -> list[ClassCounts]:
     """Resample the images of each class RESAMPLES times, and count them.
 
     Images of one class with one prediction are alike and are drawn together, so that the time grows with the filled
@@ -60,17 +57,18 @@ def resample_counts(
     Parameters
     ----------
     y_true : ndarray of shape (n,)
-    *predicted : ndarray of shape (n,)
-        The predicted labels of each model; all models are counted on the same resampled images.
-    n_classes : int
+    *models : ndarray of shape (n, n_classes)
+        The class probabilities of each model; all models are counted on the same resampled images.
     seed : int
+        Of the resampling.
 
     Returns
     -------
     list of ClassCounts
         The counts of each model.
     """
-    rng = np.random.default_rng(seed)
+    rng, n_classes = np.random.default_rng(seed), max(y_prob.shape[1] for y_prob in models)
+    predicted = [y_prob.argmax(axis=1) for y_prob in models]
     cells, n_alike = np.unique(np.stack([y_true, *predicted]), axis=1, return_counts=True)
     support = np.bincount(y_true, minlength=n_classes)
     hits, n_predicted = np.zeros((2, len(predicted), n_classes, RESAMPLES), np.int64)

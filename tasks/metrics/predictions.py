@@ -17,43 +17,29 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tasks.metrics.types import Labels, Predicted, Probabilities
+from tasks.metrics.types import Labels, Probabilities
 
 
 class Predictions(NamedTuple):
     """The content of the file."""
 
     y_true: Labels  # of the test images
-    y_prob: dict[str, Probabilities]  # by split
-    class_names: list[str]
+    y_prob: Mapping[str, Probabilities]  # by split
+    class_names: Sequence[str]
     images: str  # the MD5 of the test images
     n_parameters: int  # 0 in a file of an earlier commit
 
 
-def write_predictions(
-    path: Path, predicted: Mapping[str, Predicted], class_names: Sequence[str], images: str, n_parameters: int
-) -> None:
-    """Write the predictions of a model.
-
-    Parameters
-    ----------
-    path : Path
-    predicted : mapping of str to Predicted
-        By split.
-    class_names : sequence of str
-    images : str
-        The MD5 of the test images.
-    n_parameters : int
-        Of the model.
-    """
-    others: dict[str, Any] = {_key(split): y_prob for split, (_, y_prob) in predicted.items() if split != "test"}
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the predictions of a model."""
+    others: dict[str, Any] = {_key(split): predictions.y_prob[split] for split in predictions.y_prob if split != "test"}
     np.savez_compressed(
         path,
-        labels=predicted["test"].y_true,
-        probabilities=predicted["test"].y_prob,
-        classes=class_names,
-        images=images,
-        n_parameters=n_parameters,
+        labels=predictions.y_true,
+        probabilities=predictions.y_prob["test"],
+        classes=predictions.class_names,
+        images=predictions.images,
+        n_parameters=predictions.n_parameters,
         **others,
     )
 

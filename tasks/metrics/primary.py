@@ -6,7 +6,7 @@ resample images; those of the others resample images within their class.
 
 from __future__ import annotations
 
-from tasks.metrics.class_counts import COUNT_METRICS, ClassCounts, count_classes
+from tasks.metrics.class_counts import COUNT_METRICS, count_classes
 from tasks.metrics.intervals import gap_interval, mean_interval, percentile_interval, resample_counts
 from tasks.metrics.scores import SCORES
 from tasks.metrics.types import Interval, Labels, Predicted, Probabilities, ScoreEstimate
@@ -22,7 +22,8 @@ def estimate(name: str, predicted: Predicted) -> ScoreEstimate:
     if per_sample := SCORES[name].per_sample:
         interval = mean_interval(per_sample(*predicted))
     else:
-        interval = percentile_interval(COUNT_METRICS[name](_resample(predicted)))
+        (counts,) = resample_counts(*predicted)
+        interval = percentile_interval(COUNT_METRICS[name](counts))
     return ScoreEstimate(compute(name, predicted), interval)
 
 
@@ -31,16 +32,15 @@ def gap(name: str, train: Predicted, validation: Predicted) -> ScoreEstimate:
     if per_sample := SCORES[name].per_sample:
         interval = gap_interval(per_sample(*train), per_sample(*validation))
     else:
-        metric = COUNT_METRICS[name]
-        interval = percentile_interval(metric(_resample(train)) - metric(_resample(validation, seed=1)))
+        (first,), (second,) = resample_counts(*train), resample_counts(*validation, seed=1)
+        interval = percentile_interval(COUNT_METRICS[name](first) - COUNT_METRICS[name](second))
     return ScoreEstimate(compute(name, train) - compute(name, validation), interval)
 
 
 def paired(name: str, y_true: Labels, base: Probabilities, head: Probabilities) -> Interval:
     """Compute the interval of head's score − base's, on the same images."""
-    metric, n_classes = COUNT_METRICS[name], max(base.shape[1], head.shape[1])
-    before, after = resample_counts(y_true, base.argmax(axis=1), head.argmax(axis=1), n_classes=n_classes)
-    return percentile_interval(metric(after) - metric(before))
+    before, after = map(COUNT_METRICS[name], resample_counts(y_true, base, head))
+    return percentile_interval(after - before)
 
 
 def score_excluding(name: str, excluded: Predicted, others: Predicted) -> tuple[float, ScoreEstimate]:
@@ -58,11 +58,6 @@ def score_excluding(name: str, excluded: Predicted, others: Predicted) -> tuple[
     metric = COUNT_METRICS[name]
     score = compute(name, others)
     difference = float(metric(count_classes(*excluded) + count_classes(*others))) - score
-    resampled = _resample(others, seed=1)
-    interval = percentile_interval(metric(_resample(excluded) + resampled) - metric(resampled))
+    (first,), (second,) = resample_counts(*excluded), resample_counts(*others, seed=1)
+    interval = percentile_interval(metric(first + second) - metric(second))
     return score, ScoreEstimate(difference, interval)
-
-
-def _resample(predicted: Predicted, seed: int = 0) -> ClassCounts:
-    y_true, y_prob = predicted
-    return resample_counts(y_true, y_prob.argmax(axis=1), n_classes=y_prob.shape[1], seed=seed)[0]

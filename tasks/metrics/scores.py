@@ -12,9 +12,8 @@ from typing import Literal
 import numpy as np
 from sklearn import metrics
 
-from tasks.metrics import class_counts
 from tasks.metrics.calibration import calibration_error
-from tasks.metrics.class_counts import count_classes
+from tasks.metrics.class_counts import COUNT_METRICS, ClassCounts, count_classes
 from tasks.metrics.per_sample import EPS, brier_per_sample, correct, in_top_3, log_loss_per_sample
 from tasks.metrics.types import Labels, Probabilities, Values
 
@@ -31,30 +30,15 @@ class Score:
     per_sample: Callable[[Labels, Probabilities], Values] | None = None  # where the score is its mean
 
 
-def accuracy(y_true: Labels, y_prob: Probabilities) -> float:
-    """Compute the share of images whose most probable class is their label."""
-    return float(class_counts.accuracy(count_classes(y_true, y_prob)))
+def _counted(metric: Callable[[ClassCounts], Values]) -> Callable[[Labels, Probabilities], float]:
+    return lambda y_true, y_prob: float(metric(count_classes(y_true, y_prob)))
 
 
-def loss(y_true: Labels, y_prob: Probabilities) -> float:
-    """Compute the mean cross-entropy in nats."""
-    return float(log_loss_per_sample(y_true, y_prob).mean())
+def _mean(per_sample: Callable[[Labels, Probabilities], Values]) -> Callable[[Labels, Probabilities], float]:
+    return lambda y_true, y_prob: float(per_sample(y_true, y_prob).mean())
 
 
-def _brier(y_true: Labels, y_prob: Probabilities) -> float:
-    return float(brier_per_sample(y_true, y_prob).mean())
-
-
-def _top_3_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
-    return float(in_top_3(y_true, y_prob).mean())
-
-
-def _balanced_accuracy(y_true: Labels, y_prob: Probabilities) -> float:
-    return float(class_counts.balanced_accuracy(count_classes(y_true, y_prob)))
-
-
-def _f1_macro(y_true: Labels, y_prob: Probabilities) -> float:
-    return float(class_counts.f1_macro(count_classes(y_true, y_prob)))
+accuracy, loss = _counted(COUNT_METRICS["accuracy"]), _mean(log_loss_per_sample)
 
 
 def _kappa(y_true: Labels, y_prob: Probabilities) -> float | None:
@@ -76,11 +60,11 @@ def _roc_auc(y_true: Labels, y_prob: Probabilities) -> float | None:
 SCORES = {
     "accuracy": Score("accuracy", accuracy, "higher", 0, 1, correct),
     "loss": Score("negative log likelihood (nats)", loss, "lower", 0, -np.log(EPS), log_loss_per_sample),
-    "brier": Score("Brier score", _brier, "lower", 0, 2, brier_per_sample),
+    "brier": Score("Brier score", _mean(brier_per_sample), "lower", 0, 2, brier_per_sample),
     "calibration_error": Score("expected calibration error", calibration_error, "lower", 0, 1),
-    "top_3_accuracy": Score("top-3 accuracy", _top_3_accuracy, "higher", 0, 1, in_top_3),
-    "balanced_accuracy": Score("balanced accuracy", _balanced_accuracy, "higher", 0, 1),
-    "f1_macro": Score("F1, mean over classes", _f1_macro, "higher", 0, 1),
+    "top_3_accuracy": Score("top-3 accuracy", _mean(in_top_3), "higher", 0, 1, in_top_3),
+    "balanced_accuracy": Score("balanced accuracy", _counted(COUNT_METRICS["balanced_accuracy"]), "higher", 0, 1),
+    "f1_macro": Score("F1, mean over classes", _counted(COUNT_METRICS["f1_macro"]), "higher", 0, 1),
     "kappa": Score("Cohen's kappa", _kappa, "higher", -1, 1),
     "roc_auc": Score("ROC AUC, one against the rest", _roc_auc, "higher", 0, 1),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,6 @@ class Findings:
     unreadable: Sequence[tuple[str, str]]  # a file and the reason
 
 
-class ModelSize(NamedTuple):
-    """The number of a model's weights, and the bytes of its file."""
-
-    n_parameters: int
-    n_bytes: int
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """A model's predictions and their origin."""
@@ -46,11 +39,12 @@ class Evaluation:
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
     digests: Mapping[str, str]  # path → MD5
-    model_size: ModelSize
+    n_parameters: int  # of the model
+    n_bytes: int  # of its file
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose weights early stopping kept; None without it."""
+        """Find the epoch whose weights early stopping kept; None without it."""
         if not self.has_early_stopping:
             return None
         return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])

@@ -42,7 +42,7 @@ def find_doubtful_labels(predictions: Mapping[str, Predicted]) -> list[LabelIssu
 
 
 def _doubtful_rows(y_true: Labels, y_prob: Probabilities) -> NDArray[np.int64]:
-    """Find the rows of doubtful labels; a split of one class has none."""
+    """Find the rows of doubtful labels; one class has none."""
     if len(np.unique(y_true)) < 2:
         return np.empty(0, np.int64)
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]  # takes seconds, with pandas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +22,6 @@ from tasks.reporting.leakage import Leakage, measure_leakage
 ScoreValues = Mapping[str, float | None]  # by the score's name
 
 CALIBRATION_SCORES = ("loss", "brier", "calibration_error")  # those that a temperature changes
-
-
-@dataclass(frozen=True)
-class ConfusedPair:
-    """A frequent mistake: images of the class `true` predicted as `predicted`."""
-
-    true: str
-    predicted: str
-    count: int
-    support: int  # images of the true class
 
 
 @dataclass(frozen=True)
@@ -52,13 +43,13 @@ class Results:
     leakage: Leakage | None  # None without leaks
     classes: Sequence[ClassScores]
     confusion_matrix: NDArray[np.int64]
-    confused: Sequence[ConfusedPair]  # most frequent first
+    confused: Sequence[Mapping[str, Any]]  # frequent mistakes: {true, predicted, count, of: images of the true class}
     label_issues: Sequence[LabelIssue]  # of all splits, worst first
     calibration: Calibration
 
     @property
     def ranked(self) -> list[ClassScores]:
-        """The classes with test images, lowest F1 first."""
+        """Sort the classes with test images, lowest F1 first."""
         return sorted((row for row in self.classes if row.support), key=lambda row: row.f1)
 
 
@@ -75,7 +66,7 @@ def compute_results(evaluation: Evaluation) -> Results:
         classes=per_class(*test, names),
         confusion_matrix=counts,
         confused=[
-            ConfusedPair(names[true], names[predicted], count, int(counts[true].sum()))
+            {"true": names[true], "predicted": names[predicted], "count": count, "of": int(counts[true].sum())}
             for true, predicted, count in most_confused(counts)
         ],
         label_issues=find_doubtful_labels(predictions),

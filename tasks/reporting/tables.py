@@ -67,10 +67,7 @@ def _scores(evaluation: Evaluation, results: Results) -> dict[str, Any]:
         "intervals": intervals,
         "leak": results.leakage and _leakage(results.leakage),
         "classes": [_class_row(row) for row in results.classes],
-        "confused": [
-            {"true": pair.true, "predicted": pair.predicted, "count": pair.count, "of": pair.support}
-            for pair in results.confused
-        ],
+        "confused": results.confused,
         "temperature": results.calibration.temperature,
         "calibration": results.calibration.scores,
     }

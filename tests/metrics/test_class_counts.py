@@ -13,7 +13,7 @@ from tasks.params.evaluate import Evaluate
 
 
 def random_predictions(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of the first three classes, predicted as any class."""
+    """Predict images of the first three classes as any class."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 3, 200), rng.random((200, n_classes))
 

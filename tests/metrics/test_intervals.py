@@ -34,7 +34,7 @@ def test_the_interval_of_a_gap_adds_both_variances() -> None:
 def test_resampling_keeps_the_images_of_each_class_and_their_mean() -> None:
     y_true = np.repeat([0, 1, 2], [300, 5, 60])
     y_pred = np.repeat([0, 1, 1, 2, 2, 3], [270, 30, 2, 3, 30, 30])
-    (drawn,) = resample_counts(y_true, y_pred, n_classes=4)
+    (drawn,) = resample_counts(y_true, np.eye(4)[y_pred])
     assert drawn.support.tolist() == [300, 5, 60, 0]
     assert (drawn.predicted.sum(axis=1) == 365).all()
     assert (drawn.hits <= drawn.support).all()

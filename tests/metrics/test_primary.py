@@ -12,7 +12,7 @@ from tasks.metrics.types import Predicted
 
 
 def predicted(supports: list[int], recalls: list[float]) -> Predicted:
-    """Predict a share of each class right, and the rest as the next class."""
+    """Predict a share of each class right, the rest wrong."""
     y_true = np.repeat(np.arange(len(supports)), supports)
     right = np.concatenate([np.arange(n) < round(n * recall) for n, recall in zip(supports, recalls, strict=True)])
     return Predicted(y_true, np.eye(len(supports))[np.where(right, y_true, (y_true + 1) % len(supports))])

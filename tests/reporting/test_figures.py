@@ -26,7 +26,7 @@ HISTORY: list[dict[str, float]] = [
 
 
 def texts(svg: str) -> list[str]:
-    """The words of a figure, in its order."""
+    """List the words of a figure, in order."""
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a page: small, whole, and of the shape that images have."""
+"""Pictures of a page are small, whole, and of the image's shape."""
 
 from __future__ import annotations
 

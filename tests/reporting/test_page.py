@@ -40,7 +40,7 @@ def test_the_scores_of_every_split_are_scikit_learns() -> None:
 
 
 def calibration_error(y_true: np.ndarray, y_prob: np.ndarray) -> float:
-    """From scikit-learn's calibration curve, whose bins are the same."""
+    """Compute it from scikit-learn's calibration curve, with the same bins."""
     confidence, correct = y_prob.max(axis=1), y_prob.argmax(axis=1) == y_true
     accuracy, mean = calibration.calibration_curve(correct, confidence, n_bins=15)
     shares = np.histogram(confidence, bins=15, range=(0, 1))[0]

@@ -1,4 +1,4 @@
-"""The files of the report: their keys, their digits, and names that stay whole."""
+"""The tables of the report: keys, digits and names."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from scipy import special
 
 from tasks.metrics.types import Predicted
 from tasks.reporting import page
-from tasks.reporting.evaluation import Evaluation, Findings, ModelSize
+from tasks.reporting.evaluation import Evaluation, Findings
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.results import compute_results
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
-    """Make learning curves; validation loss is lowest in epoch `best`, or the last."""
+    """Make learning curves, with the lowest validation loss in epoch `best`."""
     rows = []
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": 1 - 0.5 / epoch}
@@ -61,7 +61,8 @@ def evaluation(
         has_early_stopping=False,
         parameters={"train": {"epochs": 3}},
         digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
-        model_size=ModelSize(1_250_858, 5_034_112),
+        n_parameters=1_250_858,
+        n_bytes=5_034_112,
     )
     return replace(default, **fields)
 
@@ -75,7 +76,7 @@ def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
 
 @cache
 def default_figures() -> dict[str, str]:
-    """Draw the figures of the default evaluation once, since that takes half a second."""
+    """Draw the figures of the default evaluation once, to save time."""
     made = evaluation()
     return draw_figures(made, compute_results(made))
 
