@@ -10,19 +10,9 @@ import pytest
 
 from tasks.metrics.calibration import ReliabilityBins
 from tasks.reporting import drawing, figures
+from tests.support.reports import history
 
-HISTORY: list[dict[str, float]] = [
-    {
-        "epoch": n,
-        "train_loss": 2.0 / n,
-        "train_accuracy": 1 - 0.5 / n,
-        "validation_loss": 2.2 / n,
-        "validation_accuracy": 1 - 0.6 / n,
-        "generalization_gap": 0.1 / n,
-        "learning_rate": 0.1 / n,
-    }
-    for n in range(1, 5)
-]
+HISTORY = history(4)
 
 
 def texts(svg: str) -> list[str]:
@@ -60,8 +50,8 @@ def test_curves_show_where_early_stopping_struck() -> None:
 
 
 def test_a_single_epoch_without_validation_is_drawn() -> None:
-    row = {key: value for key, value in HISTORY[0].items() if "validation" not in key and "gap" not in key}
-    assert not {"validation", "gap"} & set(texts(figures.learning_curves([row])))
+    words = texts(figures.learning_curves(history(1, validation=False)))
+    assert not {"validation", "gap"} & set(words)
 
 
 def test_a_confusion_matrix_shows_counts_shares_and_class_names() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.evaluation import Findings
 from tasks.reporting.headline import headline, leak_warning, page_title
 from tasks.reporting.leakage import Leak
 from tasks.reporting.results import compute_results
@@ -31,10 +31,11 @@ def test_the_primary_metric_leads_the_page(metric: str, words: str) -> None:
     assert f"{value}{100 * low:.1f} to {100 * high:.1f} %" in page.words
 
 
-def leaking(n_test: int, n_validation: int = 0) -> Evaluation:
-    leaks = [Leak("test", row, row, "equal pixels") for row in range(n_test)]
-    leaks += [Leak("validation", row, row, "equal pixels") for row in range(n_validation)]
-    return evaluation(findings=Findings(leaks, [], []))
+def warning(split: str, n: int) -> str | None:
+    """Write the warning of `n` images that leak."""
+    leaks = [Leak(split, row, row, "equal pixels") for row in range(n)]
+    made = evaluation(findings=Findings(leaks, [], []))
+    return leak_warning(made, compute_results(made))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +47,8 @@ def leaking(n_test: int, n_validation: int = 0) -> Evaluation:
     ],
 )
 def test_test_images_that_leak_are_a_warning(n: int, words: str) -> None:
-    made = leaking(n)
-    assert (leak_warning(made, compute_results(made)) or "").startswith(words)
+    assert (warning("test", n) or "").startswith(words)
 
 
 def test_validation_images_that_leak_are_no_warning() -> None:
-    made = leaking(0, n_validation=5)
-    assert leak_warning(made, compute_results(made)) is None
+    assert warning("validation", 5) is None
