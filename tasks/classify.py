@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         calibration = _read_calibration(calibration_path)
         model = saved_model.load(model_path, None, len(calibration["classes"]))
         pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(model_path))
-        results = classify(model, calibration, [picture.pixels for picture in pictures.values()])
+        results = _classify(model, calibration, [picture.pixels for picture in pictures.values()])
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return errors.RefusedError.status
@@ -61,24 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     return errors.RefusedError.status if refusals else 0
 
 
-def classify(
+def _classify(
     model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
 ) -> list[ClassProbabilities]:
-    """Classify images of the model's size.
-
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits.
-    calibration : dict
-        Class names, temperature and test-time augmentation.
-    pixels : list of ndarray of shape (height, width, 3), dtype=uint8
-
-    Returns
-    -------
-    list of dict
-        The calibrated class probabilities of each image.
-    """
+    """Predict the calibrated class probabilities of images of the model's size."""
     if not pixels:
         return []
     names = calibration["classes"]
