@@ -1,1 +1,1 @@
-"""Measurements; each module is run by `make bench` and asserts nothing about time."""
+"""Benchmarks that `make bench` runs; they assert nothing about time."""

@@ -1,7 +1,8 @@
-"""Runs the benchmark and keeps its ratios in docs/bench.json. It asserts nothing: a missed goal stands there as missed.
+"""Run the benchmark and keep its ratios in docs/bench.json.
 
 `python -m bench [GROUP …]` in a clone after `make run`; the groups are those of GROUPS, and all of them run when
-none is named. Sides are interleaved (A B A B), each run in a fresh process on the same cores.
+none is named. Sides are interleaved (A B A B), each run in a fresh process on the same cores. A missed goal is recorded
+as missed.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from bench.accuracy import accuracy
 from bench.epochs import epochs, epochs_before, epochs_pytorch
 from bench.few_images import few_images
 from bench.machines import loop_alone
-from bench.measure import Found, interleaved, machine, of, ratio, run, side, versions
+from bench.measure import Found, interleaved, machine, ratio, run, runs_of, side, versions
 from bench.photographs import photographs
 from bench.studies import study, study_bare, study_before
-from bench.two_machines import in_bucket, two_machines
+from bench.two_machines import s3_bucket, two_machines
 
 RESULTS = Path("docs/bench.json")
 
 
 def pipeline() -> list[Found]:
-    """What DVC and Prefect add to the work itself."""
+    """Measure what DVC and Prefect add to the work itself."""
     repro, flow = [sys.executable, "-m", "dvc", "repro"], [sys.executable, "-m", "flows.pipeline"]
     stages = [*repro, "--force", "--single-item", "train", "evaluate", "report"]
     work = interleaved({"stages": stages, "script": side("bare")}, rounds=3)
@@ -39,21 +40,21 @@ def pipeline() -> list[Found]:
         ratio(
             "train, evaluate and report as stages / the same work in one script",
             1.05,
-            of(work["stages"], "dvc repro of the stages"),
-            of(work["script"], "one script"),
+            runs_of(work["stages"], "dvc repro of the stages"),
+            runs_of(work["script"], "one script"),
             "lower",
         ),
         ratio(
             "a whole run as a flow, without a lasting server / dvc repro --force",
             1.05,
-            of(everything["flow"], "python -m flows.pipeline, forced"),
-            of(everything["dvc"], "dvc repro --force"),
+            runs_of(everything["flow"], "python -m flows.pipeline, forced"),
+            runs_of(everything["dvc"], "dvc repro --force"),
             "lower",
         ),
         ratio(
             "training with a checkpoint after each epoch / the same less the time that these took",
             1.02,
-            of(checkpoints, "with checkpoints"),
+            runs_of(checkpoints, "with checkpoints"),
             ("without", [one["seconds"] - one["checkpoint_seconds"] for one in checkpoints]),
             "lower",
         ),
@@ -61,7 +62,7 @@ def pipeline() -> list[Found]:
 
 
 def unchanged() -> list[Found]:
-    """What is asked of DVC and Prefect where nothing changed."""
+    """Measure DVC and Prefect where nothing changed."""
     dvc, flow = [sys.executable, "-m", "dvc"], [sys.executable, "-m", "flows.pipeline"]
     with tempfile.TemporaryDirectory() as folder:
         toy = [*dvc, "--cd", str(_toy(Path(folder))), "repro"]
@@ -70,22 +71,22 @@ def unchanged() -> list[Found]:
         ratio(
             "dvc repro with nothing changed: this pipeline / two stages of echo",
             1.5,
-            of(nothing["ours"], "dvc repro here"),
-            of(nothing["toy"], "dvc repro there"),
+            runs_of(nothing["ours"], "dvc repro here"),
+            runs_of(nothing["toy"], "dvc repro there"),
             "lower",
         ),
         ratio(
             "five unchanged stages: flow, without a lasting server / dvc repro",
             9,
-            of(nothing["flow"], "python -m flows.pipeline"),
-            of(nothing["ours"], "dvc repro"),
+            runs_of(nothing["flow"], "python -m flows.pipeline"),
+            runs_of(nothing["ours"], "dvc repro"),
             "lower",
         ),
     ]
 
 
 def _toy(folder: Path) -> Path:
-    """A pipeline of two stages that only echo, after its first run."""
+    """Run a pipeline of two stages that only echo."""
     (folder / "dvc.yaml").write_text(
         "stages:\n  a: {cmd: echo a > a.txt, outs: [a.txt]}\n  b: {cmd: echo b > b.txt, deps: [a.txt], outs: [b.txt]}\n"
     )
@@ -100,14 +101,14 @@ def _toy(folder: Path) -> Path:
 
 
 def memory() -> list[Found]:
-    """Peaks of anonymous memory, MiB."""
+    """Measure peaks of anonymous memory in MiB."""
     whole = interleaved({"ours": side("our_memory"), "stock": side("stock_memory")}, rounds=3)
     return [
         ratio(
             "peak anonymous memory of training: ours / the reference script",
             0.6,
-            of(whole["ours"], "ours", "peak_mib"),
-            of(whole["stock"], "reference script", "peak_mib"),
+            runs_of(whole["ours"], "ours", "peak_mib"),
+            runs_of(whole["stock"], "reference script", "peak_mib"),
             "lower",
             "MiB",
         ),
@@ -128,13 +129,13 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "photographs": photographs,
     "few_images": few_images,
     "machines": two_machines,
-    "machines_s3": in_bucket,
+    "machines_s3": s3_bucket,
     "thousand_trials": loop_alone,
 }
 
 
 def row(one: Found) -> str:
-    """A ratio or an amount as a row of docs/speed.md: medians, the goal, and on what CPU it was met, when."""
+    """Format a ratio or an amount as a row of docs/speed.md."""
     medians = " / ".join(f"{side['median']:,.{1 if side['median'] < 100 else 0}f}" for side in one["sides"].values())
     goal = f"{'≥' if one['better'] == 'higher' else '≤'} {one['goal']:g}, {'met' if one['met'] else 'missed'}"
     bfloat16 = "yes" if one["cpu"].endswith("with bfloat16") else "no"
@@ -144,7 +145,10 @@ def row(one: Found) -> str:
 
 
 def main(groups: list[str]) -> None:
-    """Run groups. A ratio measured now replaces its older self, whose CPU may have been another; each names its own."""
+    """Run groups and replace their ratios in docs/bench.json.
+
+    Each ratio names the CPU that measured it.
+    """
     about = {"machine": machine(), "versions": versions()}
     for group in groups:
         old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"ratios": []}
@@ -167,7 +171,7 @@ def main(groups: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; default: all")
-    asked = parser.parse_args().groups
-    if unknown := set(asked) - GROUPS.keys():
+    args = parser.parse_args()
+    if unknown := set(args.groups) - GROUPS.keys():
         parser.error(f"GROUP must be one of {', '.join(GROUPS)}; received {', '.join(sorted(unknown))}")
-    main(asked or list(GROUPS))
+    main(args.groups or list(GROUPS))

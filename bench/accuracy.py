@@ -1,4 +1,4 @@
-"""Time to accuracy: the notebook's 150 epochs against whole trainings of this project.
+"""Time to accuracy: the notebook against whole trainings of this project.
 
 What the trainings take stands in docs/recipes.csv, and counts where this CPU took it; an epoch of the notebook is timed
 anew, in turn with the trainings that are missing there.
@@ -19,7 +19,7 @@ Side = tuple[str, list[float]]
 
 
 class Goal(NamedTuple):
-    """How much faster than the notebook a variant is to be, and the mean test accuracy that it has to reach then."""
+    """The speed and mean test accuracy that a variant must reach."""
 
     ratio: float
     accuracy: float
@@ -36,10 +36,10 @@ def accuracy(rounds: int = 5) -> list[Found]:
         epochs.append(run(side("stock"))["seconds"])
         for variant, seed in missing[n::rounds]:
             recipes.measure(variant, seed)
-    return [*_to_the_references_best(epochs), *_all_of_it(epochs)]
+    return [*_time_to_reference_best(epochs), *_whole_trainings(epochs)]
 
 
-def _to_the_references_best(epochs: list[float]) -> list[Found]:
+def _time_to_reference_best(epochs: list[float]) -> list[Found]:
     default, reached = _timed_here("default"), reference.curves()
     if not reached:
         print("time to the reference's accuracy: left out; `make bench-reference` measures its curve first")
@@ -76,11 +76,11 @@ def _to_the_references_best(epochs: list[float]) -> list[Found]:
 
 
 def first(curve: list[dict[str, float]] | recipes.Curve, column: str, at_least: float) -> dict[str, float]:
-    """Find the epoch in which a curve arrives; the last one if it never does."""
+    """Find the first epoch that reaches the accuracy, else the last."""
     return next((row for row in curve if float(row[column]) >= at_least), curve[-1])
 
 
-def _all_of_it(epochs: list[float]) -> list[Found]:
+def _whole_trainings(epochs: list[float]) -> list[Found]:
     """Whole trainings, whose mean accuracy must reach a goal of its own."""
     found = []
     for variant, goal in GOALS.items():
@@ -96,7 +96,7 @@ def _all_of_it(epochs: list[float]) -> list[Found]:
 
 
 def _timed_here(variant: str) -> Curves:
-    """The seeds of a variant that this CPU trained."""
+    """Select the seeds of a variant that this CPU trained."""
     curves = recipes.curves(variant)
     found = {seed: curve for seed, curve in curves.items() if curve[-1]["cpu"] == cpu()}
     if not found:

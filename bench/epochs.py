@@ -1,4 +1,4 @@
-"""One epoch: Keras as it comes, PyTorch, this project before it had convolutions of its own, and this project.
+"""One epoch: stock Keras, PyTorch, and this project.
 
 Each side is at its best where a ratio says so: every setting of it is timed once, on few images, and the best runs
 again in turn with the others.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from bench.measure import Found, interleaved, of, ratio, run, side
+from bench.measure import Found, interleaved, ratio, run, runs_of, side
 from tasks.device.cpu import has_bfloat16
 
 BATCHES = (64, 128, 256, 512)
@@ -21,7 +21,7 @@ Timed = list[tuple[Settings, float]]
 
 
 def epochs(rounds: int = 3) -> list[Found]:
-    """One epoch of the same network, Keras as it comes and ours; and what determinism costs."""
+    """Time an epoch of stock Keras and ours, and the cost of determinism."""
     batches = [{"batch": batch} for batch in BATCHES]
     stock_best, ours_best = (fastest(timed_once(name, batches)) for name in ("stock", "ours"))
     found = interleaved(
@@ -39,27 +39,27 @@ def epochs(rounds: int = 3) -> list[Found]:
         ratio(
             "one epoch, identical network, batch 64: stock Keras / ours",
             1.7,
-            of(found["stock 64"], "stock Keras, batch 64"),
-            of(found["ours 64"], "ours, batch 64"),
+            runs_of(found["stock 64"], "stock Keras, batch 64"),
+            runs_of(found["ours 64"], "ours, batch 64"),
         ),
         ratio(
             "one epoch, identical network: stock Keras at its best batch / ours at its best",
             2.0,
-            of(found["stock best"], f"stock Keras, batch {stock_best['batch']}"),
-            of(found["ours best"], f"ours, batch {ours_best['batch']}"),
+            runs_of(found["stock best"], f"stock Keras, batch {stock_best['batch']}"),
+            runs_of(found["ours best"], f"ours, batch {ours_best['batch']}"),
         ),
         ratio(
             "one epoch of the default: deterministic / not",
             1.05,
-            of(found["default"], "deterministic: true"),
-            of(found["default, not deterministic"], "deterministic: false"),
+            runs_of(found["default"], "deterministic: true"),
+            runs_of(found["default, not deterministic"], "deterministic: false"),
             "lower",
         ),
     ]
 
 
 def epochs_pytorch(rounds: int = 3) -> list[Found]:
-    """The same beside PyTorch: in whatever precision is faster for it, then in float32 on both sides."""
+    """Time an epoch of PyTorch and ours, at best and in float32."""
     if not find_spec("torch"):
         print("epochs in PyTorch: left out; `make bench` installs it")
         return []
@@ -80,8 +80,8 @@ def epochs_pytorch(rounds: int = 3) -> list[Found]:
         ratio(
             f"{names[bfloat16][0]}: PyTorch at its best / ours at its best",
             names[bfloat16][1],
-            of(found["torch", bfloat16], _label("PyTorch", of_torch)),
-            of(found["ours", bfloat16], _label("ours", of_ours)),
+            runs_of(found["torch", bfloat16], _label("PyTorch", of_torch)),
+            runs_of(found["ours", bfloat16], _label("ours", of_ours)),
         )
         for bfloat16, (of_torch, of_ours) in best.items()
     ]
@@ -93,13 +93,13 @@ def timed_once(name: str, every: Iterable[Settings]) -> Timed:
 
 
 def fastest(timed: Timed, **fixed: int) -> Settings:
-    """Choose the settings with which a side was fastest, among those that are as asked."""
+    """Choose the fastest settings of a side that match the given ones."""
     chosen, _ = min((one for one in timed if fixed.items() <= one[0].items()), key=lambda one: one[1])
     return chosen
 
 
 def _compiles() -> bool:
-    """Whether torch.compile works here: it needs a C++ compiler."""
+    """Check for the C++ compiler that torch.compile needs."""
     try:
         run(side("torch", compiled=1, images=512))
     except SystemExit as error:
@@ -109,20 +109,20 @@ def _compiles() -> bool:
 
 
 def _label(who: str, settings: Settings) -> str:
-    """A side with its settings, in words."""
+    """Describe a side with its settings."""
     precision = "bfloat16" if settings["bfloat16"] else "float32"
     form = {0: ", eager", 1: ", compiled"}[settings["compiled"]] if "compiled" in settings else ""
     return f"{who}, batch {settings['batch']}, {precision}{form}"
 
 
 def epochs_before(rounds: int = 3) -> list[Found]:
-    """One epoch of `fast` with the convolutions that Keras comes with, and with ours."""
+    """Time an epoch of `fast` with Keras' convolutions and with ours."""
     found = interleaved({"before": side("fast", own_convolution=0), "after": side("fast")}, rounds)
     return [
         ratio(
             "one epoch of fast: with Keras' own convolution / with ours",
             1.4,
-            of(found["before"], "keras.layers.Conv2D"),
-            of(found["after"], "ours"),
+            runs_of(found["before"], "keras.layers.Conv2D"),
+            runs_of(found["after"], "ours"),
         )
     ]

@@ -1,4 +1,4 @@
-"""Few images: the features of EfficientNet-Lite0, and a probe of them. The group `few_images` of the benchmark.
+"""The group `few_images`: features of EfficientNet-Lite0, and a probe.
 
 PyTorch's side has the same layers, with random weights, in its fastest layout. The plain script is what one writes in
 an afternoon: Keras' `predict`, scikit-learn's cross-validated logistic regression over the same strengths and folds.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import Found, interleaved, of, ratio, side
+from bench.measure import Found, interleaved, ratio, runs_of, side
 from bench.project import project
 
 BACKBONE = Path("data/efficientnet_lite0.sha256").resolve()
@@ -27,7 +27,7 @@ BATCH_SIZE = 32
 
 
 def few_images(computed: int = 4_000, probed: int = 5_000, rounds: int = 3) -> list[Found]:
-    """Features beside PyTorch's, and a whole probe beside a plain script; so many images each."""
+    """Compare features with PyTorch's, and a probe with a plain script."""
     found = []
     if find_spec("torch"):
         sides = {"torch": side("torch_features", n=computed), "ours": side("our_features", n=computed)}
@@ -36,8 +36,8 @@ def few_images(computed: int = 4_000, probed: int = 5_000, rounds: int = 3) -> l
             ratio(
                 f"features of {computed:,} images at {INPUT_SIZE} px, EfficientNet-Lite0: PyTorch / ours",
                 1,
-                of(runs["torch"], "PyTorch, channels last"),
-                of(runs["ours"], "ours"),
+                runs_of(runs["torch"], "PyTorch, channels last"),
+                runs_of(runs["ours"], "ours"),
             )
         )
     else:
@@ -48,8 +48,8 @@ def few_images(computed: int = 4_000, probed: int = 5_000, rounds: int = 3) -> l
         ratio(
             f"a probe of {probed:,} images, end to end: ours / a plain script",
             1.1,
-            of(runs["ours"], "train, model.trainable: head"),
-            of(runs["script"], "Keras' predict and LogisticRegressionCV"),
+            runs_of(runs["ours"], "train, model.trainable: head"),
+            runs_of(runs["script"], "Keras' predict and LogisticRegressionCV"),
             "lower",
         ),
     ]
@@ -71,7 +71,7 @@ def our_features(n: int = 4_000) -> dict[str, float]:
 
 
 def torch_features(n: int = 4_000) -> dict[str, float]:
-    """Compute them in PyTorch, channels last, two threads or as many cores as there are."""
+    """Compute features in PyTorch, channels last, on all cores."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -109,7 +109,7 @@ def our_probe(n: int = 5_000) -> dict[str, float]:
 
 
 def script_probe(n: int = 5_000) -> dict[str, float]:
-    """The same by a plain script: features, logistic regression, a model that is scored and saved."""
+    """Probe features by a plain script, and save the model."""
     import keras
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.preprocessing import StandardScaler
@@ -158,7 +158,7 @@ def _split(split: str, n: int) -> tuple[Any, Any]:
 
 
 def _torch_lite0() -> Any:
-    """EfficientNet-Lite0's layers in PyTorch, ready to predict."""
+    """Build EfficientNet-Lite0's layers in PyTorch, ready to predict."""
     import torch
     from torch import nn
 

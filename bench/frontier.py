@@ -1,8 +1,9 @@
-"""Draws accuracy by seconds of training from docs/recipes.csv and docs/reference.csv: ours, stock Keras, PyTorch.
+"""Draw accuracy by seconds of training: ours, stock Keras, PyTorch.
 
-`python -m bench.frontier` writes docs/frontier.svg. Thin lines are validation accuracy, one a seed; a point is
-the mean test accuracy of finished models over seeds, with its range. The notebook was never scored on test: its point
-is hollow, the best of validation. Its epochs take what the group `accuracy` of the benchmark last found.
+`python -m bench.frontier` writes docs/frontier.svg from docs/recipes.csv and docs/reference.csv. Thin lines are
+validation accuracy, one a seed; a point is the mean test accuracy of finished models over seeds, with its range. The
+notebook was never scored on test: its point is hollow, the best of validation. Its epochs take what the group
+`accuracy` of the benchmark last found.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from bench import recipes, reference
 from bench.pytorch import RIVALS
-from tasks.reporting.figures import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
+from tasks.reporting.drawing import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
 
 FIGURE = Path("docs/frontier.svg")
 MEASURED = Path("docs/bench.json")
@@ -50,17 +51,17 @@ class Training(NamedTuple):
 
 
 class Side(NamedTuple):
-    """Whose trainings a line joins; where their names stand beside the points, in points of type."""
+    """Trainings that a line joins, and the offset of their names."""
 
     name: str
     colour: str
     marker: str
     trainings: Sequence[Training]
-    offset: tuple[float, float]
+    offset: tuple[float, float]  # in points of type
 
 
 def draw(sides: Sequence[Side]) -> str:
-    """Draw every training's curves, and a line through the ends of each side's."""
+    """Draw the curves of each training, and a line for each side."""
     with drawing_style():
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
@@ -101,18 +102,20 @@ def _draw_training(axes: Axes, side: Side, training: Training) -> None:
 
 
 def sides() -> list[Side]:
-    """Read what was measured; a side of which nothing was is left out."""
-    ours = [_of_recipe(variant, f"ours, {variant}") for variant in ("default", "quick", "fast")]
-    rivals = [_of_recipe(variant, f"PyTorch, {'/'.join(map(str, rival.filters))}") for variant, rival in RIVALS.items()]
+    """Read the sides that were measured."""
+    ours = [_recipe_training(variant, f"ours, {variant}") for variant in ("default", "quick", "fast")]
+    rivals = [
+        _recipe_training(variant, f"PyTorch, {'/'.join(map(str, rival.filters))}") for variant, rival in RIVALS.items()
+    ]
     found = [
         Side("ours", TRAIN, "o", [one for one in ours if one], (-9, 5)),
         Side("PyTorch", THIRD, "s", [one for one in rivals if one], (10, -6)),
-        Side("stock Keras", VALIDATION, "D", _of_reference(), (-6, 16)),
+        Side("stock Keras", VALIDATION, "D", _reference_trainings(), (-6, 16)),
     ]
     return [side for side in found if side.trainings]
 
 
-def _of_recipe(variant: str, name: str) -> Training | None:
+def _recipe_training(variant: str, name: str) -> Training | None:
     curves = list(recipes.curves(variant).values())
     if not curves:
         return None
@@ -120,7 +123,7 @@ def _of_recipe(variant: str, name: str) -> Training | None:
     return Training(name, points, [100 * recipes.accuracy_on_test(curve) for curve in curves])
 
 
-def _of_reference() -> list[Training]:
+def _reference_trainings() -> list[Training]:
     epochs = list(reference.curves().values())
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))["ratios"]
     whole = [one["sides"][reference.WHOLE]["median"] for one in measured if reference.WHOLE in one["sides"]]

@@ -1,4 +1,4 @@
-"""What a GPU makes of it: Keras on JAX as it comes against this project, in docs/gpu.json.
+"""On a GPU: stock Keras on JAX against this project, in docs/gpu.json.
 
 `python -m bench.gpu [GROUP …]` in a clone after `make run`, with a GPU that JAX sees; the groups are those of
 GROUPS, and all of them run when none is named. Each side is a process of its own, in turn with the others. The file is
@@ -37,7 +37,7 @@ Keep = Callable[[list[Found]], None]
 
 
 def epochs(keep: Keep, batches: tuple[int, ...] = BATCHES, images: int = TIMED, rounds: int = ROUNDS) -> None:
-    """One epoch of the reference network: Keras as it comes and ours, at each batch size."""
+    """Time an epoch of stock Keras and ours, at each batch size."""
     runs: dict[tuple[str, int], list[Found]] = {}
 
     def measure(name: str, batch: int) -> None:
@@ -58,7 +58,7 @@ def epochs(keep: Keep, batches: tuple[int, ...] = BATCHES, images: int = TIMED, 
 
 
 def _summary(settings: Settings, found: list[Found]) -> Found:
-    """The settings of a side, with the median and the range of what its runs took."""
+    """Summarize the runs of a side by median and range."""
     seconds = [one["seconds"] for one in found]
     return {
         **settings,
@@ -101,7 +101,7 @@ def many(keep: Keep, images: int = MANY, pixels: int = PIXELS) -> None:
 
 
 def large(images: int = MANY, pixels: int = PIXELS, scored: int = SCORED) -> Found:
-    """Two epochs on images in the device's memory; then pictures that it reads against those of the host."""
+    """Compare images in the device's memory with images in the host's."""
     params = blocks("default", {"train.epochs": 2})
     from tasks.device import runtime
 
@@ -182,7 +182,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; default: all")
     parser.add_argument("--small", action="store_true", help="few images on any device, to try this program")
-    asked = parser.parse_args()
-    if unknown := set(asked.groups) - GROUPS.keys():
+    args = parser.parse_args()
+    if unknown := set(args.groups) - GROUPS.keys():
         parser.error(f"GROUP must be one of {', '.join(GROUPS)}; received {', '.join(sorted(unknown))}")
-    main(asked.groups or list(GROUPS), asked.small)
+    main(args.groups or list(GROUPS), args.small)

@@ -1,8 +1,8 @@
-"""Times the convolutions of `fast`, pass by pass, in Keras' form and in this project's, for the table in docs/speed.md.
+"""Time the convolutions of `fast` in Keras' form and ours, by pass.
 
-`python -m bench.layers` prints it: GFLOP/s, the fastest of some repetitions in turn, and what share that is of
-the machine's own matrix product in the same type. Each pass is timed alone; what a training saves by sharing work
-between them shows in the last column, which is of all three together.
+`python -m bench.layers` prints the table of docs/speed.md: GFLOP/s, the fastest of some repetitions in turn, and what
+share that is of the machine's own matrix product in the same type. Each pass is timed alone; what a training saves by
+sharing work between them shows in the last column, which is of all three together.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Layer(NamedTuple):
 
     @property
     def operations(self) -> float:
-        """Of one pass, those at the border's zeros included."""
+        """Count the operations of one pass, zeros at the border included."""
         return 2.0 * 9 * self.channels * self.filters * self.side**2 * BATCH
 
 
 def layers() -> list[Layer]:
-    """Find the convolutions that learn, in the order of the network; those of one shape stand once."""
+    """Find the convolutions that learn, one of each shape."""
     from tasks.models.network import build
 
     params = blocks(VARIANT, {})

@@ -1,10 +1,8 @@
-"""The cost of the study's loop: many trials on stub machines.
+"""The cost of the study's loop: many stub trials on many machines.
 
-Each stub sleeps and publishes a reference.
-
-`python -m bench.machines [TRIALS]` measures alone. Server, git remote and refs are real, and so is the Postgres
-that so many machines need (Debian: `apt install postgresql`); the machines are one process, so that a thousand trials
-take minutes.
+`python -m bench.machines [TRIALS]` measures alone. A stub sleeps and publishes a ref. Server, git remote and refs are
+real, and so is the Postgres that so many machines need (Debian: `apt install postgresql`); the machines are one
+process, so that a thousand trials take minutes.
 """
 
 from __future__ import annotations
@@ -66,8 +64,8 @@ def _measured(count: int) -> list[Found]:
         variables = {**os.environ, "PREFECT_API_URL": server.url}  # which threads know, too
         taking = subprocess.Popen([*command, "--machine", str(machine)], env=variables)
         try:
-            asked = [*command, str(count), "--study", str(root)]
-            done = subprocess.run(asked, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+            full_command = [*command, str(count), "--study", str(root)]
+            done = subprocess.run(full_command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
         finally:
             taking.terminate()
             taking.wait()
@@ -99,7 +97,7 @@ def _measured(count: int) -> list[Found]:
 
 
 def _clones(folder: Path) -> tuple[Path, Path]:
-    """Make a git remote, and two clones with DVC and its remote."""
+    """Make a git remote and two clones with DVC."""
     bare, root, machine = (folder / name for name in ("bare", "head", "machine"))
     git(folder, "init", "--quiet", "--bare", str(bare))
     git(folder, "clone", "--quiet", str(bare), str(root))
@@ -150,7 +148,7 @@ def run_study(root: Path, count: int) -> Found:
 
 
 def take_trials(root: Path) -> None:
-    """Take scheduled trials until this process is ended."""
+    """Run scheduled trials until this process is ended."""
     free = threading.Semaphore(SLOTS)
     taken = set()
     with get_client(sync_client=True) as client:
@@ -185,13 +183,13 @@ if __name__ == "__main__":
     parser.add_argument("trials", nargs="?", type=int, default=TRIALS, metavar="TRIALS", help=counted)
     for role, what in {"study": "run the study", "machine": "be the machines"}.items():
         parser.add_argument(f"--{role}", type=Path, metavar="CLONE", help=f"{what}, in a process of its own")
-    asked = parser.parse_args()
-    if asked.trials <= FEW:
-        parser.error(f"TRIALS must be more than {FEW}, after which memory is first looked at; received {asked.trials}")
-    if asked.machine:
-        take_trials(asked.machine)
-    elif asked.study:
-        print(json.dumps(run_study(asked.study, asked.trials)))
+    args = parser.parse_args()
+    if args.trials <= FEW:
+        parser.error(f"TRIALS must be more than {FEW}, after which memory is first looked at; received {args.trials}")
+    if args.machine:
+        take_trials(args.machine)
+    elif args.study:
+        print(json.dumps(run_study(args.study, args.trials)))
     else:
-        for one in loop_alone(asked.trials):
+        for one in loop_alone(args.trials):
             print(json.dumps(one))

@@ -1,4 +1,4 @@
-"""Runs sides in processes of their own, in turn, and puts the median of one over that of another; and on what."""
+"""Run sides in turn, and compare their medians."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def side(name: str, **settings: Any) -> Command:
-    """The command of a side in sides.py."""
+    """Return the command of a side in sides.py."""
     return [sys.executable, "-m", "bench.sides", name, *(f"{key}={value}" for key, value in settings.items())]
 
 
 def run(command: Command, folder: Path = Path()) -> Found:
-    """Run a side: the figures that it printed, or else its wall time; and its peak of anonymous memory, MiB."""
+    """Run a side, and return its figures.
+
+    These are what it printed, or its wall time, and its peak of anonymous memory in MiB.
+    """
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
@@ -57,7 +60,10 @@ def run(command: Command, folder: Path = Path()) -> Found:
 
 
 def _anonymous(pid: int) -> int:
-    """Anonymous memory of a process and its children, bytes; files that are mapped do not count. 0 outside Linux."""
+    """Measure the anonymous memory of a process and its children, in bytes.
+
+    Mapped files do not count. It is 0 outside Linux.
+    """
     total = 0
     try:
         root = psutil.Process(pid)
@@ -78,13 +84,13 @@ def interleaved(sides: Mapping[Key, Command], rounds: int) -> dict[Key, list[Fou
     return found
 
 
-def of(runs: list[Found], label: str, figure: str = "seconds") -> tuple[str, list[float]]:
-    """A side of a ratio: its label, and one figure of its runs."""
+def runs_of(runs: list[Found], label: str, figure: str = "seconds") -> tuple[str, list[float]]:
+    """Return a side of a ratio: its label and a figure of each run."""
     return label, [one[figure] for one in runs]
 
 
 def ratio(name: str, goal: float, above: Side, below: Side, better: str = "higher", unit: str = "s") -> Found:
-    """Median over median, with what it was made of."""
+    """Compute the ratio of two medians."""
     sides = {label: _figures(values) for label, values in (above, below)}
     first, second = sides.values()
     value = first["median"] / second["median"]
@@ -93,7 +99,7 @@ def ratio(name: str, goal: float, above: Side, below: Side, better: str = "highe
 
 
 def amount(name: str, goal: float, side: Side, unit: str = "s") -> Found:
-    """A median that is compared with nothing but its goal, which it must not exceed."""
+    """Compute a median that must not exceed its goal."""
     label, values = side
     figures = _figures(values)
     return {**_judged(name, goal, figures["median"], "lower", figures["n"], unit), "sides": {label: figures}}
@@ -111,12 +117,12 @@ def _figures(values: Iterable[float]) -> dict[str, float]:
 
 
 def epoch_of(ends: list[float], images: int = TIMED) -> dict[str, float]:
-    """From the times at which epochs ended, of which the first warmed up."""
+    """Compute the seconds of an epoch from the ends of epochs."""
     return {"seconds": (ends[-1] - ends[0]) / (len(ends) - 1) * WHOLE / images}
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """Describe this machine."""
     return {
         "cpu": cpu(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -126,7 +132,10 @@ def machine() -> dict[str, str]:
 
 
 def cpu() -> str:
-    """A processor by its name, family and model, and whether it computes in bfloat16: the name alone may be two."""
+    """Describe the processor by name, family, model and bfloat16.
+
+    Two processors may have one name.
+    """
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor()
@@ -138,7 +147,7 @@ def cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What they were measured with: releases, whoever built them; a package that is not installed is left out."""
+    """List the releases of the installed packages."""
     packages = ("tensorflow", "keras", "torch", "jax", "dvc", "prefect", "numpy")
     installed = {package.name for package in metadata.distributions()}
     return {

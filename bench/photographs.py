@@ -1,4 +1,4 @@
-"""Own images: photographs, and folders of many files. The group `photographs` of the benchmark, and its sides.
+"""The group `photographs`: own images, and folders of many files.
 
 The photographs are those of `synthetic`, of 500 × 375 pixels. An epoch at 160 px is that of a network of three
 convolutions, the same layers, batch size and precision (float32) on all sides, as what differs is how images come to
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench import synthetic
-from bench.measure import Found, interleaved, of, ratio, side
+from bench.measure import Found, interleaved, ratio, runs_of, side
 from bench.project import project
 from bench.recipes import blocks
 
@@ -47,7 +47,7 @@ RECIPE: dict[str, Any] = {
 
 
 def photographs(decoded: int = 20_000, trained: int = 2_000, files: int = 50_000, rounds: int = 3) -> list[Found]:
-    """Own images: decoding, epochs, memory, and what DVC does where nothing changed.
+    """Measure decoding, epochs, memory, and DVC where nothing changed.
 
     decoded, trained: so many photographs; memory is that of the former and of a tenth of them. files: images of the
     folder that DVC watches.
@@ -68,8 +68,8 @@ def _decoding(n: int, rounds: int) -> list[Found]:
         ratio(
             f"decoding {n:,} JPEG photographs of 500 × 375 to {SIDE} px: Pillow in one process / normalize",
             1.8,
-            of(found["pillow"], "Pillow in one process"),
-            of(found["ours"], "normalize's decoding on all cores"),
+            runs_of(found["pillow"], "Pillow in one process"),
+            runs_of(found["ours"], "normalize's decoding on all cores"),
         )
     ]
 
@@ -81,13 +81,18 @@ def _epochs(n: int, rounds: int) -> list[Found]:
     else:
         print("an epoch of photographs in PyTorch: left out; `make bench` installs it")
     found = interleaved(sides, rounds)
-    ours = of(found["ours"], "ours, arrays that are mapped into memory")
+    ours = runs_of(found["ours"], "ours, arrays that are mapped into memory")
     others = {
         "keras": ("image_dataset_from_directory", "Keras, image_dataset_from_directory"),
         "torch": ("PyTorch's loader of two workers", "PyTorch, DataLoader of two workers"),
     }
     return [
-        ratio(f"one epoch of {n:,} photographs at {SIDE} px, small network: {name} / ours", 2, of(runs, label), ours)
+        ratio(
+            f"one epoch of {n:,} photographs at {SIDE} px, small network: {name} / ours",
+            2,
+            runs_of(runs, label),
+            ours,
+        )
         for key, runs in found.items()
         if key in others
         for name, label in [others[key]]
@@ -100,8 +105,8 @@ def _memory(tenth: int, rounds: int) -> list[Found]:
         ratio(
             "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
             1.3,
-            of(found["ten"], f"{10 * tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
-            of(found["once"], f"{tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
+            runs_of(found["ten"], f"{10 * tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
+            runs_of(found["once"], f"{tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
             "lower",
             "MiB",
         )
@@ -117,15 +122,15 @@ def _unchanged(files: int) -> list[Found]:
         ratio(
             f"dvc repro normalize with nothing changed: {files:,} own images / CIFAR-10",
             2,
-            of(found["own"], f"a folder of {files:,} files"),
-            of(found["cifar10"], "a list of checksums"),
+            runs_of(found["own"], f"a folder of {files:,} files"),
+            runs_of(found["cifar10"], "a list of checksums"),
             "lower",
         )
     ]
 
 
 def _clone_with_own_images(folder: Path, files: int) -> Path:
-    """A clone of this repository whose slot is a folder of small images, after its first run."""
+    """Run the pipeline in a clone whose images are a small folder."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
     synthetic.small_images(clone / "data/images", files)
@@ -164,7 +169,7 @@ def our_decoding(n: int = 20_000) -> dict[str, float]:
 
 
 def keras_photographs(n: int = 2_000) -> dict[str, float]:
-    """An epoch from a folder as Keras reads it."""
+    """Time an epoch from a folder as Keras reads it."""
     import keras
 
     files = synthetic.photographs(n) / "files"
@@ -181,7 +186,7 @@ def keras_photographs(n: int = 2_000) -> dict[str, float]:
 
 
 def our_photographs(n: int = 2_000) -> dict[str, float]:
-    """An epoch from the arrays that normalize made of the same folder, scaled to all of its images."""
+    """Time an epoch from the arrays that normalize made of the folder."""
     from tasks.data import arrays
     from tasks.device import runtime
     from tasks.normalize import normalize
@@ -203,7 +208,7 @@ def our_photographs(n: int = 2_000) -> dict[str, float]:
 
 
 def torch_photographs(n: int = 2_000) -> dict[str, float]:
-    """An epoch from a folder as torchvision's ImageFolder reads it, by a loader of two workers."""
+    """Time an epoch from a folder as torchvision's ImageFolder reads it."""
     import torch
     from PIL import Image, ImageOps
     from torch import nn
@@ -244,7 +249,7 @@ def torch_photographs(n: int = 2_000) -> dict[str, float]:
 
 
 def bulk(n: int = 2_000) -> dict[str, float]:
-    """Stages normalize and train on so many photographs, with a small network; watched from outside."""
+    """Run stages normalize and train on photographs, with a small network."""
     raw = (synthetic.photographs(n) / "packed").resolve()
     changes = {"normalize__size": SMALL_SIDE, "model__filters": [4, 4, 4], "train__epochs": 1}
     # Scoring takes 500 images at a time: with fewer of them, the smaller set would need less for that reason alone.
@@ -259,7 +264,7 @@ def bulk(n: int = 2_000) -> dict[str, float]:
 
 
 def _network() -> Any:
-    """A small network in Keras' own layers, from the pixels of a photograph to logits."""
+    """Build a small network of Keras' own layers."""
     import keras
     from keras import layers
 

@@ -14,7 +14,7 @@ from tests.support.parameters import edit
 
 @contextmanager
 def project(**changes: Any) -> Iterator[None]:
-    """Work in a folder of its own that has this project's params.yaml, changed."""
+    """Work in a new folder with this project's params.yaml, changed."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy("params.yaml", folder)
         edit(Path(folder, "params.yaml"), **changes)

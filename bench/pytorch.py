@@ -1,4 +1,4 @@
-"""PyTorch's sides: an epoch of the notebook's network, and the rival, a whole training of `fast`'s network.
+"""PyTorch's sides: the notebook's network, and a rival of `fast`.
 
 The rival is what a good engineer would write in an afternoon: the layers of `whitened_cnn` with PyTorch's own first
 weights, a one-cycle schedule, and all that is cheap and known to help (Page 2018, "How to train your ResNet", has its
@@ -38,7 +38,7 @@ RIVALS = {"pytorch": Rival((64, 256, 256), 10), "pytorch_small": Rival((32, 128,
 def torch(
     batch: int = reference.BATCH_SIZE, bfloat16: int = 1, compiled: int = 0, images: int = TIMED
 ) -> dict[str, float]:
-    """An epoch of the notebook's network as a plain PyTorch loop, channels last."""
+    """Time an epoch of the notebook's network in PyTorch, channels last."""
     import torch
     from torch import nn
 
@@ -80,9 +80,10 @@ def torch(
 def torch_recipe(
     variant: str = "pytorch", seed: int = 0, epochs: int | None = None, images: int | None = None
 ) -> dict[str, Any]:
-    """A whole training of the rival, scored on validation after each epoch and on test in the end, in float32.
+    """Train the rival, and score it in float32.
 
-    An epoch's seconds leave out its score, as those of side `recipe` do.
+    It is scored on validation after each epoch, and on test at the end. An epoch's seconds leave out its score, as
+    those of side `recipe` do.
     """
     import torch
     from torch import nn
@@ -129,7 +130,7 @@ def torch_recipe(
 
 
 def _network(filters: tuple[int, ...]) -> Any:
-    """The layers of `whitened_cnn` (tasks/models/network.py); its first ones learn, too."""
+    """Build the layers of `whitened_cnn`; its first ones learn, too."""
     from torch import nn
 
     def convolution(before: int, after: int, *pool: Any) -> list[Any]:
@@ -151,7 +152,7 @@ def _network(filters: tuple[int, ...]) -> Any:
 def _batches(
     images: Any, labels: Any, rival: Rival
 ) -> tuple[Callable[[], Iterator[tuple[Any, Any]]], Callable[[Any], Any]]:
-    """What gives the batches of an epoch, and what makes inputs of pixels."""
+    """Return functions for the batches of an epoch and for inputs."""
     import torch
     from torch.nn.functional import pad
 
@@ -186,7 +187,7 @@ def _accuracy(network: Any, to_inputs: Callable[[Any], Any], split: str) -> floa
 
 
 def _split(split: str) -> tuple[Any, Any]:
-    """Pixels and labels of a split."""
+    """Load pixels and labels of a split."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""Accuracy over seeds, epoch by epoch: of the default, of the variants `quick` and `fast`, and of PyTorch's rival.
+"""Accuracy over seeds, by epoch, of our variants and PyTorch's rival.
 
 `python -m bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: a minute or two for a
 seed of the default or of `quick`, five to fifteen for the others. A seed that is there with the same parameters is not
@@ -24,9 +24,9 @@ from bench.measure import Command, cpu, run, side
 from bench.pytorch import RIVALS
 
 CURVES = Path("docs/recipes.csv")
-ON_TEST = "test_accuracy", "test_accuracy_with_views"  # of the finished model
+TEST_COLUMNS = "test_accuracy", "test_accuracy_with_views"  # of the finished model
 COLUMNS = (
-    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", *ON_TEST
+    "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", *TEST_COLUMNS
 )  # fmt: skip
 SEEDS = {"default": 5, "quick": 5, "fast": 3, **dict.fromkeys(RIVALS, 1)}
 BLOCKS = ("normalize", "model", "regularize", "train")
@@ -35,7 +35,7 @@ Curve = list[dict[str, Any]]
 
 
 def blocks(variant: str, overrides: dict[str, Any]) -> Any:
-    """params.yaml, or one of its variants, with further differences."""
+    """Read params.yaml or one of its variants, with overrides."""
     from tasks.params import parse
     from tasks.params.document import expand, override, validate
 
@@ -46,7 +46,7 @@ def blocks(variant: str, overrides: dict[str, Any]) -> Any:
 
 @cache
 def recipe(variant: str) -> str:
-    """A short digest of a variant's parameters, so that figures of another recipe do not count."""
+    """Compute a short digest of a variant's parameters."""
     if variant in RIVALS:
         params = asdict(RIVALS[variant])
     else:
@@ -55,7 +55,7 @@ def recipe(variant: str) -> str:
 
 
 def curves(variant: str) -> dict[int, Curve]:
-    """The rows of each seed of a variant's present recipe; those of a replaced one do not count."""
+    """Read the rows of each seed of a variant's present recipe."""
     found: dict[int, Curve] = {}
     if CURVES.exists():
         with CURVES.open(encoding="utf-8") as file:
@@ -66,12 +66,12 @@ def curves(variant: str) -> dict[int, Curve]:
 
 
 def accuracy_on_test(curve: Curve, with_views: bool = False) -> float:
-    """Of the finished model, without test-time augmentation, or with it."""
-    return float(curve[-1][ON_TEST[with_views]])
+    """Read the test accuracy of the finished model."""
+    return float(curve[-1][TEST_COLUMNS[with_views]])
 
 
 def missing() -> Iterator[tuple[str, int]]:
-    """Variants and seeds that are not in the file, seed by seed."""
+    """List variants and seeds that are not in the file."""
     for seed in range(max(SEEDS.values())):
         for variant, seeds in SEEDS.items():
             if seed < seeds and seed not in curves(variant):
@@ -82,10 +82,10 @@ def missing() -> Iterator[tuple[str, int]]:
 
 
 def measure(variant: str, seed: int) -> None:
-    """Run a whole training and add its epochs to the file; the last one has what the finished model reaches on test."""
+    """Run a whole training, and add its epochs to the file."""
     found = run(_command(variant, seed))
     new = not CURVES.exists()
-    reached = {name: f"{found[name]:.4f}" for name in ON_TEST if name in found}
+    reached = {name: f"{found[name]:.4f}" for name in TEST_COLUMNS if name in found}
     scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])
     with CURVES.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

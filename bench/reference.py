@@ -1,4 +1,4 @@
-"""The notebook that this project starts from, as it stands there: stock Keras, float32, 150 epochs.
+"""The notebook's script: stock Keras, float32, 150 epochs.
 
 `python -m bench.reference [SEED …]` measures its validation accuracy, epoch by epoch, and keeps it in
 docs/reference.csv: an hour or two for each seed on 2 cores. An interrupted run goes on from its last epoch when
@@ -29,7 +29,7 @@ COLUMNS = ("seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def network() -> Any:
-    """The notebook's network, compiled as it is there."""
+    """Build and compile the notebook's network."""
     import keras
     from keras import layers, regularizers
 
@@ -54,13 +54,13 @@ def network() -> Any:
 
 
 def arrays(split: str) -> tuple[Any, Any]:
-    """Pixels as the notebook scales them, and labels."""
+    """Load pixels as the notebook scales them, and labels."""
     images = np.load(f"data/normalized/{split}_images.npy").astype("float32") / 255.0
     return images, np.load(f"data/normalized/{split}_labels.npy")
 
 
 def train(seed: int) -> None:
-    """All epochs of one seed, each scored on validation, which the notebook does not do."""
+    """Train all epochs of one seed, each scored on validation."""
     import keras
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
-"""The sides that the benchmark compares. Each runs in a process of its own and prints what it measured as JSON.
+"""The sides that the benchmark compares, each in its own process.
 
-`python -m bench.sides NAME [key=value …]` in a clone after `make run`. Epochs are timed on the first 10,000
-training images: the mean of three after one that warms up, in seconds for 45,000. On JAX each also names its device,
-and the peak of a GPU's memory.
+`python -m bench.sides NAME [key=value …]` in a clone after `make run`. Epochs are timed on the first 10,000 training
+images: the mean of three after one that warms up, in seconds for 45,000. Results are printed as JSON. On JAX each also
+names its device, and the peak of a GPU's memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NORMALIZED = Path("data/normalized")
 
 
 def stock(batch: int = reference.BATCH_SIZE, images: int = TIMED) -> dict[str, float]:
-    """An epoch of the notebook's script."""
+    """Time an epoch of the notebook's script."""
     import keras
 
     pixels, labels = (array[:images] for array in reference.arrays("train"))
@@ -36,18 +36,18 @@ def stock(batch: int = reference.BATCH_SIZE, images: int = TIMED) -> dict[str, f
 
 
 def ours(batch: int = reference.BATCH_SIZE, bfloat16: int = 1, images: int = TIMED) -> dict[str, float]:
-    """An epoch of the same network and recipe with this project's layers, precision and input pipeline."""
+    """Time an epoch of the same recipe in this project."""
     ours = {"train.precision": "auto" if bfloat16 else "float32", "train.batch_size": batch}
     return _epoch(ours, "reference", images)
 
 
 def default(deterministic: int = 1) -> dict[str, float]:
-    """An epoch of the committed parameters, with or without `train.deterministic`."""
+    """Time an epoch of the committed parameters."""
     return _epoch({"train.deterministic": bool(deterministic)})
 
 
 def fast(own_convolution: int = 1, images: int = TIMED) -> dict[str, float]:
-    """An epoch of the variant `fast`, with this project's convolution or with Keras'."""
+    """Time an epoch of `fast`, with our convolution or Keras'."""
     if not own_convolution:
         from tasks.device.backend import keras
         from tasks.models import network
@@ -58,7 +58,7 @@ def fast(own_convolution: int = 1, images: int = TIMED) -> dict[str, float]:
 
 
 def trainings(variants: str, images: int = 10_000) -> dict[str, float]:
-    """The bare trainings of variants of the study, one after the other."""
+    """Train variants of the study, one after the other."""
     return {"seconds": sum(_train(blocks(variant, {}), images)[-1] for variant in variants.split(","))}
 
 
@@ -68,9 +68,9 @@ def _epoch(overrides: dict[str, Any], variant: str = "default", images: int = TI
 
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
-    """A whole training of the committed parameters or of a variant; the finished model is scored in float32.
+    """Train the committed parameters or a variant, and score in float32.
 
-    On test it is scored with the views of `evaluate.test_time_augmentation: mirror_and_shift`, too. Its seconds include
+    On test it is scored with `evaluate.test_time_augmentation: mirror_and_shift`, too. Its seconds include
     compilation and each epoch's scores; those of its epochs do not.
     """
     from tasks.data import arrays
@@ -96,7 +96,7 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
 
 
 def bare() -> dict[str, float]:
-    """The work of stages train, evaluate and report, one after the other in one process, without DVC."""
+    """Run train, evaluate and report in one process, without DVC."""
     from tasks.evaluate import evaluate
     from tasks.report import report
     from tasks.train import train
@@ -124,7 +124,7 @@ def bare() -> dict[str, float]:
 
 
 def checkpointed() -> dict[str, float]:
-    """The committed recipe with its checkpoints, and the seconds that these took."""
+    """Train with checkpoints, and measure the seconds that these took."""
     from tasks.training.checkpoints import Checkpoints, key
 
     params, spent = blocks("default", {}), 0.0
@@ -145,13 +145,13 @@ def checkpointed() -> dict[str, float]:
 
 
 def stock_memory() -> dict[str, float]:
-    """The notebook's script, whole data set, one epoch; watched from outside."""
+    """Train the notebook's script for one epoch on all images."""
     reference.network().fit(*reference.arrays("train"), batch_size=reference.BATCH_SIZE, epochs=1, verbose=0)
     return {}
 
 
 def our_memory() -> dict[str, float]:
-    """The committed recipe, whole data set, one epoch; watched from outside."""
+    """Train the committed recipe for one epoch on all images."""
     _train(blocks("default", {"train.epochs": 1}))
     return {}
 
@@ -162,7 +162,10 @@ def _train(
     folder: Path = NORMALIZED,
     on_state: Callable[[Any], None] = lambda state: None,
 ) -> tuple[Any, list[Any], list[float], Any, float]:
-    """As stage train does: the model, the history, the images per second of each epoch, the machine, and the time."""
+    """Train as stage train does.
+
+    Returns model, history, images per second of each epoch, machine and seconds.
+    """
     from tasks.data import arrays
     from tasks.device import runtime
 
@@ -208,7 +211,7 @@ def main(name: str, *arguments: str) -> None:
 
 
 def _device() -> dict[str, Any]:
-    """On JAX, the device, what drives it, and the peak of its memory where it counts that, MiB."""
+    """Describe the device of JAX, and the peak of its memory in MiB."""
     if os.environ.get("KERAS_BACKEND") != "jax":
         return {}
     import jax
@@ -223,5 +226,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.sides", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("side", choices=[side.__name__ for side in SIDES])
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="arguments of the side")
-    asked = parser.parse_args()
-    main(asked.side, *asked.settings)
+    args = parser.parse_args()
+    main(args.side, *args.settings)

@@ -1,4 +1,4 @@
-"""Studies: what two jobs win, what a short run cost before, and what a study adds to its trainings.
+"""Studies: two jobs, short runs, and the cost beside the trainings.
 
 Each runs in a clone of its own, which shares this folder's DVC cache; `make run` comes first.
 """
@@ -11,14 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import Command, Found, of, ratio, run, side
+from bench.measure import Command, Found, ratio, run, runs_of, side
 from tasks.params import PARAMS_FILE, parse
 
 BEFORE = "0d1dc14b8ade155b6b62c1072f98746cf0d821ed"  # the last commit before a trial of a study became cheaper
 
 
 def study(rounds: int = 3) -> list[Found]:
-    """The same six runs of a study, one after the other with all cores, or two at a time with half of them each."""
+    """Time six runs of a study, one at a time or two."""
     found: dict[int, list[Found]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         clone = _clone(Path(folder, "clone"))
@@ -29,15 +29,15 @@ def study(rounds: int = 3) -> list[Found]:
         ratio(
             "six runs of a study: two jobs / one job",
             0.75,
-            of(found[2], "--jobs 2"),
-            of(found[1], "--jobs 1"),
+            runs_of(found[2], "--jobs 2"),
+            runs_of(found[1], "--jobs 1"),
             "lower",
         )
     ]
 
 
 def study_before(rounds: int = 3) -> list[Found]:
-    """Six runs that train for about a second, at a commit of the past and at HEAD."""
+    """Time six short runs at an earlier commit and at HEAD."""
     found: dict[str, list[Found]] = {BEFORE: [], "HEAD": []}
     with tempfile.TemporaryDirectory() as folder:
         clones = {commit: _clone(Path(folder, commit), commit) for commit in found}
@@ -49,14 +49,14 @@ def study_before(rounds: int = 3) -> list[Found]:
         ratio(
             "a study of six short runs, one job: before / after",
             2,
-            of(found[BEFORE], f"at {BEFORE[:7]}"),
-            of(found["HEAD"], "now"),
+            runs_of(found[BEFORE], f"at {BEFORE[:7]}"),
+            runs_of(found["HEAD"], "now"),
         )
     ]
 
 
 def study_bare(rounds: int = 1) -> list[Found]:
-    """The trainings of half of the default study's variants, a seed each: bare in one process, and as a study."""
+    """Time trainings of the default study, bare and as a study."""
     variants = ",".join(parse(PARAMS_FILE)["study"]["compared"][::2])
     bare, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,8 +68,8 @@ def study_bare(rounds: int = 1) -> list[Found]:
         ratio(
             "half of the default study's variants, one seed: the sum of the bare trainings / the study",
             0.8,
-            of(bare, "the trainings, in one process"),
-            of(whole, "flows.study --jobs 1"),
+            runs_of(bare, "the trainings, in one process"),
+            runs_of(whole, "flows.study --jobs 1"),
         )
     ]
 
@@ -85,7 +85,7 @@ def _clone(folder: Path, commit: str = "HEAD") -> Path:
 
 
 def _study(variants: str, seeds: int, jobs: int, epochs: int | None = None, images: int | None = None) -> Command:
-    """The command of a study of which only the normalized images are there.
+    """Return the command of a study on normalized images.
 
     With a learning rate of its own each training gives another model, which is scored anew.
     """

@@ -1,8 +1,9 @@
-"""Photographs that are made up: as large as real ones in pixels and in bytes, in classes that a network can learn.
+"""Synthetic photographs in classes that a network can learn.
 
-Each is a texture whose amplitude falls as 1 / frequency, as that of natural images does (D. J. Field, "Relations
-between the statistics of natural images and the response properties of cortical cells", 1987). A class has a direction
-and a tint. The same number of them is the same files, made once and kept in .bench/.
+They are as large as real ones, in pixels and in bytes. Each is a texture whose amplitude falls as 1 / frequency, as
+that of natural images does (D. J. Field, "Relations between the statistics of natural images and the response
+properties of cortical cells", 1987). A class has a direction and a tint. The same number of them is the same files,
+made once and kept in .bench/.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Field = NDArray[np.float32]
 
 
 def photographs(n: int) -> Path:
-    """Make a folder of n JPEG photographs, unless it is there: `files/CLASS/…` and the same as `packed`."""
+    """Make a folder of n JPEG photographs, as files and as `packed`."""
     folder = SCRATCH / f"photographs-{n}"
     if not folder.exists():
         print(f"bench: making {folder}", flush=True)
@@ -43,7 +44,7 @@ def photographs(n: int) -> Path:
 
 
 def small_images(folder: Path, n: int) -> None:
-    """Make a folder of n PNG images of 8 × 8 pixels, in a folder for each class."""
+    """Make n PNG images of 8 × 8 pixels in class folders."""
     rng = np.random.default_rng(0)
     for number in range(n):
         file = folder / f"class-{number % CLASSES}" / f"{number:05}.png"
@@ -75,7 +76,7 @@ def _contents(label: int, n: int) -> Iterator[bytes]:
 
 
 def _field(rng: np.random.Generator, direction: float | None = None) -> Field:
-    """A texture of mean 0 and deviation 1, streaked across a direction where one is given."""
+    """Make a texture of mean 0 and deviation 1, streaked across `direction`."""
     y, x = np.fft.fftfreq(FIELD)[:, None], np.fft.rfftfreq(FIELD)[None]
     frequency = np.hypot(y, x)
     frequency[0, 0] = np.inf

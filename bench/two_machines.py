@@ -1,4 +1,4 @@
-"""The gain of two machines: real workers on one core each.
+"""Two machines: real workers in their own clones, a core each.
 
 `make run` comes first: the head's clone takes the images from the DVC cache of this folder.
 """
@@ -33,7 +33,7 @@ HANDED_OVER = re.compile(r"handed over in ([\d.]+) s")
 
 
 def two_machines() -> list[Found]:
-    """Measure eight trials, their exchange, and a dead machine's timeout."""
+    """Time eight trials on one machine and two, syncs, and a failover."""
     times: dict[int, list[float]] = {1: [], 2: []}
     with _machines("") as (head, prefect, machines):
         with _working(machines, prefect):
@@ -41,8 +41,8 @@ def two_machines() -> list[Found]:
         for n in [*times] * ROUNDS:
             with _working(machines[:n], prefect):
                 times[n].append(_study(head, TRIALS))
-        folder = _handed_over(machines)
-        noticed = [_until_elsewhere(head, prefect, machines) for _ in range(ROUNDS)]
+        folder = _sync_seconds(machines)
+        noticed = [_failover_seconds(head, prefect, machines) for _ in range(ROUNDS)]
     return [
         ratio(
             f"{TRIALS} short trials on machines of one core: one machine / two machines",
@@ -55,16 +55,13 @@ def two_machines() -> list[Found]:
     ]
 
 
-def in_bucket() -> list[Found]:
-    """Measure what trials exchange through S3.
-
-    A machine's first trial fetches the data set, too.
-    """
+def s3_bucket() -> list[Found]:
+    """Time syncs through S3; the first of each machine fetches the data."""
     with _machines("s3://bucket/data") as (head, prefect, machines):
         with _working(machines, prefect):
             _study(head, TRIALS)
         return [
-            amount("handing over a trial through S3 on loopback, beside its run", 6, ("S3", _handed_over(machines)))
+            amount("handing over a trial through S3 on loopback, beside its run", 6, ("S3", _sync_seconds(machines)))
         ]
 
 
@@ -112,8 +109,8 @@ def _alive(prefect: Prefect, n: int) -> bool:
 
 
 def _command(seeds: int, epochs: int = 4) -> list[str]:
-    asked = {**SETTINGS, "normalize.train_images": next(IMAGES), "train.epochs": epochs}
-    sets = [part for key, value in asked.items() for part in ("--set", f"{key}={value}")]
+    settings = {**SETTINGS, "normalize.train_images": next(IMAGES), "train.epochs": epochs}
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     variants = ["--variants", "none", "--seeds", str(seeds)]
     return [sys.executable, "-m", "flows.study", "--on", "machines", *variants, *sets]
 
@@ -126,14 +123,14 @@ def _study(head: Clone, seeds: int) -> float:
     return seconds
 
 
-def _handed_over(machines: list[Machine]) -> list[float]:
-    """Seconds of each hand-over, as the machines' logs have them."""
+def _sync_seconds(machines: list[Machine]) -> list[float]:
+    """Read the seconds of each sync from the machines' logs."""
     logs = [log for machine in machines for log in machine.path.parent.glob("*.log")]
     return [float(seconds) for log in logs for seconds in HANDED_OVER.findall(log.read_text())]
 
 
-def _until_elsewhere(head: Clone, prefect: Prefect, machines: list[Machine]) -> float:
-    """Measure seconds from a machine's death to its trial's next training."""
+def _failover_seconds(head: Clone, prefect: Prefect, machines: list[Machine]) -> float:
+    """Time the failover of a trial from a killed machine to another."""
     with _working(machines, prefect):
         study = subprocess.Popen(
             _command(1, LONG),

@@ -1,10 +1,10 @@
-"""Classifies images with the trained model, and gives calibrated probabilities.
+"""Classify images with the trained model, and print calibrated probabilities.
 
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
-Takes any image files, as a browser shows them on a white page, and fits them to the model as its training images
-were; what was changed is noted. The model is loaded in safe mode: one that carries code is refused. Ends with 2 when a
-file is no image; the others are still classified.
+Takes image files of any format and size, as a browser shows them on a white page. It fits them to the model as its
+training images were, and notes each change. The model is loaded in safe mode: one that carries code is refused. A file
+that is no image ends the command with status 2, after the others are classified.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,56 +31,73 @@ from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
 BATCH_SIZE = 500
+ClassProbabilities = dict[str, float]  # by class name, most probable first
 
 
-def read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
-    """Read a picture as the model takes it, with notes on what had to be changed.
-
-    Parameters
-    ----------
-    path : Path
-    shape : tuple of int
-        Height and width, in pixels.
-    fit : str
-        How a picture of another shape is brought to it.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the file cannot be read as an image.
-    """
+def main(arguments: list[str] | None = None) -> int:
+    """Classify image files, print their classes, and return the exit status."""
+    args = _parse_arguments(arguments)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
-            raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: it is no regular file")
-        with path.open("rb") as file:
-            return images.read_resized_picture(file, shape, fit)
-    except OSError as error:
-        why = error.strerror or error
-        raise errors.RefusedError(f"{path}: must be an image, such as a PNG or JPEG file: {why}") from error
-    except images.PictureError as error:
-        raise errors.RefusedError(f"{path}: {error}") from error
+        model_path, calibration_path = _find_artifacts()
+        runtime.prepare("cpu")  # a few images are not worth a GPU's start
+        calibration = _read_calibration(calibration_path)
+        model = saved_model.load(model_path, None, len(calibration["classes"]))
+        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(model_path))
+        results = _classify(model, calibration, [picture.pixels for picture in pictures.values()])
+    except (errors.RefusedError, ParameterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return errors.RefusedError.status
+    notes = ["; ".join(picture.notes) for picture in pictures.values()]
+    rows = list(zip(pictures, notes, results, strict=True))
+    if args.json:
+        content = [{"image": str(path), "note": note, "classes": classes} for path, note, classes in rows]
+        print(json.dumps(content, indent=2))
+    else:
+        for path, note, classes in rows:
+            top = ", ".join(f"{name} {probability:.1%}" for name, probability in list(classes.items())[: args.top])
+            print(_escape(f"{path}: {top}{f'  ({note})' if note else ''}"))
+    for message in refusals:
+        print(_escape(f"error: {message}"), file=sys.stderr)
+    return errors.RefusedError.status if refusals else 0
 
 
-def artifacts() -> dict[str, Path]:
-    """Find the model and its calibration, as dvc.yaml names them.
+def _classify(
+    model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
+) -> list[ClassProbabilities]:
+    """Predict the calibrated class probabilities of images of the model's size."""
+    if not pixels:
+        return []
+    names = calibration["classes"]
+    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["test_time_augmentation"])
+    if calibration["temperature"] is None:
+        print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
+    probabilities = apply_temperature(uncalibrated, calibration["temperature"] or 1.0)
+    return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If they have not been made.
-    tasks.params.ParameterError
-        If dvc.yaml cannot be read.
-    """
-    listed = parse(Path("dvc.yaml"))["artifacts"]
-    paths = {name: Path(listed[name]["path"]) for name in ("classifier", "calibration")}
-    for path in paths.values():
+
+def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tasks.classify", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
+    parser.add_argument("--top", type=int, default=3, metavar="N", help="show the N most probable classes, default 3")
+    parser.add_argument("--json", action="store_true", help="print JSON: all classes of every image")
+    args = parser.parse_args(arguments)
+    if args.top < 1:
+        parser.error(f"--top must be at least 1; received {args.top}")
+    return args
+
+
+def _find_artifacts() -> tuple[Path, Path]:
+    """Find the model and its calibration, as dvc.yaml names them."""
+    artifacts = parse(Path("dvc.yaml"))["artifacts"]
+    model_path, calibration_path = (Path(artifacts[name]["path"]) for name in ("classifier", "calibration"))
+    for path in (model_path, calibration_path):
         if not path.exists():
             raise errors.RefusedError(f"{path} must exist; `dvc repro` makes it")
-    return paths
+    return model_path, calibration_path
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
-    """Read the class names, the temperature, and the views of an image that count."""
+    """Read class names, temperature and test-time augmentation."""
     try:
         calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names, temperature = calibration["classes"], calibration["temperature"]
@@ -93,84 +111,34 @@ def _read_calibration(path: Path) -> dict[str, Any]:
     return calibration
 
 
-def classify(
-    model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
-) -> list[dict[str, float]]:
-    """Classify images of the model's size.
-
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits.
-    calibration : dict
-        Class names, temperature, and the views of an image that count.
-    pixels : list of ndarray of shape (height, width, 3), dtype=uint8
-
-    Returns
-    -------
-    list of dict
-        For each image the calibrated probability of every class by name, most probable first.
-    """
-    if not pixels:
-        return []
-    names = calibration["classes"]
-    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["test_time_augmentation"])
-    if calibration["temperature"] is None:
-        print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
-    probabilities = apply_temperature(uncalibrated, calibration["temperature"] or 1.0)
-    return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
-
-
-def printable(text: object) -> str:
-    """Escape what a terminal cannot show on one line: a file's name may hold any byte but two."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Classify the files that are named, and print their classes."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.classify", description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="an image file")
-    parser.add_argument("--top", type=int, default=3, metavar="N", help="show so many classes, default 3")
-    parser.add_argument("--json", action="store_true", help="print JSON: all classes of every image")
-    args = parser.parse_args(arguments)
-    if args.top < 1:
-        parser.error(f"--top must be at least 1; received {args.top}")
-    try:
-        paths = artifacts()
-        runtime.prepare("cpu")  # a few images are not worth a GPU's start
-        calibration = _read_calibration(paths["calibration"])
-        model = saved_model.load(paths["classifier"], None, len(calibration["classes"]))
-        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(paths["classifier"]))
-        classes = classify(model, calibration, [picture.pixels for picture in pictures.values()])
-    except (errors.RefusedError, ParameterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return errors.RefusedError.status
-    notes = ["; ".join(picture.notes) for picture in pictures.values()]
-    answers = list(zip(pictures, notes, classes, strict=True))
-    if args.json:
-        entries = [{"image": str(path), "note": note, "classes": found} for path, note, found in answers]
-        print(json.dumps(entries, indent=2))
-    else:
-        for path, note, found in answers:
-            top = ", ".join(f"{name} {probability:.1%}" for name, probability in list(found.items())[: args.top])
-            print(printable(f"{path}: {top}{f'  ({note})' if note else ''}"))
-    for message in refusals:
-        print(f"error: {printable(message)}", file=sys.stderr)
-    return errors.RefusedError.status if refusals else 0
-
-
-def _read_images(paths: list[Path], shape: tuple[int, int], fit: str) -> tuple[dict[Path, images.Picture], list[str]]:
-    """Read each file once; the messages are about those that are no images."""
+def _read_images(
+    paths: Iterable[Path], shape: tuple[int, int], fit: str
+) -> tuple[dict[Path, images.Picture], list[str]]:
+    """Read each file once; collect a message for each failure."""
     pictures: dict[Path, images.Picture] = {}
     refusals = []
     for path in dict.fromkeys(paths):
         try:
-            pictures[path] = read_image(path, shape, fit)
-        except errors.RefusedError as error:
-            refusals.append(str(error))
+            pictures[path] = _read_image(path, shape, fit)
+        except images.PictureError as error:
+            refusals.append(f"{path}: {error}")
+        except OSError as error:
+            refusals.append(f"{path}: must be an image, such as a PNG or JPEG file: {error.strerror or error}")
     return pictures, refusals
+
+
+def _read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
+        raise images.PictureError("must be an image, such as a PNG or JPEG file: it is no regular file")
+    with path.open("rb") as file:
+        return images.read_resized_picture(file, shape, fit)
+
+
+def _escape(text: str) -> str:
+    """Escape characters that a terminal cannot show on one line."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 if __name__ == "__main__":

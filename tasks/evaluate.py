@@ -3,8 +3,7 @@
 `python -m tasks.evaluate --normalized data/normalized --model models/classifier.keras
 --metrics reports/metrics.json --predictions reports/predictions.npz`
 
-The only step that scores on test, and after training the only one that loads the model: stage report draws and lists
-what follows from the predictions. Everything is measured in inference mode, in float32 and without augmentation.
+No other stage scores on test. Everything is measured in inference mode, in float32 and without augmentation.
 RefusedError: a model that needs code to load, or that does not fit the data.
 """
 
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from tasks.data import arrays
 from tasks.device import runtime
-from tasks.metrics import predictions, scores, summarize
-from tasks.metrics.primary import Predicted
-from tasks.metrics.rounding import to_json
+from tasks.metrics import scores
+from tasks.metrics.predictions import Predictions, write_predictions
+from tasks.metrics.summarize import summarize, to_json
+from tasks.metrics.types import Predicted
 from tasks.models import saved_model
 from tasks.models.inference import predict
 from tasks.params import read
@@ -49,17 +49,22 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     seconds = time.perf_counter() - started
-    summary = summarize.summarize(predicted, class_names, evaluate_params.headline)
-    images_digest = arrays.digests(normalized)[arrays.images_path(normalized, "test").name]
-    n_parameters = model.count_params()
+    metrics = summarize(predicted, class_names, primary_metric=evaluate_params.headline)
+    predictions = Predictions(
+        y_true=predicted["test"].y_true,
+        y_prob={split: y_prob for split, (_, y_prob) in predicted.items()},
+        class_names=class_names,
+        images=arrays.digests(normalized)[arrays.images_path(normalized, "test").name],
+        n_parameters=model.count_params(),
+    )
     with atomic_outputs(predictions_path, metrics_path) as (npz, json):
-        predictions.write(npz, predicted, class_names, images_digest, n_parameters)
-        json.write_text(to_json(summary), encoding="utf-8", newline="\n")
+        write_predictions(npz, predictions)
+        json.write_text(to_json(metrics), encoding="utf-8", newline="\n")
     n_images = sum(len(labels) for _, labels in splits.values())
     return {
         "device": machine.device,
         "threads": machine.threads,
-        "n_parameters": n_parameters,
+        "n_parameters": predictions.n_parameters,
         "n_bytes": model_path.stat().st_size,
         "milliseconds_per_image": round(1000 * seconds / n_images, 3),
     }

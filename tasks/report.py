@@ -1,10 +1,10 @@
-"""Stage report: predictions and what they came from → tables, figures and the page.
+"""Stage report: predictions and their origin → tables, figures, page.
 
 `python -m tasks.report --normalized data/normalized --model models/classifier.keras --history reports/history.csv
 --predictions reports/predictions.npz --details reports/evaluation --page reports/index.html`
 
-It loads no model and no backend: of the model's file only digest and size are told. A trial of a study is not reported
-until somebody asks: `dvc exp apply NAME && dvc repro`.
+It loads no model and no backend: of the model's file it shows digest and size. A trial of a study is reported only on
+demand: `dvc exp apply NAME && dvc repro`.
 RefusedError: data, predictions or a history that are damaged, or do not fit each other.
 """
 
@@ -17,13 +17,16 @@ from pathlib import Path
 from tasks import errors
 from tasks.data import arrays
 from tasks.data.digests import compute_md5
-from tasks.metrics import predictions
-from tasks.metrics.primary import Predicted
+from tasks.metrics.predictions import Predictions, read_predictions
+from tasks.metrics.types import Labels, Predicted
 from tasks.params import PARAMS_FILE, parse, read
 from tasks.params.evaluate import Evaluate
-from tasks.reporting import tables
-from tasks.reporting.leaks import Twin
-from tasks.reporting.results import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
+from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.figures import draw_figures
+from tasks.reporting.leakage import Leak
+from tasks.reporting.page import render_page
+from tasks.reporting.results import compute_results
+from tasks.reporting.tables import detail_tables
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
 
@@ -39,7 +42,7 @@ def report(
     details: Path,
     page_path: Path,
 ) -> command_line.RunInfo:
-    """Report on a model: a folder of tables and figures, and the page.
+    """Write tables, figures and the page that report on a model.
 
     Raises
     ------
@@ -52,61 +55,74 @@ def report(
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
     files = {split: arrays.files(normalized, split) for split in splits}
     y_true = {split: labels for split, (_, labels) in splits.items()}
-    _, y_prob, _, _, n_parameters = predictions.read(predictions_path, y_true, len(class_names))
+    predictions = _load_predictions(predictions_path, y_true, len(class_names))
     evaluation = Evaluation(
         class_names=class_names,
-        headline=evaluate_params.headline,
-        predictions={split: Predicted(y_true[split], y_prob[split]) for split in splits},
+        primary_metric=evaluate_params.headline,
+        predictions={split: Predicted(y_true[split], predictions.y_prob[split]) for split in splits},
         images={split: images for split, (images, _) in splits.items()},
         files=files,
-        findings=_findings(normalized, files),
-        history=_read_history(history_path),
+        findings=_load_findings(normalized, files),
+        history=_load_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
         digests={str(model_path): compute_md5(model_path)}
         | {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()},
-        model_size=ModelSize(n_parameters, model_path.stat().st_size),
+        n_parameters=predictions.n_parameters,
+        n_bytes=model_path.stat().st_size,
     )
     results = compute_results(evaluation)
     svgs = draw_figures(evaluation, results)
-    views = evaluate_params.test_time_augmentation
-    texts = {f"{name}.svg": svg for name, svg in svgs.items()} | tables.detail_tables(evaluation, results, views)
+    texts = {f"{name}.svg": svg for name, svg in svgs.items()}
+    texts |= detail_tables(evaluation, results, evaluate_params.test_time_augmentation)
     with atomic_outputs(details, page_path) as (folder, html):
         folder.mkdir()
         for name, text in texts.items():
-            _write(folder / name, text)
-        _write(html, render(evaluation, results, svgs))
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        html.write_text(render_page(evaluation, results, svgs), encoding="utf-8", newline="\n")
     return {}
 
 
-def _findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Findings:
-    """What normalize found, with the rows of the images that leak."""
-    found = arrays.findings(normalized)
-    leaking = [one for one in found if one.kind == "leak" and one.other_split == "train"]
+def _load_predictions(path: Path, y_true: Mapping[str, Labels], n_classes: int) -> Predictions:
+    """Read a probability of each class for each label."""
+    try:
+        predictions = read_predictions(path, list(y_true))
+        for split, labels in y_true.items():
+            if (shape := predictions.y_prob[split].shape) != (len(labels), n_classes):
+                raise ValueError(f"received {shape} for {len(labels):,} {split} labels")
+    except ValueError as error:
+        rule = f"must hold probabilities of {n_classes} classes for each label"
+        raise errors.RefusedError(f"{path} {rule}: {error}; `make doctor` restores it, or `dvc repro` does") from error
+    return predictions
+
+
+def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Findings:
+    """Read what normalize found, with the rows of the images that leak."""
+    findings = arrays.findings(normalized)
+    leaking = [finding for finding in findings if (finding.kind, finding.other_split) == ("leak", "train")]
     rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items() if leaking}
     try:
-        twins = [Twin(one.split, rows[one.split][one.file], rows["train"][one.other], one.detail) for one in leaking]
+        leaks = [
+            Leak(finding.split, rows[finding.split][finding.file], rows["train"][finding.other], finding.detail)
+            for finding in leaking
+        ]
     except KeyError as error:
         message = f"the findings in {normalized} must name its images; received {error}; {arrays.ADVICE}"
         raise errors.RefusedError(message) from error
     return Findings(
-        twins=twins,
-        conflicts=[(one.file, one.other, one.detail) for one in found if one.kind == "conflict"],
-        unreadable=[(one.file, one.detail) for one in found if one.kind == "unreadable"],
+        leaks=leaks,
+        conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
+        unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
     )
 
 
-def _read_history(path: Path) -> list[dict[str, float]]:
+def _load_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     except (ValueError, TypeError) as error:  # a missing field is None
         message = f"{path} must hold a number in each field: {error}; `make doctor` restores it"
         raise errors.RefusedError(message) from error
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmark keeps and draws: only figures of the present recipe and of this CPU count as its own."""
+"""The benchmark counts figures of the present recipe and this CPU only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support import ROOT
 
 
 def words(svg: str) -> str:
-    """All text of a figure."""
+    """Extract all text of a figure."""
     texts = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
     return "\n".join("".join(element.itertext()) for element in texts)
 
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two epochs of every seed, 10 s each; the second seed of each variant is on another CPU."""
+    """Record two epochs of every seed, with the second seed on another CPU."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(recipes, "CURVES", tmp_path / "recipes.csv")
     with recipes.CURVES.open("w", newline="", encoding="utf-8") as file:
@@ -61,18 +61,18 @@ def test_a_seed_of_another_recipe_is_run_again() -> None:
 
 @pytest.mark.usefixtures("measured")
 def test_a_whole_training_counts_where_this_cpu_timed_it_and_its_accuracy_is_reached() -> None:
-    fast, quick = accuracy._all_of_it([1.0, 2.0, 3.0])
+    fast, quick = accuracy._whole_trainings([1.0, 2.0, 3.0])
     assert (fast["ratio"], fast["n"]) == (150 * 2.0 / 20, 2)
     assert fast["test_accuracy"]["n"] == 2  # seed 1 is of another CPU
     assert fast["test_accuracy_with_views"]["mean"] == 0.93
     assert (fast["met"], quick["met"]) == (False, False)  # too few with views, and a ratio of 15
-    fast, quick = accuracy._all_of_it([5.0])
+    fast, quick = accuracy._whole_trainings([5.0])
     assert (fast["met"], quick["met"]) == (False, True)
 
 
 @pytest.mark.usefixtures("measured")
 def test_the_default_is_timed_to_the_end_of_the_epoch_that_arrives() -> None:
-    near, best = accuracy._to_the_references_best([10.0])
+    near, best = accuracy._time_to_reference_best([10.0])
     assert [side["median"] for side in best["sides"].values()] == [1_500, 20]
     assert near["runs_that_never_arrived"] == 0
 

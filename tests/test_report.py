@@ -1,4 +1,4 @@
-"""report as a function, on predictions that no model made: it needs neither a model nor a backend."""
+"""Stage report on predictions that no model made."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from tasks.data import arrays
 from tasks.data.arrays import Finding, write_findings
 from tasks.errors import RefusedError
-from tasks.metrics import predictions
-from tasks.metrics.primary import Predicted
+from tasks.metrics.predictions import Predictions, write_predictions
 from tasks.report import report
 from tests.support import ROOT
 from tests.support.arrays import DATA, DETAILS, HISTORY, MODEL, NAMES, PAGE, PREDICTIONS, REPORTED, SIZES, write_arrays
@@ -27,18 +26,15 @@ pytestmark = pytest.mark.usefixtures("evaluated")
 
 @pytest.fixture
 def evaluated(workplace: Path) -> Path:
-    """A folder with arrays, and with predictions, a history and a file where the model should be."""
+    """Make arrays, predictions, a history, and a file instead of a model."""
     write_arrays(workplace / DATA, **SIZES)
     rng = np.random.default_rng(0)
     y_true = {split: arrays.load_split(DATA, split, len(NAMES))[1] for split in SIZES}
-    predicted = {
-        split: Predicted(labels, rng.dirichlet(np.ones(4) + np.eye(4)[0], len(labels)))
-        for split, labels in y_true.items()
-    }
+    y_prob = {split: rng.dirichlet(np.ones(4) + np.eye(4)[0], len(labels)) for split, labels in y_true.items()}
     MODEL.parent.mkdir()
     MODEL.write_bytes(b"weights")
     HISTORY.parent.mkdir()
-    predictions.write(PREDICTIONS, predicted, NAMES, "digest of the images", 1234)
+    write_predictions(PREDICTIONS, Predictions(y_true["test"], y_prob, NAMES, "digest of the images", 1234))
     rows = history()
     with HISTORY.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -48,7 +44,7 @@ def evaluated(workplace: Path) -> Path:
 
 
 def run() -> str:
-    """Report, and give the page."""
+    """Report, and return the page."""
     report(normalized=DATA, model_path=MODEL, **REPORTED)
     return PAGE.read_text()
 
@@ -64,15 +60,12 @@ def test_the_report_loads_no_backend_and_its_bytes_are_always_the_same() -> None
         "print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())\n"
     )
     command = [sys.executable, "-c", code, *paths]
-    for _ in range(2):
-        done = subprocess.run(
-            command, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=True
-        )
-        assert done.stdout == "set()\n"
-    made = [PAGE, *sorted(DETAILS.iterdir())]
-    before = [file.read_bytes() for file in made]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    assert subprocess.check_output(command, env=environment, text=True) == "set()\n"
+    outputs = [PAGE, *sorted(DETAILS.iterdir())]
+    before = [file.read_bytes() for file in outputs]
     assert "1,234 parameters" in run()
-    assert [file.read_bytes() for file in made] == before
+    assert [file.read_bytes() for file in outputs] == before
 
 
 def test_files_and_findings_reach_the_report() -> None:
@@ -86,11 +79,11 @@ def test_files_and_findings_reach_the_report() -> None:
         assert [row["predicted"] for row in rows] == [NAMES[n] for n in saved["probabilities"].argmax(axis=1)]
     assert [row["file"] for row in rows] == [f"test/{n}.png" for n in range(80)]
     assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
-    assert "1 test image has a twin in training" in page
+    assert "1 test image has a duplicate in training" in page
     assert "train/9.png" in page
 
 
-def test_a_finding_of_an_image_that_is_not_there_is_one_line() -> None:
+def test_a_finding_of_a_missing_image_is_one_line() -> None:
     write_findings(DATA, [Finding("leak", "test/5.png", "test", "gone.png", "train", "equal pixels")])
     with pytest.raises(RefusedError, match=r"must name its images; received 'gone.png'; `make doctor` restores it"):
         run()
@@ -103,7 +96,7 @@ def test_a_damaged_history_is_one_line() -> None:
     assert not PAGE.exists()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "of another version"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "earlier version"])
 def test_damaged_predictions_are_one_line(damage: str) -> None:
     if damage == "flipped":
         flip_a_byte(PREDICTIONS)
@@ -119,7 +112,7 @@ def test_damaged_predictions_are_one_line(damage: str) -> None:
 
 
 def test_predictions_of_other_images_are_refused() -> None:
-    predicted = {split: Predicted(np.zeros(5, int), np.full((5, 4), 0.25)) for split in SIZES}
-    predictions.write(PREDICTIONS, predicted, NAMES, "digest", 1)
+    y_prob = dict.fromkeys(SIZES, np.full((5, 4), 0.25))
+    write_predictions(PREDICTIONS, Predictions(np.zeros(5, int), y_prob, NAMES, "digest", 1))
     with pytest.raises(RefusedError, match=r"each label: received \(5, 4\) for 300 train labels; `make doctor`"):
         run()

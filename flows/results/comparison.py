@@ -26,14 +26,14 @@ from flows.repo.merges import refuse_unresolved
 from flows.results.provenance import made_elsewhere
 from flows.results.summary import primary_metric
 from flows.results.tables import table
+from tasks.metrics.class_counts import COUNT_METRICS
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
 from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.primary import paired
-from tasks.metrics.scores import OF_COUNTS, SCORES
+from tasks.metrics.scores import SCORES
+from tasks.metrics.summarize import MANY_CLASSES
 from tasks.params import ParameterError
-
-MANY_CLASSES = 30  # with more, only the recalls that changed for real are listed
 
 
 class IncomparableError(RuntimeError):
@@ -226,7 +226,7 @@ def _compare_predictions(base: Predictions, here: Predictions) -> Iterator[Diffe
     for name, score in SCORES.items():
         if score.per_sample:
             yield _paired(f"test.{name}", score.per_sample(y_true, before), score.per_sample(y_true, now))
-        elif name in OF_COUNTS:
+        elif name in COUNT_METRICS:
             old, new = (score.compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
             yield Difference(f"test.{name}", old, new, paired(name, y_true, before, now))
     were_correct, are_correct = correct(y_true, before), correct(y_true, now)

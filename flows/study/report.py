@@ -15,7 +15,7 @@ from typing import Any
 from flows.results.tables import table
 from flows.study import learning_curve
 from tasks.metrics import significance
-from tasks.reporting import effect_figures, page
+from tasks.reporting import study_figures, templates
 
 COLUMNS = (
     "variant",
@@ -165,7 +165,7 @@ def write(
         ]
     )
     (folder / "study.md").write_text(f"# Each variant against {baseline}{given}\n\n{GAP}\n\n{text}\n", encoding="utf-8")
-    html = page.render(
+    html = templates.render_template(
         "study.html",
         baseline=baseline + given,
         seeds=len({row.seed for row in rows}),
@@ -245,18 +245,18 @@ def drawings(rows: Sequence[Row], found: Findings, sweeps: Sweeps) -> dict[str, 
         variant: [(row.gaps, row.validation_accuracies) for row in rows if row.variant == variant] for variant in gap
     }
     drawn = {
-        "effects": effect_figures.effects(
+        "effects": study_figures.effects(
             {variant: (gap[variant].value, accuracy[variant].value) for variant in gap},
             {variant: (gap[variant].difference, accuracy[variant].difference) for variant in gap},
         ),
-        "curves": effect_figures.curves(curves),
+        "curves": study_figures.curves(curves),
     }
     for parameter, lines in sweeps.items():
         estimates = {
             name: {value: (gap[variant].value, accuracy[variant].value) for value, variant in points.items()}
             for name, points in lines.items()
         }
-        drawn[f"sweep-{parameter}"] = effect_figures.sweep(parameter, estimates)
+        drawn[f"sweep-{parameter}"] = study_figures.sweep(parameter, estimates)
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""Calibration: confidence against accuracy, and a temperature that mends it.
+"""Calibration: confidence against accuracy, and a temperature that corrects it.
 
 Confidence is the probability of the predicted class. The error and the temperature are those of Guo et al. 2017, "On
 Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from tasks.metrics.per_sample import Labels, Probabilities, Values, correct, log_loss_per_sample
+from tasks.metrics.per_sample import correct, log_loss_per_sample
+from tasks.metrics.types import Labels, Probabilities, Values
 
 BINS = 15  # of confidence, equally wide: Guo et al. 2017
 

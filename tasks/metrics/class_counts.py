@@ -1,31 +1,29 @@
-"""Images counted by class: right ones, predicted ones, all; and the same for resampled images.
+"""Images counted by class, and the scores that follow from these counts.
 
-The scores that are functions of these counts, such as balanced accuracy, have no value for each image whose mean they
-were, so that their intervals come from counts of resampled images. Each class keeps its number of images (a stratified
-bootstrap: Davison and Hinkley 1997, "Bootstrap Methods and their Application", section 3.2): a rare class does not
-vanish from a resample. A class of n images adds (n − 1) / n of its variance, so that intervals are too narrow where
-most classes have two or three. Images of one class with one prediction are alike, and are drawn together: the time
-grows with the filled cells of the confusion matrix and not with the images.
+The counts are of a split's images, or of many resamples of them at once (`tasks.metrics.intervals`). Means over classes
+leave out a class without images, of which nothing is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.intervals import RESAMPLES
-from tasks.metrics.per_sample import Labels
+from tasks.metrics.types import Labels, Probabilities, Values
 
 Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Counts of images, of shape (n_classes,), or of resampled images, of shape (n_resamples, n_classes)."""
+    """Counts of images by class, or of resampled images.
+
+    Their shape is (n_classes,), or (n_resamples, n_classes).
+    """
 
     hits: Counts  # of the class, and predicted to be
     predicted: Counts  # predicted to be of the class
@@ -35,42 +33,62 @@ class ClassCounts:
         return ClassCounts(self.hits + other.hits, self.predicted + other.predicted, self.support + other.support)
 
 
-def count(y_true: Labels, predicted: NDArray[np.integer[Any]], n_classes: int) -> ClassCounts:
-    """Count the images of each class."""
-    return ClassCounts(
-        *(np.bincount(labels, minlength=n_classes) for labels in (y_true[predicted == y_true], predicted, y_true))
-    )
+class ClassScores(NamedTuple):
+    """Scores of one class against the others."""
+
+    name: str
+    precision: float  # 0 where the class is never predicted
+    recall: float
+    f1: float
+    support: int  # images of the class
 
 
-def resample(
-    y_true: Labels, *predicted: NDArray[np.integer[Any]], n_classes: int, rng: np.random.Generator
-) -> list[ClassCounts]:
-    """Draw the images of each class anew, RESAMPLES times, and count.
+def count_classes(y_true: Labels, y_prob: Probabilities) -> ClassCounts:
+    """Count the images of each class and the predictions of it."""
+    predicted = y_prob.argmax(axis=1)
+    counted = (y_true[predicted == y_true], predicted, y_true)
+    return ClassCounts(*(np.bincount(labels, minlength=y_prob.shape[1]) for labels in counted))
 
-    Parameters
-    ----------
-    y_true : ndarray of shape (n,)
-    *predicted : ndarray of shape (n,)
-        One for each model; all are counted on the same resampled images.
-    n_classes : int
-    rng : numpy.random.Generator
 
-    Returns
-    -------
-    list of ClassCounts
-        One for each model.
-    """
-    cells, n_alike = np.unique(np.stack([y_true, *predicted]), axis=1, return_counts=True)
-    support = np.bincount(y_true, minlength=n_classes)
-    hits, said = np.zeros((2, len(predicted), n_classes, RESAMPLES), np.int64)
-    starts = np.searchsorted(cells[0], np.arange(n_classes + 1))  # cells are sorted by class
-    for label, (start, stop) in enumerate(pairwise(starts)):
-        if start == stop:
-            continue
-        drawn = rng.multinomial(support[label], n_alike[start:stop] / support[label], size=RESAMPLES)
-        for cell, times in zip(cells[1:, start:stop].T, drawn.T, strict=True):
-            for model, column in enumerate(cell):
-                said[model, column] += times
-                if column == label:
-                    hits[model, column] += times
-    return [ClassCounts(*pair, support) for pair in zip(hits.transpose(0, 2, 1), said.transpose(0, 2, 1), strict=True)]
+def accuracy(counts: ClassCounts) -> Values:
+    """Compute the share of images whose most probable class is their label."""
+    values: Values = counts.hits.sum(axis=-1) / counts.support.sum()
+    return values
+
+
+def balanced_accuracy(counts: ClassCounts) -> Values:
+    """Compute the mean recall over classes."""
+    values: Values = _recall(counts)[..., counts.support > 0].mean(axis=-1)
+    return values
+
+
+def f1_macro(counts: ClassCounts) -> Values:
+    """Compute the mean F1 over classes."""
+    values: Values = _f1(counts)[..., counts.support > 0].mean(axis=-1)
+    return values
+
+
+# The scores that `evaluate.headline` may name: counts → a score, or a score of each resample.
+COUNT_METRICS: dict[str, Callable[[ClassCounts], Values]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "f1_macro": f1_macro,
+}
+
+
+def per_class(y_true: Labels, y_prob: Probabilities, class_names: Sequence[str]) -> list[ClassScores]:
+    """Compute precision, recall, F1 and support of each class."""
+    counts = count_classes(y_true, y_prob)
+    precision = counts.hits / np.maximum(counts.predicted, 1)
+    columns = (precision.tolist(), _recall(counts).tolist(), _f1(counts).tolist(), counts.support.tolist())
+    return [ClassScores(name, *row) for name, *row in zip(class_names, *columns, strict=True)]
+
+
+def _recall(counts: ClassCounts) -> Values:
+    values: Values = counts.hits / np.maximum(counts.support, 1)
+    return values
+
+
+def _f1(counts: ClassCounts) -> Values:
+    values: Values = 2 * counts.hits / np.maximum(counts.predicted + counts.support, 1)
+    return values

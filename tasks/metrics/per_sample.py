@@ -1,19 +1,13 @@
 """Scores of each image, whose means are scores of a model.
 
-`y_true` are the labels, of shape (n,); `y_prob` are the class probabilities, of shape (n, n_classes). Intervals and
-paired comparisons of two models resample these values.
+Intervals and paired comparisons of two models resample these values.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Labels = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.floating[Any]]
-Values = NDArray[np.floating[Any]]
+from tasks.metrics.types import Labels, Probabilities, Values
 
 EPS = np.finfo(np.float64).eps  # a smaller probability counts as this one, or its logarithm would be infinite
 

@@ -1,10 +1,10 @@
-"""Writes and reads reports/predictions.npz: what a model says of every image.
+"""The file reports/predictions.npz: a model's predictions of every image.
 
 labels, probabilities         of the test images, in file order; int32 of shape (n,), float64 of shape (n, n_classes)
 {split}_probabilities         of the images of another split, whose labels data/normalized has
 classes                       the names of the classes, in the order of their labels
 images                        the MD5 of the test images
-n_parameters                  how many the model has
+n_parameters                  the number of the model's parameters
 
 Files of earlier commits have neither the other splits nor n_parameters; the gate reads those, too.
 """
@@ -17,66 +17,31 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tasks import errors
-from tasks.metrics.per_sample import Labels, Probabilities
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Labels, Probabilities
 
 
 class Predictions(NamedTuple):
     """The content of the file."""
 
     y_true: Labels  # of the test images
-    y_prob: dict[str, Probabilities]  # by split
-    class_names: list[str]
+    y_prob: Mapping[str, Probabilities]  # by split
+    class_names: Sequence[str]
     images: str  # the MD5 of the test images
     n_parameters: int  # 0 in a file of an earlier commit
 
 
-def write(
-    path: Path, predicted: Mapping[str, Predicted], class_names: Sequence[str], images: str, n_parameters: int
-) -> None:
-    """Write the predictions of a model.
-
-    Parameters
-    ----------
-    path : Path
-    predicted : mapping of str to Predicted
-        By split.
-    class_names : sequence of str
-    images : str
-        The MD5 of the test images.
-    n_parameters : int
-        Of the model.
-    """
-    others: dict[str, Any] = {_key(split): y_prob for split, (_, y_prob) in predicted.items() if split != "test"}
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the predictions of a model."""
+    others: dict[str, Any] = {_key(split): predictions.y_prob[split] for split in predictions.y_prob if split != "test"}
     np.savez_compressed(
         path,
-        labels=predicted["test"].y_true,
-        probabilities=predicted["test"].y_prob,
-        classes=class_names,
-        images=images,
-        n_parameters=n_parameters,
+        labels=predictions.y_true,
+        probabilities=predictions.y_prob["test"],
+        classes=predictions.class_names,
+        images=predictions.images,
+        n_parameters=predictions.n_parameters,
         **others,
     )
-
-
-def read(path: Path, y_true: Mapping[str, Labels], n_classes: int) -> Predictions:
-    """Read the predictions for the labels of each split.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the file is damaged, or has not a probability of each class for each label.
-    """
-    try:
-        predictions = read_predictions(path, list(y_true))
-        for split, labels in y_true.items():
-            if (shape := predictions.y_prob[split].shape) != (len(labels), n_classes):
-                raise ValueError(f"received {shape} for {len(labels):,} {split} labels")
-    except ValueError as error:
-        rule = f"must hold probabilities of {n_classes} classes for each label"
-        raise errors.RefusedError(f"{path} {rule}: {error}; `make doctor` restores it, or `dvc repro` does") from error
-    return predictions
 
 
 def read_predictions(source: Path | BinaryIO, splits: Sequence[str] = ("test",)) -> Predictions:

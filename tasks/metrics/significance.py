@@ -19,7 +19,7 @@ REAL = 0.05  # a corrected p-value below is called real
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds, with its 95 % interval where n > 1."""
+    """A mean over `n` seeds, with its 95 % interval if n > 1."""
 
     mean: float
     low: float | None
@@ -45,7 +45,7 @@ def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float 
     Returns
     -------
     float or None
-        None where the test tells nothing: below MIN_PAIRS, or where all differences are equal.
+        None below MIN_PAIRS, and where all differences are equal.
     """
     differences = np.asarray(values, float) - np.asarray(baseline, float)
     if len(differences) < MIN_PAIRS or np.ptp(differences) < 1e-12:
@@ -54,10 +54,10 @@ def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float 
 
 
 def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Sequence[Sequence[str]]) -> float | None:
-    """Compute the p-value of a factor in a linear model that has other factors, too.
+    """Compute the p-value of a factor beside other factors.
 
-    The F-test of two nested models (J. Fox, "Applied Regression Analysis", section 8.2): whether the factor explains
-    more of the values than chance would.
+    This is the F-test of two nested linear models (J. Fox, "Applied Regression Analysis", section 8.2): does the factor
+    explain more of the values than chance?
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Seque
     Returns
     -------
     float or None
-        None where the test tells nothing: no degrees of freedom are left, the other factors determine this one, or
+        None where the test is undefined: no degrees of freedom are left, the other factors determine this one, or
         nothing is left to explain.
     """
     without = np.column_stack([np.ones(len(values)), *map(_indicators, others)])
@@ -86,13 +86,13 @@ def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Seque
 
 
 def _indicators(factor: Sequence[str]) -> np.ndarray:
-    """A column for each level of a factor: 1 where a value has it; shape (n, levels)."""
+    """Encode a factor as indicator columns, of shape (n, levels)."""
     columns: np.ndarray = np.equal.outer(np.asarray(factor), np.unique(factor)).astype(float)
     return columns
 
 
 def _unexplained(model: np.ndarray, values: Sequence[float]) -> tuple[float, int]:
-    """The sum of squares that a linear model leaves, and its rank."""
+    """Fit a linear model; return its residual sum of squares and rank."""
     target = np.asarray(values, float)
     coefficients, _, rank, _ = np.linalg.lstsq(model, target, rcond=None)
     return float(np.sum((target - model @ coefficients) ** 2)), int(rank)

@@ -1,41 +1,58 @@
-"""The metrics: the few numbers that stay comparable between commits, in `reports/metrics.json`.
+"""The metrics: the few rounded numbers of `reports/metrics.json`, comparable between commits.
 
 A study reads them of each of its trials, so nothing else is computed here: the report has the rest.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.metrics import primary, scores
-from tasks.metrics.primary import Predicted
+from tasks.metrics.class_counts import per_class
+from tasks.metrics.scores import SCORES
+from tasks.metrics.types import Predicted
 
-OF_EACH_SPLIT = ("accuracy", "loss")
-MANY_CLASSES = 30  # with more, none has a metric of its own
+SPLIT_METRICS = ("accuracy", "loss")
+MANY_CLASSES = 30  # with more, results do not list every class
+DIGITS = 6
 
 
-def summarize(predictions: Mapping[str, Predicted], class_names: Sequence[str], name: str) -> dict[str, Any]:
+def summarize(predictions: Mapping[str, Predicted], class_names: Sequence[str], primary_metric: str) -> dict[str, Any]:
     """Compute the metrics from the predictions on each split.
 
-    Of each split, accuracy, loss and, where it is another score, the headline; F1 of each class, unless there are
-    more than MANY_CLASSES: each is a column of `dvc exp show`.
+    These are accuracy, loss and the primary metric of each split, the primary metric's gap, and F1 of each class,
+    unless there are more than MANY_CLASSES: each number is a column of `dvc exp show`.
 
     Parameters
     ----------
     predictions : mapping of str to Predicted
         By split: train, validation where there is one, test.
     class_names : sequence of str
-    name : str
-        Of the headline, a score of `scores.OF_COUNTS`.
+    primary_metric : str
+        One of `class_counts.COUNT_METRICS`.
     """
-    names = dict.fromkeys((*OF_EACH_SPLIT, name))
+    names = dict.fromkeys((*SPLIT_METRICS, primary_metric))
     summary: dict[str, Any] = {
-        split: {score: scores.SCORES[score].compute(*predicted) for score in names}
-        for split, predicted in predictions.items()
+        split: {name: SCORES[name].compute(*predicted) for name in names} for split, predicted in predictions.items()
     }
     if "validation" in predictions:
-        summary["generalization_gap"] = primary.gap_value(name, predictions["train"], predictions["validation"])
+        train, validation = (summary[split][primary_metric] for split in ("train", "validation"))
+        summary["generalization_gap"] = train - validation
     if len(class_names) <= MANY_CLASSES:
-        summary["f1"] = {row.name: row.f1 for row in scores.per_class(*predictions["test"], class_names)}
+        summary["f1"] = {row.name: row.f1 for row in per_class(*predictions["test"], class_names)}
     return summary
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Write numbers as indented JSON, rounded."""
+    return json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def rounded(value: Any) -> Any:
+    """Round a number, or all numbers in mappings and lists."""
+    if isinstance(value, Mapping):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -1,61 +1,46 @@
 """Figures of an evaluation: arrays in, SVG text out.
 
-The same arrays are always the same text. Axes and words have the colour INK and backgrounds PAPER, and nothing else
-has, so that a page can replace both by its own colours. Curves have colours of Okabe and Ito's set, which colour-blind
-people tell apart on light and on dark paper.
+The same arrays are always the same text.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-INK, PAPER = "#20242b", "#fefefe"
-TRAIN, VALIDATION, THIRD = "#0072b2", "#d55e00", "#009e73"
+from tasks.metrics.calibration import ReliabilityBins
+from tasks.metrics.confusion import most_confused_classes
+from tasks.metrics.summarize import MANY_CLASSES
+from tasks.reporting.drawing import INK, THIRD, TRAIN, VALIDATION, drawing_style, elide, svg
+from tasks.reporting.evaluation import Evaluation, History
+from tasks.reporting.results import Results
+
 MAX_NUMBERED = 20  # classes; with more, the cells of a confusion matrix have no numbers
-STYLE = {
-    "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
-    "svg.hashsalt": "",
-    "font.family": "sans-serif",
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
-
-History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
 
 
-@contextmanager
-def drawing_style() -> Iterator[None]:
-    """Draw with matplotlib's defaults and STYLE, ignoring a personal matplotlibrc."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        yield
+def draw_figures(evaluation: Evaluation, results: Results) -> dict[str, str]:
+    """Draw the figures of the report: name → SVG."""
+    counts = results.confusion_matrix
+    return {
+        "curves": learning_curves(evaluation.history, evaluation.best_epoch),
+        "confusion": confusion_matrix(counts, evaluation.class_names, most_confused_classes(counts, MANY_CLASSES)),
+        "reliability": reliability(results.calibration.bins),
+    }
 
 
-def learning_curves(history: History, kept_epoch: int | None = None) -> str:
+def learning_curves(history: History, best_epoch: int | None = None) -> str:
     """Draw loss, accuracy with the gap, and learning rate by epoch.
 
     Parameters
     ----------
     history : sequence of mappings
         Rows with the columns of reports/history.csv.
-    kept_epoch : int, optional
+    best_epoch : int, optional
         The epoch whose weights early stopping kept.
     """
     with drawing_style():
@@ -70,19 +55,19 @@ def learning_curves(history: History, kept_epoch: int | None = None) -> str:
                     axes.plot(epochs, curves[split], color=colour, marker=marker, markersize=4, label=split)
             if score == "accuracy" and len(curves) == 2:
                 axes.fill_between(epochs, *curves.values(), color=TRAIN, alpha=0.18, linewidth=0, label="gap")
-            _label_epochs(axes, unit, kept_epoch)
+            _label_epochs(axes, unit, best_epoch)
             axes.legend(labelcolor=INK)
         rate.plot(epochs, [row["learning_rate"] for row in history], color=THIRD, marker="o", markersize=4)
-        _label_epochs(rate, "learning rate", kept_epoch)
+        _label_epochs(rate, "learning rate", best_epoch)
         return svg(figure)
 
 
-def _label_epochs(axes: Axes, label: str, kept_epoch: int | None) -> None:
+def _label_epochs(axes: Axes, label: str, best_epoch: int | None) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if kept_epoch is not None:
-        axes.axvline(kept_epoch, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
 
 
 def confusion_matrix(
@@ -122,13 +107,13 @@ def confusion_matrix(
         return svg(figure)
 
 
-def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> str:
+def reliability(bins: Mapping[str, ReliabilityBins]) -> str:
     """Draw accuracy over confidence, and below it the share of images.
 
     Parameters
     ----------
-    bins : mapping of str to (n, accuracy, confidence)
-        Arrays of shape (n_bins,) by the label of their curve.
+    bins : mapping of str to ReliabilityBins
+        By the label of their curve.
     """
     with drawing_style():
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
@@ -148,20 +133,3 @@ def reliability(bins: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any
         share.set_ylabel("share of images")
         share.set_xlim(0, 1)
         return svg(figure)
-
-
-def elide(name: str, n: int = 24) -> str:
-    """Shorten a name to `n` characters by taking out its middle.
-
-    Names of files and classes often differ at one of their ends.
-    """
-    if len(name) <= n:
-        return name
-    return f"{name[: n // 2]}…{name[len(name) - (n - 1) // 2 :]}"
-
-
-def svg(figure: Figure) -> str:
-    """Write a figure as text without times and random names."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()

@@ -1,7 +1,6 @@
-"""The pictures of a page: which images of a split are shown, each as a small picture with what the model said.
+"""The pictures of the page: images of a split with their predictions.
 
-An image that is no larger than it is shown stays as it is, pixel by pixel; a larger one is made small first, so that
-a page of photographs stays small.
+Small images are embedded pixel by pixel. Larger ones are scaled down first, so that a page of photographs stays small.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Predicted
 
 SHOWN = 96  # pixels of the page, of a picture's longer side
 STORED = 2 * SHOWN  # pixels of a picture's longer side at most: sharp on a screen of twice the density
 N_MISTAKES = 24
-N_EXAMPLES = 5  # of each class and kind
+N_EXAMPLES = 5  # hardest, and as many easiest, of each class
 N_CLASSES = 10  # with examples
 
 
@@ -42,7 +41,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClassExamples:
-    """The images of a class with the least and the most probable labels."""
+    """The hardest and the easiest images of a class."""
 
     name: str
     hardest: list[Picture]
@@ -59,7 +58,7 @@ class Gallery:
     class_names: Sequence[str]
 
     def mistakes(self) -> list[Picture]:
-        """Show the images that the model gets wrong with the most confidence."""
+        """Show the most confident mistakes."""
         y_true, y_prob = self.predicted
         confidence = np.where(y_prob.argmax(axis=1) == y_true, -1.0, y_prob.max(axis=1))
         order = np.argsort(-confidence, kind="stable")[:N_MISTAKES]
@@ -97,7 +96,7 @@ class Gallery:
 
 
 def _encode(pixels: NDArray[np.uint8]) -> str:
-    """A picture as a data address: PNG as it is, or WebP where it is too large for that."""
+    """Encode a picture as a data address: PNG, or WebP if it is large."""
     image = Image.fromarray(pixels)
     form: dict[str, Any] = {"format": "PNG"}
     if max(image.size) > SHOWN:

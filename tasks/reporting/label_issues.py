@@ -1,8 +1,8 @@
-"""Labels worth a second look: images whose label the model doubts more than it errs by itself.
+"""Doubtful labels: images whose label the model contradicts with confidence.
 
 cleanlab does the arithmetic: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
-Labels", https://arxiv.org/abs/1911.00068. A class counts as doubted where another one is more probable than it usually
-is for images with that other label, so that a hesitant model does not accuse everybody.
+Labels", https://arxiv.org/abs/1911.00068. Its thresholds are per class: another class must be more probable than it
+usually is for images with that label. A model of low confidence therefore does not flag everything.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.per_sample import Labels, Probabilities
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Labels, Predicted, Probabilities
 
 
 class LabelIssue(NamedTuple):
-    """An image whose label may be wrong, and the class that the model suggests."""
+    """An image with a doubtful label, and the suggested class."""
 
     split: str
     row: int
@@ -30,20 +29,20 @@ class LabelIssue(NamedTuple):
     score: float  # 0: the label is surely wrong; 1: surely right
 
 
-def find(predictions: Mapping[str, Predicted]) -> list[LabelIssue]:
+def find_doubtful_labels(predictions: Mapping[str, Predicted]) -> list[LabelIssue]:
     """Find the doubtful labels of every split, worst first."""
-    found = []
+    issues = []
     for split, (y_true, y_prob) in predictions.items():
-        for row in _doubted(y_true, y_prob).tolist():
+        for row in _doubtful_rows(y_true, y_prob).tolist():
             label, suggested = int(y_true[row]), int(y_prob[row].argmax())
-            said, instead = float(y_prob[row, label]), float(y_prob[row, suggested])
-            margin = (said - instead + 1) / 2  # cleanlab's normalized margin, of a label that is not the prediction
-            found.append(LabelIssue(split, row, label, suggested, said, instead, margin))
-    return sorted(found, key=lambda issue: issue.score)
+            p_label, p_suggested = float(y_prob[row, label]), float(y_prob[row, suggested])
+            margin = (p_label - p_suggested + 1) / 2  # cleanlab's normalized margin of a wrong prediction
+            issues.append(LabelIssue(split, row, label, suggested, p_label, p_suggested, margin))
+    return sorted(issues, key=lambda issue: issue.score)
 
 
-def _doubted(y_true: Labels, y_prob: Probabilities) -> NDArray[np.int64]:
-    """The rows of doubtful labels; none in a split of one class, where there is nothing to confuse."""
+def _doubtful_rows(y_true: Labels, y_prob: Probabilities) -> NDArray[np.int64]:
+    """Find the rows of doubtful labels; one class has none."""
     if len(np.unique(y_true)) < 2:
         return np.empty(0, np.int64)
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]  # takes seconds, with pandas

@@ -1,40 +1,75 @@
-"""HTML pages, each one file that needs nothing else.
-
-The same content is the same bytes. All that comes from data or parameters is escaped; a page may load nothing from
-anywhere, and says so in its content security policy.
-"""
+"""The page that people read, from an evaluation and its results."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from tasks.metrics import calibration
+from tasks.metrics.scores import SCORES
+from tasks.metrics.summarize import MANY_CLASSES
+from tasks.reporting import headline, sentences
+from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.gallery import N_CLASSES, Picture
+from tasks.reporting.leakage import Leak
+from tasks.reporting.results import CALIBRATION_SCORES, Results
+from tasks.reporting.templates import render_template
 
-from tasks.reporting import figures
+N_ISSUES = 24  # doubtful labels that are shown
+N_LEAKS = 12  # pairs
+N_CONFLICTS = 20
+N_UNREADABLE = 10
 
 
-def render(template: str, **content: Any) -> str:
-    """Fill a template of this folder; a missing value is an error."""
-    loader = PackageLoader("tasks.reporting", ".")
-    environment = Environment(
-        # control: escaping
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) -> str:
+    """Render the page as HTML; `svgs` are the figures by name."""
+    test = evaluation.gallery("test")
+    labels = list(range(len(evaluation.class_names)))
+    if len(labels) > N_CLASSES:
+        labels = [evaluation.class_names.index(row.name) for row in results.ranked[:N_CLASSES]]
+    return render_template(
+        "page.html",
+        title=headline.page_title(evaluation, results),
+        headline=headline.headline(evaluation, results),
+        leak_warning=headline.leak_warning(evaluation, results),
+        sentences=sentences,
+        evaluation=evaluation,
+        results=results,
+        n_test=len(test.files),
+        primary_title=SCORES[evaluation.primary_metric].title,
+        registry=SCORES,
+        classes=sorted(results.classes, key=lambda row: -row.f1),
+        many_classes=MANY_CLASSES,
+        calibration_scores=CALIBRATION_SCORES,
+        n_bins=calibration.BINS,
+        figures=svgs,
+        mistakes=test.mistakes(),
+        examples=test.examples(labels),
+        issues=[
+            (issue, evaluation.gallery(issue.split).picture(issue.row)) for issue in results.label_issues[:N_ISSUES]
+        ],
+        leaks=_leak_pictures(evaluation),
+        n_conflicts=N_CONFLICTS,
+        n_unreadable=N_UNREADABLE,
+        parameters=dict(_flatten(evaluation.parameters)),
     )
-    environment.filters |= {"percent": percent, "inline": inline, "elide": figures.elide}
-    return environment.get_template(template).render(**content)
 
 
-def percent(share: float) -> str:
-    """Write a share as a percentage with one digit."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+def _leak_pictures(evaluation: Evaluation) -> list[tuple[Leak, Picture, Picture]]:
+    """Show held-out images beside their duplicates: test first, each image once."""
+    by_image = {(leak.split, leak.row): leak for leak in reversed(evaluation.findings.leaks)}
+    shown = sorted(by_image.values(), key=lambda leak: (leak.split, leak.row))[:N_LEAKS]
+    return [
+        (leak, evaluation.gallery(leak.split).picture(leak.row), evaluation.gallery("train").picture(leak.train_row))
+        for leak in shown
+    ]
 
 
-def inline(svg: str) -> Markup:
-    """Embed a figure in the page, in the page's own colours."""
-    drawing = svg[svg.index("<svg") :].replace(figures.INK, "currentColor").replace(figures.PAPER, "none")
-    return Markup(drawing)  # noqa: S704 drawn by figures, which escapes what it is given
+def _flatten(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """List parameters by dotted key, each value as params.yaml spells it."""
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -1,119 +1,104 @@
-"""The tables of an evaluation's report as JSON, CSV and text."""
+"""The tables of the report as JSON, CSV and text."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from tasks.metrics.primary import Predicted
-from tasks.metrics.rounding import rounded, to_json
-from tasks.metrics.scores import ClassScores, classification_report
-from tasks.reporting.leaks import Leak
-from tasks.reporting.results import Evaluation, Results
+import numpy as np
+from sklearn.metrics import classification_report
+
+from tasks.metrics.class_counts import ClassScores
+from tasks.metrics.summarize import rounded, to_json
+from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.leakage import Leakage
+from tasks.reporting.results import Results
 
 
-def detail_tables(evaluation: Evaluation, results: Results, views: str) -> dict[str, str]:
+def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentation: str) -> dict[str, str]:
     """Write every table of the report: file name → text.
 
     Parameters
     ----------
-    views : {"none", "mirror", "mirror_and_shift"}
-        Those of an image that the model's logits are averaged over, which calibration.json tells whoever uses the
-        model.
+    test_time_augmentation : {"none", "mirror", "mirror_and_shift"}
+        As the predictions were made; calibration.json passes it on to users of the model.
     """
-    names, test = list(evaluation.class_names), evaluation.predictions["test"]
-    calibration = {"classes": names, "temperature": results.temperature, "test_time_augmentation": views}
+    names, (y_true, y_prob) = list(evaluation.class_names), evaluation.predictions["test"]
+    y_pred, labels = y_prob.argmax(axis=1), np.arange(len(names))
+    calibration = {
+        "classes": names,
+        "temperature": results.calibration.temperature,
+        "test_time_augmentation": test_time_augmentation,
+    }
+    classes = [_class_row(row) for row in results.classes]
+    named = [(names[true], names[predicted]) for true, predicted in zip(y_true, y_pred, strict=True)]
+    probabilities = rounded(y_prob.max(axis=1).tolist())
+    predictions = (
+        (file, *pair, p) for file, pair, p in zip(evaluation.files["test"], named, probabilities, strict=True)
+    )
     return {
-        "classification_report.txt": classification_report(test.y_true, test.y_prob, names),
+        "classification_report.txt": classification_report(
+            y_true, y_pred, labels=labels, target_names=names, digits=4, zero_division=0
+        ),
         "scores.json": to_json(_scores(evaluation, results)),
         "calibration.json": json.dumps(calibration, indent=2) + "\n",  # a rounded temperature would move predictions
-        "per_class.csv": _per_class(results),
-        "confusion.csv": _confusion(names, results),
-        "labels.csv": _labels(names, test),
-        "predictions.csv": _predictions(names, test, evaluation.files["test"]),
+        "per_class.csv": _csv(classes[0], (rounded(row).values() for row in classes)),
+        "confusion.csv": _csv(
+            ["true \\ predicted", *names],
+            ([name, *counts] for name, counts in zip(names, results.confusion_matrix, strict=True)),
+        ),
+        "labels.csv": _csv(["actual", "predicted"], named),  # which `dvc plots` counts
+        "predictions.csv": _csv(["file", "label", "predicted", "probability"], predictions),
         "label_issues.csv": _label_issues(evaluation, results),
     }
 
 
 def _scores(evaluation: Evaluation, results: Results) -> dict[str, Any]:
-    ends = {evaluation.headline: results.headline.interval}
+    intervals = {evaluation.primary_metric: results.primary.interval}
     if results.gap is not None:
-        ends["generalization_gap"] = results.gap.interval
+        intervals["generalization_gap"] = results.gap.interval
     return {
-        "headline": evaluation.headline,
+        "headline": evaluation.primary_metric,
         "splits": results.scores,
-        "gap": results.gap.value if results.gap is not None else None,
-        "intervals": ends,
-        "leak": _leak(results.leak),
+        "gap": results.gap and results.gap.value,
+        "intervals": intervals,
+        "leak": results.leakage and _leakage(results.leakage),
         "classes": [_class_row(row) for row in results.classes],
-        "confused": [
-            {"true": pair.true, "predicted": pair.predicted, "count": pair.count, "of": pair.support}
-            for pair in results.confused
-        ],
-        "temperature": results.temperature,
-        "calibration": results.calibration,
+        "confused": results.confused,
+        "temperature": results.calibration.temperature,
+        "calibration": results.calibration.scores,
     }
 
 
-def _leak(leak: Leak | None) -> dict[str, Any] | None:
-    """The headline on test with and without the images that have a twin in training."""
-    if leak is None:
-        return None
+def _leakage(leakage: Leakage) -> dict[str, Any]:
+    inflation = leakage.inflation
     return {
-        "images": leak.counts,
-        "with": leak.on_all,
-        "without": leak.on_others,
-        "worth": leak.worth and leak.worth.value,
-        "interval": leak.worth and leak.worth.interval,
+        "images": leakage.counts,
+        "with": leakage.score,
+        "without": leakage.score_excluding,
+        "worth": inflation and inflation.value,
+        "interval": inflation and inflation.interval,
     }
 
 
 def _class_row(row: ClassScores) -> dict[str, Any]:
-    return {
-        "class": row.name,
-        "precision": row.precision,
-        "recall": row.recall,
-        "f1": row.f1,
-        "support": row.support,
-    }
-
-
-def _per_class(results: Results) -> str:
-    rows = [rounded(_class_row(row)) for row in results.classes]
-    return _csv([list(rows[0]), *(list(row.values()) for row in rows)])
-
-
-def _confusion(names: list[str], results: Results) -> str:
-    rows = ([name, *counts] for name, counts in zip(names, results.confusion_matrix, strict=True))
-    return _csv([["true \\ predicted", *names], *rows])
-
-
-def _labels(names: list[str], test: Predicted) -> str:
-    """List label and prediction of each image, which `dvc plots` counts."""
-    pairs = zip(test.y_true, test.y_prob.argmax(axis=1), strict=True)
-    return _csv([["actual", "predicted"], *([names[label], names[predicted]] for label, predicted in pairs)])
-
-
-def _predictions(names: list[str], test: Predicted, files: Sequence[str]) -> str:
-    rows = zip(files, test.y_true, test.y_prob.argmax(axis=1), test.y_prob.max(axis=1).tolist(), strict=True)
-    header = ["file", "label", "predicted", "probability"]
-    return _csv([header, *([file, names[label], names[said], rounded(p)] for file, label, said, p in rows)])
+    return {"class" if field == "name" else field: value for field, value in row._asdict().items()}
 
 
 def _label_issues(evaluation: Evaluation, results: Results) -> str:
-    header = ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"]
     names, files = evaluation.class_names, evaluation.files
     rows = (
         [split, files[split][row], names[label], names[suggested], *rounded(numbers)]
         for split, row, label, suggested, *numbers in results.label_issues
     )
-    return _csv([header, *rows])
+    columns = ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"]
+    return _csv(columns, rows)
 
 
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
+def _csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()

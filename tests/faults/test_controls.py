@@ -124,7 +124,7 @@ CONTROLS = {
     ),
     "paths in a model": Control(f"{MODELS}::test_a_member_outside_of_the_model_archive_is_refused"),
     "escaping": Control(
-        "reporting/test_results.py::test_names_and_values_are_text_and_never_markup",
+        "reporting/test_page.py::test_names_and_values_are_text_and_never_markup",
         ("autoescape=True", "autoescape=False"),
     ),
     # --- pretrained weights

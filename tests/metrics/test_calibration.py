@@ -1,4 +1,4 @@
-"""Temperatures that are known are fitted again, and bins of confidence hold every image."""
+"""Known temperatures are fitted again; bins hold every image."""
 
 from __future__ import annotations
 

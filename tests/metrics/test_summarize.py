@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tasks.metrics.summarize import summarize
-from tasks.reporting.results import Evaluation, compute_results
+from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.results import compute_results
 from tests.support.reports import evaluation
 
 
 def metrics(made: Evaluation) -> dict[str, Any]:
-    return summarize(made.predictions, made.class_names, made.headline)
+    return summarize(made.predictions, made.class_names, made.primary_metric)
 
 
 def test_metrics_keep_few_and_stable_keys() -> None:
@@ -24,7 +25,7 @@ def test_metrics_keep_few_and_stable_keys() -> None:
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1_macro"])
 def test_the_metrics_are_the_numbers_of_the_report(name: str) -> None:
-    made = evaluation(headline=name)
+    made = evaluation(primary_metric=name)
     results, summary = compute_results(made), metrics(made)
     assert results.gap is not None
     assert summary["generalization_gap"] == results.gap.value

@@ -8,32 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.reporting import figures
+from tasks.metrics.calibration import ReliabilityBins
+from tasks.reporting import drawing, figures
+from tests.support.reports import history
 
-HISTORY: list[dict[str, float]] = [
-    {
-        "epoch": n,
-        "train_loss": 2.0 / n,
-        "train_accuracy": 1 - 0.5 / n,
-        "validation_loss": 2.2 / n,
-        "validation_accuracy": 1 - 0.6 / n,
-        "generalization_gap": 0.1 / n,
-        "learning_rate": 0.1 / n,
-    }
-    for n in range(1, 5)
-]
+HISTORY = history(4)
 
 
 def texts(svg: str) -> list[str]:
-    """The words of a figure, in its order."""
+    """List the words of a figure, in order."""
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def draw(name: str) -> str:
     rng = np.random.default_rng(0)
-    bins = rng.integers(0, 9, 15), rng.random(15), rng.random(15)
+    bins = ReliabilityBins(rng.integers(0, 9, 15), rng.random(15), rng.random(15))
     drawn: dict[str, Any] = {
-        "curves": lambda: figures.learning_curves(HISTORY, kept_epoch=3),
+        "curves": lambda: figures.learning_curves(HISTORY, best_epoch=3),
         "confusion": lambda: figures.confusion_matrix(rng.integers(0, 100, (4, 4)), list("abcd")),
         "reliability": lambda: figures.reliability({"as trained": bins}),
     }
@@ -44,8 +35,8 @@ def draw(name: str) -> str:
 def test_the_same_arrays_give_the_same_svg(name: str) -> None:
     first = draw(name)
     assert first == draw(name)
-    assert figures.INK in first
-    assert figures.PAPER in first
+    assert drawing.INK in first
+    assert drawing.PAPER in first
 
 
 def test_curves_name_their_axes_with_units_and_both_splits() -> None:
@@ -54,13 +45,13 @@ def test_curves_name_their_axes_with_units_and_both_splits() -> None:
 
 
 def test_curves_show_where_early_stopping_struck() -> None:
-    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, kept_epoch=2))
+    assert "kept by early stopping" in texts(figures.learning_curves(HISTORY, best_epoch=2))
     assert "kept by early stopping" not in texts(figures.learning_curves(HISTORY))
 
 
 def test_a_single_epoch_without_validation_is_drawn() -> None:
-    row = {key: value for key, value in HISTORY[0].items() if "validation" not in key and "gap" not in key}
-    assert not {"validation", "gap"} & set(texts(figures.learning_curves([row])))
+    words = texts(figures.learning_curves(history(1, validation=False)))
+    assert not {"validation", "gap"} & set(words)
 
 
 def test_a_confusion_matrix_shows_counts_shares_and_class_names() -> None:
@@ -89,6 +80,6 @@ def test_of_many_classes_those_asked_for_keep_their_shares() -> None:
 
 @pytest.mark.parametrize(("name", "short"), [("ab", "ab"), ("x" * 24, "x" * 24), ("a" * 20 + "b" * 20, None)])
 def test_a_long_name_keeps_both_ends(name: str, short: str | None) -> None:
-    made = figures.elide(name)
+    made = drawing.elide(name)
     assert made == (short or "a" * 12 + "…" + "b" * 11)
     assert len(made) <= 24

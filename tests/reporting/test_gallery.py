@@ -1,4 +1,4 @@
-"""Pictures of a page: small, whole, and of the shape that images have."""
+"""Pictures of a page are small, whole, and of the image's shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.metrics.primary import Predicted
+from tasks.metrics.types import Predicted
 from tasks.reporting.gallery import Gallery
 
 

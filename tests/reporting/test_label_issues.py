@@ -1,4 +1,4 @@
-"""Planted wrong labels are found, and a split on the edge is no trace."""
+"""Planted wrong labels are found; edge cases raise nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tasks.metrics.primary import Predicted
-from tasks.reporting import label_issues
+from tasks.metrics.types import Predicted
+from tasks.reporting.label_issues import find_doubtful_labels
 
 
 def split(n: int, n_classes: int, wrong: list[int], present: int | None = None) -> Predicted:
-    """A model that is right and rather sure, and labels that are wrong for a few images."""
+    """Make confident predictions, and wrong labels for a few images."""
     rng = np.random.default_rng(0)
     truth = np.arange(n) % (present or n_classes)
     logits = rng.normal(size=(n, n_classes)) * 0.2 + 4 * np.eye(n_classes)[truth]
@@ -22,18 +22,18 @@ def split(n: int, n_classes: int, wrong: list[int], present: int | None = None) 
     return Predicted(y_true, y_prob)
 
 
-def test_planted_labels_are_found_worst_first_with_what_the_model_suggests(capfd: pytest.CaptureFixture[str]) -> None:
+def test_planted_labels_are_found_worst_first_with_the_suggested_class(capfd: pytest.CaptureFixture[str]) -> None:
     planted = {"validation": [3, 40, 77], "test": [5, 123]}
     predictions = {name: split(200, 4, rows) for name, rows in planted.items()}
-    found = label_issues.find(predictions)
-    assert {(issue.split, issue.row) for issue in found} == {
+    issues = find_doubtful_labels(predictions)
+    assert {(issue.split, issue.row) for issue in issues} == {
         (name, row) for name, rows in planted.items() for row in rows
     }
-    for issue in found:
+    for issue in issues:
         assert (issue.label - 1) % 4 == issue.suggested == issue.row % 4
         assert issue.probability_of_label < issue.probability_of_suggested
-    assert [issue.score for issue in found] == sorted(issue.score for issue in found)
-    assert label_issues.find(predictions) == found
+    assert [issue.score for issue in issues] == sorted(issue.score for issue in issues)
+    assert find_doubtful_labels(predictions) == issues
     assert capfd.readouterr() == ("", "")
 
 
@@ -51,7 +51,7 @@ def test_planted_labels_are_found_worst_first_with_what_the_model_suggests(capfd
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_a_split_on_the_edge_is_a_list_and_no_trace(edge: Predicted, capfd: pytest.CaptureFixture[str]) -> None:
-    found = label_issues.find({"test": edge})
-    assert all(issue.label != issue.suggested for issue in found)
+def test_an_edge_case_raises_nothing(edge: Predicted, capfd: pytest.CaptureFixture[str]) -> None:
+    issues = find_doubtful_labels({"test": edge})
+    assert all(issue.label != issue.suggested for issue in issues)
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""The files of the report: their keys, their digits, and names that stay whole."""
+"""The tables of the report: keys, digits and names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from io import StringIO
 import numpy as np
 import pytest
 
-from tasks.reporting.leaks import Twin
-from tasks.reporting.results import Evaluation, Findings, compute_results
+from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.leakage import Leak
+from tasks.reporting.results import compute_results
 from tasks.reporting.tables import detail_tables
 from tests.support.reports import evaluation, with_test
 
@@ -44,7 +45,7 @@ def test_without_validation_gap_and_temperature_are_null() -> None:
 def test_the_calibration_holds_the_whole_temperature() -> None:
     made = evaluation()
     calibration = json.loads(tables(made)["calibration.json"])
-    temperature = compute_results(made).temperature
+    temperature = compute_results(made).calibration.temperature
     assert calibration == {"classes": made.class_names, "temperature": temperature, "test_time_augmentation": "mirror"}
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
 
@@ -84,10 +85,10 @@ def test_label_issues_are_listed_worst_first_with_names() -> None:
     assert [float(row["score"]) for row in rows] == sorted(float(row["score"]) for row in rows)
 
 
-def test_scores_json_says_what_a_leak_is_worth() -> None:
+def test_scores_json_holds_the_inflation_by_leaks() -> None:
     assert json.loads(tables(evaluation())["scores.json"])["leak"] is None
-    twins = [Twin("test", row, row, "equal pixels") for row in range(50)]
-    leak = json.loads(tables(evaluation(findings=Findings(twins, [], [])))["scores.json"])["leak"]
+    leaks = [Leak("test", row, row, "equal pixels") for row in range(50)]
+    leak = json.loads(tables(evaluation(findings=Findings(leaks, [], [])))["scores.json"])["leak"]
     assert leak["images"] == {"validation": 0, "test": 50}
     assert leak["worth"] == pytest.approx(leak["with"] - leak["without"], abs=2e-6)
     assert leak["interval"][0] <= leak["worth"] <= leak["interval"][1]

@@ -1,20 +1,24 @@
-"""Evaluations to report, and a reader of the page that comes out."""
+"""Evaluations to report, and a reader of their page."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from tasks.metrics.primary import Predicted
-from tasks.reporting.results import Evaluation, Findings, ModelSize, compute_results, draw_figures, render
+from tasks.metrics.types import Predicted
+from tasks.reporting import page
+from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.figures import draw_figures
+from tasks.reporting.results import compute_results
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
-    """Learning curves whose validation loss is lowest in epoch `best`, by default the last."""
+    """Make learning curves, with the lowest validation loss in epoch `best`."""
     rows = []
     for epoch in range(1, epochs + 1):
         row = {"epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": 1 - 0.5 / epoch}
@@ -28,7 +32,7 @@ def history(epochs: int = 3, validation: bool = True, best: int | None = None) -
 def evaluation(
     n: int = 200, n_classes: int = 4, skill: float = 1.5, validation: bool = True, **fields: Any
 ) -> Evaluation:
-    """A model that predicts labels better than chance; `skill` says how much."""
+    """Make predictions that are better than chance by `skill`."""
     rng = np.random.default_rng(0)
 
     def predict(size: int, skill: float) -> Predicted:
@@ -43,7 +47,7 @@ def evaluation(
     default = Evaluation(
         class_names=[f"class {label}" for label in range(n_classes)],
         predictions=predictions,
-        headline="accuracy",
+        primary_metric="accuracy",
         images={
             split: rng.integers(0, 256, (len(y_true), 32, 32, 3), dtype=np.uint8)
             for split, (y_true, _) in predictions.items()
@@ -57,22 +61,31 @@ def evaluation(
         has_early_stopping=False,
         parameters={"train": {"epochs": 3}},
         digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
-        model_size=ModelSize(1_250_858, 5_034_112),
+        n_parameters=1_250_858,
+        n_bytes=5_034_112,
     )
     return replace(default, **fields)
 
 
 def with_test(evaluation: Evaluation, y_true: Any, y_prob: Any) -> Evaluation:
-    """The same evaluation with other predictions on test."""
+    """Replace the predictions on test."""
     test = Predicted(np.asarray(y_true), np.asarray(y_prob))
     files = {**evaluation.files, "test": evaluation.files["test"][: len(test.y_true)]}
     return replace(evaluation, predictions={**evaluation.predictions, "test": test}, files=files)
 
 
-def render_page(evaluation: Evaluation) -> str:
-    """The HTML of an evaluation's report."""
+@cache
+def default_figures() -> dict[str, str]:
+    """Draw the figures of the default evaluation once, to save time."""
+    made = evaluation()
+    return draw_figures(made, compute_results(made))
+
+
+def render_page(evaluation: Evaluation, own_figures: bool = False) -> str:
+    """Render an evaluation's page, with its own figures or the default ones."""
     results = compute_results(evaluation)
-    return render(evaluation, results, draw_figures(evaluation, results))
+    svgs = draw_figures(evaluation, results) if own_figures else default_figures()
+    return page.render_page(evaluation, results, svgs)
 
 
 class Page(HTMLParser):

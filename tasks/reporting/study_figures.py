@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tasks.metrics.significance import Estimate
-from tasks.reporting.figures import INK, TRAIN, VALIDATION, drawing_style, svg
+from tasks.reporting.drawing import INK, TRAIN, VALIDATION, drawing_style, svg
 
 MARKERS = "osv^D<>pPX*h"
 
@@ -73,7 +73,7 @@ def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
 
 
 def _line_style(number: int) -> dict[str, Any]:
-    """The colour and the marker of the line of this number."""
+    """Choose colour and marker of a line by its number."""
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     return {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
 
@@ -86,9 +86,9 @@ def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
-    """Draw gap and validation accuracy over a parameter's values, a line for each variant.
+    """Draw gap and validation accuracy over a parameter's values.
 
-    The axis is logarithmic where the values span a factor of 20; it holds zero, too.
+    Each variant is a line. The axis is logarithmic where the values span a factor of 20; it holds zero, too.
     """
     values = sorted({value for points in lines.values() for value in points})
     positive = [value for value in values if value > 0]

@@ -1,0 +1,54 @@
+"""What the report is made from: predictions, images and their origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.metrics.types import Predicted
+from tasks.reporting.gallery import Gallery
+from tasks.reporting.leakage import Leak
+
+History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Problems with the files that normalize found."""
+
+    leaks: Sequence[Leak]
+    conflicts: Sequence[tuple[str, str, str]]  # two files of one picture, and their labels
+    unreadable: Sequence[tuple[str, str]]  # a file and the reason
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's predictions and their origin."""
+
+    class_names: Sequence[str]
+    primary_metric: str
+    predictions: Mapping[str, Predicted]  # by split: train, validation where there is one, test
+    images: Mapping[str, NDArray[np.uint8]]  # by split
+    files: Mapping[str, Sequence[str]]  # by split, the name of each image's file
+    findings: Findings
+    history: History
+    has_early_stopping: bool
+    parameters: Mapping[str, Any]  # blocks of params.yaml, by name
+    digests: Mapping[str, str]  # path → MD5
+    n_parameters: int  # of the model
+    n_bytes: int  # of its file
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Find the epoch whose weights early stopping kept; None without it."""
+        if not self.has_early_stopping:
+            return None
+        return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])
+
+    def gallery(self, split: str) -> Gallery:
+        """Return the images of a split with their predictions."""
+        return Gallery(self.images[split], self.files[split], self.predictions[split], self.class_names)

@@ -1,0 +1,40 @@
+"""The report's headline: title, first line, and the warning below it."""
+
+from __future__ import annotations
+
+from tasks.metrics.scores import SCORES
+from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.results import Results
+from tasks.reporting.templates import percent
+
+
+def page_title(evaluation: Evaluation, results: Results) -> str:
+    """Write the title of the browser's tab."""
+    metric = "" if evaluation.primary_metric == "accuracy" else f"{SCORES[evaluation.primary_metric].title} "
+    return f"Evaluation: {metric}{percent(results.primary.value)} on test"
+
+
+def headline(evaluation: Evaluation, results: Results) -> str:
+    """Write the first line of the page: the primary metric on test."""
+    value, n = percent(results.primary.value), len(evaluation.files["test"])
+    if evaluation.primary_metric == "accuracy":
+        return f"{value} of {n:,} test images are classified right"
+    return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {n:,} test images"
+
+
+def leak_warning(evaluation: Evaluation, results: Results) -> str | None:
+    """Write how many test images leak, and the score without them."""
+    leakage = results.leakage
+    if leakage is None or not leakage.counts["test"]:
+        return None
+    warning = f"{count_leaks(leakage.counts['test'], 'test')} a duplicate in training"
+    if leakage.score_excluding is None:
+        return warning
+    return (
+        f"{warning}: without them the {SCORES[evaluation.primary_metric].title} is {percent(leakage.score_excluding)}"
+    )
+
+
+def count_leaks(n: int, split: str) -> str:
+    """Write the number of leaking images as the subject of a sentence."""
+    return f"{n:,} {split} image{' has' if n == 1 else 's have'}"

@@ -1,0 +1,40 @@
+"""HTML pages from templates, each one file that needs nothing else.
+
+The same content is the same bytes. All that comes from data or parameters is escaped; a page may load nothing from
+anywhere, and says so in its content security policy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.reporting import drawing
+
+
+def render_template(template: str, **content: Any) -> str:
+    """Fill a template of this folder; a missing value is an error."""
+    loader = PackageLoader("tasks.reporting", ".")
+    environment = Environment(
+        # control: escaping
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "inline": inline, "elide": drawing.elide}
+    return environment.get_template(template).render(**content)
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with one digit."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def inline(svg: str) -> Markup:
+    """Embed a figure in the page, in the page's own colours."""
+    drawn = svg[svg.index("<svg") :].replace(drawing.INK, "currentColor").replace(drawing.PAPER, "none")
+    return Markup(drawn)  # noqa: S704 drawn by this folder's figures, which escape their texts

@@ -1,0 +1,54 @@
+"""The headline holds the primary metric, and warns of leaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.reporting.evaluation import Findings
+from tasks.reporting.headline import headline, leak_warning, page_title
+from tasks.reporting.leakage import Leak
+from tasks.reporting.results import compute_results
+from tests.support.reports import Page, evaluation, render_page
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("accuracy", "{} of 200 test images are classified right"),
+        ("balanced_accuracy", "Balanced accuracy: {} on 200 test images"),
+        ("f1_macro", "F1, mean over classes: {} on 200 test images"),
+    ],
+)
+def test_the_primary_metric_leads_the_page(metric: str, words: str) -> None:
+    made = evaluation(primary_metric=metric)
+    results = compute_results(made)
+    value = f"{100 * (results.scores['test'][metric] or 0):.1f}\xa0%"
+    assert headline(made, results) == words.format(value)
+    assert value in page_title(made, results)
+    page = Page(render_page(made))
+    assert headline(made, results) in page.words
+    low, high = results.primary.interval
+    assert f"{value}{100 * low:.1f} to {100 * high:.1f} %" in page.words
+
+
+def warning(split: str, n: int) -> str | None:
+    """Write the warning of `n` images that leak."""
+    leaks = [Leak(split, row, row, "equal pixels") for row in range(n)]
+    made = evaluation(findings=Findings(leaks, [], []))
+    return leak_warning(made, compute_results(made))
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (1, "1 test image has a duplicate in training: without them the accuracy is "),
+        (50, "50 test images have a duplicate in training: without them the accuracy is "),
+        (200, "200 test images have a duplicate in training"),
+    ],
+)
+def test_test_images_that_leak_are_a_warning(n: int, words: str) -> None:
+    assert (warning("test", n) or "").startswith(words)
+
+
+def test_validation_images_that_leak_are_no_warning() -> None:
+    assert warning("validation", 5) is None
