@@ -126,6 +126,7 @@ def test_the_flow_finds_nothing_to_do_and_classify_knows_the_classes(project: Cl
     assert answer["note"] == "resized from 300 × 400 (crop)"
 
 
+@pytest.mark.long
 def test_a_study_compares_on_own_images_and_the_gate_reads_both_sides(project: Clone) -> None:
     small = ["--set", "normalize.train_images=null", "--set", "train.epochs=1", "--set", "model.filters=[4, 4, 4]"]
     said = project.run("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2", *small)
@@ -229,6 +230,7 @@ def test_planted_faults_are_all_found_and_nothing_leaks(project: Clone, planted:
                 assert np.abs(fitted - pixels[row]).mean() < 12
 
 
+@pytest.mark.long
 def test_the_report_says_what_a_leaking_split_is_worth(project: Clone, planted: Path) -> None:
     manifest(planted, lambda name, number: "test" if "-" in name or number % 10 == 0 else "train")
     link(project, planted)

@@ -37,6 +37,7 @@ def test_one_epoch_on_cifar10_learns_and_does_not_leak(fresh: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cifar10_as_60000_files_with_a_manifest_gives_the_arrays_of_the_default(fresh: Clone, tmp_path: Path) -> None:
     make_arrays(fresh, "data/cifar10.sha256", "default")
     default, own = (fresh.path / folder / "normalized" for folder in ("default", "own"))
