@@ -11,12 +11,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-all test-pythons doctor soak check format graph lock gpu clean
+.PHONY: help setup run study study-few server deploy worker bench bench-reference bench-gpu test test-slow test-all test-pythons doctor soak check format graph lock gpu clean
 
-help: ## list the commands
+help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
-setup: $(VENV)/ready ## make .venv and install the locked dependencies
+setup: $(VENV)/ready ## install the locked dependencies into .venv
 
 # A clone that was moved, or whose Python was upgraded away, has an environment that cannot be used: it is made again.
 where = cd $(VENV) && pwd -P
@@ -52,15 +52,15 @@ sed -E '/^ *--hash/d; s/ *\\$$//' requirements.lock > $(VENV)/bounds.txt
 $(BIN)/python -m pip install --quiet --constraint $(VENV)/bounds.txt --editable '.[$(1)]'
 endef
 
-run: setup ## train on real CIFAR-10 (dvc repro), then show the result
+run: setup ## train on CIFAR-10 (dvc repro runs what is stale), then show the result
 	@$(BIN)/python -m tasks.params
 	$(BIN)/dvc repro
 	@$(BIN)/python -m flows.summary
 
-study: setup ## compare the regularizers: study.compared × study.seeds, resumable, then the tables in reports/study
+study: setup ## compare the regularizers, one to two hours; tables and figures in reports/study
 	$(BIN)/python -m flows.study
 
-study-few: setup ## few images: from scratch, a probe or fine-tuning? learning curves in reports/study-few
+study-few: setup ## compare training from scratch, a probe and fine-tuning on few images, into reports/study-few
 	$(BIN)/python -m flows.study --name few --variants scratch,probe,fine_tune --seeds 5
 
 # While the server runs, prefect.toml tells every Prefect command in this clone where it is. HOST and DATABASE are taken
@@ -71,10 +71,10 @@ DATABASE =
 ifneq ($(DATABASE),)
 server: export PREFECT_SERVER_DATABASE_CONNECTION_URL = $(DATABASE)
 endif
-server: setup ## a lasting Prefect server and its UI, for this machine (HOST=127.0.0.1 PORT=4200 DATABASE=)
+server: setup ## start a Prefect server and its UI for this machine (HOST=127.0.0.1 PORT=4200 DATABASE=)
 	@$(BIN)/python -m flows.server --host '$(HOST)' --port '$(PORT)'
 
-deploy: setup ## work pools, GPU limit and deployments, in the running server
+deploy: setup ## create work pools, the GPU limit and deployments in the running server
 	$(BIN)/prefect work-pool create local --type process --overwrite
 	$(BIN)/prefect work-pool create study --type process --overwrite
 	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
@@ -83,20 +83,25 @@ deploy: setup ## work pools, GPU limit and deployments, in the running server
 
 SERVER =
 LIMIT =
-worker: setup ## run what is asked for here, or only trials for another machine's server (SERVER=http://HOST:4200/api LIMIT=)
+worker: setup ## run flows for this machine's server, or trials for another's (SERVER=http://HOST:4200/api LIMIT=)
 	@$(BIN)/python -m flows.cluster.worker $(if $(SERVER),--server '$(SERVER)') $(if $(LIMIT),--limit '$(LIMIT)')
 
-test: setup ## the tests, a few minutes in two processes
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+# Two processes, a file to each in turn. In their order: by their number of tests the longest would begin last.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# By order, not by their number in a file: the soak is one test, the longest, and would begin last.
-test-all: test test-pythons ## also the slow tests (an epoch on the real data set), and the quick ones on other Pythons
-	$(BIN)/python -m pytest -m "slow and not timing" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: setup ## run the quick tests, two minutes
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## run the tests of real runs, servers and faults, a quarter of an hour
+	$(PYTEST) --no-loadscope-reorder -m "slow and not long and not timing"
+
+test-all: test test-slow test-pythons ## run every test: also the longest, those that measure time, and other Pythons
+	$(PYTEST) --no-loadscope-reorder -m "long and not timing"
 	$(BIN)/python -m pytest -m timing  # alone
 
-# Those of pyenv, and those that the PATH knows; the one of .venv was tested before.
+# Those of pyenv and of the PATH; `make test` has tested the one of .venv.
 OTHER_PYTHONS = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[123].*/bin/python) python3.11 python3.12 python3.13
-test-pythons: setup ## the quick tests on each further Python from 3.11 to 3.13 that is found
+test-pythons: setup ## run the quick tests on each other Python from 3.11 to 3.13 that is found
 	@seen=" $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') "; \
 	for python in $(OTHER_PYTHONS); do \
 	  version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
@@ -105,33 +110,33 @@ test-pythons: setup ## the quick tests on each further Python from 3.11 to 3.13 
 	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=.venv-$$version test || exit 1; \
 	done
 
-bench: setup ## measure the ratios of docs/bench.json again; some two hours, after `make run`
+bench: setup ## measure the ratios of docs/bench.json, some two hours, after `make run`
 	$(call add-extra,bench)
 	$(BIN)/python -m bench
 
-bench-reference: setup ## the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, goes on where it stopped
+bench-reference: setup ## train the notebook's 150 epochs, 3 seeds, into docs/reference.csv; hours, resumable
 	$(BIN)/python -m bench.reference
 
-bench-gpu: setup ## stock Keras and ours on JAX with a GPU, into docs/gpu.json; some ten minutes, after `make run`
+bench-gpu: setup ## time stock Keras and ours on JAX with a GPU, into docs/gpu.json; ten minutes, after `make run`
 	$(call add-extra,jax-cuda)
 	$(BIN)/python -m bench.gpu
 
-doctor: setup ## check everything that this folder keeps, by content, and repair what can be
+doctor: setup ## check every file that DVC keeps by its digest, and repair what can be repaired
 	@$(BIN)/python -m flows.doctor
 
-soak: setup ## half an hour of random commands, kills and damage against one workspace
+soak: setup ## run random commands, kills and damage against one workspace for half an hour
 	SOAK_SECONDS=1800 $(BIN)/python -m pytest -m slow tests/faults/test_soak.py -s
 
-check: setup ## lint, format and types
+check: setup ## run lint, the format check and the type check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## rewrite the code in the house's format
+format: setup ## format the code and fix what lint can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-graph: setup ## write what follows from the imports: the code deps and libraries in dvc.yaml
+graph: setup ## write the code deps and libraries of each stage into dvc.yaml, from the imports
 	$(BIN)/python -m tests.support.import_graph
 
 lock: setup ## refresh requirements.lock within the bounds of pyproject.toml, and libraries.yaml from it
@@ -139,8 +144,8 @@ lock: setup ## refresh requirements.lock within the bounds of pyproject.toml, an
 	  --extra dev --extra s3 pyproject.toml --output-file requirements.lock
 	$(BIN)/python -m tests.support.import_graph
 
-gpu: setup ## add the CUDA libraries of TensorFlow's GPU build (Linux)
+gpu: setup ## install the CUDA libraries of TensorFlow's GPU build (Linux)
 	$(call add-extra,gpu)
 
-clean: ## remove the virtual environments and caches; data, models and reports stay
+clean: ## remove virtual environments and caches; data, models and reports stay
 	rm -rf $(VENV) .venv-* .mypy_cache .pytest_cache .ruff_cache

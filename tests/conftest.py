@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a user without a name, CIFAR-10-format files, a server that serves them, a scratch clone."""
+"""Fixtures of all tests: a nameless user, files like CIFAR-10's, a server of them, a scratch clone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.raw import ARCHIVE, write_archive, write_checksums, write_fil
 
 @pytest.fixture(scope="session", autouse=True)
 def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A user whom git does not know, and whose name it must not guess: as in a fresh container."""
+    """Give the tests a user whom git does not know and whose name it must not guess, as in a fresh container."""
     config = tmp_path_factory.mktemp("nobody") / "gitconfig"
     config.write_text("[user]\n\tuseConfigOnly = true\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +36,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def prepared() -> None:
-    """TensorFlow takes its threads once a process: as the steps set them, before a test needs it, if any does."""
+    """Set TensorFlow's threads as the steps do, which works only before its first use in a process."""
     if "keras" in sys.modules:
         from tasks.device import runtime
 
@@ -48,7 +48,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Fill a folder in the first process that needs it, for all processes of this run of the tests."""
+    """Fill a folder in the first process that needs it, for all processes of these tests."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -68,13 +68,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def raw(once: Once) -> Path:
-    """A folder with the six files, with images that a small network can learn; to be read and never written."""
+    """A folder with CIFAR-10's six files, whose images a small network can learn; tests only read it."""
     return once("raw", write_files)
 
 
 @pytest.fixture(scope="session")
 def raw_files(raw: Path) -> dict[str, bytes]:
-    """The six files."""
     return {name: (raw / name).read_bytes() for name in cifar10.FILES}
 
 
@@ -119,10 +118,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained(
     once: Once, tmp_path_factory: pytest.TempPathFactory, mirror: Server, archive: Path, digests: dict[str, str]
 ) -> Clone:
-    """A clone after its first `dvc repro`, committed; its data set is the small one of the tests.
+    """A clone after its first `dvc repro`, committed, whose data set is the small one of the tests.
 
-    Nothing else in it differs from this repository. Each process has a copy of its own, of a first run that one of
-    them made, with its own mirror. Tests use it through `clone`.
+    One process runs `dvc repro`, and each has a copy with a mirror of its own. Tests use it through `clone`.
     """
     source = {"url": f"{mirror.url}/{archive.name}"}
 
@@ -134,24 +132,23 @@ def trained(
         first.run("git", "init", "--quiet", "--initial-branch", "main")
         first.commit("start")
         mirror.requested.clear()
-        (folder / "said").write_text(first.run("dvc", "repro"), encoding="utf-8")
+        (folder / "output").write_text(first.run("dvc", "repro"), encoding="utf-8")
         assert len(mirror.requested) == 1
         first.commit("first run")
 
     scratch = tmp_path_factory.mktemp("scratch")
     shutil.copytree(once("trained", run_first), scratch, symlinks=True, dirs_exist_ok=True)
     made = Clone(scratch / "clone")
-    made.first_run = (scratch / "said").read_text(encoding="utf-8")
+    made.first_run = (scratch / "output").read_text(encoding="utf-8")
     made.edit(download__sources=[source])
     made.commit("first run", "--amend")
-    made.run("git", "tag", "first-run")
-    shutil.copytree(made.path / ".dvc/cache/runs", scratch / "runs")
+    made.keep()
     return made
 
 
 @pytest.fixture(scope="module")
 def clone(trained: Clone) -> Clone:
-    """The trained clone, as it was after its first run; no Prefect server in it knows of an earlier one."""
+    """The trained clone as it was after its first run, without Prefect's database of earlier tests."""
     shutil.rmtree(trained.path / ".prefect", ignore_errors=True)
     trained.reset()
     return trained

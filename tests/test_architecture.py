@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from tasks.run.libraries import LIBRARIES_FILE
 from tests.support.import_graph import (
     LOCK,
+    PACKAGES,
     ROOT,
     STAGES,
     UNDECIDING,
     UNTRACKED,
     code_deps,
+    imported_modules,
     imports,
     libraries,
     libraries_of,
@@ -26,55 +29,78 @@ from tests.support.import_graph import (
     with_libraries,
 )
 
+# Python runs these before any other file of the package, so that every file seems to import them.
+PACKAGE_FILES = {f"{package}/__init__.py" for package in PACKAGES}
+PAGES = {f"{package}/" for package in PACKAGES}  # their files are pages, and no page imports another
+FOREIGN = {"flows": {"tensorflow", "keras"}, "tasks": {"prefect", "dvc"}}
+ROWS = re.findall(
+    r"^\| `((?:flows|tasks)/[\w./]*)` \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+)
 
-def layers(root: Path = ROOT) -> list[str]:
-    """List the folders and files of the table in docs/architecture.md, from the top down."""
-    text = (root / "docs/architecture.md").read_text(encoding="utf-8")
-    return re.findall(r"^\| `((?:flows|tasks)/[\w./]*)` \|", text, re.MULTILINE)
+
+def source_files(root: Path, *packages: str) -> list[Path]:
+    return [file for package in packages or PACKAGES for file in sorted((root / package).rglob("*.py"))]
 
 
-def layer(file: str, order: list[str]) -> int:
-    """Find the row of a file: its own, or that of its folder."""
-    return order.index(file if file in order else f"{Path(file).parent.as_posix()}/")
+def row_of(file: str) -> int:
+    """Find the row of a file in docs/architecture.md: its own, or that of its folder."""
+    return ROWS.index(file if file in ROWS else f"{Path(file).parent.as_posix()}/")
 
 
 def forbidden_imports(root: Path) -> list[str]:
-    found, order = [], layers()
-    for package in ("flows", "tasks"):
-        for file in sorted((root / package).rglob("*.py")):
-            importer = file.relative_to(root).as_posix()
-            for imported in sorted(path.relative_to(root).as_posix() for path in imports(file, root)):
-                # A package's own file, which Python runs before those that it holds.
-                if not imported.endswith("__init__.py") and importer != "tasks/__init__.py":
-                    if layer(imported, order) < layer(importer, order):
-                        found.append(f"{importer} imports {imported}")
-                    page = Path(imported).parent == Path(importer).parent in {Path("flows"), Path("tasks")}
-                    if page and imported not in order:
-                        found.append(f"{importer} imports {imported}")
-            if package == "flows" and third_party(file) & {"tensorflow", "keras"}:
-                found.append(f"{importer} imports TensorFlow")
-            if package == "tasks" and third_party(file) & {"prefect", "dvc"}:
-                found.append(f"{importer} imports an orchestrator")
-    return found
+    complaints = []
+    for path in source_files(root):
+        file = path.relative_to(root).as_posix()
+        for imported in sorted(other.relative_to(root).as_posix() for other in imports(path, root)):
+            is_page = ROWS[row_of(file)] in PAGES
+            if imported not in PACKAGE_FILES and row_of(imported) < row_of(file) + is_page:
+                complaints.append(f"{file} imports {imported}")
+        foreign = third_party(path) & FOREIGN[file.split("/")[0]]
+        complaints += [f"{file} imports {name}" for name in sorted(foreign)]
+    return complaints
 
 
-def wrong_deps(root: Path) -> list[str]:
-    """Differences between the code deps of each stage and what its step imports."""
-    found = []
-    for name, stage in stages(root).items():
-        if name != UNTRACKED:
-            declared, needed = {dep for dep in stage["deps"] if dep.startswith("tasks/")}, set(code_deps(name, root))
-            found += [f"{name} lacks {dep}" for dep in sorted(needed - declared)]
-            found += [f"{name} does not need {dep}" for dep in sorted(declared - needed)]
-    return found
+def circle(root: Path) -> list[Path]:
+    """Find files that import each other in a circle."""
+    files = {file for file in source_files(root) if file.name != "__init__.py"}
+    try:
+        TopologicalSorter({file: imports(file, root) & files for file in files}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
-def test_imports_go_one_way() -> None:
+def test_a_file_imports_from_its_own_folder_and_from_rows_below() -> None:
     assert forbidden_imports(ROOT) == []
 
 
-def test_the_deps_of_each_stage_are_exactly_what_its_step_imports() -> None:
-    assert wrong_deps(ROOT) == []
+def test_no_imports_go_in_a_circle() -> None:
+    assert circle(ROOT) == []
+
+
+def test_every_row_of_the_table_exists() -> None:
+    assert [row for row in ROWS if not (ROOT / row).exists()] == []
+
+
+def test_no_folder_holds_more_than_15_files() -> None:
+    folders = {file.parent for file in source_files(ROOT)}
+    assert [folder for folder in folders if len(list(folder.glob("*.py"))) > 15] == []
+
+
+def test_there_is_no_junk_drawer() -> None:
+    names = {file.stem for file in source_files(ROOT, "flows", "tasks", "tests", "bench")}
+    assert not names & {"utils", "util", "common", "helpers", "misc"}
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share lies in tests/support."""
+    imported = {file: imported_modules(file.read_text(encoding="utf-8")) for file in source_files(ROOT, "tests")}
+    assert [file for file, modules in imported.items() if any(".test_" in module for module in modules)] == []
+
+
+def test_every_file_says_what_it_holds() -> None:
+    texts = {file: file.read_text(encoding="utf-8") for file in source_files(ROOT, "flows", "tasks", "tests", "bench")}
+    assert [file for file, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))] == []
 
 
 def test_make_graph_would_change_nothing() -> None:
@@ -83,12 +109,29 @@ def test_make_graph_would_change_nothing() -> None:
     assert with_libraries(with_code_deps(text, ROOT), ROOT) == text
 
 
+def test_make_graph_corrects_deps_and_libraries_and_nothing_else() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    broken = text.replace("      - tasks/train.py\n", "").replace("      - tasks/metrics\n", "      - tasks/gone\n")
+    assert broken != text
+    assert with_code_deps(broken, ROOT) == text
+    broken = re.sub(r"      - libraries.yaml: \[cleanlab.*\n", "", text).replace("[numpy, ", "[prefect, ")
+    assert broken != text
+    assert with_libraries(broken, ROOT) == text
+
+
 def test_the_libraries_of_a_stage_are_those_that_its_step_imports() -> None:
     assert libraries_of("normalize", ROOT) == ["numpy", "pillow", "scikit-learn", "scipy"]
     assert {"keras", "tensorflow"} <= set(libraries_of("train", ROOT))
     drawing = {"cleanlab", "jinja2", "matplotlib"}
     assert drawing <= set(libraries_of("report", ROOT))
     assert not set(libraries_of("report", ROOT)) & {"keras", "tensorflow"}
+
+
+def test_training_draws_and_scores_nothing_and_evaluate_neither_draws_nor_trains() -> None:
+    assert not {"tasks/reporting", "tasks/metrics"} & set(code_deps("train", ROOT))
+    assert not {"tasks/reporting", "tasks/training"} & set(code_deps("evaluate", ROOT))
+    for name in ("train", "evaluate"):
+        assert not set(libraries_of(name, ROOT)) & {"cleanlab", "jinja2", "matplotlib"}
 
 
 def test_no_library_is_exempt_that_no_stage_imports(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,56 +149,6 @@ def test_a_lock_is_read_with_extras_markers_and_two_versions(tmp_path: Path) -> 
     assert locked(tmp_path) == {"httpx": "0.28.1", "numpy": "2.4.6 or 2.5.5"}
 
 
-def test_make_graph_mends_the_libraries_of_a_stage_and_nothing_else() -> None:
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    broken = re.sub(r"      - libraries.yaml: \[cleanlab.*\n", "", text).replace("[numpy, ", "[prefect, ")
-    assert broken != text
-    assert with_libraries(broken, ROOT) == text
-
-
-def test_make_graph_mends_wrong_deps_and_nothing_else() -> None:
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    broken = text.replace("      - tasks/train.py\n", "").replace("      - tasks/metrics\n", "      - tasks/gone\n")
-    assert broken != text
-    assert with_code_deps(broken, ROOT) == text
-
-
-def test_every_file_says_what_it_holds() -> None:
-    files = [file for folder in ("flows", "tasks", "tests") for file in (ROOT / folder).rglob("*.py")]
-    texts = {file: file.read_text(encoding="utf-8") for file in files}
-    assert [file for file, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))] == []
-
-
-def test_no_folder_holds_more_than_15_files() -> None:
-    folders = {file.parent for folder in ("flows", "tasks") for file in (ROOT / folder).rglob("*.py")}
-    assert {folder for folder in folders if len(list(folder.glob("*.py"))) > 15} == set()
-
-
-def circles(root: Path) -> list[set[str]]:
-    """List the circles of imports among folders, and among the files of a folder."""
-    arrows: dict[str, set[str]] = {}
-    for file in (path for package in ("flows", "tasks") for path in (root / package).rglob("*.py")):
-        for other in imports(file, root):
-            if "__init__.py" not in {file.name, other.name}:
-                for a, b in ((file, other), (file.parent, other.parent)):
-                    if a != b and root not in {a.parent, b.parent}:  # `tasks/errors.py` lies beside the stages
-                        arrows.setdefault(str(a.relative_to(root)), set()).add(str(b.relative_to(root)))
-
-    def reachable(start: str) -> set[str]:
-        found, todo = set[str](), list(arrows.get(start, ()))
-        while todo:
-            if (name := todo.pop()) not in found:
-                found.add(name)
-                todo += arrows.get(name, ())
-        return found
-
-    return [{name, *reachable(name)} for name in arrows if name in reachable(name)]
-
-
-def test_no_imports_go_in_a_circle() -> None:
-    assert circles(ROOT) == []
-
-
 def test_every_stage_has_a_step_of_its_name_and_order() -> None:
     assert tuple(stages()) == STAGES
     for name, stage in stages().items():
@@ -168,18 +161,6 @@ def test_no_stage_switches_the_run_cache_off() -> None:
         assert "always_changed" not in stage
         assert all(isinstance(out, str) for out in stage.get("outs", [])), "an out with cache: false or persist"
         assert stage.get("deps") or stage.get("params")
-
-
-def test_there_is_no_junk_drawer() -> None:
-    names = {file.stem for room in ("flows", "tasks", "tests") for file in (ROOT / room).rglob("*.py")}
-    assert not names & {"utils", "util", "common", "helpers", "misc"}
-
-
-def test_what_a_trial_runs_draws_nothing_and_training_scores_nothing() -> None:
-    assert not {"tasks/reporting", "tasks/metrics"} & set(code_deps("train", ROOT))
-    assert not {"tasks/reporting", "tasks/training"} & set(code_deps("evaluate", ROOT))
-    for name in ("train", "evaluate"):
-        assert not set(libraries_of(name, ROOT)) & {"cleanlab", "jinja2", "matplotlib"}
 
 
 @pytest.fixture
@@ -195,47 +176,41 @@ def repository(tmp_path: Path) -> Path:
         "tasks/train.py": "from tasks.models import network\n",
         "flows/gate.py": "import tasks.params.model\n",
         "flows/study/flow.py": "",
-        "dvc.yaml": "stages:\n  train:\n    deps: [data, tasks/models, tasks/train.py]\n",
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert forbidden_imports(tmp_path) == wrong_deps(tmp_path) == []
-    assert circles(tmp_path) == []
+    assert forbidden_imports(tmp_path) == []
+    assert circle(tmp_path) == []
+    assert code_deps("train", tmp_path) == ["tasks/models", "tasks/train.py"]
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "complaint"),
+    ("file", "line", "imported"),
     [
-        ("tasks/train.py", "from tasks import normalize", "tasks/train.py imports tasks/normalize.py"),
-        ("tasks/train.py", "import flows.gate", "tasks/train.py imports flows/gate.py"),
-        ("tasks/models/network.py", "from tasks.train import train", "tasks/models/network.py imports tasks/train.py"),
-        (
-            "tasks/run/command_line.py",
-            "def f():\n    from tasks.models import network",
-            "command_line.py imports tasks",
-        ),
-        ("tasks/models/network.py", "import dvc.repo", "tasks/models/network.py imports an orchestrator"),
-        ("flows/study/flow.py", "from flows import gate", "flows/study/flow.py imports flows/gate.py"),
-        ("flows/gate.py", "def f():\n    import keras", "flows/gate.py imports TensorFlow"),
+        ("tasks/train.py", "from tasks import normalize", "tasks/normalize.py"),
+        ("tasks/train.py", "import flows.gate", "flows/gate.py"),
+        ("tasks/models/network.py", "from tasks.train import train", "tasks/train.py"),
+        ("tasks/run/command_line.py", "def f():\n    from tasks.models import network", "tasks/models/__init__.py"),
+        ("tasks/models/network.py", "import dvc.repo", "dvc"),
+        ("flows/study/flow.py", "from flows import gate", "flows/gate.py"),
+        ("flows/gate.py", "def f():\n    import keras", "keras"),
     ],
 )
-def test_each_import_rule_can_fail(repository: Path, file: str, line: str, complaint: str) -> None:
+def test_each_import_rule_can_fail(repository: Path, file: str, line: str, imported: str) -> None:
     (repository / file).write_text((repository / file).read_text() + line + "\n")
-    assert any(complaint in found for found in forbidden_imports(repository))
+    assert f"{file} imports {imported}" in forbidden_imports(repository)
 
 
 def test_a_circle_is_found(repository: Path) -> None:
     (repository / "tasks/models/layer.py").write_text("from tasks.models import network\n")
     (repository / "tasks/models/network.py").write_text("from tasks.models import layer\n")
-    assert circles(repository)
+    assert {file.stem for file in circle(repository)} == {"layer", "network"}
 
 
-def test_the_rule_on_deps_can_fail_both_ways(repository: Path) -> None:
-    (repository / "tasks/data/pixels.py").parent.mkdir()
+def test_a_stage_depends_on_what_a_folder_that_it_imports_imports(repository: Path) -> None:
+    (repository / "tasks/data").mkdir()
     (repository / "tasks/data/pixels.py").write_text("")
     (repository / "tasks/models/network.py").write_text("from tasks.data import pixels\n")
-    assert wrong_deps(repository) == ["train lacks tasks/data"]
-    (repository / "tasks/train.py").write_text("")
-    assert wrong_deps(repository) == ["train does not need tasks/models"]
+    assert code_deps("train", repository) == ["tasks/data", "tasks/models", "tasks/train.py"]

@@ -1,4 +1,4 @@
-"""The README and docs/ against the repository: their links, tables and commands are right, and their commands run."""
+"""The README and docs/: their links, tables and names are right, and their commands run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,7 @@ from bench.__main__ import row
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.docs import PAGES, commands, section
-
-README_LINES = 200
-
-
-def test_the_readme_is_read_in_two_minutes() -> None:
-    assert len(PAGES["README.md"].splitlines()) <= README_LINES
+from tests.support.import_graph import STAGES, stages
 
 
 def test_every_make_target_that_is_named_exists() -> None:
@@ -54,37 +50,62 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 def test_every_test_that_the_docs_name_exists() -> None:
     """docs/reliability.md is a table of tests: `file.py::test`, below tests/."""
-    named = {found for text in PAGES.values() for found in re.findall(r"`([\w/]+\.py)::(\w+)`", text)}
+    named = {name for text in PAGES.values() for name in re.findall(r"`([\w/]+\.py)::(\w+)`", text)}
     assert len(named) > 30
-    assert [one for one in named if f"def {one[1]}(" not in (ROOT / "tests" / one[0]).read_text(encoding="utf-8")] == []
+    code = {file: (ROOT / "tests" / file).read_text(encoding="utf-8") for file, _ in named}
+    assert [f"{file}::{test}" for file, test in named if f"def {test}(" not in code[file]] == []
 
 
-def table(text: str) -> dict[str, list[str]]:
-    """The rows of a Markdown table, by the first word of each."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
-    return {cells[0].split(":")[0]: cells[1:] for cells in rows if cells[0][0] != "-"}
+def test_every_file_that_the_architecture_says_to_open_exists() -> None:
+    named = re.findall(r"`((?:flows|tasks|tests|bench)/[\w./]*)`", PAGES["docs/architecture.md"])
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def rows(text: str) -> list[list[str]]:
+    """Read the cells of a Markdown table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_table_of_changes_is_that_of_dvc_yaml() -> None:
+    """The first stage that a row names is the first that depends on the change."""
+    named = set[str]()
+    for change, runs in rows(section("The everyday loop")):
+        expected = re.findall("|".join(STAGES), runs) or (list(STAGES) if runs == "every stage" else [])
+        for name in set(re.findall(r"`([\w./]+)`", change)) - {"params.yaml", "dvc.yaml"}:
+            needs = {name.rstrip("/"), f"${{{name}}}"}
+            dependent = [stage for stage, parts in stages().items() if needs & inputs(parts)]
+            if name != "libraries.yaml":
+                assert dependent[:1] == expected[:1], name
+                assert set(dependent) <= set(expected), name
+            named |= needs
+    assert {dep for parts in stages().values() for dep in inputs(parts)} <= named
+
+
+def inputs(stage: dict[str, Any]) -> set[str]:
+    """List the deps and parameters of a stage in dvc.yaml, but for what earlier stages write."""
+    listed = [*stage.get("deps", ()), *(name for name in stage.get("params", ()) if isinstance(name, str))]
+    return {name for name in listed if not re.match("data/|models/|reports/", name)}
 
 
 def emphasized(difference: str, p: str) -> str:
-    """A difference as the README shows it: bold where it is real."""
+    """Write a difference as docs/study.md does: bold where it is real."""
     is_real = p and float(p.removeprefix("< ")) < 0.05
     return re.sub(r"^(\S+)", r"**\1**", difference) if is_real else difference
 
 
 def test_the_table_of_the_study_is_what_the_study_found() -> None:
-    shown = table(PAGES["docs/study.md"])
-    found = table((ROOT / "reports/study/study.md").read_text(encoding="utf-8").split("\n- ")[0])
-    del shown["variant"], found["variant"]
-    assert shown == {
-        variant: [gap, emphasized(closed, p_gap), accuracy, emphasized(gained, p_accuracy)]
-        for variant, (_, gap, closed, p_gap, accuracy, gained, p_accuracy) in found.items()
-    }
+    report = (ROOT / "reports/study/study.md").read_text(encoding="utf-8").split("\n- ")[0]
+    assert [[variant.split(":")[0], *cells] for variant, *cells in rows(PAGES["docs/study.md"])] == [
+        [variant.split(":")[0], gap, emphasized(closed, p_gap), accuracy, emphasized(gained, p_accuracy)]
+        for variant, _, gap, closed, p_gap, accuracy, gained, p_accuracy in rows(report)
+    ]
 
 
 def test_the_table_of_speed_is_what_the_benchmark_measured() -> None:
     ratios = json.loads((ROOT / "docs/bench.json").read_text(encoding="utf-8"))["ratios"]
     table = next(block for block in PAGES["docs/speed.md"].split("\n\n") if block.startswith("| ratio "))
-    assert table.splitlines()[2:] == [row(one) for one in ratios]
+    assert table.splitlines()[2:] == [row(ratio) for ratio in ratios]
 
 
 @pytest.mark.slow

@@ -197,6 +197,7 @@ def test_a_damaged_shard_is_named_with_its_file() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("workplace")
 def test_ten_thousand_classes_of_six_images_are_divided() -> None:
     pack({f"{n % 10_000:05}/{n}.png": picture(n, (10, 10)) for n in range(60_000)})

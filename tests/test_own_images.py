@@ -120,6 +120,7 @@ def test_the_flow_finds_nothing_to_do_and_classify_knows_the_classes(project: Cl
     assert answer["note"] == "resized from 300 × 400 (crop)"
 
 
+@pytest.mark.long
 def test_a_study_compares_on_own_images_and_the_gate_reads_both_sides(project: Clone) -> None:
     small = ["--set", "normalize.train_images=null", "--set", "train.epochs=1", "--set", "model.filters=[4, 4, 4]"]
     said = project.run("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2", *small)

@@ -1,4 +1,4 @@
-"""The real data set: an epoch of the committed default, and the same images as a person's own files."""
+"""The real data set: an epoch of the default, and the same images as a person's own files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.real_pictures import write_pngs
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Clone:
-    """A clone of the last commit with the user's own cache folder: it may hold the archive already."""
+    """A clone of the last commit with the user's own cache folder, which may hold the archive."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "clone")], check=True)
     clone = Clone(tmp_path / "clone")
     del clone.environment["XDG_CACHE_HOME"]
@@ -28,7 +28,7 @@ def fresh(tmp_path: Path) -> Clone:
 
 @pytest.mark.slow
 def test_one_epoch_on_cifar10_learns_and_does_not_leak(fresh: Clone) -> None:
-    """Chance is 10 %; a leak of labels into training would reach far above 75 % here."""
+    """Chance is 10 %; if labels leaked into training, accuracy would be far above 75 %."""
     edit(fresh.path / "params.yaml", train__epochs=1)
     fresh.run("dvc", "repro")
     metrics = json.loads((fresh.path / "reports/metrics.json").read_text())
@@ -37,6 +37,7 @@ def test_one_epoch_on_cifar10_learns_and_does_not_leak(fresh: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cifar10_as_60000_files_with_a_manifest_gives_the_arrays_of_the_default(fresh: Clone, tmp_path: Path) -> None:
     make_arrays(fresh, "data/cifar10.sha256", "default")
     default, own = (fresh.path / folder / "normalized" for folder in ("default", "own"))
@@ -58,7 +59,7 @@ def test_cifar10_as_60000_files_with_a_manifest_gives_the_arrays_of_the_default(
 
 
 def make_arrays(clone: Clone, images: str, folder: str) -> None:
-    """Run the first two stages beside each other's outputs; through DVC, hashing 60,000 files would take longer."""
+    """Run the first two stages into a folder; with DVC, hashing 60,000 files would take longer."""
     clone.run("python", "-m", "tasks.download", "--images", images, "--raw", f"{folder}/raw")
     outputs = ("--normalized", f"{folder}/normalized", "--report", f"{folder}/dataset.json")
     clone.run("python", "-m", "tasks.normalize", "--raw", f"{folder}/raw", *outputs)

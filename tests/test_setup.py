@@ -55,6 +55,7 @@ def test_an_environment_that_cannot_be_used_is_made_again(copy: Clone, broken: s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_setup_deploy_and_a_flow_work_in_a_folder_with_a_space(copy: Clone, clone: Clone) -> None:
     begin(copy)
     copy.run("make", "setup")
@@ -92,6 +93,7 @@ def test_line_ends_are_those_of_the_repository_whatever_git_is_told(copy: Clone,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_pip_installs_the_lock_that_uv_installs(tmp_path: Path) -> None:
     """What `make setup` falls back to; its own command, but for the download of half a gigabyte."""
     (fallback,) = re.findall(r"\|\| \$\(BIN\)/python -m (pip install .*)", (ROOT / "Makefile").read_text())

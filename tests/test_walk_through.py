@@ -1,4 +1,4 @@
-"""docs/data.md as a new user follows it, on real pictures: from a folder of Fashion-MNIST to a classified picture."""
+"""docs/data.md as a new user follows it, with pictures of Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ from tests.support.edits import substitute
 from tests.support.real_pictures import FASHION, FASHION_CLASSES, fashion, write_pngs
 
 N = {"train": 4000, "test": 1000}
-# For few images.
-AS_THE_PAGE_SAYS = {
-    "train__epochs": 8,
-    "train__batch_size": 64,
-    "train__learning_rate": 0.1,
-}
-NEW = 2002  # of the test pictures, the row of one that the folder does not hold: a trouser
+FEW_IMAGES = {"train__epochs": 8, "train__batch_size": 64, "train__learning_rate": 0.1}  # as the page advises
+NEW = 2002  # the row of a test picture, a trouser, that the folder does not hold
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home of somebody who has pictures: a folder for each split and class, and a new one beside it."""
+    """A home with a folder of pictures for each split and class, and a new picture."""
     for split, part in (("train", "train"), ("test", "t10k")):
         images, labels = fashion(part)
         names = (f"{split}/{FASHION_CLASSES[label]}/{row}.png" for row, label in enumerate(labels[: N[split]].tolist()))
@@ -38,7 +33,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's package dataset-fashion-mnist")
 def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path: Path) -> None:
-    """Line by line as the page says; another test has the study of own images, which takes longer."""
+    """Run the page line by line, except for the study, which another test runs."""
     clone = Clone(tmp_path / "clone")
     copy_tracked(clone.path)
     clone.environment["HOME"] = str(home)
@@ -47,8 +42,8 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path:
         clone.run("git", "config", key, "test@example.org")
     clone.commit("start")
     substitute(clone.path / "dvc.yaml", "images: data/cifar10.sha256", "images: data/images")
-    clone.edit(**AS_THE_PAGE_SAYS)
-    said = {
+    clone.edit(**FEW_IMAGES)
+    outputs = {
         line: clone.run("bash", "-c", line)
         for line in commands(section("Your own images", "docs/data.md"))
         if not line.startswith("python -m flows.study")
@@ -58,8 +53,8 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path:
     assert (dataset["images"], dataset["classes"], dataset["test"]) == (5000, 10, 1000)
     assert json.loads((clone.path / "reports/metrics.json").read_text())["test"]["accuracy"] > 0.80
     assert "ankle boot" in (clone.path / "reports/index.html").read_text()
-    assert re.search(r"reports/dataset.json +images +\S+ +5000", said["dvc metrics diff"])
-    assert "new.jpg: trouser" in said["python -m tasks.classify ~/new.jpg"]
+    assert re.search(r"reports/dataset.json +images +\S+ +5000", outputs["dvc metrics diff"])
+    assert "new.jpg: trouser" in outputs["python -m tasks.classify ~/new.jpg"]
     assert not (clone.path.parent / "user-cache/cifar10-regularization").exists()
     assert sorted(path.suffix for path in (clone.path / "data/raw").iterdir()) == [".csv", *[".zip"] * 16]
     assert clone.run("git", "status", "--porcelain") == ""

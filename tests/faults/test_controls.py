@@ -1,8 +1,7 @@
-"""Each protection is taken out of a copy of the code, and the test that shows it must fail there.
+"""Take each protection out of a copy of the code: the test that shows it must fail there.
 
-A test that passes without its protection would show nothing. A protection is marked where it stands, with
-`# control: <its name>` at the end of its line or above it, so that it may be renamed and moved;
-tests/support/controls.py takes it out.
+A test that passes without its protection shows nothing. A comment in the source, `# control: <name>`, marks each
+protection, so that code can be renamed and moved; tests/support/controls.py takes it out.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tests.support.controls import Instead, marked, without
 
 @dataclass(frozen=True)
 class Control:
-    """The test that must notice, and what stands in place of the protection where the default does not fit."""
+    """The test that must fail, and what replaces the protection where the default does not fit."""
 
     test: str
     instead: Instead = None
@@ -163,7 +162,7 @@ def test_every_control_names_a_test_that_exists() -> None:
 
 
 def test_what_is_left_without_a_protection_is_code_whose_names_are_known(tmp_path: Path) -> None:
-    """Or the test would fail for another reason than the lack of its protection."""
+    """Otherwise a test could fail for another reason than the lack of its protection."""
     for name, file in marked(ROOT):
         code = file.read_text(encoding="utf-8")
         left = without(code, name, CONTROLS[name].instead)
@@ -195,7 +194,7 @@ def test_the_statement_of_a_marker_is_taken_out_however_it_is_laid_out(code: str
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This repository's files, in a repository of their own."""
+    """A copy of this repository's files, in a repository of its own."""
     made = tmp_path_factory.mktemp("without")
     copy_tracked(made)
     subprocess.run(["git", "init", "--quiet"], cwd=made, check=True)
@@ -205,7 +204,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def unprotected(copy: Path, name: str) -> Iterator[Path]:
     """The copy without a protection."""
-    (file,) = (file for found, file in marked(copy) if found == name)
+    (file,) = (file for marked_name, file in marked(copy) if marked_name == name)
     code = file.read_text(encoding="utf-8")
     file.write_text(without(code, name, CONTROLS[name].instead), encoding="utf-8")
     yield copy

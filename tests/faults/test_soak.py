@@ -1,6 +1,6 @@
-"""Random commands, kills and damage against one workspace and one server; then all is as if nothing had happened.
+"""Random commands, kills and damage in one workspace; afterwards the weights are the same.
 
-SOAK_SECONDS says for how long (`make soak`: half an hour), SOAK_SEED with which sequence.
+SOAK_SECONDS sets the time (`make soak`: half an hour), SOAK_SEED the sequence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.serving import Prefect, serving, wait_for, workers_of
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("SOAK_SEED", "0"))
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 2 * SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900 + 2 * SECONDS)]
 DOCTOR = (sys.executable, "-m", "flows.doctor")
 MODEL = Path("models/classifier.keras")
 ENDED = {"Completed", "Failed", "Crashed", "Cancelled"}
@@ -36,13 +36,13 @@ def prefect(clone: Clone) -> Iterator[Prefect]:
 
 
 class Soak:
-    """One workspace, what can happen to it, and a generator that chooses."""
+    """A workspace, what can happen to it, and a random choice of that."""
 
     def __init__(self, prefect: Prefect):
         self.prefect, self.clone, self.random = prefect, prefect.clone, random.Random(SEED)
 
-    def tried(self, *command: str) -> int:
-        """Run a command to its end, which may be a refusal: damage is about."""
+    def attempt(self, *command: str) -> int:
+        """Run a command, which may fail because of damage, but never with a trace."""
         done = subprocess.run(
             command, cwd=self.clone.path, env=self.clone.environment, capture_output=True, text=True, timeout=300
         )
@@ -50,11 +50,11 @@ class Soak:
         return done.returncode
 
     def repro(self) -> None:
-        if self.tried("dvc", "repro"):
-            self.tried(*DOCTOR)
+        if self.attempt("dvc", "repro"):
+            self.attempt(*DOCTOR)
 
     def killed_repro(self) -> None:
-        """A training that is new, struck down: all of it, DVC alone, or the step alone."""
+        """Start a new training, and kill all of it, DVC alone or the step alone."""
         self.clone.edit(train__epochs=2, train__seed=self.random.randrange(2**31))
         running = subprocess.Popen(
             ["dvc", "repro"],
@@ -65,8 +65,8 @@ class Soak:
         )
         time.sleep(self.random.uniform(0.3, 8))
         blow = self.random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-        below = psutil.Process(running.pid).children(recursive=True) if running.poll() is None else []
-        dvc, steps = [running.pid], [child.pid for child in below]
+        children = psutil.Process(running.pid).children(recursive=True) if running.poll() is None else []
+        dvc, steps = [running.pid], [child.pid for child in children]
         for pid in self.random.choice([dvc, steps, dvc + steps]):
             try:
                 os.kill(pid, blow)
@@ -94,7 +94,7 @@ class Soak:
         self._await(flow_run)
 
     def killed_flow(self) -> None:
-        """The step below a flow run is killed."""
+        """Kill the step of a flow run."""
         self.clone.edit(train__seed=self.random.randrange(2**31))
         flow_run = self.prefect.start()
         time.sleep(self.random.uniform(3, 9))
@@ -124,7 +124,7 @@ class Soak:
         else:
             path.write_bytes(content[: len(content) // 2])
         if ".dvc" in path.parts or path.name == "dvc.lock":  # DVC refuses these, or would trust them
-            self.tried(*DOCTOR)
+            self.attempt(*DOCTOR)
 
     def _outputs(self) -> list[Path]:
         folders = ("data/raw", "data/normalized", "models", "reports/evaluation")
@@ -136,14 +136,14 @@ class Soak:
 
     def checkout(self) -> None:
         self.clone.run("git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
-        if self.tried("dvc", "checkout", "--force"):
-            self.tried(*DOCTOR)
+        if self.attempt("dvc", "checkout", "--force"):
+            self.attempt(*DOCTOR)
 
     def doctor(self) -> None:
-        assert self.tried(*DOCTOR) in {0, 1}
+        assert self.attempt(*DOCTOR) in {0, 1}
 
 
-ROUND = {  # how often each is in a round of thirty
+ROUND = {  # how often each occurs in a round of thirty
     Soak.repro: 3,
     Soak.killed_repro: 3,
     Soak.flow: 1,

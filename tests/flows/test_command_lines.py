@@ -127,6 +127,7 @@ def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     store = clone.path.parent / "store"
     clone.run("dvc", "remote", "add", "--local", "--default", "store", str(store))

@@ -145,6 +145,7 @@ def test_keras_itself_writes_more_than_an_older_one_knows() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
     """In an environment of its own, on another backend, without this project."""
     for name, each in EVERY.items():

@@ -13,10 +13,10 @@ from typing import Any
 from tests.support import ROOT
 from tests.support.parameters import edit
 
-OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHON"}  # which may run the tests
-IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits, and of no others
+MAKE_VARIABLES = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHON"}  # make may run the tests
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits only
 OUTPUTS = ("data", "models", "reports", ".dvc/cache/files")
-PASSED_OVER = {".git/objects", ".git/logs", ".prefect", ".venv"}  # by a reset
+UNWATCHED = {".git/objects", ".git/logs", ".prefect", ".venv"}  # a change there needs no reset
 
 
 class Clone:
@@ -24,17 +24,17 @@ class Clone:
 
     def __init__(self, path: Path):
         self.path = path
-        self.first_run = ""  # what it said
+        self.first_run = ""  # its output
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name not in OF_MAKE},
+            **{name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(path.parent / "user-cache"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        self._files: dict[str, tuple[int, ...]] = {}  # after the last reset
+        self._files: dict[str, tuple[int, ...]] = {}  # as they were after the last reset
 
     def run(self, *command: str, status: int = 0) -> str:
-        """Run a command in the clone; its output, once its status is the expected one."""
+        """Run a command in the clone, check its status and return its output."""
         done = subprocess.run(
             command,
             cwd=self.path,
@@ -49,7 +49,7 @@ class Clone:
         return done.stdout
 
     def repro(self, *arguments: str) -> tuple[list[str], list[str], str]:
-        """`dvc repro`: the stages that ran, those restored from the run cache, and the output."""
+        """Run `dvc repro`; return the stages that ran, those restored from the run cache, and the output."""
         output = self.run("dvc", "repro", *arguments)
         ran = re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
         restored = re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
@@ -63,7 +63,7 @@ class Clone:
         self.run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", message, *options)
 
     def reset(self) -> None:
-        """Back to the first run, whatever tests did since: files, experiments, checkpoints and the run cache."""
+        """Go back to the first run: files, experiments, checkpoints and the run cache."""
         files = self._seen()
         if files == self._files:
             return
@@ -71,28 +71,33 @@ class Clone:
         shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
         self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
         (self.path / ".dvc/config.local").unlink(missing_ok=True)
-        runs, kept = self.path / ".dvc/cache/runs", self.path.parent / "runs"
-        shutil.rmtree(runs, ignore_errors=True)  # a test may have removed it
-        shutil.copytree(kept, runs)
+        shutil.rmtree(self.path / ".dvc/cache/runs", ignore_errors=True)  # a test may have removed it
+        shutil.copytree(self.path.parent / "runs", self.path / ".dvc/cache/runs")
         self.run("git", "checkout", "--quiet", "--force", "-B", "main", "first-run")
         self.run("git", "clean", "--quiet", "--force", "-d")
         if any(files.get(path) != self._files.get(path) for path in files | self._files if path.startswith(OUTPUTS)):
             self.run("dvc", "checkout", "--quiet", "--force")
         self._files = self._seen()
 
+    def keep(self) -> None:
+        """Take the clone as it is now for its first run."""
+        self.run("git", "tag", "first-run")
+        shutil.copytree(self.path / ".dvc/cache/runs", self.path.parent / "runs")
+        self._files = self._seen()
+
     def _seen(self) -> dict[str, tuple[int, ...]]:
-        """Each file with what tells that it was changed; a test can set its time back, and not its `ctime`."""
-        found: dict[str, tuple[int, ...]] = {}
+        """Map each file to what changes with it; a test can set back its `mtime` but not its `ctime`."""
+        signatures: dict[str, tuple[int, ...]] = {}
         for folder, subfolders, files in os.walk(self.path):
             inner = Path(folder).relative_to(self.path)
-            if inner == Path(".dvc/tmp"):  # DVC's own, but for the worktrees of runs
+            if inner == Path(".dvc/tmp"):  # only the worktrees of runs matter there
                 subfolders[:], files = [name for name in subfolders if name == "worktrees"], []
-            subfolders[:] = [name for name in subfolders if str(inner / name) not in PASSED_OVER]
-            found |= {str(inner / name): () for name in subfolders}
+            subfolders[:] = [name for name in subfolders if str(inner / name) not in UNWATCHED]
+            signatures |= {str(inner / name): () for name in subfolders}
             for name in files:
-                about = os.lstat(f"{folder}/{name}")
-                found[str(inner / name)] = about.st_ino, about.st_size, about.st_ctime_ns
-        return found
+                stat = os.lstat(f"{folder}/{name}")
+                signatures[str(inner / name)] = stat.st_ino, stat.st_size, stat.st_ctime_ns
+        return signatures
 
 
 def assert_nothing_is_stale(clone: Clone) -> None:
@@ -103,7 +108,7 @@ def assert_nothing_is_stale(clone: Clone) -> None:
 
 
 def copy_tracked(target: Path) -> None:
-    """Copy this repository's files, edits included, but nothing that git ignores."""
+    """Copy this repository's files with their edits, without those that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in listed.split("\0"):

@@ -1,8 +1,8 @@
 """Protections that are marked in the source, and the source without one of them.
 
-A protection has a comment at the end of its line, or above it, `# control: bomb`; one may name several. What is taken
-out is the innermost statement there, however it is laid out: a condition or a lock no longer holds, a handler catches
-nothing, anything else is not done. Where that would not do, the control says what stands there instead.
+A protection has a comment at the end of its line or above it, such as `# control: bomb`; a comment may name several.
+Without it, the innermost statement there does nothing: a condition or a lock no longer holds, a handler catches
+nothing, any other statement is left out. Where that does not fit, the control says what replaces the statement.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Instead = str | tuple[str, str] | None
 
 
 def marked(root: Path) -> Iterator[tuple[str, Path]]:
-    """Each protection that is marked, with its file."""
+    """List each protection that is marked, with its file."""
     for package in PACKAGES:
         for file in sorted((root / package).rglob("*.py")):
-            for found in MARKER.finditer(file.read_text(encoding="utf-8")):
-                yield from ((name, file) for name in _names(found))
+            for marker in MARKER.finditer(file.read_text(encoding="utf-8")):
+                yield from ((name, file) for name in _names(marker))
 
 
 def without(code: str, name: str, instead: Instead = None) -> str:
-    """The code without a protection.
+    """Take a protection out of a text of Python.
 
     Parameters
     ----------
     instead : str or tuple of str, optional
-        What stands in place of the statement's expression: the condition, the value that is assigned or returned, or
-        all of it where it has none. Or a pattern and its replacement, within the statement.
+        Replaces the statement's condition, or the value that it assigns or returns, or all of it. Two texts are a
+        pattern within the statement and its replacement.
     """
     lines = code.splitlines()
-    (line,) = (n for n, text in enumerate(lines, 1) if (found := MARKER.search(text)) and name in _names(found))
+    (line,) = (n for n, text in enumerate(lines, 1) if (marker := MARKER.search(text)) and name in _names(marker))
     line += lines[line - 1].lstrip().startswith("#")  # the comment stands above it
     nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.stmt | ast.ExceptHandler)]
-    statement = max((one for one in nodes if one.lineno <= line <= _last_line(one)), key=lambda one: one.lineno)
+    statement = max((node for node in nodes if node.lineno <= line <= _last_line(node)), key=lambda node: node.lineno)
     if isinstance(instead, tuple):
         start, end = _extent(code, statement)
         header = slice(start, _extent(code, statement.body[0])[0] if hasattr(statement, "body") else end)
@@ -53,18 +53,18 @@ def without(code: str, name: str, instead: Instead = None) -> str:
     return _with(code, slice(*_extent(code, part)), instead or default)
 
 
-def _names(found: re.Match[str]) -> list[str]:
-    return [name.strip() for name in found[1].split(",")]
+def _names(marker: re.Match[str]) -> list[str]:
+    return [name.strip() for name in marker[1].split(",")]
 
 
 def _last_line(node: ast.stmt | ast.ExceptHandler) -> int:
-    """The last line of a statement, without the block that it opens."""
+    """Find the last line of a statement, without the block that it opens."""
     body: list[ast.stmt] = getattr(node, "body", [])
     return max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
 
 
 def _expression(node: ast.stmt | ast.ExceptHandler) -> tuple[ast.AST, str]:
-    """The part of a statement that can be replaced, and what it is replaced with by default."""
+    """Find the part of a statement that can be replaced, and its replacement by default."""
     match node:
         case ast.If():
             return node.test, "False"
@@ -81,7 +81,7 @@ def _expression(node: ast.stmt | ast.ExceptHandler) -> tuple[ast.AST, str]:
 
 
 def _extent(code: str, node: ast.AST) -> tuple[int, int]:
-    """Where a node stands, in bytes."""
+    """Find the first and last byte of a node."""
     starts = [0]
     for text in code.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(text))

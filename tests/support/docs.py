@@ -1,4 +1,4 @@
-"""The README and docs/ as tests read them: their sections and the commands in them."""
+"""The README and docs/ as tests read them: sections, and the commands in them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PAGES = {
 
 
 def section(title: str, page: str = "README.md") -> str:
-    """The text under a heading of the second level."""
+    """Find the text under a heading of the second level."""
     return PAGES[page].split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
 def commands(text: str) -> list[str]:
-    """The lines of the shell blocks of a text, without their comments."""
+    """List the lines of the shell blocks of a text, without their comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]

@@ -1,8 +1,7 @@
-"""The project's import graph, read from its source, and what dvc.yaml says that follows from it.
+"""The project's import graph, and the parts of dvc.yaml that follow from it.
 
-`python -m tests.support.import_graph` (`make graph`, and `make lock` after a new lock) writes it: the code `deps` and
-the libraries of each stage in dvc.yaml, which are the folders and the libraries that its step imports; and
-libraries.yaml, their versions in requirements.lock. test_architecture.py compares.
+`make graph` (and `make lock`, after a new lock) runs this file. It writes the code `deps` and the libraries of each
+stage into dvc.yaml, and their locked versions into libraries.yaml. test_architecture.py compares.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import ast
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ PACKAGES = ("flows", "tasks")
 STAGES = ("download", "normalize", "train", "evaluate", "report")
 UNTRACKED = "download"  # a stage whose code is no dependency: its images are the contract
 LOCK = Path("requirements.lock")
-# Every locked library that a stage imports counts as an input of it, but for these. (What download alone imports, such
-# as httpx, platformdirs and tenacity, is exempt as its code is; psutil and Prefect no stage imports.)
+# Every locked library that a stage imports is an input of the stage, except these. (What only download imports is
+# exempt, as its code is; no stage imports psutil or Prefect.)
 UNDECIDING = {
     "filelock": "keeps a second run away",
     "joblib": "spreads work over threads, and keeps its order",
@@ -50,111 +49,122 @@ OUTSIDE_FOLDERS = ("tasks/__init__.py", "tasks/errors.py")  # the environment of
 
 
 def stages(root: Path = ROOT) -> dict[str, Any]:
-    """The stages of dvc.yaml."""
+    """Read the stages of dvc.yaml."""
     content: dict[str, Any] = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
     return content
 
 
 def imports(file: Path, root: Path) -> set[Path]:
-    """The project files that a file needs directly: modules, each with the packages that hold it, and templates."""
+    """List the project files that a file needs directly: modules, the packages that hold them, templates."""
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
         return {file.with_name(name) for name in re.findall(r'{% extends "(.+?)" %}', text)}
-    found = {file.with_name(name) for name in re.findall(r'"(\w+\.html)"', text)} & set(file.parent.iterdir())
-    for module in _imported_modules(file):
+    needed = {file.with_name(name) for name in re.findall(r'"(\w+\.html)"', text)} & set(file.parent.iterdir())
+    for module in imported_modules(text):
         parts = module.split(".")
         if parts[0] in PACKAGES:
-            found |= {named for n in range(1, len(parts) + 1) if (named := _file(root, parts[:n]))}
-    return found - {file}
+            needed |= {path for n in range(1, len(parts) + 1) if (path := _module_file(root, parts[:n]))}
+    return needed - {file}
 
 
 def closure(file: Path, root: Path) -> set[Path]:
-    """All project files that a file imports, directly or not, and itself."""
-    found, todo = set(), [file, *_packages_of(file, root)]
+    """List all project files that a file imports, directly or not, and itself."""
+    folders = [folder for folder in file.parents if folder.is_relative_to(root) and folder != root]
+    packages = [folder / "__init__.py" for folder in folders if (folder / "__init__.py").exists()]
+    reached, todo = set[Path](), [file, *packages]
     while todo:
-        if (current := todo.pop()) not in found:
-            found.add(current)
+        if (current := todo.pop()) not in reached:
+            reached.add(current)
             todo.extend(imports(current, root))
-    return found
+    return reached
 
 
 def third_party(file: Path) -> set[str]:
-    """The top-level names of the packages outside the project that a file imports."""
-    return {module.split(".")[0] for module in _imported_modules(file)} - set(PACKAGES)
+    """List the packages outside the project that a file imports, by their top-level names."""
+    return {module.split(".")[0] for module in imported_modules(file.read_text(encoding="utf-8"))} - set(PACKAGES)
 
 
-def _imported_modules(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+@cache
+def imported_modules(code: str) -> frozenset[str]:
+    """List the modules, or the names in modules, that a text of Python imports."""
+    modules = set[str]()
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(modules)
 
 
-def _file(root: Path, parts: list[str]) -> Path | None:
+def _module_file(root: Path, parts: list[str]) -> Path | None:
     module = root.joinpath(*parts)
-    candidates = (module / "__init__.py", module.with_suffix(".py"))
-    return next((file for file in candidates if file.exists()), None)
-
-
-def _packages_of(file: Path, root: Path) -> list[Path]:
-    parts = file.relative_to(root).parts[:-1]
-    return [init for n in range(1, len(parts) + 1) if (init := root.joinpath(*parts[:n], "__init__.py")).exists()]
+    return next((file for file in (module / "__init__.py", module.with_suffix(".py")) if file.exists()), None)
 
 
 def code_deps(stage: str, root: Path) -> list[str]:
     """List the code that a stage depends on: its step, and the folders that it imports."""
-    step = root / "tasks" / f"{stage}.py"
-    files = {file.relative_to(root) for file in closure(step, root)}
+    files = {file.relative_to(root) for file in closure(root / "tasks" / f"{stage}.py", root)}
     names = {(file if len(file.parts) == 2 else file.parent).as_posix() for file in files}
     return sorted(names - {*DECIDE_NOTHING, *OUTSIDE_FOLDERS})
 
 
 def locked(root: Path) -> dict[str, str]:
-    """The versions of all packages in the lock, by name; of one that depends on the Python all of its versions."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Read the versions of all packages in the lock: of one that depends on the Python, all of its versions."""
+    versions: dict[str, list[str]] = defaultdict(list)
     for line in (root / LOCK).read_text(encoding="utf-8").splitlines():
         if pinned := re.match(r"([a-z0-9-]+)(?:\[.*?\])?==([^\s;]+)", line):
-            found[pinned[1]].append(pinned[2])
-    return {name: OR.join(versions) for name, versions in found.items()}
+            versions[pinned[1]].append(pinned[2])
+    return {name: OR.join(listed) for name, listed in versions.items()}
 
 
 def libraries_of(stage: str, root: Path) -> list[str]:
-    """The locked libraries that decide a stage's results: those that its step imports, directly or not."""
+    """List the locked libraries that decide a stage's results: those that its step imports, directly or not."""
     files = (file for file in closure(root / "tasks" / f"{stage}.py", root) if file.suffix == ".py")
     modules = set().union(*(third_party(file) for file in files))
-    distributions = packages_distributions()
-    names = {re.sub(r"[-_.]+", "-", name).lower() for module in modules for name in distributions.get(module, ())}
+    names = {name for module in modules for name in _distributions().get(module, ())}
     return sorted((names & locked(root).keys()) - UNDECIDING.keys())
 
 
+@cache
+def _distributions() -> dict[str, set[str]]:
+    """Map each importable name to the packages that bring it, as the lock spells them."""
+    return {
+        module: {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+        for module, names in packages_distributions().items()
+    }
+
+
 def libraries(root: Path) -> str:
-    """libraries.yaml: the version of each library that decides the results of a stage."""
+    """Write the text of libraries.yaml: the version of each library that decides the results of a stage."""
     versions = locked(root)
     names = sorted({name for stage in stages(root) if stage != UNTRACKED for name in libraries_of(stage, root)})
     return LIBRARIES_HEAD + "".join(f'{name}: "{versions[name]}"\n' for name in names)  # quoted, or 3.10 is a number
 
 
 def with_libraries(text: str, root: Path) -> str:
-    """The text of dvc.yaml with the libraries that are right; everything else stays as it is written."""
+    """Correct the libraries in the text of dvc.yaml; everything else stays as it is written."""
     for stage in stages(root):
         if stage != UNTRACKED:
-            before = rf"^  {stage}:\n(?:(?!  \S).*\n)*?    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*"
-            block = re.compile(rf"({before})(?:      - {LIBRARIES_FILE}:.*\n)?", re.MULTILINE)
+            before = rf"    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*"
             listed = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, root))}]\n"
-            text = block.sub(lambda found, listed=listed: found[1] + listed, text)  # type: ignore[misc]
+            text = _replaced(text, stage, before, rf"(?:      - {LIBRARIES_FILE}:.*\n)?", listed)
     return text
 
 
 def with_code_deps(text: str, root: Path) -> str:
-    """The text of dvc.yaml with the code deps that are right; everything else stays as it is written."""
+    """Correct the code deps in the text of dvc.yaml; everything else stays as it is written."""
     for stage in stages(root):
         if stage != UNTRACKED:
-            others = rf"^  {stage}:\n(?:(?!  \S).*\n)*?    deps:\n(?:      - (?!tasks/).*\n)*"
-            block = re.compile(rf"({others})(?:      - tasks/.*\n)*", re.MULTILINE)
+            before = r"    deps:\n(?:      - (?!tasks/).*\n)*"
             listed = "".join(f"      - {dep}\n" for dep in code_deps(stage, root))
-            text = block.sub(lambda found, listed=listed: found[1] + listed, text)  # type: ignore[misc]
+            text = _replaced(text, stage, before, r"(?:      - tasks/.*\n)*", listed)
     return text
+
+
+def _replaced(text: str, stage: str, before: str, lines: str, new: str) -> str:
+    """Replace the lines of a stage that follow those of `before`, all of them as patterns."""
+    block = rf"(^  {stage}:\n(?:(?!  \S).*\n)*?{before}){lines}"
+    return re.sub(block, lambda match: match[1] + new, text, flags=re.MULTILINE)
 
 
 def main(root: Path = Path()) -> int:

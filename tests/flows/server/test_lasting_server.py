@@ -209,6 +209,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_twenty_flow_runs_are_written_at_once_into_a_postgres(database: str, tmp_path: Path) -> None:
     head = scratch_machine(tmp_path / "clone")
     head.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database

@@ -320,6 +320,7 @@ def test_a_job_is_one_of_the_gpus_that_may_be_used(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_studies_at_once_share_the_work(clone: Clone) -> None:
     both = [
         subprocess.Popen(
