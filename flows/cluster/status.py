@@ -31,6 +31,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from flows.results.tables import table
+from flows.runs.eta import describe_remaining
 
 DEPLOYMENT = "trial/study"
 POOL = "study"
@@ -81,18 +82,12 @@ class Status:
 
     def estimate(self, left: int) -> str:
         """Say how long so many trials will take."""
-        if not left:
-            return "nothing to run"
         working = [one for one in self.machines if one.works]
-        if not working:
+        if left and not working:
             return "no machine is there: run `make worker` on one"
         timed = [seconds for one in self.machines for seconds in one.seconds]
-        if not timed:
-            return "no trial was completed yet: an estimate follows the first"
-        usual = statistics.mean(timed)
-        rate = sum(max(one.running, 1) / (statistics.mean(one.seconds) if one.seconds else usual) for one in working)
-        minutes, more = math.ceil(left / rate / 60), "s" if len(working) > 1 else ""
-        return f"about {minutes} minutes on {len(working)} machine{more}"
+        places = [statistics.mean(one.seconds or timed) for one in working for _ in range(max(one.running, 1)) if timed]
+        return describe_remaining(left, places, f"on {len(working)} machine{'s' if len(working) > 1 else ''}")
 
 
 def read(client: SyncPrefectClient) -> Status:

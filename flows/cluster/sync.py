@@ -35,7 +35,8 @@ from flows.cluster.remotes import (
 )
 from flows.repo.commands import run
 from flows.repo.git import GitError, at, commit_of, git, repository
-from flows.runs.experiments import STAGES, is_in_git, isolated_worktree, recorded, reference, slots
+from flows.runs.experiments import isolated_worktree, reference
+from flows.runs.inputs import READERS, is_in_git, read_inputs, recorded_digest
 from tasks.params import ParameterError
 
 PATIENT_LOCKS = 3  # tries at a reference that another may be writing just now
@@ -106,7 +107,7 @@ def offer(root: Path, commit: str) -> None:
     there = remotes(root)
     is_new = not _listed(root)
     refuse_absent_folder(root, ".", is_new)
-    with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit, wait_seconds=-1) as checkout:
+    with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit) as checkout:
         targets = _inputs(checkout)
         refuse_silent(checkout, there.dvc)
         if targets:
@@ -146,7 +147,7 @@ def receive(root: Path, commit: str) -> None:
 
 def images_in_git(checkout: Path) -> bool:
     """Whether the images of a checkout are what git keeps of them; else `data/raw` stands for them elsewhere."""
-    return is_in_git(checkout, slots(checkout)["images"])
+    return is_in_git(checkout, read_inputs(checkout)["images"])
 
 
 def fetch_inputs(checkout: Path) -> None:
@@ -181,15 +182,15 @@ def _inputs(checkout: Path) -> list[str]:
     """What DVC hands over of a checkout's inputs, as its targets."""
     lock = at(checkout, "HEAD", "dvc.lock")
     targets = []
-    for slot, path in slots(checkout).items():
-        digest, in_git = recorded(lock, slot, path), is_in_git(checkout, path)
+    for slot, path in read_inputs(checkout).items():
+        digest, in_git = recorded_digest(lock, slot, path), is_in_git(checkout, path)
         if slot == "images" and digest:
             targets.append(RAW)
         elif not in_git and (slot == "images" or not digest or _tracked(checkout, path) != digest):
             track = f"`dvc add {path}`, " if slot == "backbone" else ""
             raise ParameterError(
                 f"the {slot} that git does not keep must be committed as DVC found them, for other machines to get "
-                f"them; received {path}; {track}`dvc repro {STAGES[slot]}`, and commit dvc.lock"
+                f"them; received {path}; {track}`dvc repro {READERS[slot]}`, and commit dvc.lock"
                 + (f" and {path}.dvc" if track else "")
             )
         elif not in_git:

@@ -34,6 +34,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 from flows.cluster import queues
 from flows.cluster.status import LEFT_OUT, POOL
 from flows.host import resources
+from flows.host.signals import end_on_signals
 from flows.server import ephemeral, password
 from tasks.params import ParameterError
 
@@ -183,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", help="of this machine; default: its host's and four digits of this folder's")
     asked = parser.parse_args(arguments)
     root = Path.cwd()
-    _end_on_signals()
+    end_on_signals()
     try:
         _refuse(asked.limit)
         _name_server(asked.server)
@@ -203,14 +204,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _end_on_signals() -> None:
-    """End on SIGTERM as on Ctrl-C, also where a background shell has that ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _refuse(limit: int | None) -> None:

@@ -1,7 +1,7 @@
-"""One DVC stage as one Prefect task: DVC's verdict, the run, and its lines as logs.
+"""A DVC stage as a Prefect task: DVC's verdict, the run, and its lines as logs.
 
-DVC is the only judge of staleness. Prefect's own caching is off, and the state `Cached` repeats
-what DVC said. A stage runs in `dvc repro --single-item`.
+DVC alone decides what is stale. Prefect's own caching is off, and its state `Cached` repeats what DVC decided. A stage
+runs in `dvc repro --single-item`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ruamel.yaml import YAML
 
 from flows.repo.cosmetic import HINT
 from flows.repo.staleness import stale_reasons
-from flows.runs.processes import Checkout, StageFailedError, repro
+from flows.runs.processes import StageFailedError, repro
 
-LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
+LEASE_SECONDS = 60.0  # without a sign of life, after which a run no longer holds a limit
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: the data that flows hand from task to task."""
+    """The result of a stage, which flows pass from task to task."""
 
     stage: str
     status: Literal["unchanged", "restored", "ran"]
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[Outcome]]:
-    """A Prefect task that brings one DVC stage up to date.
+    """Make a Prefect task that brings one DVC stage up to date.
 
     Parameters
     ----------
@@ -69,19 +69,19 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
         retry_condition_fn=_is_retryable,
         **options,
     )
-    def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
+    def bring_up_to_date(root: Path, force: bool, *inputs: Outcome) -> State[Outcome]:
         logger = get_run_logger()
         started = time.perf_counter()
-        reasons = once_free(checkout.root, lambda root: verdict(root, name), logger.info)
-        if checkout.force:
+        reasons = retry_while_locked(root, lambda root: verdict(root, name), logger.info)
+        if force:
             reasons = ("forced",)
         if not reasons:
-            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(checkout.root, name))
+            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(root, name))
             return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
         logger.info("%s runs: %s", name, "; ".join(reasons))
         with _concurrency_limits(needs):
-            status = reproduce(checkout, name, limit_seconds, _Progress(name, logger.info))
-        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(checkout.root, name))
+            status = reproduce(root, name, limit_seconds, _Progress(name, logger.info), force)
+        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(root, name))
         verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[status]
         return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
 
@@ -90,10 +90,10 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
 
 @contextmanager
 def _concurrency_limits(names: Iterable[str]) -> Iterator[None]:
-    """Hold the server's concurrency limits of these names; one that it does not have limits nothing.
+    """Hold the server's concurrency limits of these names, if it has them.
 
-    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
-    was killed, and every later one would wait for it; and a task with a tag asks for them, limited or not.
+    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that was killed, and
+    every later one would wait for it; and a task with a tag asks the server for them, limited or not.
     """
     with concurrency([name for name in names if _is_limited(name)], lease_duration=LEASE_SECONDS):
         yield
@@ -109,7 +109,7 @@ def _is_limited(name: str) -> bool:
 
 
 def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Retry only what may pass by itself, such as a mirror that does not answer."""
+    """Retry only what may pass, such as a mirror that does not answer."""
     try:
         state.result()
     except StageFailedError as error:
@@ -123,7 +123,9 @@ def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 def verdict(root: Path, name: str) -> tuple[str, ...]:
-    """Why DVC would run a stage now, once those before it have run; empty when it would not.
+    """Return why DVC would run a stage now; empty when it would not.
+
+    The stages before it must have run.
 
     Raises
     ------
@@ -135,14 +137,14 @@ def verdict(root: Path, name: str) -> tuple[str, ...]:
     return (*map(str, reasons), *hint)
 
 
-def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) -> T:
-    """What DVC answers to a question on a workspace, once no other DVC process is using it."""
+def retry_while_locked(root: Path, query: Callable[[Path], T], log: Callable[..., None]) -> T:
+    """Query DVC about a workspace, again while another DVC process uses it."""
     from dvc.lock import LockError
 
     waiting = False
     while True:
         try:
-            return ask(root)
+            return query(root)
         except LockError as error:
             if not waiting:
                 log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
@@ -154,29 +156,30 @@ def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) ->
 
 
 def reproduce(
-    checkout: Checkout, name: str, limit_seconds: float, log: Callable[[str], None]
+    root: Path, name: str, limit_seconds: float, log: Callable[[str], None], force: bool = False
 ) -> Literal["unchanged", "restored", "ran"]:
-    """Run `dvc repro --single-item` and say what it did.
+    """Run one stage with `dvc repro`, and return what that did.
 
     Raises
     ------
     StageFailedError
         If it fails or exceeds its limit; the message ends with the stage's last lines.
     """
-    said = "\n".join(repro(checkout, name, limit_seconds, log, options=("--single-item", name)))
-    if f"Stage '{name}' is cached - skipping run" in said:
+    options = ("--force",) if force else ()
+    output = "\n".join(repro(root, name, limit_seconds, log, (*options, "--single-item", name)))
+    if f"Stage '{name}' is cached - skipping run" in output:
         return "restored"
-    return "ran" if f"Running stage '{name}'" in said else "unchanged"
+    return "ran" if f"Running stage '{name}'" in output else "unchanged"
 
 
 def outputs(root: Path, name: str) -> dict[str, str]:
-    """The digests of a stage's outputs, as dvc.lock has them."""
+    """Return the digests of a stage's outputs in dvc.lock, by path."""
     locked = YAML(typ="safe").load(root / "dvc.lock")["stages"][name]
     return {out["path"]: out["md5"] for out in locked.get("outs", [])}
 
 
 class _Progress:
-    """Passes lines to the log, and shows the epochs among them as a progress artifact."""
+    """A log that shows epochs as a progress artifact."""
 
     def __init__(self, name: str, log: Callable[[str], None]):
         self.name, self.log = name, log

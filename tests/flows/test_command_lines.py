@@ -54,10 +54,10 @@ def test_help_shows_the_usage_and_what_is_unknown_ends_with_two(module: str, tmp
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("train.epoch=3", "--set: train.epoch: is no parameter; did you mean train.epochs?"),
-        ("train.epochs=0", "--set: train.epochs: must be greater than or equal to 1; received 0"),
+        ("train.epoch=3", "overrides: train.epoch: is no parameter; did you mean train.epochs?"),
+        ("train.epochs=0", "overrides: train.epochs: must be greater than or equal to 1; received 0"),
         ("train.epochs", "--set must be KEY=VALUE; received train.epochs"),
-        ("study.seeds=5", "--set: study.seeds: is no parameter; a study's own is set in the file"),
+        ("study.seeds=5", "overrides: study.seeds: is no parameter; a study's own is set in the file"),
     ],
 )
 def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded(

@@ -23,6 +23,7 @@ from flows.runs import processes
 from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
 from flows.study import local
+from flows.study.request import Request
 from tests.support.clone import IDENTITY
 from tests.support.stub_machines import Server, beat, become, runs_of, serving_trials, trials_of
 
@@ -266,7 +267,7 @@ def test_the_status_names_machines_and_states_and_learns_how_fast_each_machine_i
     fresh = status.Machine("fresh", "alive", 1, ())  # as fast as a trial was in the mean: 120 s
     out = status.Machine("out", "left out: three crashes", 0, (1.0,))
     assert status.Status((fast, slow), {}).estimate(8) == "about 4 minutes on 2 machines"
-    assert status.Status((fast, slow, fresh), {}).estimate(8) == "about 3 minutes on 3 machines"
+    assert status.Status((fast, slow, fresh), {}).estimate(8) == "about 4 minutes on 3 machines"
     assert status.Status((fast,), {}).estimate(7) == "about 4 minutes on 1 machine"
     assert status.Status((out,), {}).estimate(7) == "no machine is there: run `make worker` on one"
 
@@ -277,8 +278,7 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
     busy: set[str] = set()
     most: list[int] = []
 
-    def make(root: Path, trial: Trial, log: Callable[[str], None], own: Share, hand_over: bool) -> bool:
-        assert not hand_over
+    def make(root: Path, trial: Trial, log: Callable[[str], None], own: Share) -> bool:
         assert own.variables["number"] not in busy
         busy.add(own.variables["number"])
         most.append(len(busy))
@@ -288,14 +288,15 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
             raise RuntimeError("the loss must stay finite\nmore")
         return trial.seed != 2 and not ended
 
-    monkeypatch.setattr(local, "make_trial", make)
+    monkeypatch.setattr(local, "run_trial", make)
     monkeypatch.setattr(local, "share", lambda number, jobs: Share(frozenset(), {"number": str(number)}))
     monkeypatch.setattr("flows.study.flow.get_run_logger", lambda: logging.getLogger("study"))
     trials = trials_of("HEAD", 10)
 
     @flow(persist_result=False)
     def some(chosen: list[Trial]) -> dict[str, str]:
-        return study_flow.run_trials(root, chosen, study_flow.place(root, "here", 2, print, "study"))
+        request = Request(root, chosen, 2, Path("reports/study"), set())
+        return study_flow.run_trials(root, chosen, study_flow.choose_executor(request, "here", print))
 
     assert some(trials[:4]) == {
         trials[1].name: "Task run encountered an exception RuntimeError: the loss must stay finite"
@@ -305,7 +306,7 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
 
     @flow(persist_result=False)
     def interrupted() -> None:
-        with closing(local.on_this_machine(root, trials[8:], 2)) as loop:
+        with closing(local.run_locally(root, trials[8:], 2)) as loop:
             assert next(loop) == Ended(trials[8])
             raise KeyboardInterrupt
 

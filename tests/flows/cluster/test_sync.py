@@ -319,7 +319,8 @@ MAKE = """
 import os, sys
 from pathlib import Path
 from flows.cluster import sync
-from flows.cluster.trial import make_trial
+from flows.cluster.trial import REMOTE
+from flows.runs.trial import run_trial
 from flows.study.plan import plan
 from tests.support.machines import EVERYTHING
 
@@ -332,7 +333,7 @@ def killed(where, *arguments, **options):
 if real:
     setattr(handover, step, killed)
 (trial,) = plan(root, ["none"], 1, {})
-print("made", make_trial(root, trial, print, EVERYTHING, hand_over=True))
+print("made", run_trial(root, trial, print, EVERYTHING, REMOTE))
 """
 
 
@@ -357,7 +358,7 @@ def test_a_kill_before_either_push_is_completed_by_the_next_try(meeting: Meeting
     said = make(other)
     assert "made True" in said
     assert "Running stage 'train'" not in said  # restored from the clone's own cache
-    assert "handed over in" in said
+    assert "exchanged with the remotes in" in said
     assert meeting.references().keys() == {meeting.plan().name}
     meeting.assert_each_is_complete()
     assert "made False" in make(other)

@@ -75,7 +75,7 @@ def test_a_run_of_the_workspace_keeps_others_out_and_cancelling_it_leaves_no_loc
 
 
 def test_cancelling_a_served_flow_ends_its_children(prefect: Prefect) -> None:
-    code = "from flows.pipeline import pipeline; pipeline.serve(name='served', print_starting_message=False)"
+    code = "from flows.pipeline.flow import pipeline; pipeline.serve(name='served', print_starting_message=False)"
     with running(prefect.clone, sys.executable, "-c", code):
         wait_for(
             "the served deployment",

@@ -16,13 +16,13 @@ import pytest
 
 from flows.pipeline import stages
 from flows.runs import processes
-from flows.runs.processes import Checkout, StageFailedError
+from flows.runs.processes import StageFailedError
 from tests.support.clone import Clone
 from tests.support.serving import heed_interrupts, wait_for
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout(tmp_path: Path) -> Path:
     """A repository with one stage, which says that it began, and then takes a while."""
     made = Clone(tmp_path / "repository")
     made.path.mkdir()
@@ -36,27 +36,27 @@ def checkout(tmp_path: Path) -> Checkout:
     made.run("dvc", "init", "--quiet")
     made.run("dvc", "config", "core.analytics", "false")  # whose sender would outlive a command
     wait_for("DVC's own daemons to end", lambda: not running_in(made.path), 60)
-    return Checkout(made.path)
+    return made.path
 
 
 def running_in(folder: Path) -> list[dict[str, Any]]:
     return [one.info for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(folder)]
 
 
-def assert_nothing_is_left(checkout: Checkout) -> None:
+def assert_nothing_is_left(checkout: Path) -> None:
     """No process in the repository, no lock of DVC, and no output of the stage."""
-    assert running_in(checkout.root) == []
-    lock = checkout.root / ".dvc/tmp/rwlock"
+    assert running_in(checkout) == []
+    lock = checkout / ".dvc/tmp/rwlock"
     assert not lock.exists() or not any(json.loads(lock.read_text()).values())
-    assert not (checkout.root / "made").exists()
+    assert not (checkout / "made").exists()
 
 
-def test_a_stage_that_is_left_alone_ends_well(checkout: Checkout) -> None:
+def test_a_stage_that_is_left_alone_ends_well(checkout: Path) -> None:
     assert stages.reproduce(checkout, "nap", 60, print) == "ran"
-    assert (checkout.root / "made").exists()
+    assert (checkout / "made").exists()
 
 
-def test_what_is_ended_leaves_no_process_and_no_lock(checkout: Checkout) -> None:
+def test_what_is_ended_leaves_no_process_and_no_lock(checkout: Path) -> None:
     def end_soon(line: str) -> None:
         if line == "began":
             processes.terminate_all()
@@ -66,11 +66,11 @@ def test_what_is_ended_leaves_no_process_and_no_lock(checkout: Checkout) -> None
             stages.reproduce(checkout, "nap", 60, end_soon)
     finally:
         processes.shutting_down.clear()
-    assert (checkout.root / "told").exists()  # in time: who is killed cannot say so
+    assert (checkout / "told").exists()  # in time: who is killed cannot say so
     assert_nothing_is_left(checkout)
 
 
-def test_what_starts_while_everything_is_ended_is_ended_too(checkout: Checkout) -> None:
+def test_what_starts_while_everything_is_ended_is_ended_too(checkout: Path) -> None:
     processes.terminate_all()
     try:
         with pytest.raises(StageFailedError, match="a late run failed"):
@@ -80,7 +80,7 @@ def test_what_starts_while_everything_is_ended_is_ended_too(checkout: Checkout) 
     assert_nothing_is_left(checkout)
 
 
-def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(checkout: Checkout) -> None:
+def test_a_signal_that_is_swallowed_while_a_line_is_logged_still_ends_the_stage(checkout: Path) -> None:
     def swallow(_: str) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

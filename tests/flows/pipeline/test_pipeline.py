@@ -211,14 +211,13 @@ def _is_the_users(file: Path, root: Path) -> bool:
 def test_temporary_failures_of_download_are_retried(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect import flow
 
-    from flows.pipeline.flow import download
-    from flows.runs.processes import Checkout
+    from flows.pipeline.run import download
 
     clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
 
     @flow
     def fetch() -> None:
-        download.with_options(retry_delay_seconds=0)(Checkout(clone.path, force=True))
+        download.with_options(retry_delay_seconds=0)(clone.path, force=True)
 
     state = fetch(return_state=True)
     flow_run = state.state_details.flow_run_id
