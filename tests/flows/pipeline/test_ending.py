@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,29 @@ from tests.support.clone import Clone
 from tests.support.serving import heed_interrupts, wait_for
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A repository with one stage, which says that it began, and then takes a while."""
-    made = Clone(tmp_path / "repository")
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one stage, which says that it began, and then takes as long as a file says."""
+    made = Clone(tmp_path_factory.mktemp("ending") / "repository")
     made.path.mkdir()
     (made.path / "nap.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(1)))\n"
-        "print('began', flush=True)\ntime.sleep(3)\nopen('made', 'w').close()\n"
+        "print('began', flush=True)\ntime.sleep(float(open('seconds').read()))\nopen('made', 'w').close()\n"
     )
+    (made.path / "seconds").write_text("30")
     (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
     made.run("git", "init", "--quiet")
     made.run("dvc", "init", "--quiet")
     made.run("dvc", "config", "core.analytics", "false")  # whose sender would outlive a command
     wait_for("DVC's own daemons to end", lambda: not running_in(made.path), 60)
     return made.path
+
+
+@pytest.fixture
+def checkout(origin: Path, tmp_path: Path) -> Path:
+    """Its copy, to run in."""
+    return shutil.copytree(origin, tmp_path / "repository")
 
 
 def running_in(folder: Path) -> list[dict[str, Any]]:
@@ -52,6 +60,7 @@ def assert_nothing_is_left(checkout: Path) -> None:
 
 
 def test_a_stage_that_is_left_alone_ends_well(checkout: Path) -> None:
+    (checkout / "seconds").write_text("0")
     assert stages.reproduce(checkout, "nap", 60, print) == "ran"
     assert (checkout / "made").exists()
 
