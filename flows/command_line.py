@@ -1,4 +1,4 @@
-"""What the commands of flows share: settings, exit statuses, and one line for each error."""
+"""What commands share: settings, exit statuses, one line for an error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
-    """Run a command, and print one line for an error that its user can fix.
+    """Run a command, and print its user's errors in one line.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
-    """Drop Prefect's trace of an error of this project's own, which is printed in one line."""
+    """Drop Prefect's trace of an error of this project's own."""
     error = record.exc_info[1] if record.exc_info else None
     return not type(error).__module__.startswith(("flows.", "tasks."))
 
 
 def report_errors(run: Callable[[], int]) -> int:
-    """Run a command that reads DVC's state, and print one line for an error."""
+    """Run a command of DVC's state, and print errors in one line."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 

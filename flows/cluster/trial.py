@@ -1,4 +1,4 @@
-"""One trial of a study as a Prefect flow: `prefect deployment run trial/study` on any machine."""
+"""A trial on any machine: `prefect deployment run trial/study`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
 
 @contextmanager
 def _heed_own_state() -> Iterator[list[State[Any]]]:
-    """Watch this flow run's state; if it is over, kill the training and yield the final state.
+    """End the training once this flow run's state is over.
+
+    The list that is yielded then holds the state to end in.
 
     After a server was away for a while, Prefect no longer tells a run that it was cancelled. And a run that was frozen
     may have been given up meanwhile, and its trial given to another machine.

@@ -29,7 +29,7 @@ def _send_interrupt(*_: object) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, whatever error a library makes of it."""
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, whatever libraries make of it."""
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> NoReturn:

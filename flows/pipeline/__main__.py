@@ -1,4 +1,4 @@
-"""`python -m flows.pipeline`: run the pipeline on this machine, as a Prefect flow.
+"""`python -m flows.pipeline`: run the pipeline as a Prefect flow.
 
 Prefect takes a second to import. So parameters are checked before, and Prefect's server starts meanwhile.
 """

@@ -1,4 +1,4 @@
-"""What is checked before the pipeline runs, by its command line and by its flow."""
+"""The checks before the pipeline runs, by command line and flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.params.document import override, validate
 
 
 def check_run(root: Path, overrides: dict[str, Any], accept: bool) -> None:
-    """Check that a run can begin: in the workspace, or with overrides isolated from it.
+    """Check that a run can begin; one with overrides starts from HEAD.
 
     Raises
     ------

@@ -1,18 +1,50 @@
-"""The pipeline as a Prefect flow: download → normalize → train → evaluate → report.
+"""The pipeline as a Prefect flow: stages as tasks, results as artifacts.
 
 Started by `python -m flows.pipeline` or `prefect deployment run pipeline/local`.
 """
 
 from __future__ import annotations
 
+import csv
+import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow, get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
 
 from flows.pipeline.checks import check_run
-from flows.pipeline.run import Options, run_isolated, run_stages
-from flows.runs.experiments import uncommitted
+from flows.pipeline.stages import retry_while_locked, stage
+from flows.repo import commands
+from flows.repo.cosmetic import accept_edits
+from flows.repo.git import git
+from flows.repo.graph import artifact
+from flows.results.comparison import IncomparableError, compare
+from flows.results.summary import summary
+from flows.runs.experiments import name_of, uncommitted
+from flows.runs.isolated import Remote, isolated_run
+
+MINUTE, HOUR = 60, 3600
+
+download = stage(
+    "download", HOUR, retries=3, retry_delay_seconds=exponential_backoff(backoff_factor=10), retry_jitter_factor=0.5
+)
+normalize = stage("normalize", 10 * MINUTE)
+train = stage("train", 24 * HOUR, needs=["gpu"])
+evaluate = stage("evaluate", HOUR)
+report = stage("report", HOUR)
+
+
+class Options(NamedTuple):
+    """The flow's parameters that say how the stages are run."""
+
+    force: bool
+    push: bool
+    pull: bool
+    accept: bool = False
 
 
 @flow(name="pipeline", persist_result=False)
@@ -52,3 +84,61 @@ def pipeline(
         text = "not in this run, since it starts from HEAD: uncommitted changes to\n%s"
         get_run_logger().warning(text, edits.rstrip())
     return run_isolated(root, overrides, options)
+
+
+def run_isolated(
+    root: Path, overrides: dict[str, Any], options: Options, commit: str = "HEAD", remote: Remote | None = None
+) -> dict[str, Any]:
+    """Run the pipeline in a worktree, keep an experiment, and return metrics."""
+    name = name_of(str(flow_run.get_name()), overrides)
+    with isolated_run(root, name, overrides, commit, remote) as checkout:
+        metrics = run_stages(checkout, options, name, remote is None or remote.has_images(checkout))
+    logger = get_run_logger()
+    if remote:
+        logger.info("published as a DVC experiment; `dvc exp pull REMOTE %s` fetches it from the git remote", name)
+    else:
+        logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
+    return metrics
+
+
+def run_stages(checkout: Path, options: Options, experiment: str = "", has_images: bool = True) -> dict[str, Any]:
+    """Bring a checkout up to date, show its results, and return metrics."""
+    logger = get_run_logger()
+    if options.pull:
+        commands.run(checkout, sys.executable, "-m", "dvc", "pull", "--allow-missing")
+    if options.accept:
+        for verdict in retry_while_locked(checkout, accept_edits, logger.info):
+            logger.info("%s: %s", verdict.stage, verdict.said)
+    raw = [download(checkout, options.force)] if has_images else []
+    arrays = normalize(checkout, options.force, *raw)
+    model = train(checkout, options.force, arrays)
+    scores = evaluate(checkout, options.force, arrays, model)
+    report(checkout, options.force, arrays, model, scores)
+    metrics = show_results(checkout, experiment)
+    if options.push:
+        commands.run(checkout, sys.executable, "-m", "dvc", "push")
+    return metrics
+
+
+def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
+    """Publish a finished run's results as artifacts, and return its metrics."""
+    commit = git(checkout, "rev-parse", "--short", "HEAD").strip()
+    text = summary(checkout)
+    get_run_logger().info("\n%s", text)
+    source = f"commit `{commit}`" + (f", experiment `{experiment}`" if experiment else "")
+    create_markdown_artifact(f"{text}\n\n{source}", key="summary", description="What the run achieved")
+
+    try:
+        comparison = compare(checkout, "HEAD").markdown()
+    except IncomparableError as error:  # the first run in a repository, or other test images
+        comparison = str(error)
+    create_markdown_artifact(comparison, key="comparison", description=f"This run against commit {commit}")
+
+    if not experiment:  # the folder of an experiment is removed; `dvc exp apply` brings its page
+        page = (checkout / artifact(checkout, "report")).as_uri()
+        create_link_artifact(page, key="report", description="The report, on the worker's disk")
+
+    with (checkout / artifact(checkout, "per_class")).open(encoding="utf-8") as file:
+        create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
+    metrics: dict[str, Any] = json.loads((checkout / artifact(checkout, "metrics")).read_text(encoding="utf-8"))
+    return metrics

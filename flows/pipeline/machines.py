@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 
 from flows.cluster import sync
 from flows.cluster.remotes import remotes
 from flows.cluster.trial import REMOTE
-from flows.pipeline.run import Options, run_isolated
+from flows.pipeline.flow import Options, run_isolated
 
 
 @flow(name="pipeline", persist_result=False)
@@ -26,12 +26,12 @@ def pipeline(
     pull: bool = False,
     commit: str | None = None,
 ) -> dict[str, Any]:
-    """Run the pipeline with the inputs of the remotes, and publish its experiment there.
+    """Run the pipeline on inputs of the remotes, and publish its experiment.
 
     Parameters
     ----------
     overrides, force, push, pull
-        As of `flows.pipeline.flow.pipeline`.
+        As in `flows.pipeline.flow.pipeline`.
     commit : str, optional
         The commit to run, by its digest; default: that of the git remote's HEAD.
 
@@ -47,11 +47,5 @@ def pipeline(
 
 
 def _publish(checkout: Path, name: str) -> bool:
-    """Publish an experiment, whose name must not belong to another commit."""
-    if not sync.publish(checkout, name) and not sync.is_published_of_head(checkout, name):
-        raise RuntimeError(
-            f"the name of a run must be new on the git remote; received {name}, which is an experiment of another "
-            "commit; run it again under another name"
-        )
-    get_run_logger().info("published; `dvc exp pull %s %s` fetches it elsewhere", remotes(checkout).git, name)
-    return True
+    """Publish an experiment, unless one of its name and commit exists."""
+    return sync.publish(checkout, name) or sync.is_published_of_head(checkout, name)

@@ -1,4 +1,4 @@
-"""A DVC stage as a Prefect task: DVC's verdict, the run, and its lines as logs.
+"""A DVC stage as a Prefect task: verdict, run, log.
 
 DVC alone decides what is stale. Prefect's own caching is off, and its state `Cached` repeats what DVC decided. A stage
 runs in `dvc repro --single-item`.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect import State, Task, get_run_logger, task
@@ -23,7 +22,6 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
-from ruamel.yaml import YAML
 
 from flows.repo.cosmetic import HINT
 from flows.repo.staleness import stale_reasons
@@ -35,18 +33,7 @@ POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a stage, which flows pass from task to task."""
-
-    stage: str
-    status: Literal["unchanged", "restored", "ran"]
-    reasons: tuple[str, ...]
-    seconds: float
-    outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
-
-
-def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[Outcome]]:
+def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[str]]:
     """Make a Prefect task that brings one DVC stage up to date.
 
     Parameters
@@ -69,21 +56,17 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
         retry_condition_fn=_is_retryable,
         **options,
     )
-    def bring_up_to_date(root: Path, force: bool, *inputs: Outcome) -> State[Outcome]:
+    def bring_up_to_date(root: Path, force: bool, *inputs: str) -> State[str]:
         logger = get_run_logger()
-        started = time.perf_counter()
         reasons = retry_while_locked(root, lambda root: verdict(root, name), logger.info)
         if force:
             reasons = ("forced",)
         if not reasons:
-            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(root, name))
-            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
+            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=name)
         logger.info("%s runs: %s", name, "; ".join(reasons))
         with _concurrency_limits(needs):
             status = reproduce(root, name, limit_seconds, _Progress(name, logger.info), force)
-        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(root, name))
-        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[status]
-        return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
+        return Completed(message=f"{status}: {'; '.join(reasons)}", data=name)
 
     return bring_up_to_date
 
@@ -109,7 +92,7 @@ def _is_limited(name: str) -> bool:
 
 
 def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Retry only what may pass, such as a mirror that does not answer."""
+    """Retry only what may pass, such as a silent mirror."""
     try:
         state.result()
     except StageFailedError as error:
@@ -123,7 +106,7 @@ def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 def verdict(root: Path, name: str) -> tuple[str, ...]:
-    """Return why DVC would run a stage now; empty when it would not.
+    """Return why DVC would run a stage now; empty when not.
 
     The stages before it must have run.
 
@@ -155,9 +138,7 @@ def retry_while_locked(root: Path, query: Callable[[Path], T], log: Callable[...
 # --- The run -------------------------------------------------------------------------------------
 
 
-def reproduce(
-    root: Path, name: str, limit_seconds: float, log: Callable[[str], None], force: bool = False
-) -> Literal["unchanged", "restored", "ran"]:
+def reproduce(root: Path, name: str, limit_seconds: float, log: Callable[[str], None], force: bool = False) -> str:
     """Run one stage with `dvc repro`, and return what that did.
 
     Raises
@@ -168,14 +149,8 @@ def reproduce(
     options = ("--force",) if force else ()
     output = "\n".join(repro(root, name, limit_seconds, log, (*options, "--single-item", name)))
     if f"Stage '{name}' is cached - skipping run" in output:
-        return "restored"
-    return "ran" if f"Running stage '{name}'" in output else "unchanged"
-
-
-def outputs(root: Path, name: str) -> dict[str, str]:
-    """Return the digests of a stage's outputs in dvc.lock, by path."""
-    locked = YAML(typ="safe").load(root / "dvc.lock")["stages"][name]
-    return {out["path"]: out["md5"] for out in locked.get("outs", [])}
+        return "restored from the run cache"
+    return "ran" if f"Running stage '{name}'" in output else "nothing to do"
 
 
 class _Progress:

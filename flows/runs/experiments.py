@@ -1,4 +1,4 @@
-"""A git worktree with other parameters, and its state as a DVC experiment.
+"""A git worktree with overrides, and its state as a DVC experiment.
 
 The user's workspace is never touched. The worktree shares DVC's cache, so that what does not depend on the changed
 parameters is restored and not computed. It is removed in the end, and the experiment stays. Uncommitted edits are not
@@ -47,7 +47,7 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
-    """Check that a checkout can run: no merge waits, and dvc.yaml and the parameters are valid.
+    """Check for unresolved merges, and check dvc.yaml and the parameters.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> N
 
 
 def uncommitted(root: Path, *ignored: Path) -> str:
-    """List the edits that an isolated run does not see, as `git status` does, but for some folders."""
+    """List edits that an isolated run does not see, outside some folders."""
     excluded = (f":(exclude){path}" for path in ignored)
     return git(root, "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 
 
 @contextmanager
 def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
-    """Make a worktree at a commit with overrides, and remove it in the end.
+    """Make a worktree with overrides, and remove it in the end.
 
     Another run of the same name is waited for, as long as it takes.
 
@@ -101,7 +101,7 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
 
 
 def _remove(root: Path, worktree: Path) -> None:
-    """Remove a worktree; `git worktree prune` could also forget one of the user's."""
+    """Remove a worktree, and no other, as `git worktree prune` could."""
     with FileLock(worktree.parent / ".git.lock"), suppress(RuntimeError):
         git(root, "worktree", "remove", "--force", "--force", str(worktree))
     shutil.rmtree(worktree, ignore_errors=True)
@@ -109,7 +109,7 @@ def _remove(root: Path, worktree: Path) -> None:
 
 @contextmanager
 def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
-    """Hold the lock that shows that a worktree's run is alive; it ends with the process."""
+    """Hold the lock of a worktree's run, which ends with the process."""
     lock = worktree.with_name(f".{worktree.name}.lock")
     with FileLock(lock).acquire(wait_seconds, cancel_check=shutting_down.is_set):
         try:
@@ -156,7 +156,7 @@ def _share_storage(root: Path, checkout: Path) -> None:
 
 
 def _link_inputs(root: Path, checkout: Path) -> None:
-    """Link inputs of the root that git does not keep into a checkout."""
+    """Link inputs of the root that are not in git."""
     for path in read_inputs(checkout).values():
         if not (Path(path).is_absolute() or (checkout / path).exists()):
             (checkout / path).parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +172,6 @@ def reference(checkout: Path, name: str) -> str:
 
 
 def save(checkout: Path, name: str) -> None:
-    """Keep a checkout's state as a DVC experiment of its HEAD; a trailer names the machine."""
+    """Keep a checkout's state as an experiment; a trailer names the machine."""
     files = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
     keep(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {host_name.describe()}", files)

@@ -1,4 +1,4 @@
-"""The inputs that the first lines of dvc.yaml name: the images, and the pretrained backbone.
+"""The inputs of a run: the images and the backbone of dvc.yaml.
 
 An isolated run is named by what HEAD's dvc.lock records of them, and a photo that was changed since would go unnoticed.
 """
@@ -21,18 +21,18 @@ READERS = {"images": "download", "backbone": "train"}  # the stage that reads ea
 
 
 def read_inputs(checkout: Path) -> dict[str, str]:
-    """Read the paths of the images and of the backbone from a checkout's dvc.yaml."""
+    """Read the paths of a checkout's images and backbone."""
     return parse_inputs((checkout / "dvc.yaml").read_text(encoding="utf-8"))
 
 
 def parse_inputs(text: str) -> dict[str, str]:
-    """Parse the paths of a dvc.yaml, as DVC and git write them: `data/images` for `./data/images/`."""
+    """Parse the paths in a dvc.yaml: `data/images` for `./data/images/`."""
     entries: list[dict[str, str]] = parse_text(text, "dvc.yaml")["vars"]
     return {name: os.path.normpath(str(path)) for entry in entries for name, path in entry.items()}
 
 
 def check_inputs(root: Path) -> None:
-    """Check that an isolated run finds HEAD's inputs: in git, or unchanged since DVC read them.
+    """Check that HEAD's inputs are in git, or as DVC read them.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def check_inputs(root: Path) -> None:
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
-    """Whether HEAD has a file at a path; it has none at an absolute one."""
+    """Whether HEAD has a file at a path, which must be relative."""
     return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 
 def recorded_digest(lock: bytes | None, name: str, path: str) -> str | None:
-    """Return the MD5 that a dvc.lock records for the images, as they were packed, or for the backbone."""
+    """Return the MD5 in dvc.lock of the packed images, or the backbone."""
     stage = (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get(READERS[name], {})
     files = stage.get("deps", []) if name == "backbone" else stage.get("outs", [])
     digests = [file["md5"] for file in files if name == "images" or os.path.normpath(file["path"]) == path]
@@ -83,7 +83,7 @@ def _is_as_committed(root: Path, name: str, path: str) -> bool:
 
 
 def _has_changed(root: Path, stage: str, path: str) -> bool:
-    """Whether DVC finds something else at a path than the stage was run on."""
+    """Whether a path has changed since the stage was run on it."""
     status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", stage)).get(stage, [])
     changed = {name for entry in status if isinstance(entry, dict) for name in entry.get("changed deps", {})}
     # DVC names what is below its root by the path from there, and everything else by its absolute path.

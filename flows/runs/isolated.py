@@ -1,4 +1,4 @@
-"""An isolated run: a commit with overrides, run in a worktree and kept as an experiment."""
+"""An isolated run: worktree, inputs, stages, experiment, and its publication."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from flows.runs import experiments
 
 
 class ExistsError(RuntimeError):
-    """The experiment exists already, made by another run."""
+    """Another run made an experiment of this name."""
+
+    def __init__(self, name: str):
+        super().__init__(f"an experiment must have a new name; received {name}, which exists; choose another name")
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What a run needs of the git and the DVC remote, as flows/cluster does it."""
+    """What a run needs of remotes, which flows/cluster supplies."""
 
     fetch_commit: Callable[[Path, str], None]
     fetch_inputs: Callable[[Path], None]
@@ -35,7 +38,7 @@ def isolated_run(
     remote: Remote | None = None,
     exists: Callable[[Path, str], bool] = lambda root, name: False,
 ) -> Iterator[Path]:
-    """Yield a checkout with its inputs; then keep its state as an experiment.
+    """Yield a checkout with inputs, then keep its state as an experiment.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ PLACEHOLDER = "`dvc repro` makes this: the run ended with its scores.\n"
 
 
 def leave_out_others(checkout: Path, stages: Collection[str]) -> None:
-    """Record all other stages in dvc.lock as not run, with placeholders as outputs."""
+    """Record all other stages as not run, with placeholders as outputs."""
     from dvc.repo import Repo, lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # not which lock it writes

@@ -1,4 +1,4 @@
-"""`dvc repro` as a child process: its output, its time limit, and the end of everything below it.
+"""`dvc repro` as a child process: output, time limit, end.
 
 DVC leaves the command of a stage running when it is killed. So a child that is cancelled, fails or exceeds its limit is
 ended with all its descendants.
@@ -28,7 +28,7 @@ shutting_down = threading.Event()  # every run of this process is being ended, a
 
 
 class StageFailedError(RuntimeError):
-    """A stage ended with an error; `temporary` says whether a retry may pass."""
+    """A stage ended with an error; a `temporary` one may be retried."""
 
     def __init__(self, message: str, temporary: bool = False):
         super().__init__(message)
@@ -107,7 +107,7 @@ def _tracked(process: subprocess.Popen[str]) -> Iterator[None]:
 
 @contextmanager
 def _time_limit(process: subprocess.Popen[str], seconds: float) -> Iterator[threading.Event]:
-    """End a process tree after some seconds; the event tells whether that happened."""
+    """End a process tree after some seconds, and set the event."""
     overdue = threading.Event()
 
     def end() -> None:
@@ -124,13 +124,13 @@ def _time_limit(process: subprocess.Popen[str], seconds: float) -> Iterator[thre
 
 
 def _error_tail(lines: list[str]) -> str:
-    """Return the step's own error line and what follows it, or else DVC's last lines."""
+    """Return the lines from the step's own error on, or DVC's last."""
     first = next((n for n, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 3)
     return "\n".join(line for line in lines[max(first, 0) :])
 
 
 def terminate_tree(process: subprocess.Popen[str]) -> None:
-    """Terminate a process tree, children first, so that DVC can release its locks."""
+    """Terminate a process tree, children first, so that DVC releases locks."""
     signalled: set[psutil.Process] = set()
     deadline = time.monotonic() + END_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
@@ -153,7 +153,7 @@ def _descendants(process: subprocess.Popen[str]) -> set[psutil.Process]:
 
 
 def terminate_all() -> None:
-    """End every `dvc repro` of this process, in any thread, and let none begin."""
+    """End every `dvc repro` of this process, and let none begin."""
     shutting_down.set()
     for process in tuple(_running):
         terminate_tree(process)

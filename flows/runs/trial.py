@@ -1,4 +1,4 @@
-"""A trial: one isolated run of a study, from its parameters to its scores."""
+"""A trial: one isolated run of a study, up to its scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMIT_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A run of a study: a variant with a seed, kept as an experiment."""
+    """A variant with a seed, whose run is kept as an experiment."""
 
     variant: str
     seed: int
@@ -31,10 +31,10 @@ class Trial:
 
 
 class Ended(NamedTuple):
-    """A trial that ended, and why it failed; empty where its experiment exists."""
+    """A trial that ended, and why it failed."""
 
     trial: Trial
-    failure: str = ""
+    failure: str = ""  # empty where its experiment exists
 
 
 def finished(root: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.command_line import add_set, exit_status, parse_settings
 from flows.server import ephemeral
-from flows.study.request import prepare
+from flows.study.plan import prepare
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The effects of a study's variants: estimates, corrected p-values, and a sentence for each."""
+"""The effects of a study's variants: estimates, p-values and sentences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Sweeps = dict[str, dict[str, dict[float, str]]]  # parameter → variant's name 
 
 
 def analyse(rows: Sequence[Row], baseline: str) -> Effects:
-    """Compare every measure of every variant with the baseline; test accuracy is not tested."""
+    """Compare every variant with the baseline, without p-values of test accuracy."""
     variants = list(dict.fromkeys([baseline, *(row.variant for row in rows)]))
     return {measure: _analyse_measure(rows, measure, variants) for measure in (*MEASURES, "test_accuracy")}
 
@@ -60,7 +60,7 @@ def _analyse_measure(rows: Sequence[Row], measure: str, variants: Sequence[str])
 
 
 def describe(effects: Effects, variant: str, strength: str | None = None) -> str:
-    """Describe a variant's effect: "dropout (dropout 0.5): gap −6.1 points [−6.8, −5.4], …"."""
+    """Describe an effect: "dropout (dropout 0.5): gap −6.1 points [−6.8, −5.4], …"."""
     gap, accuracy = (effects[measure][variant] for measure in MEASURES)
     if gap.difference is None or accuracy.difference is None:
         return f"{variant}: no seed in common with the baseline."
@@ -83,7 +83,7 @@ def describe(effects: Effects, variant: str, strength: str | None = None) -> str
 
 
 def group_sweeps(effects: Effects, swept: Mapping[str, str]) -> Sweeps:
-    """Group the variants of sweeps by parameter, name and value, in the order of values."""
+    """Group the variants of sweeps by parameter, name and value, in order."""
     sweeps: Sweeps = {}
     for variant in effects["generalization_gap"]:
         name, _, value = variant.rpartition("=")

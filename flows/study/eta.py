@@ -1,4 +1,4 @@
-"""The remaining time of a study on this machine, by what earlier trials took here."""
+"""The remaining time of a study on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study: variants × seeds, each an isolated run, and then what each technique does to the gap.
+"""The study as a Prefect flow: variants × seeds, each run isolated.
 
 `python -m flows.study [--variants none,l2] [--seeds 3] [--set train.epochs=4] [--jobs 2] [--name few]`
 or `prefect deployment run study/local`; with `--on machines` or `study/machines`, on all that have a worker.
@@ -20,20 +20,20 @@ from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
+from flows.host.resources import default_jobs
 from flows.host.signals import reraise_swallowed_signals
 from flows.runs.experiments import remove_stale_worktrees, uncommitted
 from flows.runs.trial import Ended, Trial, finished
 from flows.study.eta import estimate
 from flows.study.host_report import read_hosts, write_hosts
 from flows.study.local import SCRATCH, run_locally
-from flows.study.plan import describe_overrides, shared_settings
+from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, report_folder, shared_settings
 from flows.study.report import Context, write_report
-from flows.study.request import Request, prepare
 from flows.study.results import collect
 
 
 class Executor(NamedTuple):
-    """How the trials of a study are run: on this machine, or on those of the pool."""
+    """A way to run trials: on this machine, or on the pool's."""
 
     existing: Callable[[Path], dict[str, str]]  # experiments → commits
     run: Callable[[Path, list[Trial]], Generator[Ended | None]]
@@ -72,53 +72,57 @@ def study(
         The tables, as Markdown.
     """
     logger = get_run_logger()
-    request = prepare(variants, seeds, settings, jobs, name, on)
-    executor = choose_executor(request, on, logger.info)
-    remove_stale_worktrees(request.root)
-    if edits := uncommitted(request.root, request.report):
+    root, report = Path.cwd(), report_folder(name)
+    trials = prepare(variants, seeds, settings, jobs, name, on)
+    executor = choose_executor(root, on, jobs or default_jobs(), logger.info, report.name)
+    remove_stale_worktrees(root)
+    if edits := uncommitted(root, report):
         logger.warning(
             "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
             edits.rstrip(),
         )
-    commits, failures = run_missing(request, executor)
-    text = write_reports(request, commits, failures)
-    create_markdown_artifact(text, key=request.report.name, description="What each technique does to the gap")
-    logger.info("\n%s\n\nmade: %s", text, request.report)
+    commits, failures = run_missing(root, trials, executor)
+    context = Context(
+        settings=shared_settings(trials, {*(settings or {}), *HOST_PARAMETERS}),
+        failures=failures,
+        strengths=describe_overrides(trials),
+        swept={trial.variant: trial.swept for trial in trials if trial.swept},
+    )
+    text = write_reports(root, report, trials, commits, context)
+    create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
+    logger.info("\n%s\n\nmade: %s", text, report)
     if failures:
         first, reason = next(iter(failures.items()))
-        raise RuntimeError(f"{len(failures)} of {len(request.trials)} runs failed, the first {first}: {reason}")
+        raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first}: {reason}")
     return text
 
 
-def choose_executor(request: Request, on: str, log: Callable[[str], None]) -> Executor:
+def choose_executor(root: Path, on: str, jobs: int, log: Callable[[str], None], study_name: str) -> Executor:
     """Choose this machine, or all machines that the server has."""
     if on == "machines":
         from flows.cluster import scheduler, status, sync  # which a study on this machine never needs
 
-        watch = status.Watch(f"{request.report.name}-machines")
+        watch = status.Watch(f"{study_name}-machines")
         return Executor(sync.published, partial(scheduler.on_machines, log=log), watch.estimate)
-    jobs = request.jobs
-    return Executor(finished, partial(run_locally, jobs=jobs), partial(estimate, request.root / SCRATCH, jobs=jobs))
+    return Executor(finished, partial(run_locally, jobs=jobs), partial(estimate, root / SCRATCH, jobs=jobs))
 
 
-def run_missing(request: Request, executor: Executor) -> tuple[dict[str, str], dict[str, str]]:
+def run_missing(root: Path, trials: list[Trial], executor: Executor) -> tuple[dict[str, str], dict[str, str]]:
     """Run the trials without an experiment; return commits and failures, by experiment."""
-    commits = executor.existing(request.root)
-    missing = [trial for trial in request.trials if trial.name not in commits]
-    exist, remaining = len(request.trials) - len(missing), executor.estimate(missing)
-    get_run_logger().info(
-        "%d runs: %d exist already, %d to run, %s", len(request.trials), exist, len(missing), remaining
-    )
+    commits = executor.existing(root)
+    missing = [trial for trial in trials if trial.name not in commits]
+    exist, remaining = len(trials) - len(missing), executor.estimate(missing)
+    get_run_logger().info("%d runs: %d exist already, %d to run, %s", len(trials), exist, len(missing), remaining)
     if not missing:
         return commits, {}
-    failures = run_trials(request.root, missing, executor)
-    commits = executor.existing(request.root)
+    failures = run_trials(root, missing, executor)
+    commits = executor.existing(root)
     lost = [trial.name for trial in missing if trial.name not in commits and trial.name not in failures]
     return commits, failures | dict.fromkeys(lost, "its run ended well, but its experiment is missing")
 
 
 def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str, str]:
-    """Run trials, and return failures by experiment; one does not stop the rest."""
+    """Run trials, failing ones included, and return failures by experiment."""
     logger = get_run_logger()
     failures: dict[str, str] = {}
     left = list(missing)
@@ -142,9 +146,9 @@ def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str
 
 
 def _progress(total: int) -> Callable[[int], None]:
-    """Make a progress artifact; a server that is away must not cost the trainings."""
+    """Make a progress artifact, and return a function that updates it."""
     artifact: Any = None
-    with suppress(httpx.HTTPError):
+    with suppress(httpx.HTTPError):  # a server that is away must not cost the trainings
         artifact = create_progress_artifact(0.0, key="study-progress", description=f"{total} runs")
 
     def show(done: int) -> None:
@@ -155,18 +159,11 @@ def _progress(total: int) -> Callable[[int], None]:
     return show
 
 
-def write_reports(request: Request, commits: Mapping[str, str], failures: Mapping[str, str]) -> str:
+def write_reports(root: Path, report: Path, trials: list[Trial], commits: Mapping[str, str], context: Context) -> str:
     """Write the report of the finished trials, and that of their hosts."""
-    root, trials = request.root, request.trials
     rows = collect(root, trials, commits)
-    context = Context(
-        settings=shared_settings(trials, request.named),
-        failures=failures,
-        strengths=describe_overrides(trials),
-        swept={trial.variant: trial.swept for trial in trials if trial.swept},
-    )
     (root / SCRATCH).mkdir(parents=True, exist_ok=True)
     with FileLock(root / SCRATCH / "report.lock"):  # two studies may end together
-        text = write_report(root / request.report, rows, trials[0].variant, context)
-        write_hosts(root / request.report, rows, read_hosts(root, commits))
+        text = write_report(root / report, rows, trials[0].variant, context)
+        write_hosts(root / report, rows, read_hosts(root, commits))
     return text

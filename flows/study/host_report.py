@@ -1,4 +1,4 @@
-"""The hosts that made the runs of a study, and whether their results differ.
+"""The hosts of a study's runs, and whether their results differ.
 
 A file beside the report, whose other files are the same wherever the runs were made.
 """

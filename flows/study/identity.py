@@ -1,4 +1,4 @@
-"""What a trial's result depends on beside its parameters: commands, code, libraries and inputs of a commit."""
+"""What decides a trial beside parameters: commands, code, libraries, inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """Return the commands, digests of code and versions of libraries of a trial's stages."""
+    """Return a trial's commands, digests of code, and versions of libraries."""
     all_stages = parse_text(read_text(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
@@ -32,7 +32,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
 
 
 def inputs_at(root: Path, commit: str) -> dict[str, str | None]:
-    """Return the digests of a commit's images and backbone, as git or dvc.lock has them."""
+    """Return the digests of a commit's images and backbone."""
     blobs, lock = _blobs(root, commit), at(root, commit, "dvc.lock")
     paths = parse_inputs(read_text(root, commit, "dvc.yaml"))
     return {name: blobs.get(path) or recorded_digest(lock, name, path) for name, path in paths.items()}
@@ -53,6 +53,6 @@ def _libraries(stage: dict[str, Any]) -> list[str]:
 
 
 def _blobs(root: Path, commit: str) -> dict[str, str]:
-    """Return the blobs of a commit's files, but not of links, whose targets may change."""
+    """Return the blobs of files, not of links, whose targets may change."""
     entries = [line.split("\t", 1) for line in git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]]
     return {path: about.split()[2] for about, path in entries if about.startswith("100")}

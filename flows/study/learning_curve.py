@@ -1,4 +1,4 @@
-"""A sweep over the number of training images: the best variant, and what more bring."""
+"""A sweep over the number of training images, in sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Lines = Mapping[str, Mapping[float, str]]  # variant's name → number of images
 
 
 def sentences(rows: Sequence[Row], lines: Lines) -> list[str]:
-    """Say which variant to choose for each number of images, and what more bring.
+    """Say which variant to choose, and what more images would bring.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def _descending_mean(variant: tuple[str, Accuracies]) -> float:
 
 
 def _choices(ranked: Mapping[float, Sequence[tuple[str, Accuracies]]]) -> list[str]:
-    """Compare the best two at each size by paired t-tests with Holm's correction."""
+    """Compare the best two of each size by corrected paired t-tests."""
     pairs = {n: _paired(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
     raw = {n: p for n, pair in pairs.items() if (p := significance.paired_p_value(*pair)) is not None}
     corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}

@@ -1,4 +1,4 @@
-"""The trials of a study on this machine: several side by side, each a task of the study's flow."""
+"""The trials of a study on this machine, each a Prefect task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRATCH = Path(".dvc/tmp/study")
 
 
 def run_locally(root: Path, trials: list[Trial], jobs: int) -> Generator[Ended]:
-    """Run trials on this machine; one that fails does not stop the others.
+    """Run trials side by side; one that fails does not stop others.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""The trials of a study: which there are, with which parameters, and under which names.
+"""The plan of a study: its trials, their parameters, and their names.
 
 A trial's name ends in a digest of its parameters, code, data and libraries. An experiment of that name is its result,
 whichever commit it was made at.
@@ -15,15 +15,62 @@ from typing import Any
 from flows.host import compute
 from flows.host.resources import default_jobs, share
 from flows.repo.git import git
+from flows.runs.experiments import check_checkout
+from flows.runs.inputs import check_inputs
 from flows.runs.trial import Trial
 from flows.study.identity import code_at, inputs_at, read_text
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 
+REPORT = Path("reports/study")
 SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
+
+
+def prepare(
+    variants: list[str] | None,
+    seeds: int | None,
+    settings: dict[str, Any] | None,
+    jobs: int | None,
+    name: str | None,
+    on: str,
+) -> list[Trial]:
+    """Check a study's arguments in the current folder, and plan its trials.
+
+    Its command line calls this before it imports Prefect, its flow for the trials.
+
+    Raises
+    ------
+    tasks.params.ParameterError, flows.repo.git.GitError
+    """
+    root = Path.cwd()
+    report_folder(name)
+    for argument, value in {"seeds": seeds, "jobs": jobs}.items():
+        if value is not None and value < 1:
+            raise ParameterError(f"{argument} must be at least 1; received {value}")
+    if on == "machines" and jobs is not None:
+        raise ParameterError(f"jobs must be left out on machines, whose workers have their own; received {jobs}")
+    check_checkout(root)
+    check_inputs(root)
+    defaults = parse(root / PARAMS_FILE)["study"]
+    return plan(
+        root, variants or defaults["compared"], seeds or defaults["seeds"], settings or {}, are_fixed=on == "machines"
+    )
+
+
+def report_folder(name: str | None) -> Path:
+    """Return the folder of a study's report.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+        If the name has other characters than lower-case letters, digits and hyphens.
+    """
+    if name is not None and not re.fullmatch("[a-z0-9-]{1,80}", name):
+        raise ParameterError(f"name must be of lower-case letters, digits and hyphens; received {name!r}")
+    return REPORT.with_name(f"{REPORT.name}-{name}") if name else REPORT
 
 
 def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], are_fixed: bool = False) -> list[Trial]:
@@ -63,7 +110,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
 
 
 def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, Any]], base: dict[str, Any]) -> None:
-    """Refuse a setting for all runs that a variant or a seed sets, too."""
+    """Refuse a setting for all runs that a variant or seed sets."""
     reserved = {
         key: f"what variant {name} varies"
         for name, own in differences.items()
@@ -80,16 +127,16 @@ def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, 
 
 
 def _overlap(key: str, other: str) -> bool:
-    """Whether two keys are equal, or one is a block that holds the other."""
+    """Whether two keys are equal, or one holds the other."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _resolve(
     at_head: dict[str, Any], chosen: dict[str, Any], variant: str, are_fixed: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a trial's overrides with this host's meaning of `auto`, and all its parameters.
+    """Return a trial's overrides without `auto`, and all its parameters.
 
-    Runs of two hosts must not be paired across precisions.
+    `auto` becomes what it means on this host. Runs of two hosts must not be paired across precisions.
     """
     params = validate(override(at_head, chosen, "settings"), f"variant {variant}")
     train = params.train
@@ -129,7 +176,7 @@ def _host_device() -> str:
 
 
 def _host_threads() -> int:
-    """Return what `train.threads: 0` means in a study on this host, by a job's share of the cores."""
+    """Return what `train.threads: 0` means here: a job's share of the cores."""
     return int(share(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
 
 

@@ -1,4 +1,4 @@
-"""The report of a study: a row per run, a table and a sentence per variant, and figures.
+"""The report of a study: rows, tables, sentences, figures and a page.
 
 Decisions are made on validation; the test accuracies stand at the end, shown once. Gaps and accuracies are in points,
 which are hundredths.
@@ -19,16 +19,7 @@ from flows.study.results import Row
 from tasks.metrics import significance
 from tasks.reporting import effect_figures, page
 
-COLUMNS = (
-    "variant",
-    "seed",
-    "epochs",
-    "train_accuracy",
-    "validation_accuracy",
-    "test_accuracy",
-    "generalization_gap",
-    "experiment",
-)
+COLUMNS = tuple(Row.__dataclass_fields__)[:-2]  # without the learning curves
 EFFECT_HEADER = ("variant", "n", *(cell for name in MEASURES.values() for cell in (name, "difference", "p")))
 TEST_HEADER = ("variant", "n", "test accuracy", "difference")
 GAP_NOTE = "The gap is training less validation accuracy, in points, which are hundredths."
@@ -43,28 +34,16 @@ METHODS_NOTE = (
 
 @dataclass(frozen=True)
 class Context:
-    """What a report names beside its runs.
+    """What a report names beside its runs."""
 
-    Parameters
-    ----------
-    settings : mapping
-        Parameters that were set for all runs.
-    failures : mapping
-        Why runs failed, which the tables lack, by the experiment's name.
-    strengths : mapping
-        What each variant sets, such as {"dropout": "dropout 0.5"}.
-    swept : mapping
-        The parameter of which a variant has one value, such as {"l2_strength=0.1": "regularize.l2"}.
-    """
-
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    failures: Mapping[str, str] = field(default_factory=dict)
-    strengths: Mapping[str, str] = field(default_factory=dict)
-    swept: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # parameters that were set for all runs
+    failures: Mapping[str, str] = field(default_factory=dict)  # experiment → why it is missing
+    strengths: Mapping[str, str] = field(default_factory=dict)  # variant → what it sets, such as `dropout 0.5`
+    swept: Mapping[str, str] = field(default_factory=dict)  # variant → the parameter of which it has one value
 
 
 def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Context | None = None) -> str:
-    """Write study.csv, study.md, study.html and the figures; return the tables as Markdown.
+    """Write study.csv, study.md, study.html and figures; return the tables.
 
     Parameters
     ----------
@@ -162,7 +141,7 @@ def _show_p(p: float | None) -> str:
 
 
 def _draw_figures(rows: Sequence[Row], effects: Effects, sweeps: Sweeps) -> dict[str, str]:
-    """Draw the effects, the learning curves, and each parameter that is swept over."""
+    """Draw the effects, the learning curves, and each sweep."""
     gap, accuracy = (effects[measure] for measure in MEASURES)
     curves = {
         variant: [(row.gaps, row.validation_accuracies) for row in rows if row.variant == variant] for variant in gap

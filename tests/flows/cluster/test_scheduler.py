@@ -23,7 +23,6 @@ from flows.runs import processes
 from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
 from flows.study import local
-from flows.study.request import Request
 from tests.support.clone import IDENTITY
 from tests.support.stub_machines import Server, beat, become, runs_of, serving_trials, trials_of
 
@@ -295,8 +294,7 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
 
     @flow(persist_result=False)
     def some(chosen: list[Trial]) -> dict[str, str]:
-        request = Request(root, chosen, 2, Path("reports/study"), set())
-        return study_flow.run_trials(root, chosen, study_flow.choose_executor(request, "here", print))
+        return study_flow.run_trials(root, chosen, study_flow.choose_executor(root, "here", 2, print, "study"))
 
     assert some(trials[:4]) == {
         trials[1].name: "Task run encountered an exception RuntimeError: the loss must stay finite"

@@ -209,7 +209,7 @@ def _is_the_users(file: Path, root: Path) -> bool:
 def test_temporary_failures_of_download_are_retried(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect import flow
 
-    from flows.pipeline.run import download
+    from flows.pipeline.flow import download
 
     clone.edit(download__sources=[{"url": "http://127.0.0.1:9/cifar.tar.gz"}])
 
