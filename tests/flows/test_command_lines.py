@@ -1,8 +1,9 @@
-"""Every entry point says how it is used, and refuses what it does not know before it does anything."""
+"""Every entry point: its usage, its settings, and its errors."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.command_line import exit_status
 from flows.pipeline import __main__ as pipeline
+from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.clone import Clone
 
@@ -94,6 +97,23 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_a_server_starts(
     assert pipeline.main(["--set", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(("error", "traces"), [(ParameterError("unknown key"), 0), (RuntimeError("a mistake here"), 1)])
+def test_an_error_of_this_project_is_one_line_without_prefects_trace(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], error: Exception, traces: int
+) -> None:
+    def run() -> None:
+        try:
+            raise error
+        except Exception:
+            logging.getLogger("prefect.flow_runs").exception("as Prefect does")
+            raise
+
+    with caplog.at_level(logging.ERROR, "prefect.flow_runs"):
+        assert exit_status(run, "") in {1, 2}
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {error}"
+    assert len(caplog.records) == traces
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])

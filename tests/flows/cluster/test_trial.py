@@ -1,4 +1,4 @@
-"""A trial: one clone makes it, another has its model; what it waits for, and how its flow ends."""
+"""A trial: run in one clone, applied in another; its flow's states."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
 
 @pytest.mark.parametrize("is_remote", [False, True])
 def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, is_remote: bool) -> None:
-    """The page of the commit that it starts from is never taken for its own."""
+    """It never shows the page of the commit that it starts from."""
     dvc(meeting.head, "checkout")
     page = meeting.head / "reports/index.html"
     before = page.read_text()
@@ -204,7 +204,7 @@ def test_the_state_says_whether_the_training_or_the_machine_failed(
 
 
 def break_step(meeting: Meeting, code: str) -> Trial:
-    """Have the last stage do something else, and plan a trial of it."""
+    """Change the code of the last stage, and plan a trial."""
     (meeting.head / "step.py").write_text(code)
     commit(meeting.head, "another step")
     asked = meeting.plan()

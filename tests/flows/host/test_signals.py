@@ -1,4 +1,4 @@
-"""Signals: what ends a command, what ends a server, and what a library swallowed."""
+"""Signals that end a command or a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server, worker and deployment for real: the README's commands, read back from the API, and what cancelling leaves."""
+"""Server, worker and deployments: runs, cancellations, schedules, two clones."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
     prefect.clone.run("git", "checkout", "--quiet", "prefect.yaml")
 
     def is_empty() -> bool:
-        """A deploy empties it, but for what Prefect's scheduler had in hand when the schedule went."""
+        """Deploy again: Prefect's scheduler may have had a run in hand."""
         prefect.clone.run("make", "deploy")
         return not starts()
 

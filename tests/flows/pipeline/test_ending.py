@@ -1,4 +1,4 @@
-"""How what runs is ended: everything below it goes, DVC keeps no lock, and nobody waits on.
+"""How a run ends: every child goes, and DVC keeps no lock.
 
 The stage is a small one, in a repository of its own: real steps are ended in the other files.
 """
@@ -24,7 +24,7 @@ from tests.support.serving import heed_interrupts, wait_for
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one stage, which says that it began, and then takes as long as a file says."""
+    """Make a repository with one stage, which sleeps for `seconds`."""
     made = Clone(tmp_path_factory.mktemp("ending") / "repository")
     made.path.mkdir()
     (made.path / "nap.py").write_text(
@@ -43,7 +43,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(origin: Path, tmp_path: Path) -> Path:
-    """Its copy, to run in."""
+    """Copy it, to run in."""
     return shutil.copytree(origin, tmp_path / "repository")
 
 
@@ -52,7 +52,7 @@ def running_in(folder: Path) -> list[dict[str, Any]]:
 
 
 def assert_nothing_is_left(checkout: Path) -> None:
-    """No process in the repository, no lock of DVC, and no output of the stage."""
+    """Find no process in the repository, no lock, and no output."""
     assert running_in(checkout) == []
     lock = checkout / ".dvc/tmp/rwlock"
     assert not lock.exists() or not any(json.loads(lock.read_text()).values())

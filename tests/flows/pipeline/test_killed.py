@@ -1,4 +1,4 @@
-"""What a server, a worker and a run leave behind when all of them are killed at once, as in a power cut."""
+"""What killed servers, workers and runs leave, as after a power cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DVC's verdict on a stage, and its run: decided and done without a flow."""
+"""DVC's verdict on a stage, and its run, without a flow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verdicts(clone: Clone) -> dict[str, tuple[str, ...]]:
 
 
 def test_nothing_is_stale_after_a_run_and_asking_is_cheap(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked again, DVC reads no file of the data: 184 MB of it lie there."""
+    """DVC reads no file of the data again: it has 184 MB."""
     from dvc_data.hashfile import hash as hashing
 
     read, hashed = hashing._hash_file, list[str]()

@@ -124,6 +124,11 @@ def test_a_variant_that_breaks_a_rule_is_an_error_before_anything_runs(clone: Cl
         plan.plan(clone.path, ["none", "bad"], 1, {})
 
 
+def test_jobs_are_the_workers_own_on_many_machines() -> None:
+    with pytest.raises(ParameterError, match=r"jobs must be left out on machines, .* received 2"):
+        plan.prepare(None, None, None, jobs=2, name=None, on="machines")
+
+
 def test_a_seed_is_nothing_that_a_variant_sets(clone: Clone) -> None:
     clone.edit(study__variants__other={"train.seed": 3})
     with pytest.raises(ParameterError, match=r"train\.seed: is what a seed sets, so no variant can"):

@@ -1,4 +1,4 @@
-"""The study's tables: every number against SciPy, and honest words for what is not known."""
+"""The study's tables and sentences: every number against SciPy."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
 
 
 def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
-    """And draw a line for each; the errors fall by a fifth where the images become four times as many."""
+    """The errors fall by a fifth for four times the images."""
     accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
     made = [
         Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,))

@@ -1,4 +1,4 @@
-"""The study in a scratch clone: its mistakes, its resumption, its failures, and two of them at once."""
+"""The study in a scratch clone: mistakes, resumption, failures, two at once."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def names(clone: Clone) -> list[str]:
     ("arguments", "says"),
     [
         (["--variants", "none,drop"], "drop: is no variant; did you mean dropout?"),
-        (["--set", "train.epoch=3"], "train.epoch: is no parameter; did you mean train.epochs?"),
         (["--set", "train.epochs=0"], "train.epochs: must be greater than or equal to 1; received 0"),
-        (["--set", "train.epochs"], "--set must be KEY=VALUE; received train.epochs"),
         (["--set", "train.epochs=["], "--set train.epochs, line "),
         (["--set", "train.seed=3"], "train.seed: is what a seed sets, so it cannot be set for all runs"),
         (["--variants", "none,l2", "--set", "regularize.l2=0.1"], "regularize.l2: is what variant l2 varies"),
@@ -80,7 +78,7 @@ def rows(clone: Clone) -> list[dict[str, str]]:
 
 
 def everything(clone: Clone) -> dict[str, bytes]:
-    """All that a user has in the folder, outputs included, but for the study's own report."""
+    """Read all files of the user and outputs, but the study's report."""
     names = clone.run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     outputs = [path for folder in ("data", "models", "reports") for path in (clone.path / folder).rglob("*")]
     files = {*(clone.path / name for name in names), *outputs}
