@@ -21,6 +21,9 @@ from flows.pipeline.flow import pipeline
 from tests.support.clone import Clone
 from tests.support.damage import flip_a_byte
 from tests.support.import_graph import STAGES, stages
+from tests.support.machines import toy
+from tests.support.parameters import edit
+from tests.support.toy_pipeline import dvc
 
 CACHED = dict.fromkeys(STAGES, "Cached")
 
@@ -93,21 +96,25 @@ def _paths(stage: dict[str, Any]) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def test_only_what_changed_runs_and_the_state_says_why(clone: Clone) -> None:
-    clone.edit(evaluate__batch_size=500)
-    figures = clone.path / "tasks/reporting/figures.py"
-    figures.write_text(figures.read_text() + "# changed\n")
+def test_only_what_changed_runs_and_the_state_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stages are stand-ins; what flows and DVC do with them is real."""
+    root = toy(tmp_path / "toy")
+    monkeypatch.chdir(root)
+    edit(root / "params.yaml", train__seed=2)
+    with (root / "report.py").open("a") as file:
+        file.write("# changed\n")
     run = Run()
-    assert run.states == {**CACHED, "evaluate": "Completed", "report": "Completed"}
-    changed = "parameters: evaluate.batch_size 2000 → 500"
+    assert run.states == {**CACHED, **dict.fromkeys(("train", "evaluate", "report"), "Completed")}
+    changed = "parameters: train.seed 0 → 2"
     assert run.message("evaluate") == f"ran: {changed}"
-    assert run.message("report").startswith(f"ran: {changed}; layout: tasks/reporting/figures.py")
+    assert run.message("report").startswith(f"ran: {changed}; ")
+    assert "report.py" in run.message("report")
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
     assert "per-class" in run.artifacts
     assert "| test.accuracy" in run.artifacts["comparison"]
-    assert (clone.path / "reports/index.html").as_uri() in run.artifacts["report"]
-    assert clone.run("dvc", "repro").count("didn't change, skipping") == len(STAGES)
+    assert (root / "reports/index.html").as_uri() in run.artifacts["report"]
+    assert dvc(root, "repro").count("didn't change, skipping") == len(STAGES)
 
 
 def test_a_flipped_byte_and_a_lost_output_are_restored(workspace: Path) -> None:
