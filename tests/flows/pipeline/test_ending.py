@@ -32,7 +32,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(1)))\n"
         "print('began', flush=True)\ntime.sleep(float(open('seconds').read()))\nopen('made', 'w').close()\n"
     )
-    (made.path / "seconds").write_text("30")
+    (made.path / "seconds").write_text("5")
     (made.path / "dvc.yaml").write_text("stages: {nap: {cmd: exec python nap.py, outs: [made]}}\n")
     made.run("git", "init", "--quiet")
     made.run("dvc", "init", "--quiet")
