@@ -131,7 +131,7 @@ def run_study(root: Path, count: int) -> Found:
                     memory.append(psutil.Process().memory_info().rss / 2**20)
                 yield one
 
-    where = study_flow.Place(sync.fetch_experiments, looked_at, status.estimate_remaining)
+    where = study_flow.Executor(sync.fetch_experiments, looked_at, status.estimate_remaining)
     started, cpu = time.perf_counter(), time.process_time()
     missing = [trial for trial in trials if trial.name not in where.existing(root)]
     failures = study_flow.run_trials(root, missing, where)

@@ -29,7 +29,7 @@ TRIALS = 8
 SETTINGS = {"train.precision": "float32", "train.threads": 1}
 IMAGES = count(2_000)  # of each study another number, so that no stage of it was run before
 LONG = 10_000  # epochs: never to be finished
-HANDED_OVER = re.compile(r"handed over in ([\d.]+) s")
+HANDED_OVER = re.compile(r"exchanged with the remotes in ([\d.]+) s")
 
 
 def two_machines() -> list[Found]:

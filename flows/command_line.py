@@ -1,18 +1,16 @@
-"""What the command lines of flows share: settings, and one line and an exit status for each error."""
+"""What commands share: settings, exit statuses, one line for an error."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 
+from flows.host.signals import interruptible
 from flows.repo.git import GitError
 from flows.server import ephemeral
 from tasks.params import ParameterError, parse_text
@@ -20,12 +18,13 @@ from tasks.params import ParameterError, parse_text
 BUSY = 75  # the shell's EX_TEMPFAIL
 
 
-def add_set(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
+def add_set(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the option `--set KEY=VALUE`, which may be repeated."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=description)
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """The settings of all `--set`; values are YAML."""
+    """Parse the values of all `--set`, which are YAML."""
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -35,16 +34,23 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     return settings
 
 
-def exit_status(run: Callable[[], None], once_interrupted: str) -> int:
-    """Run, with one line instead of a trace for what the user can mend."""
+def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
+    """Run a command, and print its user's errors in one line.
+
+    Parameters
+    ----------
+    after_interrupt : str
+        What the line says after an interruption: what was ended, and what to do next.
+    """
+    logging.getLogger("prefect.flow_runs").addFilter(_without_trace)
     try:
-        with _interruptible():
+        with interruptible():
             run()
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"error: interrupted; {once_interrupted}", file=sys.stderr)
+        print(f"error: interrupted; {after_interrupt}", file=sys.stderr)
         return 130
     except (httpx.ConnectError, RuntimeError, OSError) as error:
         print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
@@ -52,36 +58,23 @@ def exit_status(run: Callable[[], None], once_interrupted: str) -> int:
     return 0
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM, also where a library makes another error of it."""
-    interrupted = threading.Event()
-
-    def interrupt(*_: object) -> NoReturn:
-        interrupted.set()
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a script's background jobs
-            signal.signal(number, interrupt)
-    try:
-        yield
-    except BaseException:  # asyncio.CancelledError is no Exception
-        if interrupted.is_set():
-            raise KeyboardInterrupt from None
-        raise
+def _without_trace(record: logging.LogRecord) -> bool:
+    """Drop Prefect's trace of an error of this project's own."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not type(error).__module__.startswith(("flows.", "tasks."))
 
 
-def report_errors(ask: Callable[[], int]) -> int:
-    """Ask DVC; the status, with one line instead of a trace for what the user can mend."""
+def report_errors(run: Callable[[], int]) -> int:
+    """Run a command of DVC's state, and print errors in one line."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says how
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # no hints
     try:
-        return ask()
+        return run()
     except LockError as error:
-        print(f"error: another DVC is at work here: {str(error).splitlines()[0]}; try again later", file=sys.stderr)
+        reason = str(error).splitlines()[0]
+        print(f"error: another DVC process uses this workspace: {reason}; try again later", file=sys.stderr)
         return BUSY
     except (ParameterError, GitError, DvcException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -6,7 +6,6 @@ that completed none yet counts as fast as the others.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from flows.cluster.cordon import read_cordoned
 from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
 from flows.results.tables import table
+from flows.runs.eta import describe_remaining
 
 OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 LISTED = timedelta(days=1)  # since the last heartbeat of a worker
@@ -64,16 +64,17 @@ class Status:
 
     def estimate(self, n_left: int) -> str:
         """Estimate how long `n_left` trials take."""
-        if not n_left:
-            return "nothing to run"
         online = [worker for worker in self.workers if worker.state == "online"]
-        if not online:
+        if n_left and not online:
             return "no worker is online: run `make worker` on a host"
         timed = [seconds for worker in self.workers for seconds in worker.seconds]
-        if not timed:
-            return "no trial was completed yet: an estimate follows the first"
-        rate = sum(max(worker.running, 1) / statistics.mean(worker.seconds or timed) for worker in online)
-        return f"about {math.ceil(n_left / rate / 60)} minutes on {len(online)} worker{'s' if len(online) > 1 else ''}"
+        slots = [
+            statistics.mean(worker.seconds or timed)
+            for worker in online
+            for _ in range(max(worker.running, 1))
+            if timed
+        ]
+        return describe_remaining(n_left, slots, f"on {len(online)} worker{'s' if len(online) > 1 else ''}")
 
 
 def read_status(client: SyncPrefectClient) -> Status:

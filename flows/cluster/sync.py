@@ -34,7 +34,8 @@ from flows.cluster.remotes import (
 )
 from flows.repo.commands import run
 from flows.repo.git import GitError, commit_of, git, read_blob, repository
-from flows.runs.experiments import STAGES, is_in_git, isolated_worktree, recorded, reference, slots
+from flows.runs.experiments import isolated_worktree, reference
+from flows.runs.inputs import READERS, is_in_git, read_inputs, recorded_digest
 from tasks.params import ParameterError
 
 PUSH_ATTEMPTS = 3  # at a reference that another may be writing just now
@@ -101,7 +102,7 @@ def push_inputs(root: Path, commit: str) -> None:
         If a remote does not answer, is another one than it was, or cannot be written.
     """
     check_remote_folder(root, is_new=not _list_experiments(root))
-    with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit, wait_seconds=-1) as checkout:
+    with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit) as checkout:
         if targets := _input_targets(checkout):
             compare_with_remote(checkout, *targets, limit_seconds=ANSWER_SECONDS)  # which a push has not
             push_objects(checkout, *targets)
@@ -139,7 +140,7 @@ def fetch_commit(root: Path, commit: str) -> None:
 
 def images_in_git(checkout: Path) -> bool:
     """Return whether git keeps the images; otherwise hosts share `data/raw`."""
-    return is_in_git(checkout, slots(checkout)["images"])
+    return is_in_git(checkout, read_inputs(checkout)["images"])
 
 
 def fetch_inputs(checkout: Path) -> None:
@@ -175,15 +176,15 @@ def _input_targets(checkout: Path) -> list[str]:
     """List the DVC targets that a run needs as input."""
     lock = read_blob(checkout, "HEAD", "dvc.lock")
     targets = []
-    for slot, path in slots(checkout).items():
-        digest, in_git = recorded(lock, slot, path), is_in_git(checkout, path)
+    for slot, path in read_inputs(checkout).items():
+        digest, in_git = recorded_digest(lock, slot, path), is_in_git(checkout, path)
         if slot == "images" and digest:
             targets.append(RAW)
         elif not in_git and (slot == "images" or not digest or _tracked_digest(checkout, path) != digest):
             track = f"`dvc add {path}`, " if slot == "backbone" else ""
             raise ParameterError(
                 f"the {slot} that git does not keep must be committed as DVC read them, for other hosts to get "
-                f"them; received {path}; {track}`dvc repro {STAGES[slot]}`, and commit dvc.lock"
+                f"them; received {path}; {track}`dvc repro {READERS[slot]}`, and commit dvc.lock"
                 + (f" and {path}.dvc" if track else "")
             )
         elif not in_git:

@@ -25,6 +25,7 @@ from flows.cluster.cordon import set_cordon
 from flows.cluster.queues import served_queues
 from flows.cluster.trial_worker import PatientWorker, TrialWorker
 from flows.host import resources
+from flows.host.signals import end_on_signals
 from flows.server import ephemeral, password
 from tasks.params import ParameterError
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", help="of this worker; default: the host's and four digits of this folder's")
     args = parser.parse_args(arguments)
     root = Path.cwd()
-    _end_on_signals()
+    end_on_signals()
     try:
         _check_host(args.limit)
         _connect(args.server)
@@ -62,14 +63,6 @@ def main(arguments: list[str] | None = None) -> int:
 def worker_name(root: Path) -> str:
     """Name a worker by its host and digits of its clone's path."""
     return f"{socket.gethostname()}-{hashlib.sha256(str(root).encode()).hexdigest()[:4]}"
-
-
-def _end_on_signals() -> None:
-    """End on SIGTERM as on Ctrl-C, also in a background shell."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _check_host(limit: int | None) -> None:

@@ -1,9 +1,6 @@
-"""The pipeline as a Prefect flow: download → normalize → train → evaluate → report.
+"""The pipeline as a Prefect flow: stages as tasks, results as artifacts.
 
-`python -m flows.pipeline`, or `prefect deployment run` with `pipeline/local` or, on any machine, `pipeline/machines`
-
-Without overrides it brings the workspace up to date, as `dvc repro` does there. With overrides, or to be handed over,
-it is an isolated run, which leaves the workspace alone and is kept as a DVC experiment.
+Started by `python -m flows.pipeline` or `prefect deployment run pipeline/local`.
 """
 
 from __future__ import annotations
@@ -11,27 +8,24 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from flows.cluster import sync
-from flows.cluster.remotes import SyncError, find_remotes
-from flows.pipeline.stages import once_free, stage
+from flows.pipeline.checks import check_run
+from flows.pipeline.stages import retry_while_locked, stage
 from flows.repo import commands
 from flows.repo.cosmetic import accept_edits
 from flows.repo.git import git
 from flows.repo.graph import artifact
 from flows.results.comparison import IncomparableError, compare
 from flows.results.summary import summary
-from flows.runs import experiments
-from flows.runs.processes import Checkout
-from tasks.params import ParameterError
+from flows.runs.experiments import name_of, uncommitted
+from flows.runs.isolated import Remote, isolated_run
 
 MINUTE, HOUR = 60, 3600
 
@@ -44,14 +38,21 @@ evaluate = stage("evaluate", HOUR)
 report = stage("report", HOUR)
 
 
+class Options(NamedTuple):
+    """The flow's parameters that say how the stages are run."""
+
+    force: bool
+    push: bool
+    pull: bool
+    accept: bool = False
+
+
 @flow(name="pipeline", persist_result=False)
 def pipeline(
     overrides: dict[str, Any] | None = None,
     force: bool = False,
     push: bool = False,
     pull: bool = False,
-    hand_over: bool = False,
-    commit: str | None = None,
     accept: bool = False,
 ) -> dict[str, Any]:
     """Bring the pipeline up to date and show its results.
@@ -60,18 +61,13 @@ def pipeline(
     ----------
     overrides : dict, optional
         Parameters by dotted key, such as {"train.epochs": 3}. The run is then isolated from the workspace, at HEAD,
-        and kept as a DVC experiment.
+        and kept as a DVC experiment. Without them it brings the workspace up to date, as `dvc repro` does.
     force : bool
         Run every stage, also where nothing changed.
     push : bool
         Send data, model and reports to the DVC remote after the run.
     pull : bool
         Fetch them from the DVC remote before the run.
-    hand_over : bool
-        Be an isolated run, with or without overrides, whose inputs come from the remotes and whose experiment is
-        published there: for a machine whose own workspace nobody looks at.
-    commit : str, optional
-        The commit of a run that is handed over; default: that of the git remote's HEAD.
     accept : bool
         Keep results of this workspace whose code differs only in comments and layout.
 
@@ -80,79 +76,69 @@ def pipeline(
     dict
         reports/metrics.json of the run.
     """
+    root, overrides, options = Path.cwd(), overrides or {}, Options(force, push, pull, accept)
+    check_run(root, overrides, accept)
+    if not overrides:
+        return run_stages(root, options)
+    if edits := uncommitted(root):
+        text = "not in this run, since it starts from HEAD: uncommitted changes to\n%s"
+        get_run_logger().warning(text, edits.rstrip())
+    return run_isolated(root, overrides, options)
+
+
+def run_isolated(
+    root: Path, overrides: dict[str, Any], options: Options, commit: str = "HEAD", remote: Remote | None = None
+) -> dict[str, Any]:
+    """Run the pipeline in a worktree, keep an experiment, and return metrics."""
+    name = name_of(str(flow_run.get_name()), overrides)
+    with isolated_run(root, name, overrides, commit, remote) as checkout:
+        metrics = run_stages(checkout, options, name, remote is None or remote.has_images(checkout))
     logger = get_run_logger()
-    root, overrides = Path.cwd(), overrides or {}
-    isolated = hand_over or bool(overrides)
-    if commit and not hand_over:
-        raise ParameterError(f"a commit is of a run that is handed over; received {commit}; add hand_over=true")
-    if accept and isolated:  # its worktree starts without outputs
-        raise ParameterError("accept must be of this workspace; received an isolated run, too; leave one of them out")
-    if hand_over:
-        find_remotes(root)
-        commit = commit or sync.remote_head(root)
-        sync.fetch_commit(root, commit)
-    elif isolated:
-        experiments.check_slots(root)
+    if remote:
+        logger.info("published as a DVC experiment; `dvc exp pull REMOTE %s` fetches it from the git remote", name)
     else:
-        experiments.check(root)
-    name = experiments.name_of(str(flow_run.get_name()), overrides)
-    if isolated and not hand_over and (edits := experiments.uncommitted(root)):
-        logger.warning("not in this run, since it starts from HEAD: uncommitted changes to\n%s", edits.rstrip())
-    worktree = experiments.isolated_worktree(root, overrides, name, commit or "HEAD") if isolated else nullcontext(root)
-    with worktree as folder:
-        checkout = Checkout(folder, force)
-        if hand_over:
-            sync.fetch_inputs(folder)
-        if pull:
-            commands.run(folder, sys.executable, "-m", "dvc", "pull", "--allow-missing")
-
-        if accept:
-            for verdict in once_free(folder, accept_edits, logger.info):
-                logger.info("%s: %s", verdict.stage, verdict.message)
-
-        # What own images were packed into came from the remote; they themselves are on another machine.
-        raw = [download(checkout)] if not hand_over or sync.images_in_git(folder) else []
-        arrays = normalize(checkout, *raw)
-        model = train(checkout, arrays)
-        scores = evaluate(checkout, arrays, model)
-        report(checkout, arrays, model, scores)
-
-        if isolated:
-            experiments.save(folder, name)
-            logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
-        if hand_over:
-            if not sync.publish(folder, name) and not sync.is_published_at_head(folder, name):
-                raise SyncError(
-                    f"a run that is handed over must have a name of its own; received {name}, which the git remote has "
-                    "of another commit; run it again under another name"
-                )
-            logger.info("published; `dvc exp pull %s %s` fetches it elsewhere", find_remotes(root).git, name)
-        metrics = show(folder, name if isolated else "")
-        if push:
-            commands.run(folder, sys.executable, "-m", "dvc", "push")
+        logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
     return metrics
 
 
-def show(folder: Path, experiment: str) -> dict[str, Any]:
-    """Publish the results of a finished run as artifacts, and return its metrics."""
-    commit = git(folder, "rev-parse", "--short", "HEAD").strip()
-    text = summary(folder)
+def run_stages(checkout: Path, options: Options, experiment: str = "", has_images: bool = True) -> dict[str, Any]:
+    """Bring a checkout up to date, show its results, and return metrics."""
+    logger = get_run_logger()
+    if options.pull:
+        commands.run(checkout, sys.executable, "-m", "dvc", "pull", "--allow-missing")
+    if options.accept:
+        for verdict in retry_while_locked(checkout, accept_edits, logger.info):
+            logger.info("%s: %s", verdict.stage, verdict.message)
+    raw = [download(checkout, options.force)] if has_images else []
+    arrays = normalize(checkout, options.force, *raw)
+    model = train(checkout, options.force, arrays)
+    scores = evaluate(checkout, options.force, arrays, model)
+    report(checkout, options.force, arrays, model, scores)
+    metrics = show_results(checkout, experiment)
+    if options.push:
+        commands.run(checkout, sys.executable, "-m", "dvc", "push")
+    return metrics
+
+
+def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
+    """Publish a finished run's results as artifacts, and return its metrics."""
+    commit = git(checkout, "rev-parse", "--short", "HEAD").strip()
+    text = summary(checkout)
     get_run_logger().info("\n%s", text)
-    kept = f", experiment `{experiment}`" if experiment else ""
-    create_markdown_artifact(f"{text}\n\ncommit `{commit}`{kept}", key="summary", description="What the run achieved")
+    source = f"commit `{commit}`" + (f", experiment `{experiment}`" if experiment else "")
+    create_markdown_artifact(f"{text}\n\n{source}", key="summary", description="What the run achieved")
 
     try:
-        compared = compare(folder, "HEAD").markdown()
+        comparison = compare(checkout, "HEAD").markdown()
     except IncomparableError as error:  # the first run in a repository, or other test images
-        compared = str(error)
-    create_markdown_artifact(compared, key="comparison", description=f"This run against commit {commit}")
+        comparison = str(error)
+    create_markdown_artifact(comparison, key="comparison", description=f"This run against commit {commit}")
 
     if not experiment:  # the folder of an experiment is removed; `dvc exp apply` brings its page
-        create_link_artifact(
-            (folder / artifact(folder, "report")).as_uri(), key="report", description="The report, on the worker's disk"
-        )
+        page = (checkout / artifact(checkout, "report")).as_uri()
+        create_link_artifact(page, key="report", description="The report, on the worker's disk")
 
-    with (folder / artifact(folder, "per_class")).open(encoding="utf-8") as file:
+    with (checkout / artifact(checkout, "per_class")).open(encoding="utf-8") as file:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
-    metrics: dict[str, Any] = json.loads((folder / artifact(folder, "metrics")).read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = json.loads((checkout / artifact(checkout, "metrics")).read_text(encoding="utf-8"))
     return metrics

@@ -1,18 +1,17 @@
-"""One DVC stage as one Prefect task: DVC's verdict, the run, and its lines as logs.
+"""A DVC stage as a Prefect task: verdict, run, log.
 
-DVC is the only judge of staleness. Prefect's own caching is off, and the state `Cached` repeats
-what DVC said. A stage runs in `dvc repro --single-item`.
+DVC alone decides what is stale. Prefect's own caching is off, and its state `Cached` repeats what DVC decided. A stage
+runs in `dvc repro --single-item`.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect import State, Task, get_run_logger, task
@@ -23,31 +22,19 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
-from ruamel.yaml import YAML
 
 from flows.repo.cosmetic import HINT
 from flows.repo.staleness import stale_reasons
-from flows.runs.processes import Checkout, StageFailedError, repro
+from flows.runs.processes import StageFailedError, repro
 
-LEASE_SECONDS = 60.0  # after so long without a sign of life, a run's hold on a limit expires
+LEASE_SECONDS = 60.0  # without a sign of life, after which a run no longer holds a limit
 POLL_SECONDS = 2.0  # between looks at a workspace that another DVC is using
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a stage: the data that flows hand from task to task."""
-
-    stage: str
-    status: Literal["unchanged", "restored", "ran"]
-    reasons: tuple[str, ...]
-    seconds: float
-    outputs: Mapping[str, str] = field(default_factory=dict)  # path → digest, as in dvc.lock
-
-
-def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[Outcome]]:
-    """A Prefect task that brings one DVC stage up to date.
+def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[str]]:
+    """Make a Prefect task that brings one DVC stage up to date.
 
     Parameters
     ----------
@@ -69,31 +56,27 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
         retry_condition_fn=_is_retryable,
         **options,
     )
-    def bring_up_to_date(checkout: Checkout, *inputs: Outcome) -> State[Outcome]:
+    def bring_up_to_date(root: Path, force: bool, *inputs: str) -> State[str]:
         logger = get_run_logger()
-        started = time.perf_counter()
-        reasons = once_free(checkout.root, lambda root: verdict(root, name), logger.info)
-        if checkout.force:
+        reasons = retry_while_locked(root, lambda root: verdict(root, name), logger.info)
+        if force:
             reasons = ("forced",)
         if not reasons:
-            outcome = Outcome(name, "unchanged", (), time.perf_counter() - started, outputs(checkout.root, name))
-            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=outcome)
+            return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=name)
         logger.info("%s runs: %s", name, "; ".join(reasons))
         with _concurrency_limits(needs):
-            status = reproduce(checkout, name, limit_seconds, _Progress(name, logger.info))
-        outcome = Outcome(name, status, reasons, time.perf_counter() - started, outputs(checkout.root, name))
-        verb = {"ran": "ran", "restored": "restored from the run cache", "unchanged": "nothing to do"}[status]
-        return Completed(message=f"{verb}: {'; '.join(reasons)}", data=outcome)
+            status = reproduce(root, name, limit_seconds, _Progress(name, logger.info), force)
+        return Completed(message=f"{status}: {'; '.join(reasons)}", data=name)
 
     return bring_up_to_date
 
 
 @contextmanager
 def _concurrency_limits(names: Iterable[str]) -> Iterator[None]:
-    """Hold the server's concurrency limits of these names; one that it does not have limits nothing.
+    """Hold the server's concurrency limits of these names, if it has them.
 
-    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that
-    was killed, and every later one would wait for it; and a task with a tag asks for them, limited or not.
+    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that was killed, and
+    every later one would wait for it; and a task with a tag asks the server for them, limited or not.
     """
     with concurrency([name for name in names if _is_limited(name)], lease_duration=LEASE_SECONDS):
         yield
@@ -109,7 +92,7 @@ def _is_limited(name: str) -> bool:
 
 
 def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Retry only what may pass by itself, such as a mirror that does not answer."""
+    """Retry only what may pass, such as a silent mirror."""
     try:
         state.result()
     except StageFailedError as error:
@@ -123,7 +106,9 @@ def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 def verdict(root: Path, name: str) -> tuple[str, ...]:
-    """Why DVC would run a stage now, once those before it have run; empty when it would not.
+    """Return why DVC would run a stage now; empty when not.
+
+    The stages before it must have run.
 
     Raises
     ------
@@ -135,14 +120,14 @@ def verdict(root: Path, name: str) -> tuple[str, ...]:
     return (*map(str, reasons), *hint)
 
 
-def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) -> T:
-    """What DVC answers to a question on a workspace, once no other DVC process is using it."""
+def retry_while_locked(root: Path, query: Callable[[Path], T], log: Callable[..., None]) -> T:
+    """Query DVC about a workspace, again while another DVC process uses it."""
     from dvc.lock import LockError
 
     waiting = False
     while True:
         try:
-            return ask(root)
+            return query(root)
         except LockError as error:
             if not waiting:
                 log("waiting for another DVC process in %s: %s", root, str(error).splitlines()[0])
@@ -153,30 +138,23 @@ def once_free(root: Path, ask: Callable[[Path], T], log: Callable[..., None]) ->
 # --- The run -------------------------------------------------------------------------------------
 
 
-def reproduce(
-    checkout: Checkout, name: str, limit_seconds: float, log: Callable[[str], None]
-) -> Literal["unchanged", "restored", "ran"]:
-    """Run `dvc repro --single-item` and say what it did.
+def reproduce(root: Path, name: str, limit_seconds: float, log: Callable[[str], None], force: bool = False) -> str:
+    """Run one stage with `dvc repro`, and return what that did.
 
     Raises
     ------
     StageFailedError
         If it fails or exceeds its limit; the message ends with the stage's last lines.
     """
-    said = "\n".join(repro(checkout, name, limit_seconds, log, options=("--single-item", name)))
-    if f"Stage '{name}' is cached - skipping run" in said:
-        return "restored"
-    return "ran" if f"Running stage '{name}'" in said else "unchanged"
-
-
-def outputs(root: Path, name: str) -> dict[str, str]:
-    """The digests of a stage's outputs, as dvc.lock has them."""
-    locked = YAML(typ="safe").load(root / "dvc.lock")["stages"][name]
-    return {out["path"]: out["md5"] for out in locked.get("outs", [])}
+    options = ("--force",) if force else ()
+    output = "\n".join(repro(root, name, limit_seconds, log, (*options, "--single-item", name)))
+    if f"Stage '{name}' is cached - skipping run" in output:
+        return "restored from the run cache"
+    return "ran" if f"Running stage '{name}'" in output else "nothing to do"
 
 
 class _Progress:
-    """Passes lines to the log, and shows the epochs among them as a progress artifact."""
+    """A log that shows epochs as a progress artifact."""
 
     def __init__(self, name: str, log: Callable[[str], None]):
         self.name, self.log = name, log

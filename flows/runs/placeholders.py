@@ -1,8 +1,8 @@
 """Stages that a run leaves for later: `dvc repro` makes their outputs.
 
-What dvc.lock has of such a stage is of another run. Kept, it would pass that run's page off as this one's, and ask for
-files that other machines never had. Without it, `dvc exp apply` fails, as DVC takes the outputs for lost. So the stage
-gets an entry that no run matches, since it names no inputs, and each output is a line that says how it is made.
+The entry of such a stage in dvc.lock belongs to another run: it would attribute that run's report to this one, and ask
+for files that other machines never had. Without an entry, `dvc exp apply` fails, as DVC takes the outputs for lost. So
+the stage gets an entry without inputs, which no run matches, and each output is a line that says how it is made.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from flows.repo import dvc_internals
+from flows.repo.dvc_internals import locked_repo
 
-PLACEHOLDER = "`dvc repro` makes this: it was left out of the run, which asked for scores alone.\n"
+PLACEHOLDER = "`dvc repro` makes this: the run ended with its scores.\n"
 
 
-def leave_out_others(checkout: Path, made: Collection[str]) -> None:
-    """Record in dvc.lock that all stages but these have not run, with a placeholder for each of their outputs."""
-    with dvc_internals.locked_repo(checkout) as repo:
-        for stage in dvc_internals.load_stages(repo).values():
-            if stage.name in made:
+def leave_out_others(checkout: Path, stages: Collection[str]) -> None:
+    """Record all other stages as not run, with placeholders as outputs."""
+    with locked_repo(checkout) as repo:
+        for stage in repo.stage.collect(str(checkout / "dvc.yaml")):
+            if stage.name in stages:
                 continue
             for output in stage.outs:
                 output.remove()
@@ -29,4 +29,4 @@ def leave_out_others(checkout: Path, made: Collection[str]) -> None:
                 output.save()
                 output.commit()
             stage.deps = []  # parameters are among them
-            dvc_internals.write_entry(stage)
+            stage.dump(update_pipeline=False)

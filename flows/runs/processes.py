@@ -1,67 +1,58 @@
-"""A child process: its lines, its time limit, the signals that arrive meanwhile, and its end.
+"""`dvc repro` as a child process: output, time limit, end.
 
-A run is `dvc repro`, which leaves the command of a stage running when it is killed. So a child that is cancelled, fails
-or takes longer than its limit is ended with everything below it.
+DVC leaves the command of a stage running when it is killed. So a child that is cancelled, fails or exceeds its limit is
+ended with all its descendants.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from flows.host.resources import Resources
+from flows.host.signals import reraise_swallowed_signals
 
 END_SECONDS = 5.0  # for a step to end after SIGTERM, before SIGKILL
 
 _running: set[subprocess.Popen[str]] = set()
-shutting_down = threading.Event()  # everything that runs here is being ended: nothing further begins
+shutting_down = threading.Event()  # every run of this process is being ended, and none begins
 
 
 class StageFailedError(RuntimeError):
-    """A stage ended with an error; `temporary` says whether it may pass on a retry."""
+    """A stage ended with an error; a `temporary` one may be retried."""
 
     def __init__(self, message: str, temporary: bool = False):
         super().__init__(message)
         self.temporary = temporary
 
 
-@dataclass(frozen=True)
-class Checkout:
-    """Where a run happens: a checkout of this repository."""
-
-    root: Path
-    force: bool = False
-
-
 def repro(
-    checkout: Checkout,
+    root: Path,
     name: str,
     limit_seconds: float,
     log: Callable[[str], None],
     options: tuple[str, ...] = (),
-    cores: frozenset[int] | None = None,
-    variables: Mapping[str, str] | None = None,
+    share: Resources | None = None,
 ) -> list[str]:
-    """Run `dvc repro` and give its lines.
+    """Run `dvc repro` in a checkout, and return its lines.
 
     Parameters
     ----------
     name : str
         What is run, for messages.
-    cores : set of int, optional
-        The cores that it and everything it starts may use, where the system can limit them.
-    variables : mapping, optional
-        Further environment variables.
+    options : tuple of str
+        Further arguments of `dvc repro`.
+    share : Resources, optional
+        The cores and variables of the child and of everything that it starts. Cores are limited where the system can.
 
     Raises
     ------
@@ -69,32 +60,8 @@ def repro(
         If it fails or exceeds its limit; the message ends with its last lines.
     """
     lines: list[str] = []
-    force = ["--force"] if checkout.force else []
-    command = [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", *force, *options]
-    process = subprocess.Popen(
-        command,
-        cwd=checkout.root,
-        env={**os.environ, **(variables or {})},  # which flows/__init__.py has settled
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    )
-    overdue = threading.Event()
-
-    def end_overdue() -> None:
-        overdue.set()
-        terminate_tree(process)
-
-    watchdog = threading.Timer(limit_seconds, end_overdue)
-    watchdog.daemon = True
-    try:
-        _running.add(process)
-        if shutting_down.is_set():  # control: end of what is about to begin
-            terminate_tree(process)  # it was started while the others were ended
-        watchdog.start()
-        if cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(process.pid, cores)  # before it starts anything: it takes a while to load
+    process = _start(root, options, share)
+    with _tracked(process), _time_limit(process, limit_seconds) as overdue:
         with reraise_swallowed_signals() as raise_again:
             for line in process.stdout or ():
                 if line := line.strip():
@@ -102,10 +69,6 @@ def repro(
                     log(line)
                     raise_again()  # control: swallowed signal
         status = process.wait()
-    finally:
-        watchdog.cancel()
-        terminate_tree(process)
-        _running.discard(process)
     if overdue.is_set():
         raise StageFailedError(f"{name}: took longer than its limit of {limit_seconds:,.0f} s and was ended")
     if status:
@@ -114,51 +77,66 @@ def repro(
     return lines
 
 
+def _start(root: Path, options: tuple[str, ...], share: Resources | None) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "dvc", "--wait-for-lock", "repro", *options],
+        cwd=root,
+        env={**os.environ, **(share.variables if share else {})},  # which flows/__init__.py has settled
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if share and share.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, share.cores)  # before it starts anything: it takes a while to load
+    return process
+
+
 @contextmanager
-def reraise_swallowed_signals() -> Iterator[Callable[[], None]]:
-    """A function that raises anew what a signal raised and someone swallowed.
-
-    Ctrl-C or a cancellation that arrives while Prefect's client waits for the server gets lost there.
-    """
-    received: list[Callable[[], Any]] = []
-
-    def remember(previous: Any) -> Callable[[int, Any], None]:
-        def handler(number: int, frame: Any) -> None:
-            received.append(lambda: previous(number, frame))
-            previous(number, frame)
-
-        return handler
-
-    def raise_again() -> None:
-        if received:
-            received.pop()()
-
-    replaced = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(previous := signal.getsignal(number)):
-                replaced[number] = signal.signal(number, remember(previous))
+def _tracked(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Let `terminate_all` find a process, and end its tree after the block."""
     try:
-        yield raise_again
+        _running.add(process)
+        if shutting_down.is_set():  # control: end of what is about to begin
+            terminate_tree(process)  # it was started while the others were ended
+        yield
     finally:
-        for number, previous in replaced.items():
-            signal.signal(number, previous)
+        terminate_tree(process)
+        _running.discard(process)
+
+
+@contextmanager
+def _time_limit(process: subprocess.Popen[str], seconds: float) -> Iterator[threading.Event]:
+    """End a process tree after some seconds, and set the event."""
+    overdue = threading.Event()
+
+    def end() -> None:
+        overdue.set()
+        terminate_tree(process)
+
+    watchdog = threading.Timer(seconds, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield overdue
+    finally:
+        watchdog.cancel()
 
 
 def _error_tail(lines: list[str]) -> str:
-    """The step's own error line and what follows it; DVC's last lines where there is none."""
+    """Return the lines from the step's own error on, or DVC's last."""
     first = next((n for n, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 3)
     return "\n".join(line for line in lines[max(first, 0) :])
 
 
 def terminate_tree(process: subprocess.Popen[str]) -> None:
-    """End a child and all that it started: first what is below it, whenever that begins; DVC then frees its locks."""
-    told: set[psutil.Process] = set()
+    """Terminate a process tree, children first, so that DVC releases locks."""
+    signalled: set[psutil.Process] = set()
     deadline = time.monotonic() + END_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        for child in _descendants(process) - told:
+        for child in _descendants(process) - signalled:
             _signal(child.terminate)  # control: end of children
-            told.add(child)
+            signalled.add(child)
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
     if process.poll() is None:
@@ -175,7 +153,7 @@ def _descendants(process: subprocess.Popen[str]) -> set[psutil.Process]:
 
 
 def terminate_all() -> None:
-    """End every `dvc repro` that this process runs, in whichever thread, and let none begin."""
+    """End every `dvc repro` of this process, and let none begin."""
     shutting_down.set()
     for process in tuple(_running):
         terminate_tree(process)

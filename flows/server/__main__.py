@@ -11,7 +11,6 @@ import asyncio
 import errno
 import ipaddress
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.host.signals import end_on_signals
 from flows.server import password
 
 TOML = Path("prefect.toml")
@@ -37,8 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at; default: %(default)s")
     parser.add_argument("--port", default=4200, type=int, metavar="N", help="default: %(default)s")
     asked = parser.parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell that runs it in the background has it ignored
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     try:
         with _alone(), _listen(asked.host, asked.port) as listening:
             _refuse_silent(os.environ.get(DATABASE_VARIABLE, ""))
@@ -147,8 +146,6 @@ def _run(listening: socket.socket) -> None:
     from prefect.server.api.server import create_app
 
     server = uvicorn.Server(uvicorn.Config(create_app(final=True), log_level="warning"))
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, server.handle_exit)  # as uvicorn itself does for the others
     server.run(sockets=[listening])
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from typing import Any
 
-from flows.cluster import sync
 from flows.command_line import add_set, exit_status, parse_settings
-from flows.runs import experiments
 from flows.server import ephemeral
-from tasks.params import PARAMS_FILE, ParameterError, parse
+from flows.study.plan import prepare
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a study here; the status of the process."""
+    """Run a study, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.study", description="Compare variants over seeds, and write reports/study."
     )
@@ -26,37 +24,30 @@ def main(arguments: list[str] | None = None) -> int:
     where = "this one (default), or all whose workers run"
     parser.add_argument("--on", choices=("here", "machines"), default="here", help=f"machines: {where}")
     parser.add_argument("--status", action="store_true", help="machines, trials by state and when they will be done")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
 
     def run() -> None:
-        if asked.status or asked.on == "machines":
-            ephemeral.refuse_unnamed("--status" if asked.status else "--on machines")
-        if asked.status:
-            from flows.cluster import status
-
-            with ephemeral.available():
-                print(status.show_status())
+        if args.status or args.on == "machines":
+            ephemeral.refuse_unnamed("--status" if args.status else "--on machines")
+        if args.status:
+            _print_status()
             return
-        if asked.on == "machines" and asked.jobs is not None:
-            raise ParameterError(f"--jobs is for runs here; received {asked.jobs} with --on machines; try: make worker")
-        settings = parse_settings(asked.set)
-        for name, value in {"--seeds": asked.seeds, "--jobs": asked.jobs}.items():
-            if value is not None and value < 1:
-                raise ParameterError(f"{name} must be at least 1; received {value}")
-        root = Path.cwd()
-        experiments.check(root)
-        from flows.study import flow, plan
+        request: dict[str, Any] = {name: getattr(args, name) for name in ("variants", "seeds", "jobs", "name", "on")}
+        request["settings"] = parse_settings(args.set)
+        prepare(**request)
+        from flows.study.flow import study
 
-        flow.report_folder(asked.name)
-        # Checked before the flow begins, which would print a trace.
-        experiments.check_slots(root)
-        (first, *_) = plan.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
-        if asked.on == "machines":
-            sync.push_inputs(root, first.commit)
         with ephemeral.available():
-            flow.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name, asked.on)
+            study(**request)
 
     return exit_status(run, "the same command finishes what is missing")
+
+
+def _print_status() -> None:
+    from flows.cluster import status
+
+    with ephemeral.available():
+        print(status.show_status())
 
 
 if __name__ == "__main__":

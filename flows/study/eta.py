@@ -1,14 +1,14 @@
-"""Estimates: how long the missing trials of a study will take, by what earlier ones took here."""
+"""The remaining time of a study on this machine."""
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from pathlib import Path
 
 from filelock import FileLock
 
+from flows.runs.eta import describe_remaining
 from flows.runs.trial import Trial
 from flows.study.plan import SEEDS
 from tasks.run.metadata import add_note, read_notes
@@ -27,13 +27,9 @@ def _kind(trial: Trial) -> str:
     return trial.variant + json.dumps({key: value for key, value in trial.overrides.items() if key not in SEEDS})
 
 
-def estimate(folder: Path, missing: list[Trial], jobs: int) -> str:
-    """Say how long the missing trials will take."""
+def estimate(folder: Path, left: list[Trial], jobs: int) -> str:
+    """Say how long trials will take with so many jobs."""
     known = read_notes(folder / SECONDS)
-    if not missing:
-        return "nothing to run"
-    timed = [known[_kind(trial)] for trial in missing if _kind(trial) in known]
-    if not timed:
-        return "no such run was timed here yet: an estimate follows the first"
-    minutes = statistics.mean(timed) * math.ceil(len(missing) / jobs) / 60
-    return f"about {minutes:.0f} minutes with {jobs} job{'s' if jobs > 1 else ''}"
+    timed = [known[_kind(trial)] for trial in left if _kind(trial) in known]
+    seconds = [statistics.mean(timed)] * jobs if timed else []
+    return describe_remaining(len(left), seconds, f"with {jobs} job{'s' if jobs > 1 else ''}")

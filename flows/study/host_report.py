@@ -1,4 +1,4 @@
-"""Which machine made which run of a study, and whether machines differ in what they achieve.
+"""The hosts of a study's runs, and whether their results differ.
 
 A file beside the report, whose other files are the same wherever the runs were made.
 """
@@ -11,60 +11,73 @@ from pathlib import Path
 
 from flows.repo.git import git
 from flows.results.tables import table
-from flows.study.report import MEASURES, Row
+from flows.study.effects import MEASURES
+from flows.study.results import Row
 from tasks.metrics import significance
 from tasks.metrics.significance import REAL
 
 TRAILER = "Machine"  # of the commit of an experiment
 UNKNOWN = "not recorded"
-ABOUT = (
+METHODS_NOTE = (
     "The test is of the means of what is left after variant and seed: an F-test of the linear model with a term for "
     "the machine against the one without, corrected for the number of measures by Holm's method."
 )
 
 
-def machines(root: Path, exist: Mapping[str, str]) -> dict[str, str]:
-    """The machine of each experiment, as its commit's trailer describes it; `exist` has the commits by name."""
+def read_hosts(root: Path, commits: Mapping[str, str]) -> dict[str, str]:
+    """Read the host of each experiment from its commit's trailer.
+
+    Parameters
+    ----------
+    commits : mapping
+        The commits of the experiments, by name.
+    """
     pattern = f"%(objectname)%09%(contents:trailers:key={TRAILER},valueonly,separator=%x2C)"
     listed = git(root, "for-each-ref", f"--format={pattern}", "refs/exps/??/*/*").splitlines()
-    of_commit = dict(line.split("\t", 1) for line in listed if "\t" in line)
-    return {name: of_commit.get(commit, "").strip() or UNKNOWN for name, commit in exist.items()}
+    trailers = dict(line.split("\t", 1) for line in listed if "\t" in line)
+    return {name: trailers.get(commit, "").strip() or UNKNOWN for name, commit in commits.items()}
 
 
-def write(folder: Path, rows: Sequence[Row], machine_of: Mapping[str, str]) -> None:
-    """Write machines.md: the machines with their numbers of runs, whether they differ, and the machine of each run."""
-    made_by = [machine_of.get(row.experiment, UNKNOWN) for row in rows]
-    counts = sorted(Counter(made_by).items())
+def write_hosts(folder: Path, rows: Sequence[Row], hosts: Mapping[str, str]) -> None:
+    """Write machines.md: each host's runs, and whether hosts differ.
+
+    Parameters
+    ----------
+    hosts : mapping
+        The host of each experiment, by name.
+    """
+    row_hosts = [hosts.get(row.experiment, UNKNOWN) for row in rows]
+    counts = sorted(Counter(row_hosts).items())
     text = "\n".join(
         [
             "# Which machine made which run",
             "",
             *table(("machine", "runs"), [(name, str(count)) for name, count in counts]),
             "",
-            *difference(rows, made_by),
+            *describe_difference(rows, row_hosts),
             "",
             *table(
                 ("variant", "seed", "experiment", "machine"),
-                [(row.variant, str(row.seed), row.experiment, name) for row, name in zip(rows, made_by, strict=True)],
+                [(row.variant, str(row.seed), row.experiment, name) for row, name in zip(rows, row_hosts, strict=True)],
             ),
         ]
     )
     (folder / "machines.md").write_text(text + "\n", encoding="utf-8")
 
 
-def difference(rows: Sequence[Row], made_by: Sequence[str]) -> list[str]:
-    """Say of each measure whether machines differ in it, and how that was tested."""
-    if len(set(made_by)) < 2:
+def describe_difference(rows: Sequence[Row], hosts: Sequence[str]) -> list[str]:
+    """Say whether hosts differ in each measure, and how that was tested."""
+    if len(set(hosts)) < 2:
         return ["One machine made all runs."]
-    found = {
+    p_values = {
         name: significance.factor_p_value(
             [100 * getattr(row, measure) for row in rows],
-            made_by,
+            hosts,
             [[row.variant for row in rows], [str(row.seed) for row in rows]],
         )
         for measure, name in MEASURES.items()
     }
-    tested = {name: p for name, p in found.items() if p is not None}
+    tested = {name: p for name, p in p_values.items() if p is not None}
     if not tested:
         return ["Too few runs to tell whether machines differ."]
     corrected = dict(zip(tested, significance.holm(list(tested.values())), strict=True))
@@ -74,5 +87,5 @@ def difference(rows: Sequence[Row], made_by: Sequence[str]) -> list[str]:
             for name, p in corrected.items()
         ),
         "",
-        ABOUT,
+        METHODS_NOTE,
     ]

@@ -1,11 +1,11 @@
-"""What a sweep over the number of training images says: which variant to choose, and what more images would bring."""
+"""A sweep over the number of training images, in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import log
-from typing import Protocol
 
+from flows.study.results import Row
 from tasks.metrics import significance
 
 PARAMETER = "normalize.train_images"
@@ -14,54 +14,42 @@ Accuracies = dict[int, float]  # validation accuracy by seed, in points
 Lines = Mapping[str, Mapping[float, str]]  # variant's name → number of images → variant
 
 
-class Run(Protocol):
-    """A run of a study, as far as it matters here."""
-
-    @property
-    def variant(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def validation_accuracy(self) -> float: ...
-
-
-def sentences(rows: Sequence[Run], lines: Lines) -> list[str]:
-    """Say for each number of images which variant to choose, and what more images would bring to the last choice.
+def sentences(rows: Sequence[Row], lines: Lines) -> list[str]:
+    """Say which variant to choose, and what more images would bring.
 
     Parameters
     ----------
-    rows : sequence of Run
-    lines : dict
+    lines : mapping
         Variants by name and number of images; fewer than two names leave nothing to choose.
     """
     sizes: dict[float, dict[str, Accuracies]] = {}
     for name, points in lines.items():
         for n, variant in points.items():
-            if found := {row.seed: 100 * row.validation_accuracy for row in rows if row.variant == variant}:
-                sizes.setdefault(n, {})[name] = found
+            if accuracies := {row.seed: 100 * row.validation_accuracy for row in rows if row.variant == variant}:
+                sizes.setdefault(n, {})[name] = accuracies
     ranked = {n: sorted(sizes[n].items(), key=_descending_mean) for n in sorted(sizes)}
-    said = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1})
-    return [*said, *_outlook({n: ranking[0] for n, ranking in ranked.items()})] if said else []
+    choices = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1})
+    return [*choices, *_outlook({n: ranking[0] for n, ranking in ranked.items()})] if choices else []
 
 
-def _descending_mean(one: tuple[str, Accuracies]) -> float:
-    return -significance.mean(list(one[1].values())).mean
+def _descending_mean(variant: tuple[str, Accuracies]) -> float:
+    return -significance.mean(list(variant[1].values())).mean
 
 
 def _choices(ranked: Mapping[float, Sequence[tuple[str, Accuracies]]]) -> list[str]:
-    """Compare the best two at each size by a paired t-test, corrected for the number of sizes by Holm's method."""
+    """Compare the best two of each size by corrected paired t-tests."""
     pairs = {n: _paired(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
     raw = {n: p for n, pair in pairs.items() if (p := significance.paired_p_value(*pair)) is not None}
     corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}
-    said = []
+    choices = []
     for n, ((best, accuracies), (second, _), *_) in ranked.items():
         values = significance.show(significance.mean(list(accuracies.values())))
         gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
         ahead = f", {significance.show(significance.mean(gained), '+', ' points')} over {second}" if gained else ""
         is_real = corrected.get(n, 1.0) < significance.REAL
         choice = f"choose {best}" if is_real else f"{best} is not told from {second}, so choose what trains faster"
-        said.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
-    return said
+        choices.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
+    return choices
 
 
 def _paired(first: Accuracies, second: Accuracies) -> tuple[list[float], list[float]]:
@@ -70,9 +58,9 @@ def _paired(first: Accuracies, second: Accuracies) -> tuple[list[float], list[fl
 
 
 def _outlook(best: Mapping[float, tuple[str, Accuracies]]) -> list[str]:
-    """Carry the errors of the best at the two largest sizes on for one doubling.
+    """Extrapolate the error of the best to twice the images.
 
-    They fall as a power of the number of images (Hestness et al. 2017, https://arxiv.org/abs/1712.00409).
+    Errors fall as a power of the number of images (Hestness et al. 2017, https://arxiv.org/abs/1712.00409).
     """
     if len(best) < 2:
         return []

@@ -1,4 +1,4 @@
-"""The trials of a study on this machine: so many side by side, each a task of the study's flow."""
+"""The trials of a study on this machine, each a Prefect task."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cluster.trial import make_trial
 from flows.host.resources import Resources, run_resources
 from flows.runs.processes import shutting_down, terminate_all
-from flows.runs.trial import Ended, Trial
+from flows.runs.trial import Ended, Trial, run_trial
 from flows.study.eta import remember
 
 SCRATCH = Path(".dvc/tmp/study")
 
 
-def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[Ended]:
-    """Bring trials into being here; a failing one does not stop the rest.
+def run_locally(root: Path, trials: list[Trial], jobs: int) -> Generator[Ended]:
+    """Run trials side by side; one that fails does not stop others.
 
     Yields
     ------
@@ -40,24 +39,24 @@ def on_this_machine(root: Path, trials: list[Trial], jobs: int) -> Generator[End
             shares.put(run_resources(number, jobs))
         try:
             futures: dict[PrefectFuture[str], Trial] = {
-                runner.submit(run_trial, {"root": root, "trial": trial, "shares": shares}): trial for trial in trials
+                runner.submit(run_task, {"root": root, "trial": trial, "shares": shares}): trial for trial in trials
             }
             for future in as_completed(list(futures)):
                 future.wait()  # its state may still be on its way
-                is_there = future.state.is_completed()
-                yield Ended(futures[future], "" if is_there else (future.state.message or "failed").partition("\n")[0])
+                message = "" if future.state.is_completed() else future.state.message or "failed"
+                yield Ended(futures[future], message.partition("\n")[0])
         except BaseException:  # Ctrl-C and cancellation reach this thread alone, and the others must end too
             terminate_all()
             raise
 
 
 @task(name="trial", task_run_name="{trial.variant} seed {trial.seed}", cache_policy=NO_CACHE, persist_result=False)
-def run_trial(root: Path, trial: Trial, shares: SimpleQueue[Resources]) -> State[str]:
-    """Bring one trial into being, unless it is there; the name of its experiment."""
+def run_task(root: Path, trial: Trial, shares: SimpleQueue[Resources]) -> State[str]:
+    """Run one trial, and return the name of its experiment."""
     own = shares.get()  # there are as many as trials at once
     try:
         started = time.perf_counter()
-        if not make_trial(root, trial, get_run_logger().info, own, hand_over=False):
+        if not run_trial(root, trial, get_run_logger().info, own):
             return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
         remember(root / SCRATCH, trial, time.perf_counter() - started)
     finally:

@@ -79,7 +79,7 @@ CONTROLS = {
         f"{GIT}::test_an_isolated_run_is_kept_wherever_the_project_lies[submodule]",
     ),
     "link to the checkpoints": Control(f"{GIT}::test_checkpoints_of_an_isolated_run_outlive_it[subfolder]"),
-    "link to a slot": Control(f"{GIT}::test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep"),
+    "link to an input": Control(f"{GIT}::test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep"),
     "look for a merge": Control(f"{GIT}::test_the_way_out_of_a_merge_that_is_named_ends_it[False]", "list[str]()"),
     # --- download
     "Range": Control(f"{TRANSFERS}::test_a_cut_connection_resumes_where_it_broke_off", ('"Range"', '"X-Range"')),

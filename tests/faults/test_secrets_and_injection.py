@@ -90,7 +90,7 @@ def assert_no_experiment_has_it(clone: Clone) -> None:
 @pytest.mark.slow
 def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Clone) -> None:
     with_password(clone)
-    run = "from flows.pipeline import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
+    run = "from flows.pipeline.flow import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
     assert "kept as a DVC experiment" in (said := clone.run(sys.executable, "-c", run))
     assert SECRET not in said
     assert_no_experiment_has_it(clone)

@@ -1,82 +1,132 @@
-"""Every entry point says how it is used, and refuses what it does not know before it does anything."""
+"""Every entry point: its usage, its settings, and its errors."""
 
 from __future__ import annotations
 
-import asyncio
+import json
+import logging
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from flows.command_line import exit_status
 from flows.pipeline import __main__ as pipeline
-from flows.server import ephemeral
+from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.clone import Clone
-from tests.support.serving import heed_interrupts
 
 LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
+ARGUMENTS = ("--help", "--nonsense")
+
+# One process for all, which imports Prefect and DVC once.
+RUN_EACH = """
+import contextlib, io, json, runpy, sys, warnings
+warnings.simplefilter("ignore")  # of a module that another entry point has imported
+def run(module, argument):
+    sys.argv = [module, argument]
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            status = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+    return status, output.getvalue(), errors.getvalue()
+arguments, modules = json.loads(sys.argv[1]), sys.argv[2:]
+print(json.dumps({module: [run(module, argument) for argument in arguments] for module in modules}))
+"""
 
 
 def entry_points() -> list[str]:
-    """The modules of this repository that `python -m` runs."""
+    """List the modules of this repository that `python -m` runs."""
     files = [file for package in ("flows", "tasks", "bench") for file in (ROOT / package).rglob("*.py")]
-    found = [file for file in files if '__name__ == "__main__"' in file.read_text(encoding="utf-8")]
-    return sorted(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for file in found)
+    runnable = [file for file in files if '__name__ == "__main__"' in file.read_text(encoding="utf-8")]
+    return sorted(".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__") for file in runnable)
+
+
+@cache
+def run_each(folder: Path, loading_tensorflow: bool) -> dict[str, list[tuple[int, str, str]]]:
+    """Run entry points with each argument; their status, output and errors."""
+    modules = [module for module in entry_points() if (module in LOAD_TENSORFLOW) == loading_tensorflow]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_EACH, json.dumps(ARGUMENTS), *modules],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, list[tuple[int, str, str]]] = json.loads(done.stdout)
+    return results
+
+
+@pytest.fixture(scope="module")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("empty")
 
 
 @pytest.mark.parametrize(
     "module",
     [pytest.param(name, marks=[pytest.mark.slow] if name in LOAD_TENSORFLOW else []) for name in entry_points()],
 )
-def test_help_shows_the_usage_and_what_is_unknown_ends_with_two(module: str, tmp_path: Path) -> None:
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, argument],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for argument in ("--help", "--nonsense")
-    ]
-    (helped, _), (_, refused) = (process.communicate(timeout=60) for process in started)
-    assert helped.startswith(f"usage: python -m {module} ")
-    assert refused.startswith(f"usage: python -m {module} ")
-    assert [process.returncode for process in started] == [0, 2]
-    assert list(tmp_path.iterdir()) == []
+def test_help_shows_the_usage_and_what_is_unknown_ends_with_two(module: str, empty_folder: Path) -> None:
+    (helped, usage, _), (refused, _, error) = run_each(empty_folder, module in LOAD_TENSORFLOW)[module]
+    assert usage.startswith(f"usage: python -m {module} ")
+    assert error.startswith(f"usage: python -m {module} ")
+    assert (helped, refused) == (0, 2)
+    assert list(empty_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
-        ("train.epoch=3", "--set: train.epoch: is no parameter; did you mean train.epochs?"),
-        ("train.epochs=0", "--set: train.epochs: must be greater than or equal to 1; received 0"),
+        ("train.epoch=3", "overrides: train.epoch: is no parameter; did you mean train.epochs?"),
+        ("train.epochs=0", "overrides: train.epochs: must be greater than or equal to 1; received 0"),
         ("train.epochs", "--set must be KEY=VALUE; received train.epochs"),
-        ("study.seeds=5", "--set: study.seeds: is no parameter; a study's own is set in the file"),
+        ("study.seeds=5", "overrides: study.seeds: is no parameter; a study's own is set in the file"),
     ],
 )
-def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, says: str
+def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_a_server_starts(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str, message: str
 ) -> None:
     monkeypatch.chdir(clone.path)
     assert pipeline.main(["--set", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {says}")
+    assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(("error", "traces"), [(ParameterError("unknown key"), 0), (RuntimeError("a mistake here"), 1)])
+def test_an_error_of_this_project_is_one_line_without_prefects_trace(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], error: Exception, traces: int
+) -> None:
+    def run() -> None:
+        try:
+            raise error
+        except Exception:
+            logging.getLogger("prefect.flow_runs").exception("as Prefect does")
+            raise
+
+    with caplog.at_level(logging.ERROR, "prefect.flow_runs"):
+        assert exit_status(run, "") in {1, 2}
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {error}"
+    assert len(caplog.records) == traces
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
 def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str) -> None:
-    asked = subprocess.run(
+    profiles = tmp_path / "profiles.toml"
+    setting = f'PREFECT_API_URL = "{url}"\n' if url else ""
+    profiles.write_text(f'active = "own"\n\n[profiles.own]\n{setting}', encoding="utf-8")
+    done = subprocess.run(
         [sys.executable, "-c", "from flows.server import ephemeral; ephemeral.refuse_unnamed('--status')"],
         cwd=tmp_path,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-            "PREFECT_PROFILES_PATH": str(profile(tmp_path / "profiles.toml", url)),
+            "PREFECT_PROFILES_PATH": str(profiles),
             "PYTHONPATH": str(ROOT),
         },
         capture_output=True,
@@ -84,46 +134,8 @@ def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str
         check=False,
         timeout=60,
     )
-    assert (asked.returncode == 0) == bool(url)
-    assert ("--status needs a Prefect server that all machines reach" in asked.stderr) != bool(url)
-
-
-def profile(path: Path, url: str) -> Path:
-    setting = f'PREFECT_API_URL = "{url}"\n' if url else ""
-    path.write_text(f'active = "own"\n\n[profiles.own]\n{setting}', encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def heeding() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heed_interrupts()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("heeding")
-@pytest.mark.parametrize("became", [RuntimeError, asyncio.CancelledError])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
-    clone: Clone,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    number: signal.Signals,
-    became: type[BaseException],
-) -> None:
-    def begin() -> None:
-        try:
-            signal.raise_signal(number)
-        except KeyboardInterrupt:
-            raise became from None
-
-    monkeypatch.chdir(clone.path)
-    monkeypatch.setattr(ephemeral, "begin", begin)
-    assert pipeline.main([]) == 130
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: interrupted; every child was ended")
+    assert (done.returncode == 0) == bool(url)
+    assert ("--status needs a Prefect server that all machines reach" in done.stderr) != bool(url)
 
 
 @pytest.mark.slow
@@ -131,14 +143,14 @@ def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
 def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     store = clone.path.parent / "store"
     clone.run("dvc", "remote", "add", "--local", "--default", "store", str(store))
-    pipeline = [sys.executable, "-m", "flows.pipeline"]
-    said = clone.run(*pipeline, "--set", "evaluate.batch_size=300", "--set", "evaluate.test_time_augmentation=mirror")
-    assert "parameters: evaluate.batch_size 2000 → 300, evaluate.test_time_augmentation none → mirror" in said
+    command = [sys.executable, "-m", "flows.pipeline"]
+    output = clone.run(*command, "--set", "evaluate.batch_size=300", "--set", "evaluate.test_time_augmentation=mirror")
+    assert "parameters: evaluate.batch_size 2000 → 300, evaluate.test_time_augmentation none → mirror" in output
     (commit,) = clone.run("git", "for-each-ref", "--format=%(objectname)", "refs/exps/??/*/*").split()
     assert "batch_size: 300" in clone.run("git", "show", f"{commit}:params.yaml")
     assert not store.exists()
-    said = clone.run(*pipeline, "--force", "--push")
-    assert said.count("runs: forced") == 5
+    output = clone.run(*command, "--force", "--push")
+    assert output.count("runs: forced") == 5
     assert list(store.rglob("*.dir"))
-    said = clone.run(*pipeline, "--pull")
-    assert said.count("in state Cached") == 5
+    output = clone.run(*command, "--pull")
+    assert output.count("in state Cached") == 5

@@ -205,8 +205,7 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
     busy: set[str] = set()
     most: list[int] = []
 
-    def make(root: Path, trial: Trial, log: Callable[[str], None], own: Resources, hand_over: bool) -> bool:
-        assert not hand_over
+    def make(root: Path, trial: Trial, log: Callable[[str], None], own: Resources) -> bool:
         assert own.variables["number"] not in busy
         busy.add(own.variables["number"])
         most.append(len(busy))
@@ -216,14 +215,14 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
             raise RuntimeError("the loss must stay finite\nmore")
         return trial.seed != 2 and not ended
 
-    monkeypatch.setattr(local, "make_trial", make)
+    monkeypatch.setattr(local, "run_trial", make)
     monkeypatch.setattr(local, "run_resources", lambda number, jobs: Resources(frozenset(), {"number": str(number)}))
     monkeypatch.setattr("flows.study.flow.get_run_logger", lambda: logging.getLogger("study"))
     trials = trials_of("HEAD", 10)
 
     @flow(persist_result=False)
     def some(chosen: list[Trial]) -> dict[str, str]:
-        return study_flow.run_trials(root, chosen, study_flow.place(root, "here", 2, print))
+        return study_flow.run_trials(root, chosen, study_flow.choose_executor(root, "here", 2, print))
 
     assert some(trials[:4]) == {
         trials[1].name: "Task run encountered an exception RuntimeError: the loss must stay finite"
@@ -233,7 +232,7 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
 
     @flow(persist_result=False)
     def interrupted() -> None:
-        with closing(local.on_this_machine(root, trials[8:], 2)) as loop:
+        with closing(local.run_locally(root, trials[8:], 2)) as loop:
             assert next(loop) == Ended(trials[8])
             raise KeyboardInterrupt
 

@@ -313,7 +313,8 @@ MAKE = """
 import os, sys
 from pathlib import Path
 from flows.cluster import sync
-from flows.cluster.trial import make_trial
+from flows.cluster.trial import REMOTE
+from flows.runs.trial import run_trial
 from flows.study.plan import plan
 from tests.support.machines import EVERYTHING
 
@@ -321,7 +322,7 @@ root, step = Path.cwd(), sys.argv[1]
 if step != "none":
     setattr(sync, step, lambda *arguments: os._exit(9))
 (trial,) = plan(root, ["none"], 1, {})
-print("made", make_trial(root, trial, print, EVERYTHING, hand_over=True))
+print("made", run_trial(root, trial, print, EVERYTHING, REMOTE))
 """
 
 

@@ -1,4 +1,4 @@
-"""A trial: one clone makes it, another has its model; what it waits for, and how its flow ends."""
+"""A trial: run in one clone, applied in another; its flow's states."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from prefect.exceptions import Abort
 
 from flows.cluster import sync
 from flows.cluster import trial as trial_module
-from flows.cluster.trial import make_trial, trial
-from flows.pipeline import flow
+from flows.cluster.trial import REMOTE, trial
+from flows.pipeline import machines as run_on_workers
 from flows.runs import experiments
 from flows.runs.placeholders import PLACEHOLDER
 from flows.runs.processes import shutting_down
-from flows.runs.trial import TRIAL_STAGES, Trial
-from flows.study import plan
+from flows.runs.trial import TRIAL_STAGES, Trial, run_trial
+from flows.study import plan, results
 from tests.support import machines
 from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
@@ -64,10 +64,10 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
         asked = meeting.plan()
         sync.push_inputs(meeting.head, asked.commit)
         other, said = meeting.machine("other"), list[str]()
-        assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
-        assert not make_trial(meeting.head, asked, said.append, EVERYTHING, hand_over=True)
+        assert run_trial(other, asked, said.append, EVERYTHING, REMOTE)
+        assert not run_trial(meeting.head, asked, said.append, EVERYTHING, REMOTE)
         assert sum("Running stage 'train'" in line for line in said) == 1
-        assert "handed over in" in said[-1]
+        assert "exchanged with the remotes in" in said[-1]
         assert sync.fetch_experiments(meeting.head).keys() == {asked.name}
         assert not (meeting.head / "model").exists()
         dvc(meeting.head, "exp", "pull", "origin", asked.name)
@@ -96,7 +96,7 @@ def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str)
     if there == "other images":
         write_files(other / "own", {"tulip.jpg": b"a tulip"})
     sync.push_inputs(meeting.head, asked.commit)
-    assert make_trial(other, asked, said.append, EVERYTHING, hand_over=True)
+    assert run_trial(other, asked, said.append, EVERYTHING, REMOTE)
     assert not any("Running stage 'download'" in line for line in said)
     sync.fetch_experiments(meeting.head)
     dvc(meeting.head, "exp", "pull", "origin", asked.name)
@@ -126,24 +126,24 @@ def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) 
     settings = {"normalize.train_images": None, "train.epochs": 2, "train.precision": "float32", "model.filters": [4]}
     asked = plan.plan(meeting.head, ["none"], 1, settings)[0]
     sync.push_inputs(meeting.head, asked.commit)
-    assert make_trial(meeting.machine("other"), asked, print, EVERYTHING, hand_over=True)
-    (row,) = plan.collect(meeting.head, [asked], sync.fetch_experiments(meeting.head))
+    assert run_trial(meeting.machine("other"), asked, print, EVERYTHING, REMOTE)
+    (row,) = results.collect(meeting.head, [asked], sync.fetch_experiments(meeting.head))
     assert row.epochs == 2
 
 
-@pytest.mark.parametrize("hand_over", [False, True])
-def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, hand_over: bool) -> None:
-    """The page of the commit that it starts from is never taken for its own."""
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, is_remote: bool) -> None:
+    """It never shows the page of the commit that it starts from."""
     dvc(meeting.head, "checkout")
     page = meeting.head / "reports/index.html"
     before = page.read_text()
     (asked,), said = plan.plan(meeting.head, ["none"], 1, {"train.epochs": 7}), list[str]()
-    if hand_over:
+    if is_remote:
         sync.push_inputs(meeting.head, asked.commit)
-    place = meeting.machine("other") if hand_over else meeting.head
-    assert make_trial(place, asked, said.append, EVERYTHING, hand_over)
+    place = meeting.machine("other") if is_remote else meeting.head
+    assert run_trial(place, asked, said.append, EVERYTHING, REMOTE if is_remote else None)
     assert [line for line in said if "Running stage" in line][-1] == "Running stage 'evaluate':"
-    if hand_over:
+    if is_remote:
         dvc(meeting.head, "exp", "pull", "origin", asked.name)
     dvc(meeting.head, "exp", "apply", asked.name)
     assert page.read_text() == PLACEHOLDER
@@ -158,7 +158,7 @@ def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, hand_o
 def test_of_two_in_one_clone_one_waits_and_finds_the_trial(meeting: Meeting) -> None:
     asked, said = meeting.plan(), list[str]()
     with ThreadPoolExecutor() as both:
-        made = both.map(lambda _: make_trial(meeting.head, asked, said.append, EVERYTHING), range(2))
+        made = both.map(lambda _: run_trial(meeting.head, asked, said.append, EVERYTHING), range(2))
         assert sorted(made) == [False, True]
     assert sum("Running stage 'train'" in line for line in said) == 1
 
@@ -169,7 +169,7 @@ def test_a_wait_for_the_same_trial_ends_with_everything_else(meeting: Meeting) -
         experiments.isolated_worktree(meeting.head, {}, asked.name),
         ThreadPoolExecutor() as other,
     ):
-        waits = other.submit(make_trial, meeting.head, asked, print, EVERYTHING)
+        waits = other.submit(run_trial, meeting.head, asked, print, EVERYTHING)
         time.sleep(1)
         assert not waits.done()
         shutting_down.set()
@@ -204,7 +204,7 @@ def test_the_state_says_whether_the_training_or_the_machine_failed(
 
 
 def break_step(meeting: Meeting, code: str) -> Trial:
-    """Have the last stage do something else, and plan a trial of it."""
+    """Change the code of the last stage, and plan a trial."""
     (meeting.head / "step.py").write_text(code)
     commit(meeting.head, "another step")
     asked = meeting.plan()
@@ -247,16 +247,16 @@ def _running() -> FlowRunFilter:
 
 
 @pytest.mark.usefixtures("server")
-def test_a_pipeline_that_is_handed_over_is_published_from_the_remotes_head(
+def test_a_pipeline_on_a_machine_is_published_from_the_remotes_head(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync.push_inputs(meeting.head, meeting.commit())
     other = meeting.machine("other")
     (other / "params.yaml").write_text("edited and never looked at")
     monkeypatch.chdir(other)
-    assert flow.pipeline(hand_over=True)["train"]["accuracy"] == pytest.approx(0.9)
+    assert run_on_workers.pipeline()["train"]["accuracy"] == pytest.approx(0.9)
     (made,) = meeting.references()
-    assert flow.pipeline({"train.seed": 1}, hand_over=True)["train"]["accuracy"] == pytest.approx(0.85)
+    assert run_on_workers.pipeline({"train.seed": 1})["train"]["accuracy"] == pytest.approx(0.85)
     assert len(meeting.references()) == 2
     assert (other / "params.yaml").read_text() == "edited and never looked at"
     assert os.listdir(other / experiments.WORKTREES) == [".git.lock"]  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""Server, worker and deployment for real: the README's commands, read back from the API, and what cancelling leaves."""
+"""Server, worker and deployments: runs, cancellations, schedules, two clones."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_run_of_the_workspace_keeps_others_out_and_cancelling_it_leaves_no_loc
 
 
 def test_cancelling_a_served_flow_ends_its_children(prefect: Prefect) -> None:
-    code = "from flows.pipeline import pipeline; pipeline.serve(name='served', print_starting_message=False)"
+    code = "from flows.pipeline.flow import pipeline; pipeline.serve(name='served', print_starting_message=False)"
     with running(prefect.clone, sys.executable, "-c", code):
         wait_for(
             "the served deployment",
@@ -126,7 +126,7 @@ def test_the_documented_line_is_a_schedule(prefect: Prefect) -> None:
     prefect.clone.run("git", "checkout", "--quiet", "prefect.yaml")
 
     def is_empty() -> bool:
-        """A deploy empties it, but for what Prefect's scheduler had in hand when the schedule went."""
+        """Deploy again: Prefect's scheduler may have had a run in hand."""
         prefect.clone.run("make", "deploy")
         return not starts()
 

@@ -1,4 +1,4 @@
-"""What a server, a worker and a run leave behind when all of them are killed at once, as in a power cut."""
+"""What killed servers, workers and runs leave, as after a power cut."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_killed_run_holds_no_limit_for_long_and_the_next_one_removes_its_workt
         limit = prefect.api.get("/v2/concurrency_limits/gpu").raise_for_status().json()
         assert limit["active_slots"] == limit["limit"]  # by the run that is gone
         started = time.monotonic()
-        run = "from flows.pipeline import pipeline; pipeline(overrides={'train.epochs': 5})"
+        run = "from flows.pipeline.flow import pipeline; pipeline(overrides={'train.epochs': 5})"
         assert "kept as a DVC experiment" in clone.run(sys.executable, "-c", run)
         assert not [left for left in (clone.path / WORKTREES).iterdir() if left.is_dir()]
         # Prefect looks for leases that ran out every 15 s.

@@ -19,10 +19,10 @@ from flows import doctor, gate
 from flows import summary as summary_page
 from flows.pipeline import __main__ as pipeline
 from flows.repo import commands
-from flows.runs import experiments, trial
-from flows.runs.processes import Checkout, repro
+from flows.runs import experiments, inputs, trial
+from flows.runs.processes import repro
 from flows.study import __main__ as study
-from flows.study import plan
+from flows.study import identity, plan, results
 from tasks.params import ParameterError
 from tasks.params import __main__ as params
 from tasks.training.checkpoints import Checkpoints
@@ -95,7 +95,7 @@ LAYOUTS = [*BIGGER, *(pytest.param(layout, marks=pytest.mark.slow) for layout in
 
 def isolated_run(root: Path, name: str = "mine") -> None:
     with experiments.isolated_worktree(root, {"train.seed": 3}, name) as checkout:
-        repro(Checkout(checkout), name, 60, print)
+        repro(checkout, name, 60, print)
         experiments.save(checkout, name)
 
 
@@ -119,10 +119,10 @@ def test_an_isolated_run_is_kept_wherever_the_project_lies(origin: Path, tmp_pat
     assert "mine" not in git(root, "worktree", "list")
     (planned,) = plan.plan(root, ["none"], 1, {})
     found = trial.Trial("none", 0, {}, "mine", planned.commit)
-    (row,) = plan.collect(root, [found], trial.finished(root))
+    (row,) = results.collect(root, [found], trial.finished(root))
     assert row.test_accuracy == pytest.approx(0.75)
     assert row.generalization_gap == 0  # of accuracy; the headline of metrics.json has another
-    assert plan.code_at(root, "HEAD").keys() == {*trial.TRIAL_STAGES, "step.py"}
+    assert identity.code_at(root, "HEAD").keys() == {*trial.TRIAL_STAGES, "step.py"}
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_dvc_lists_and_applies_what_was_kept(origin: Path, tmp_path: Path, layou
 def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_path: Path, layout: Layout) -> None:
     root = layout(origin, tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    flow = "from flows.pipeline import pipeline; pipeline(overrides={'train.seed': 4}); pipeline()"
+    flow = "from flows.pipeline.flow import pipeline; pipeline(overrides={'train.seed': 4}); pipeline()"
     subprocess.run([sys.executable, "-c", flow], cwd=root, env=environment, check=True)
     command = [sys.executable, "-m", "flows.study", "--variants", "none", "--seeds", "1"]
     subprocess.run(command, cwd=root, env=environment, check=True)
@@ -149,7 +149,7 @@ def test_flow_and_study_run_in_a_part_of_a_bigger_repository(origin: Path, tmp_p
     assert (root / "reports/study/study.csv").exists()
 
 
-@pytest.mark.parametrize("slot", experiments.STAGES)
+@pytest.mark.parametrize("slot", inputs.READERS)
 def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
     origin: Path, tmp_path: Path, slot: str
 ) -> None:
@@ -178,17 +178,17 @@ def test_an_isolated_run_is_given_what_a_slot_names_and_git_does_not_keep(
     ],
     ids=["outside of the repository", "absolute, in the project"],
 )
-@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
+@pytest.mark.parametrize(("slot", "stage"), inputs.READERS.items())
 def test_a_slot_that_other_clones_would_not_find_is_refused_with_what_to_write(
     origin: Path, tmp_path: Path, slot: str, stage: str, path: str, told: str
 ) -> None:
     root = subfolder(origin, tmp_path)
     substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path.format(place=tmp_path)}")
     with pytest.raises(ParameterError, match=told.format(slot=slot, stage=stage, place=tmp_path)):
-        experiments.check_slots(root)
+        inputs.check_inputs(root)
 
 
-@pytest.mark.parametrize("slot", experiments.STAGES)
+@pytest.mark.parametrize("slot", inputs.READERS)
 @pytest.mark.parametrize("path", ["../../other.txt", "..own"])
 def test_a_slot_in_the_repository_may_lie_above_the_project_or_begin_with_dots(
     origin: Path, tmp_path: Path, slot: str, path: str
@@ -197,10 +197,10 @@ def test_a_slot_in_the_repository_may_lie_above_the_project_or_begin_with_dots(
     (root / "..own").write_text("a list")
     substitute(root / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path}")
     commit(root, "a slot")
-    experiments.check_slots(root)  # git keeps it
+    inputs.check_inputs(root)  # git keeps it
 
 
-@pytest.mark.parametrize("slot", experiments.STAGES)
+@pytest.mark.parametrize("slot", inputs.READERS)
 def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, tmp_path: Path, slot: str) -> None:
     root = subfolder(origin, tmp_path)
     elsewhere = tmp_path / "only on/another machine"
@@ -213,12 +213,12 @@ def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, t
 @pytest.mark.parametrize(
     "spelt", ["./own/", *(pytest.param(path, marks=pytest.mark.slow) for path in ("own", "../../own"))]
 )
-@pytest.mark.parametrize(("slot", "stage"), experiments.STAGES.items())
+@pytest.mark.parametrize(("slot", "stage"), inputs.READERS.items())
 def test_what_a_slot_holds_must_be_as_it_was_committed(
     origin: Path, tmp_path: Path, slot: str, stage: str, spelt: str
 ) -> None:
     root = subfolder(origin, tmp_path)
-    experiments.check_slots(root)  # git keeps it
+    inputs.check_inputs(root)  # git keeps it
     own = root / spelt
     own.mkdir()
     (own / "rose.jpg").write_bytes(b"a rose")
@@ -226,16 +226,16 @@ def test_what_a_slot_holds_must_be_as_it_was_committed(
     git(root, "commit", "--all", "--quiet", "--message", "our own")
     refused = pytest.raises(ParameterError, match=f"own must be committed as `dvc repro {stage}` found it")
     with refused:
-        experiments.check_slots(root)  # never read
+        inputs.check_inputs(root)  # never read
     dvc(root, "repro", stage)
     with refused:
-        experiments.check_slots(root)  # not committed
+        inputs.check_inputs(root)  # not committed
     git(root, "commit", "--all", "--quiet", "--message", "read")
-    experiments.check_slots(root)
+    inputs.check_inputs(root)
     name = plan.plan(root, ["none"], 1, {})[0].name
     (own / "tulip.jpg").write_bytes(b"a tulip")
     with refused:
-        experiments.check_slots(root)
+        inputs.check_inputs(root)
     dvc(root, "repro", stage)
     git(root, "commit", "--all", "--quiet", "--message", "read again")
     assert plan.plan(root, ["none"], 1, {})[0].name != name

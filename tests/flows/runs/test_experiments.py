@@ -1,4 +1,4 @@
-"""An isolated run without a flow: its worktree, and what becomes of the worktrees of others."""
+"""The worktree of an isolated run, and the worktrees of others."""
 
 from __future__ import annotations
 

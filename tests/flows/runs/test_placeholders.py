@@ -1,4 +1,4 @@
-"""What a run leaves for later is stale, and `dvc repro` makes it."""
+"""Stages that a run left out are stale until `dvc repro`."""
 
 from __future__ import annotations
 

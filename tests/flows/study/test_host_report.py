@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.repo.git import git
-from flows.study import host_report
-from flows.study.report import Row
+from flows.study.host_report import read_hosts, write_hosts
+from flows.study.results import Row
 from tests.support.clone import IDENTITY
 
 ROW = Row("none", 0, 2, 0.9, 0.7, 0.6, 0.2, "none-seed0-1", (0.2,), (0.7,))
@@ -22,7 +22,7 @@ def test_the_machine_of_an_experiment_is_its_commits_trailer(tmp_path: Path) -> 
         git(tmp_path, *IDENTITY, "commit", "--quiet", "--allow-empty", "--message", message)
         exist[name] = git(tmp_path, "rev-parse", "HEAD").strip()
         git(tmp_path, "update-ref", f"refs/exps/aa/bbb/{name}", "HEAD")
-    assert host_report.machines(tmp_path, exist) == {"a": "m1; EPYC; 2 cores", "b": "not recorded"}
+    assert read_hosts(tmp_path, exist) == {"a": "m1; EPYC; 2 cores", "b": "not recorded"}
 
 
 def test_machines_that_differ_are_called_so_and_machines_that_do_not_are_not(tmp_path: Path) -> None:
@@ -38,11 +38,11 @@ def test_machines_that_differ_are_called_so_and_machines_that_do_not_are_not(tmp
         replace(row, validation_accuracy=row.validation_accuracy + 0.02 * (made_by[row.experiment] == "m1"))
         for row in rows
     ]
-    host_report.write(tmp_path, shifted, made_by)
+    write_hosts(tmp_path, shifted, made_by)
     text = re.sub(" +", " ", (tmp_path / "machines.md").read_text())
     assert "| m0 | 6 |" in text
     assert "- gap: a difference is not told from noise, p = " in text
     assert "- validation accuracy: machines differ, p = 0.000" in text
     assert "| l2 | 3 | l2-3 | m0 |" in text
-    host_report.write(tmp_path, rows, dict.fromkeys(made_by, "m0"))
+    write_hosts(tmp_path, rows, dict.fromkeys(made_by, "m0"))
     assert "One machine made all runs." in (tmp_path / "machines.md").read_text()

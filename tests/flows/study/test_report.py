@@ -1,4 +1,4 @@
-"""The study's tables: every number against SciPy, and honest words for what is not known."""
+"""The study's tables and sentences: every number against SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flows.study.report import Row, analyse, sentence, write
+from flows.study.effects import analyse, describe
+from flows.study.report import Context, write_report
+from flows.study.results import Row
 from tests.support.reports import Page
 
 GAPS = {
@@ -77,10 +79,10 @@ def test_runs_are_paired_by_seed_in_any_order() -> None:
     ],
 )
 def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds: int, says: str) -> None:
-    text = sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant)
+    text = describe(analyse(rows(seeds, tuple(GAPS)), "none"), variant)
     assert text.endswith(says)
     assert f"n = {seeds}" in text
-    assert sentence(analyse(rows(seeds, tuple(GAPS)), "none"), variant, "dropout 0.5").startswith(
+    assert describe(analyse(rows(seeds, tuple(GAPS)), "none"), variant, "dropout 0.5").startswith(
         f"{variant} (dropout 0.5): gap "
     )
     assert bool(re.search(r"gap [+−]?\d+\.\d points \[[+−]?\d+\.\d, [+−]\d+\.\d\]", text)) == (seeds > 1)
@@ -89,7 +91,7 @@ def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds
 def test_a_variant_that_changes_nothing_does_not_lack_seeds() -> None:
     """As a sweep's first strength often is the baseline under another name."""
     again = [replace(row, variant="l2=0.0") for row in rows(5, ("none",))]
-    text = sentence(analyse([*rows(5, ("none",)), *again], "none"), "l2=0.0")
+    text = describe(analyse([*rows(5, ("none",)), *again], "none"), "l2=0.0")
     assert text.endswith(
         "gap 0.0 points [0.0, 0.0], validation accuracy 0.0 [0.0, 0.0], n = 5. "
         "Its effect on the gap is not told from noise."
@@ -97,7 +99,7 @@ def test_a_variant_that_changes_nothing_does_not_lack_seeds() -> None:
 
 
 def test_every_run_is_a_row_and_test_accuracy_stands_last(tmp_path: Path) -> None:
-    text = write(tmp_path, rows(), "none")
+    text = write_report(tmp_path, rows(), "none")
     with (tmp_path / "study.csv").open() as file:
         written = list(csv.DictReader(file))
     assert len(written) == 20
@@ -112,12 +114,12 @@ def test_every_run_is_a_row_and_test_accuracy_stands_last(tmp_path: Path) -> Non
     assert [row[0] for row in page.tables[0][1:]] == ["none", "dropout", "l2", "wide"]
     assert len((tmp_path / "study.html").read_text().split("<svg")) == 3
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write(tmp_path, rows(), "none")
+    write_report(tmp_path, rows(), "none")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
 def test_runs_that_failed_are_named_where_they_are_missing(tmp_path: Path) -> None:
-    text = write(tmp_path, rows(), "none", failures={"mad-seed0-1234": "weights must stay <finite>"})
+    text = write_report(tmp_path, rows(), "none", Context(failures={"mad-seed0-1234": "weights must stay <finite>"}))
     line = "mad-seed0-1234 failed, and is not in these tables: weights must stay <finite>"
     assert f"- {line}" in text
     assert line in Page((tmp_path / "study.html").read_text()).words
@@ -129,21 +131,23 @@ def test_a_sweep_becomes_a_curve_over_its_strength(tmp_path: Path) -> None:
         for strength in (0.0, 0.001, 0.01, 0.1)
         for seed in (0, 1)
     ]
-    write(tmp_path, made, "l2=0.0", swept={row.variant: "regularize.l2" for row in made})
+    write_report(tmp_path, made, "l2=0.0", Context(swept={row.variant: "regularize.l2" for row in made}))
     drawn = (tmp_path / "sweep-regularize.l2.svg").read_text()
     assert "gap (points)" in drawn
     assert "sweep-regularize.l2" in (tmp_path / "study.html").read_text()
 
 
 def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
-    """And draw a line for each; the errors fall by a fifth where the images become four times as many."""
+    """The errors fall by a fifth for four times the images."""
     accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
     made = [
         Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,))
         for variant, accuracy in accuracies.items()
         for seed, noise in enumerate((0.0, 0.01, -0.013) if "probe" in variant else (0.002, 0.008, -0.01))
     ]
-    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(accuracies, "normalize.train_images"))
+    text = write_report(
+        tmp_path, made, "scratch=100", Context(swept=dict.fromkeys(accuracies, "normalize.train_images"))
+    )
     assert "- With 100 images choose probe: validation accuracy 49.9 [" in text
     assert "- With 400 images probe is not told from scratch, so choose what trains faster: " in text
     assert "From 100 to 400 images the error of the best falls from 50.1 to 40.1 %." in text
@@ -160,7 +164,7 @@ def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path:
         for variant in seeds
         for seed in seeds[variant]
     ]
-    text = write(tmp_path, made, "scratch=100", swept=dict.fromkeys(seeds, "normalize.train_images"))
+    text = write_report(tmp_path, made, "scratch=100", Context(swept=dict.fromkeys(seeds, "normalize.train_images")))
     (line,) = re.findall("^- With 100 images .*", text, re.MULTILINE)
     assert re.search(r"probe is not told from scratch, .*: validation accuracy 52\.5 \[[^]]+\] %\.$", line)
     assert "nan" not in text
@@ -168,7 +172,7 @@ def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path:
 
 def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
-        write(tmp_path, [row for row in rows() if row.variant != "none"], "none")
+        write_report(tmp_path, [row for row in rows() if row.variant != "none"], "none")
 
 
 def test_a_baseline_without_its_first_seed_stays_the_baseline() -> None:

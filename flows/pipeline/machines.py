@@ -1,0 +1,51 @@
+"""The pipeline on any machine of the pool: `prefect deployment run pipeline/machines`.
+
+Always an isolated run, since nobody looks at that machine's workspace: its inputs come from the remotes, and its
+experiment is published there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.cluster import sync
+from flows.cluster.remotes import find_remotes
+from flows.cluster.trial import REMOTE
+from flows.pipeline.flow import Options, run_isolated
+
+
+@flow(name="pipeline", persist_result=False)
+def pipeline(
+    overrides: dict[str, Any] | None = None,
+    force: bool = False,
+    push: bool = False,
+    pull: bool = False,
+    commit: str | None = None,
+) -> dict[str, Any]:
+    """Run the pipeline on inputs of the remotes, and publish its experiment.
+
+    Parameters
+    ----------
+    overrides, force, push, pull
+        As in `flows.pipeline.flow.pipeline`.
+    commit : str, optional
+        The commit to run, by its digest; default: that of the git remote's HEAD.
+
+    Returns
+    -------
+    dict
+        reports/metrics.json of the run.
+    """
+    root = Path.cwd()
+    find_remotes(root)  # raises where one is missing
+    commit = commit or sync.remote_head(root)
+    return run_isolated(root, overrides or {}, Options(force, push, pull), commit, replace(REMOTE, publish=_publish))
+
+
+def _publish(checkout: Path, name: str) -> bool:
+    """Publish an experiment, unless one of its name and commit exists."""
+    return sync.publish(checkout, name) or sync.is_published_at_head(checkout, name)

@@ -1,0 +1,90 @@
+"""The inputs of a run: the images and the backbone of dvc.yaml.
+
+An isolated run is named by what HEAD's dvc.lock records of them, and a photo that was changed since would go unnoticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from flows.repo.commands import run
+from flows.repo.git import git, read_blob, repository
+from tasks.params import ParameterError, parse_text
+
+READERS = {"images": "download", "backbone": "train"}  # the stage that reads each input
+
+
+def read_inputs(checkout: Path) -> dict[str, str]:
+    """Read the paths of a checkout's images and backbone."""
+    return parse_inputs((checkout / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def parse_inputs(text: str) -> dict[str, str]:
+    """Parse the paths in a dvc.yaml: `data/images` for `./data/images/`."""
+    entries: list[dict[str, str]] = parse_text(text, "dvc.yaml")["vars"]
+    return {name: os.path.normpath(str(path)) for entry in entries for name, path in entry.items()}
+
+
+def check_inputs(root: Path) -> None:
+    """Check that HEAD's inputs are in git, or as DVC read them.
+
+    Raises
+    ------
+    tasks.params.ParameterError
+    """
+    project = repository(root).project
+    for name, path in read_inputs(root).items():
+        stage = READERS[name]
+        commit = f"`dvc repro {stage} && git add dvc.yaml dvc.lock && git commit`"
+        if Path(path).is_relative_to(root.absolute()):  # which no other clone has
+            raise ParameterError(
+                f"the path of the {name} in dvc.yaml must be relative inside of this project; received {path}; "
+                f"write {Path(path).relative_to(root.absolute())}, run {commit}"
+            )
+        if Path(os.path.normpath(project / path)).parts[:1] == ("..",):  # of a worktree, that is another place
+            raise ParameterError(
+                f"the {name} in dvc.yaml must be in this repository, or at an absolute path, before an isolated run; "
+                f"received {path}; write {os.path.normpath(root.absolute() / path)}, run {commit}"
+            )
+        if not is_in_git(root, path) and not _is_as_committed(root, name, path):
+            raise ParameterError(
+                f"{path} must be committed as `dvc repro {stage}` found it before an isolated run; it was changed "
+                f"since; run {commit}"
+            )
+
+
+def is_in_git(checkout: Path, path: str) -> bool:
+    """Whether HEAD has a file at a path, which must be relative."""
+    return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
+
+
+def recorded_digest(lock: bytes | None, name: str, path: str) -> str | None:
+    """Return the MD5 in dvc.lock of the packed images, or the backbone."""
+    stage = (YAML(typ="safe").load(lock or b"") or {}).get("stages", {}).get(READERS[name], {})
+    files = stage.get("deps", []) if name == "backbone" else stage.get("outs", [])
+    digests = [file["md5"] for file in files if name == "images" or os.path.normpath(file["path"]) == path]
+    return digests[0] if digests else None
+
+
+def _is_as_committed(root: Path, name: str, path: str) -> bool:
+    lock: bytes | None = None
+    with suppress(FileNotFoundError):
+        lock = (root / "dvc.lock").read_bytes()
+    committed = recorded_digest(read_blob(root, "HEAD", "dvc.lock"), name, path)
+    if committed is None or committed != recorded_digest(lock, name, path):
+        return False
+    return not _has_changed(root, READERS[name], path)
+
+
+def _has_changed(root: Path, stage: str, path: str) -> bool:
+    """Whether a path has changed since the stage was run on it."""
+    status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", stage)).get(stage, [])
+    changed = {name for entry in status if isinstance(entry, dict) for name in entry.get("changed deps", {})}
+    # DVC names what is below its root by the path from there, and everything else by its absolute path.
+    return os.path.normpath(root / path) in {os.path.normpath(root / name) for name in changed}

@@ -1,0 +1,62 @@
+"""The results of a study's finished trials, read from their experiments."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.repo.graph import artifact
+from flows.runs.trial import Trial
+from flows.study.identity import read_text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the study, and its learning curves by epoch."""
+
+    variant: str
+    seed: int
+    epochs: int
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    generalization_gap: float
+    experiment: str
+    gaps: tuple[float, ...]
+    validation_accuracies: tuple[float, ...]
+
+
+def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list[Row]:
+    """Read the results of the finished trials from their experiments.
+
+    Parameters
+    ----------
+    commits : mapping
+        The commits of the experiments that exist, by name.
+    """
+    metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
+    rows = []
+    for trial in trials:
+        if commit := commits.get(trial.name):
+            metrics = json.loads(read_text(root, commit, metrics_file))
+            history = read_text(root, commit, history_file)
+            curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
+            rows.append(
+                Row(
+                    trial.variant,
+                    trial.seed,
+                    len(curve),
+                    metrics["train"]["accuracy"],
+                    metrics["validation"]["accuracy"],
+                    metrics["test"]["accuracy"],
+                    round(metrics["train"]["accuracy"] - metrics["validation"]["accuracy"], 6),  # not of the headline
+                    trial.name,
+                    tuple(row["generalization_gap"] for row in curve),
+                    tuple(row["validation_accuracy"] for row in curve),
+                )
+            )
+    return rows

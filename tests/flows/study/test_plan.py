@@ -1,0 +1,135 @@
+"""The plan of a study: its trials, their parameters, and their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.study import plan
+from tasks.params import ParameterError
+from tests.support.clone import Clone
+
+SMALL = {"normalize.train_images": 500, "model.filters": [4, 4, 4], "train.epochs": 2, "train.precision": "float32"}
+
+
+@pytest.fixture(autouse=True)
+def workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
+    clone.reset()
+    monkeypatch.chdir(clone.path)
+    return clone.path
+
+
+def names(clone: Clone, settings: dict[str, Any] = SMALL, variants: tuple[str, ...] = ("none", "dropout")) -> list[str]:
+    return [trial.name for trial in plan.plan(clone.path, list(variants), 2, settings)]
+
+
+def test_a_plan_has_every_variant_of_a_seed_before_the_next_and_only_the_seed_differs(clone: Clone) -> None:
+    planned = plan.plan(clone.path, ["none", "l2", "none+dropout"], 2, {"train.epochs": 4})
+    assert [(trial.variant, trial.seed) for trial in planned] == [
+        (variant, seed) for seed in (0, 1) for variant in ("none", "l2", "none+dropout")
+    ]
+    assert planned[2].overrides["regularize.dropout"] == 0.5
+    changed = {key for key, value in planned[0].overrides.items() if planned[3].overrides[key] != value}
+    assert changed == {"normalize.seed", "train.seed"}
+    assert all(trial.overrides["train.epochs"] == 4 for trial in planned)
+
+
+def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:
+    settings = {"train.epochs": 4}
+    planned = plan.plan(clone.path, ["none", "less_capacity", "batch_norm", "l2_strength"], 1, settings)
+    said = plan.describe_overrides(planned)
+    assert said["none"] == ""
+    assert said["less_capacity"] == "filters [8, 16, 32], dense_units 32"
+    assert said["batch_norm"] == "batch_norm true"
+    assert said["l2_strength=0.001"] == "l2 0.001"
+
+
+def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Clone) -> None:
+    before = names(clone)
+    assert names(clone, {**SMALL, "train.epochs": 3}) != before
+    clone.edit(study__seeds=9)
+    (clone.path / "README.md").write_text("other words")
+    for drawn in ("tasks/reporting/figures.py", "tasks/report.py", "dvc.yaml"):  # but a command, which a trial runs
+        (clone.path / drawn).open("a").write("# of no trial\n")
+    clone.commit("words and figures")
+    assert names(clone) == before
+    network = clone.path / "tasks/models/network.py"
+    network.write_text(network.read_text() + "# changed\n")
+    assert names(clone) == before  # a run starts from HEAD
+    clone.commit("code")
+    after = names(clone)
+    assert set(after).isdisjoint(before)
+    with (clone.path / "requirements.lock").open("a") as file:
+        file.write("# another version of Prefect\n")
+    clone.commit("a library that decides nothing")
+    assert names(clone) == after
+    versions = clone.path / "libraries.yaml"
+    versions.write_text(re.sub("keras: .*", 'keras: "4.0.0"', versions.read_text()))
+    clone.commit("a library that decides")
+    assert set(names(clone)).isdisjoint(after)
+
+
+def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = {**SMALL, "train.precision": "auto"}
+    monkeypatch.setattr("flows.study.plan._host_precision", lambda device: {"auto": "mixed_bfloat16"}[device])
+    assert {t.overrides["train.precision"] for t in plan.plan(clone.path, ["none"], 1, auto)} == {"mixed_bfloat16"}
+    (pretrained,) = plan.plan(clone.path, ["none"], 1, {**auto, "model.network": "efficientnet_lite0"})
+    assert pretrained.overrides["train.precision"] == "float32"
+    assert set(names(clone, auto)).isdisjoint(names(clone))
+    monkeypatch.undo()
+    monkeypatch.chdir(clone.path)
+    (here,) = plan.plan(clone.path, ["none"], 1, auto)
+    assert here.overrides["train.precision"] in {"float32", "mixed_bfloat16"}
+
+
+def test_a_study_for_another_device_than_this_machine_has_says_what_to_add(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(device: str) -> tuple[str, str]:
+        raise RuntimeError(f"no {device}")
+
+    monkeypatch.setattr("flows.host.capability.resolve_device", here)
+    asked = {**SMALL, "train.precision": "auto", "train.device": "gpu"}
+    with pytest.raises(ParameterError, match=r"device: gpu; add --set train\.precision=mixed_bfloat16, or float32"):
+        plan.plan(clone.path, ["none"], 1, asked, are_fixed=True)
+    (planned,) = plan.plan(clone.path, ["none"], 1, {**asked, "train.precision": "float32"}, are_fixed=True)
+    assert planned.overrides["train.device"] == "gpu"
+
+
+def test_a_run_on_many_machines_names_what_each_would_decide_for_itself(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.host.capability.resolve_device", lambda device: ("cpu", "mixed_bfloat16"))
+    monkeypatch.setattr("flows.study.plan._host_threads", lambda: 3)
+    auto = {**SMALL, "train.precision": "auto"}
+    (here,) = plan.plan(clone.path, ["none"], 1, auto)
+    assert not {"train.device", "train.threads"} & here.overrides.keys()
+    (fixed,) = plan.plan(clone.path, ["none"], 1, auto, are_fixed=True)
+    chosen = {"train.precision": "mixed_bfloat16", "train.device": "cpu", "train.threads": 3}
+    assert fixed.overrides == {**here.overrides, **chosen}
+    (same,) = plan.plan(clone.path, ["none"], 1, {**auto, **chosen})
+    assert fixed.name == same.name
+    (set_,) = plan.plan(clone.path, ["none"], 1, {**auto, "train.threads": 1}, are_fixed=True)
+    assert set_.overrides["train.threads"] == 1
+
+
+def test_a_variant_that_breaks_a_rule_is_an_error_before_anything_runs(clone: Clone) -> None:
+    clone.edit(study__variants__bad={"train.optimizer": "adam", "regularize.weight_decay": 0.1})
+    with pytest.raises(ParameterError, match=r"weight_decay: must be 0 with train.optimizer adam"):
+        plan.plan(clone.path, ["none", "bad"], 1, {})
+
+
+def test_jobs_are_the_workers_own_on_many_machines() -> None:
+    with pytest.raises(ParameterError, match=r"jobs must be left out on machines, .* received 2"):
+        plan.prepare(None, None, None, jobs=2, name=None, on="machines")
+
+
+def test_a_seed_is_nothing_that_a_variant_sets(clone: Clone) -> None:
+    clone.edit(study__variants__other={"train.seed": 3})
+    with pytest.raises(ParameterError, match=r"train\.seed: is what a seed sets, so no variant can"):
+        plan.plan(clone.path, ["none", "other"], 1, {})
