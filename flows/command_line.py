@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import httpx
 
 from flows.repo.git import GitError
-from flows.server import ephemeral
+from flows.server import connection
 from tasks.params import ParameterError, parse_text
 
 BUSY = 75  # the shell's EX_TEMPFAIL
@@ -47,7 +47,7 @@ def exit_status(run: Callable[[], None], once_interrupted: str) -> int:
         print(f"error: interrupted; {once_interrupted}", file=sys.stderr)
         return 130
     except (httpx.ConnectError, RuntimeError, OSError) as error:
-        print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
+        print(f"error: {connection.explain_unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 

@@ -189,8 +189,8 @@ class Doctor:
     def _database(self) -> Iterator[Finding]:
         """Prefect's database, with what SQLite keeps beside it."""
         path = self.root / database.DATABASE
-        if fault := database.fault(path):
-            remedy = f"end {holder}, then `make doctor`" if (holder := database.holder(path)) else ""
+        if fault := database.find_damage(path):
+            remedy = f"end {holder}, then `make doctor`" if (holder := database.find_holder(path)) else ""
             for file in [] if holder else [*path.parent.glob(f"{path.name}-*"), path]:
                 remedy = f"{self._set_aside(file)}; the next flow, or `make server`, makes a new one"
             yield Finding(str(database.DATABASE), fault, remedy, is_open=bool(holder))

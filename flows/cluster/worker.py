@@ -34,7 +34,8 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 from flows.cluster import queues
 from flows.cluster.status import LEFT_OUT, POOL
 from flows.host import resources
-from flows.server import ephemeral, password
+from flows.server import connection, password
+from flows.server.process import ServerError
 from tasks.params import ParameterError
 
 PIPELINE_QUEUE = "default"  # of runs that were started without naming one
@@ -200,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (httpx.TransportError, RuntimeError) as error:
-        print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
+        print(f"error: {connection.explain_unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -226,16 +227,15 @@ def _name_server(url: str | None) -> None:
     """Let Prefect's settings name the server, with its password, and look that it answers."""
     if url:
         os.environ["PREFECT_API_URL"] = url.rstrip("/")
-    if os.environ.get("PREFECT_API_URL") and (secret := password.read()):
+    if os.environ.get("PREFECT_API_URL") and (secret := password.load_password()):
         os.environ.setdefault(password.VARIABLE, secret)
     refresh_global_settings_context()
     if not get_current_settings().api.url:
-        raise ephemeral.ServerError(
+        raise ServerError(
             "a worker needs a Prefect server; received none; start one with `make server`, or name another machine's: "
             "make worker SERVER=http://HOST:4200/api"
         )
-    if refused := ephemeral.refusal():
-        raise ephemeral.ServerError(refused)
+    connection.check_named_server()
 
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:

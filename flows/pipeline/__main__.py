@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.command_line import add_set, exit_status, parse_settings
 from flows.repo.git import git
 from flows.runs import experiments
-from flows.server import ephemeral
+from flows.server import connection
 from tasks.params import PARAMS_FILE, ParameterError, parse_text
 from tasks.params.document import override, validate
 
@@ -42,12 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
             at_head = git(root, "show", f"HEAD:./{PARAMS_FILE}")
             validate(override(parse_text(at_head, f"{PARAMS_FILE} at HEAD"), overrides, "--set"), "--set")
             experiments.check_slots(root)
-        begun = ephemeral.begin()
+        begun = connection.start_unless_named()
         with _quick_imports():
             import dvc.repo  # noqa: F401  # the stages will need it
 
             from flows.pipeline.flow import pipeline as flow
-        with ephemeral.available(begun):
+        with connection.connected(begun):
             flow(overrides, force=asked.force, push=asked.push, pull=asked.pull, accept=asked.accept)
 
     return exit_status(run, "every child was ended, and the next run starts where DVC finds things")

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.cluster import sync
 from flows.command_line import add_set, exit_status, parse_settings
 from flows.runs import experiments
-from flows.server import ephemeral
+from flows.server import connection
 from tasks.params import PARAMS_FILE, ParameterError, parse
 
 
@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     def run() -> None:
         if asked.status or asked.on == "machines":
-            ephemeral.refuse_unnamed("--status" if asked.status else "--on machines")
+            connection.require_named_server("--status" if asked.status else "--on machines")
         if asked.status:
             from flows.cluster import status
 
-            with ephemeral.available():
+            with connection.connected():
                 print(status.now())
             return
         if asked.on == "machines" and asked.jobs is not None:
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         (first, *_) = plan.plan(root, asked.variants or parse(root / PARAMS_FILE)["study"]["compared"], 1, settings)
         if asked.on == "machines":
             sync.offer(root, first.commit)
-        with ephemeral.available():
+        with connection.connected():
             flow.study(asked.variants, asked.seeds, settings, asked.jobs, asked.name, asked.on)
 
     return exit_status(run, "the same command finishes what is missing")

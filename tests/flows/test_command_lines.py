@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.pipeline import __main__ as pipeline
-from flows.server import ephemeral
+from flows.server import connection
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.serving import heed_interrupts
@@ -72,7 +72,7 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_prefect_is_loaded
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
 def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str) -> None:
     asked = subprocess.run(
-        [sys.executable, "-c", "from flows.server import ephemeral; ephemeral.refuse_unnamed('--status')"],
+        [sys.executable, "-c", "from flows.server import connection; connection.require_named_server('--status')"],
         cwd=tmp_path,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
@@ -120,7 +120,7 @@ def test_an_interruption_that_a_library_makes_another_error_of_is_told_as_one(
             raise became from None
 
     monkeypatch.chdir(clone.path)
-    monkeypatch.setattr(ephemeral, "begin", begin)
+    monkeypatch.setattr(connection, "start_unless_named", begin)
     assert pipeline.main([]) == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: interrupted; every child was ended")

@@ -39,11 +39,12 @@ def test_two_clones_of_one_host_are_two_machines(tmp_path: Path) -> None:
 NAMED = """
 import os, sys
 from flows.cluster import worker
-from flows.server import ephemeral, password
+from flows.server import password
+from flows.server.process import ServerError
 
 try:
     worker._name_server(*sys.argv[1:] or [None])
-except ephemeral.ServerError:  # nobody answers
+except ServerError:  # nobody answers
     print(os.environ[password.VARIABLE])
 """
 
@@ -53,7 +54,7 @@ def test_the_password_that_was_copied_here_is_for_whichever_server_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_environment: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    secret, url = password.keep(), f"http://127.0.0.1:{free_port()}/api"
+    secret, url = password.load_or_create_password(), f"http://127.0.0.1:{free_port()}/api"
     done = subprocess.run(
         [sys.executable, "-c", NAMED, *([] if by_environment else [url])],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url if by_environment else ""},

@@ -1,0 +1,78 @@
+"""Signals that end a program: Ctrl-C, SIGTERM, and a terminal that closes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_on_signals() -> None:
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP in a program that serves.
+
+    SIGTERM and SIGHUP arrive as SIGINT, for which asyncio and uvicorn have handlers of their own. SIGINT counts also
+    where a shell started the program in the background and had it ignored; a SIGHUP that `nohup` ignores does not.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _send_interrupt)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _send_interrupt)
+
+
+def _send_interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, whatever libraries make of it."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> NoReturn:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a script's background jobs
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except BaseException:  # asyncio.CancelledError is no Exception
+        if interrupted.is_set():
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def reraise_swallowed_signals() -> Iterator[Callable[[], None]]:
+    """Yield a function that calls the handler of a swallowed signal again.
+
+    Ctrl-C or a cancellation that arrives while Prefect's client waits for the server gets lost there.
+    """
+    received: list[Callable[[], Any]] = []
+
+    def remember(handler: Any) -> Callable[[int, Any], None]:
+        def remembering(number: int, frame: Any) -> None:
+            received.append(lambda: handler(number, frame))
+            handler(number, frame)
+
+        return remembering
+
+    def raise_again() -> None:
+        if received:
+            received.pop()()
+
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            if callable(handler := signal.getsignal(number)):
+                replaced[number] = signal.signal(number, remember(handler))
+    try:
+        yield raise_again
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
