@@ -58,14 +58,13 @@ def _serve(host: str, port: int) -> None:
         _explain_how_to_join(_url(name if address.is_unspecified else host, port), name)
     os.environ.setdefault("PREFECT_SERVER_UI_API_URL", "/api")  # of the address in the browser, such as a tunnel's
     password.write_private(TOML, settings)
-    server = PrefectServer(host, port)
     try:
+        server = PrefectServer(host, port)
         server.wait()
         server.process.wait()
         raise ServerError(server.explain("ended"))
     finally:
         TOML.unlink()
-        server.stop()
 
 
 def _check_address(host: str, port: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

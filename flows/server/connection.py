@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 from collections.abc import Iterator
@@ -40,9 +39,7 @@ def start_unless_named() -> PrefectServer | None:
 def _start() -> PrefectServer:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = PrefectServer("127.0.0.1", port, "--no-ui", "--no-scheduler")
-    atexit.register(server.stop)  # after Prefect's own last reports, which it registers later
-    return server
+    return PrefectServer("127.0.0.1", port, "--no-ui", "--no-scheduler")
 
 
 @contextmanager

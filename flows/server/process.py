@@ -6,6 +6,7 @@ slower; a killed flow leaves its server running, and Ctrl-C ends the server befo
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import re
@@ -46,6 +47,7 @@ class PrefectServer:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
             )
+        atexit.register(self.stop)  # after Prefect's own last reports, which are registered later
 
     def wait(self) -> None:
         """Wait until the server answers, and print a line if that takes long.

@@ -61,34 +61,25 @@ def test_an_address_at_which_nothing_can_listen_is_one_line() -> None:
             server._check_address(host, free_port())
 
 
-class Listener:
-    """In place of a server: listens at its address, and prints the host to which prefect.toml leads."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-    def wait(self) -> None:
-        url = urlsplit(tomllib.loads(server.TOML.read_text())["api"]["url"])
-        socket.create_connection((url.hostname, url.port), timeout=5).close()
-        print(url.hostname)
-        raise KeyboardInterrupt
-
-    def stop(self) -> None:
-        self.socket.close()
-
-
 @pytest.mark.parametrize(("host", "local"), [(ALL_ADDRESSES, "127.0.0.1"), ("::", "::1")])
 def test_commands_of_this_machine_find_a_server_at_all_addresses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, local: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, local: str
 ) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
+
+    def listen(host: str, port: int) -> None:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            url = urlsplit(tomllib.loads(server.TOML.read_text())["api"]["url"])
+            assert url.hostname == local
+            socket.create_connection((url.hostname, url.port), timeout=5).close()
+        raise KeyboardInterrupt
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.setattr(server, "PrefectServer", Listener)
+    monkeypatch.setattr(server, "PrefectServer", listen)
     with pytest.raises(KeyboardInterrupt):
         server._serve(host, free_port())
-    assert capsys.readouterr().out.splitlines()[-1] == local
     assert not server.TOML.exists()
 
 

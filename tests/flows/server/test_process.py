@@ -75,7 +75,7 @@ def test_a_flow_keeps_its_states_and_a_killed_one_leaves_no_server(home: Path) -
                 "SELECT state_name FROM flow_run": "Completed",
                 "SELECT message FROM log WHERE level = 20 AND message LIKE 'a line%'": "a line of the log",
             }.items():
-                assert wait_for(query, connection.execute(query).fetchall) == [(expected,)]
+                assert wait_for(query, lambda query=query: connection.execute(query).fetchall(), 30) == [(expected,)]
         flow.kill()
         assert "View at" not in flow.stderr.read()  # the page would be gone
     server.wait(30)  # raises if it lives on
