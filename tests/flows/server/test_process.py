@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,11 @@ def server(home: Path) -> Iterator[process.PrefectServer]:
     server.stop()
 
 
+def read_rows(database: Path, query: str) -> list[tuple[str]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
 def test_a_flow_keeps_its_states_and_a_killed_one_leaves_no_server(home: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FLOW],
@@ -69,13 +75,12 @@ def test_a_flow_keeps_its_states_and_a_killed_one_leaves_no_server(home: Path) -
         assert flow.stderr
         assert flow.stdout.readline() == "loaded: False\n"
         server = psutil.Process(int(flow.stdout.readline()))
-        with closing(sqlite3.connect(home / "prefect.db")) as connection:
-            for query, expected in {
-                "SELECT state_name FROM task_run": "Cached",
-                "SELECT state_name FROM flow_run": "Completed",
-                "SELECT message FROM log WHERE level = 20 AND message LIKE 'a line%'": "a line of the log",
-            }.items():
-                assert wait_for(query, lambda query=query: connection.execute(query).fetchall(), 30) == [(expected,)]
+        for query, expected in {
+            "SELECT state_name FROM task_run": "Cached",
+            "SELECT state_name FROM flow_run": "Completed",
+            "SELECT message FROM log WHERE message LIKE 'a line%'": "a line of the log",
+        }.items():
+            assert wait_for(query, partial(read_rows, home / "prefect.db", query), 30) == [(expected,)]
         flow.kill()
         assert "View at" not in flow.stderr.read()  # the page would be gone
     server.wait(30)  # raises if it lives on
