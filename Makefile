@@ -26,11 +26,12 @@ endif
 
 # uv installs in a fifth of pip's time; where it cannot (a private index that only pip knows), pip does. The lock names
 # everything, so pip has nothing to resolve, at which it would fail: with hashes it takes `sqlalchemy[asyncio]` for another.
-# The hook has each program of .venv settle what it inherits (tasks/run/environment.py) when it starts.
-hook = import os, sys; from importlib.machinery import SourceFileLoader; \
+# The hook sanitizes the environment of `dvc` and `prefect` (tasks/run/environment.py). Python executes it at each start;
+# for every other program, such as a script of yours, it does nothing.
+hook = import os, sys; \
+  program = [name for name in map(os.path.basename, sys.orig_argv) if name[:1] != "-"][1:2]; \
   file = os.path.join(os.path.dirname(sys.prefix), "tasks", "run", "environment.py"); \
-  os.path.exists(file) and exec(SourceFileLoader("environment", file).get_code("environment"), \
-  {"__name__": "environment", "__file__": file})
+  program in (["dvc"], ["prefect"]) and os.path.exists(file) and __import__("runpy").run_path(file, run_name="environment")
 $(VENV)/ready: requirements.lock
 	@command -v git >/dev/null || { echo "error: git must be installed, and is not"; exit 2; }
 	@git rev-parse --git-dir >/dev/null || { echo 'error: git must take this folder for a repository, as DVC keeps its' \

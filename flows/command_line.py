@@ -12,7 +12,7 @@ import httpx
 
 from flows.host.signals import interruptible
 from flows.repo.git import GitError
-from flows.server import ephemeral
+from flows.server import connection
 from tasks.params import ParameterError, parse_text
 
 BUSY = 75  # the shell's EX_TEMPFAIL
@@ -53,7 +53,7 @@ def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
         print(f"error: interrupted; {after_interrupt}", file=sys.stderr)
         return 130
     except (httpx.ConnectError, RuntimeError, OSError) as error:
-        print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
+        print(f"error: {connection.explain_unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 

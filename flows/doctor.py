@@ -73,9 +73,9 @@ def _checkpoints(root: Path, quarantine: Quarantine) -> Iterator[Finding]:
 def _prefect_database(root: Path, quarantine: Quarantine) -> Iterator[Finding]:
     """Quarantine a damaged Prefect database, with what SQLite keeps beside it."""
     path = root / database.DATABASE
-    if not (fault := database.fault(path)):
+    if not (fault := database.find_damage(path)):
         return
-    if holder := database.holder(path):
+    if holder := database.find_holder(path):
         yield Finding(str(database.DATABASE), fault, f"end {holder}, then `make doctor`", is_open=True)
         return
     for file in [*path.parent.glob(f"{path.name}-*"), path]:

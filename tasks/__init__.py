@@ -1,7 +1,7 @@
 """The steps of the pipeline, one module per stage; `python -m tasks.<stage>` runs one.
 
-What must hold before anything else is imported stands here: the interpreter has the project's packages, the caller's
-surroundings decide nothing, and Keras runs on TensorFlow unless the environment names another backend.
+This file does what must precede every other import: check that the interpreter has the project's packages, sanitize the
+environment, and choose TensorFlow unless KERAS_BACKEND names another backend.
 """
 
 import os
@@ -16,9 +16,9 @@ if missing := [name for name in ("keras", "pydantic", "ruamel.yaml", "sklearn") 
         "then `source .venv/bin/activate`, and try again"
     )
 
-PARENT_PID = os.getppid()  # before the seconds that imports take, in which the parent may be killed
+PARENT_PID = os.getppid()  # read now, as the parent may be killed while other modules are imported
 
-environment.settle(os.environ)
-environment.show_any_text()
+environment.sanitize_environment(os.environ)
+environment.escape_unprintable_output()
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

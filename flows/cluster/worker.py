@@ -26,7 +26,8 @@ from flows.cluster.queues import served_queues
 from flows.cluster.trial_worker import PatientWorker, TrialWorker
 from flows.host import resources
 from flows.host.signals import end_on_signals
-from flows.server import ephemeral, password
+from flows.server import connection, password
+from flows.server.process import ServerError
 from tasks.params import ParameterError
 
 
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (httpx.TransportError, RuntimeError) as error:
-        print(f"error: {ephemeral.unreachable(error) or error}", file=sys.stderr)
+        print(f"error: {connection.explain_unreachable(error) or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -78,7 +79,7 @@ def _server_variables(url: str | None) -> dict[str, str]:
     """Return the variables of the server's address and password."""
     if not (address := url or os.environ.get("PREFECT_API_URL")):
         return {}
-    secret = os.environ.get(password.VARIABLE) or password.read()
+    secret = os.environ.get(password.VARIABLE) or password.load_password()
     return {"PREFECT_API_URL": address.rstrip("/")} | ({password.VARIABLE: secret} if secret else {})
 
 
@@ -87,12 +88,11 @@ def _connect(url: str | None) -> None:
     os.environ.update(_server_variables(url))
     refresh_global_settings_context()
     if not get_current_settings().api.url:
-        raise ephemeral.ServerError(
+        raise ServerError(
             "a worker needs a Prefect server; received none; start one with `make server`, or name another host's: "
             "make worker SERVER=http://HOST:4200/api"
         )
-    if refusal := ephemeral.refusal():
-        raise ephemeral.ServerError(refusal)
+    connection.check_named_server()
 
 
 async def _serve(name: str, workers: list[PatientWorker]) -> None:

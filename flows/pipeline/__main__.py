@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flows.command_line import add_set, exit_status, parse_settings
 from flows.pipeline.checks import check_run
-from flows.server import ephemeral
+from flows.server import connection
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     def run() -> None:
         overrides = parse_settings(args.set)
         check_run(Path.cwd(), overrides, args.accept)
-        server = ephemeral.begin()
+        server = connection.start_unless_named()
         with _without_garbage_collection():
             import dvc.repo  # noqa: F401  # the stages will need it
 
             from flows.pipeline.flow import pipeline
-        with ephemeral.available(server):
+        with connection.connected(server):
             pipeline(overrides, force=args.force, push=args.push, pull=args.pull, accept=args.accept)
 
     return exit_status(run, "every child was ended, and the next run starts where DVC finds things")

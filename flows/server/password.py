@@ -1,44 +1,41 @@
 """The password of a lasting server: kept in `.prefect/password`, which only its user can read.
 
-A file is what leaks least: other users see a command line in the list of processes, a shell keeps its history, and
-what a program prints ends in a log. So no command takes the password, and none prints it.
+Other users see command lines in the list of processes, shells keep a history, and output ends in logs. So no command
+takes the password, and none prints it.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 import httpx
 
 FILE = Path(".prefect/password")
-VARIABLE = "PREFECT_API_AUTH_STRING"  # Prefect's own, which goes before the file: a cluster's store of secrets sets it
+VARIABLE = "PREFECT_API_AUTH_STRING"  # Prefect's own, which takes precedence over the file
 
 
-def keep() -> str:
-    """Read this clone's password; make one where there is none."""
-    found = read() or f"study:{secrets.token_urlsafe(24)}"
-    write_private(FILE, f"{found}\n")  # also where it was copied with a mode that lets others read it
-    return found
+def load_or_create_password() -> str:
+    """Return this clone's password, and make one if there is none."""
+    password = load_password() or f"study:{secrets.token_urlsafe(24)}"
+    FILE.parent.mkdir(exist_ok=True)
+    write_private(FILE, f"{password}\n")  # a copied file may have been readable by others
+    return password
 
 
-def read() -> str:
-    """Read this clone's password; empty where there is none."""
+def load_password() -> str:
+    """Return this clone's password; "" if there is none."""
     return FILE.read_text(encoding="utf-8").strip() if FILE.exists() else ""
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, not even while it is written."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
+    """Write a file that only its user can read, even while it is written."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text, encoding="utf-8")
 
 
 def basic(text: str) -> httpx.BasicAuth:
-    """The header of a request, from `user:password`."""
+    """Return the authorization of a request from `user:password`."""
     user, _, password = text.partition(":")
     return httpx.BasicAuth(user, password)

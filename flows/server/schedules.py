@@ -2,8 +2,8 @@
 
 `python -m flows.server.schedules`
 
-Prefect adds the schedules that prefect.yaml has, and leaves those on the server that stand there no more. Deployments
-of others on the same server are left alone.
+`prefect deploy` 3.8 adds the schedules in prefect.yaml, and leaves those on the server that were removed from the file.
+Deployments of other projects on the same server keep theirs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ruamel.yaml import YAML
 
 
 def remove_schedules(root: Path) -> None:
-    """Remove all schedules of a project's deployments, with the runs that are planned by them."""
-    declared = YAML(typ="safe").load(root / "prefect.yaml")["deployments"]
-    own = {(deployment["entrypoint"], deployment["name"]) for deployment in declared}
+    """Remove all schedules of a project's deployments, with the runs that they planned."""
+    deployments = YAML(typ="safe").load(root / "prefect.yaml")["deployments"]
+    own = {(deployment["entrypoint"], deployment["name"]) for deployment in deployments}
+    named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in own})))
     with get_client(sync_client=True) as client:
-        named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in own})))
         for deployment in client.read_deployments(deployment_filter=named):
             if (deployment.entrypoint, deployment.name) in own:
                 for schedule in deployment.schedules:

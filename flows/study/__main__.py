@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from flows.command_line import add_set, exit_status, parse_settings
-from flows.server import ephemeral
+from flows.server import connection
 from flows.study.plan import prepare
 
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def run() -> None:
         if args.status or args.on == "machines":
-            ephemeral.refuse_unnamed("--status" if args.status else "--on machines")
+            connection.require_named_server("--status" if args.status else "--on machines")
         if args.status:
             _print_status()
             return
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         prepare(**request)
         from flows.study.flow import study
 
-        with ephemeral.available():
+        with connection.connected():
             study(**request)
 
     return exit_status(run, "the same command finishes what is missing")
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _print_status() -> None:
     from flows.cluster import status
 
-    with ephemeral.available():
+    with connection.connected():
         print(status.show_status())
 
 

@@ -1,11 +1,10 @@
-"""What a process inherits from its caller, settled in one place before anything else runs.
+"""The environment that a program inherits from its caller, sanitized before anything else runs.
 
-Results depend on inputs, never on who calls: variables that would decide a result or break a run are removed, and
-those that a run needs are set. Steps and flows import this first, and `make setup` has every program of `.venv` run it,
-so that a plain `dvc repro` or `prefect worker start` starts from the same surroundings.
+Results depend on inputs, never on the caller: variables that would change a result or break a run are removed, and
+those that a run needs are set. Steps and flows do this first (tasks/__init__.py). So do `dvc` and `prefect` of `.venv`,
+by the hook that `make setup` installs; other programs of `.venv` keep the environment of their caller.
 
 Not covered: what a program reads before Python runs, such as LD_PRELOAD, and personal settings of git and npm.
-Every Python of `.venv` runs this file when it starts, so it imports nothing that takes time, `pathlib` included.
 """
 
 from __future__ import annotations
@@ -13,40 +12,41 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 
-# Removed, with the reason. A name that ends in `*` stands for all that begin so.
+# Variables to remove, by reason. `*` at the end of a name stands for any ending.
 REMOVED = {
     # They point git at the repository of the hook or command that calls (`git rev-parse --local-env-vars`).
     "git's own": "GIT_DIR GIT_WORK_TREE GIT_IMPLICIT_WORK_TREE GIT_COMMON_DIR GIT_INDEX_FILE GIT_PREFIX GIT_NAMESPACE "
     "GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_GRAFT_FILE GIT_SHALLOW_FILE GIT_REPLACE_REF_BASE "
     "GIT_NO_REPLACE_OBJECTS GIT_CEILING_DIRECTORIES GIT_LITERAL_PATHSPECS GIT_GLOB_PATHSPECS GIT_NOGLOB_PATHSPECS "
     "GIT_ICASE_PATHSPECS GIT_DEFAULT_HASH GIT_EXTERNAL_DIFF",
-    # They name the run of another DVC, inside which this one was started.
+    # They name the DVC run that started this one.
     "DVC's": "DVC_ROOT DVC_STAGE DVC_EXP_NAME DVC_EXP_BASELINE_REV",
     # They change numbers: precision, order of sums, number of epochs, layout.
     "the backends'": "KERAS_* TF_* XLA_* JAX_* ONEDNN_DEFAULT_* ONEDNN_MAX_* DNNL_* NVIDIA_TF32_OVERRIDE",
-    # They draw figures otherwise, or end the import.
+    # They change how figures look, or make the import fail.
     "matplotlib's": "MPLBACKEND MATPLOTLIBRC",
-    # They put other packages before the locked ones, leave assertions out, make warnings fatal or wait at the end.
+    # They put other packages before the locked ones, skip assertions, or make warnings fatal.
     "Python's": "PYTHON*",
-    # A shell runs what the first two name; the others put colour into lines that are read.
+    # A shell runs the files in the first two; the last three put colour codes into lines that we parse.
     "the shell's": "BASH_ENV ENV CDPATH FORCE_COLOR CLICOLOR_FORCE PY_COLORS",
-    # Messages of git and DVC are read too.
+    # We parse messages of git and DVC.
     "the language": "LANGUAGE LC_*",
 }
 
-# What a person may choose all the same: which backend computes, on which device, and how much it says.
+# Exceptions, which people may set: the backend, its device and its log.
 KEPT = (
     "KERAS_BACKEND TF_CPP_* TF_GPU_* TF_FORCE_GPU_* XLA_PYTHON_* JAX_PLATFORMS "
     "PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX PYTHONFAULTHANDLER PYTHONUNBUFFERED"
 )
 
 SET = {
-    "SHELL": "/bin/sh",  # DVC runs the commands of stages with it; a container's user may have none, or fish
-    "LC_ALL": "C",  # the only one that every system has; Python's text is UTF-8 all the same
+    "SHELL": "/bin/sh",  # DVC runs stages with it; a container's user may have no shell, or fish
+    "LC_ALL": "C",  # the only locale that every system has; PYTHONUTF8 keeps Python's text in UTF-8
     "PYTHONUTF8": "1",
     "PYTHONUNBUFFERED": "1",
-    "KERAS_HOME": os.devnull,  # no keras.json of the user's is read, and none is written
+    "KERAS_HOME": os.devnull,  # the user's keras.json is neither read nor written
     "DO_NOT_TRACK": "1",
 }
 
@@ -54,17 +54,17 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-def settle(environ: MutableMapping[str, str]) -> None:
-    """Make an environment what the project decides.
+def sanitize_environment(environ: MutableMapping[str, str]) -> None:
+    """Remove and set variables so that the caller decides no result.
 
-    Doing it again changes nothing, so that a child of a settled process may settle too.
+    A child of a sanitized process may repeat it: nothing changes.
     """
     for name in [name for name in environ if _is_removed(name)]:
         del environ[name]
     environ.update(SET)
-    _find_programs(environ)
-    _reach_loopback(environ)
-    _name_the_user(environ)
+    _prefer_own_programs(environ)
+    _bypass_proxies_on_loopback(environ)
+    _name_unlisted_user(environ)
 
 
 def _is_removed(name: str) -> bool:
@@ -77,30 +77,30 @@ def _matches(name: str, patterns: str) -> bool:
     )
 
 
-def _find_programs(environ: MutableMapping[str, str]) -> None:
-    """Put this interpreter's programs first, as stages call `python`."""
-    own = os.path.dirname(sys.executable)
-    rest = [folder for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder != own]
-    environ["PATH"] = os.pathsep.join([own, *rest])
+def _prefer_own_programs(environ: MutableMapping[str, str]) -> None:
+    """Put this interpreter's folder first in PATH, as stages call `python`."""
+    own = str(Path(sys.executable).parent)
+    others = [folder for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder != own]
+    environ["PATH"] = os.pathsep.join([own, *others])
 
 
-def _reach_loopback(environ: MutableMapping[str, str]) -> None:
-    """Have proxies leave this machine's own servers alone, and give SOCKS its standard name.
+def _bypass_proxies_on_loopback(environ: MutableMapping[str, str]) -> None:
+    """Keep proxies away from this machine's servers, and give SOCKS its standard name.
 
-    Desktops write `socks://`, which no client for Python takes.
+    Desktops write `socks://`, which Python's clients reject.
     """
-    named = [name for name in environ if name.lower() in PROXIES]
-    for name in named:
+    proxies = [name for name in environ if name.lower() in PROXIES]
+    for name in proxies:
         if environ[name].startswith("socks://"):
             environ[name] = f"socks5://{environ[name].removeprefix('socks://')}"
-    if named:
+    if proxies:
         direct = ",".join(filter(None, (environ.get("no_proxy"), environ.get("NO_PROXY"))))
-        listed = dict.fromkeys([host.strip() for host in direct.split(",") if host.strip()] + list(LOOPBACK))
-        environ["no_proxy"] = environ["NO_PROXY"] = "*" if "*" in listed else ",".join(listed)
+        hosts = dict.fromkeys([host.strip() for host in direct.split(",") if host.strip()] + list(LOOPBACK))
+        environ["no_proxy"] = environ["NO_PROXY"] = "*" if "*" in hosts else ",".join(hosts)
 
 
-def _name_the_user(environ: MutableMapping[str, str]) -> None:
-    """Give a user without an entry in the system's list a name and a home, which DVC asks for."""
+def _name_unlisted_user(environ: MutableMapping[str, str]) -> None:
+    """Set a name and a home, which DVC needs, for a user that the system does not list."""
     if sys.platform == "win32":
         return
     import pwd
@@ -112,12 +112,12 @@ def _name_the_user(environ: MutableMapping[str, str]) -> None:
         environ.setdefault("HOME", "/")
 
 
-def show_any_text() -> None:
-    """Print what a terminal cannot show as an escape, where it would otherwise end the program."""
+def escape_unprintable_output() -> None:
+    """Print characters that a terminal cannot show as escapes, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-if __name__ == "environment":  # the hook of .venv, which runs this file in each Python that starts
-    settle(os.environ)
+if __name__ == "environment":  # as the hook runs it
+    sanitize_environment(os.environ)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tenacity import wait_none
 
 from flows.runs import experiments
 from flows.runs.experiments import name_of
 from tasks.download import download
+from tasks.fetch import transfer
 from tasks.params import ParameterError
 from tasks.params.document import load
 from tasks.run.metadata import RUN_INFO
@@ -37,17 +39,22 @@ def test_an_experiment_is_named_with_letters_digits_and_hyphens(run: str) -> Non
 
 @pytest.mark.usefixtures("cache_home")
 def test_a_token_in_an_address_is_neither_printed_nor_recorded(
-    workplace: Path, archive: Path, digests: dict[str, str], capfd: pytest.CaptureFixture[str]
+    workplace: Path,
+    archive: Path,
+    digests: dict[str, str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(transfer, "_backoff", wait_none())
     script = [scripted.status(503), scripted.cut(1_000_000)]
     with scripted.serving(archive.read_bytes(), *script) as server:
         source = {"url": f"{server.url}?token={SECRET}"}
         edit(workplace / "params.yaml", download__sources=[source])
         info = download(images=write_checksums(workplace / "cifar10.sha256", digests), raw=Path("data/raw"))
         assert SECRET in server.requested[0][0]
-    said = "".join(capfd.readouterr())
-    assert server.url in said
-    assert SECRET not in said + json.dumps(info)
+    output = "".join(capfd.readouterr())
+    assert server.url in output
+    assert SECRET not in output + json.dumps(info)
     assert not RUN_INFO.exists()
 
 
@@ -67,15 +74,14 @@ def test_a_remotes_password_is_in_no_experiment(tmp_path: Path) -> None:
     clone.run("git", "init", "--quiet")
     clone.run("dvc", "init", "--quiet")
     clone.commit("start")
-    with_password(clone)
+    add_remote_with_password(clone)
     with experiments.isolated_worktree(clone.path, {"train.epochs": 1}, "run") as checkout:
         assert SECRET in "".join(path.read_text() for path in (checkout / ".dvc").glob("config*"))
         experiments.save(checkout, "run")
     assert_no_experiment_has_it(clone)
 
 
-def with_password(clone: Clone) -> None:
-    """Give it a remote whose password is the secret."""
+def add_remote_with_password(clone: Clone) -> None:
     clone.run("dvc", "remote", "add", "--local", "safe", "webdavs://nowhere.invalid/store")
     clone.run("dvc", "remote", "modify", "--local", "safe", "password", SECRET)
 
@@ -89,7 +95,7 @@ def assert_no_experiment_has_it(clone: Clone) -> None:
 
 @pytest.mark.slow
 def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Clone) -> None:
-    with_password(clone)
+    add_remote_with_password(clone)
     run = "from flows.pipeline.flow import pipeline; pipeline(overrides={'evaluate.batch_size': 500})"
     assert "kept as a DVC experiment" in (said := clone.run(sys.executable, "-c", run))
     assert SECRET not in said
@@ -103,14 +109,14 @@ def test_a_remotes_password_is_in_no_log_no_artifact_and_no_experiment(clone: Cl
 
 
 def listening(port: int | None) -> set[str]:
-    """The addresses on which anything here listens at a port."""
-    found = [c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr]
-    return {address.ip for address in found if address.port == port}
+    """Return the addresses on which a program of this machine listens at a port."""
+    addresses = [c.laddr for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr]
+    return {address.ip for address in addresses if address.port == port}
 
 
 def test_a_server_for_the_whole_network_would_be_seen() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as anybodys:
-        assert listening(anybodys.getsockname()[1]) == {"0.0.0.0"}
+    with socket.create_server(("0.0.0.0", 0)) as public:
+        assert listening(public.getsockname()[1]) == {"0.0.0.0"}
 
 
 @pytest.mark.slow

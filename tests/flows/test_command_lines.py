@@ -122,7 +122,7 @@ def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str
     setting = f'PREFECT_API_URL = "{url}"\n' if url else ""
     profiles.write_text(f'active = "own"\n\n[profiles.own]\n{setting}', encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", "from flows.server import ephemeral; ephemeral.refuse_unnamed('--status')"],
+        [sys.executable, "-c", "from flows.server import connection; connection.require_named_server('--status')"],
         cwd=tmp_path,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},

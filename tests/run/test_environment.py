@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -92,22 +93,16 @@ def test_personal_files_decide_neither_how_keras_computes_nor_how_figures_look(h
 
 
 def test_what_remains_is_the_same_whoever_calls() -> None:
-    calm = {"PATH": os.defpath, "HOME": "/root"}
-    settled, disturbed = dict(calm), {**calm, **HOSTILE}
-    environment.settle(settled)
-    environment.settle(disturbed)
-    proxies = {name for name in disturbed if name.lower().endswith("_proxy")}
-    assert {name: value for name, value in disturbed.items() if name not in proxies | {"LANG", "TZ"}} == settled
-    again = dict(disturbed)
-    environment.settle(again)
-    assert again == disturbed
-
-
-def test_a_chosen_backend_and_device_stay() -> None:
-    chosen = {"PATH": os.defpath, "HOME": "/root", "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "1"}
-    settled = dict(chosen)
-    environment.settle(settled)
-    assert settled.items() >= {key: chosen[key] for key in ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES")}.items()
+    calm = {"PATH": os.defpath, "HOME": "/root", "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "1"}
+    sanitized, hostile = dict(calm), {**calm, **HOSTILE}
+    environment.sanitize_environment(sanitized)
+    environment.sanitize_environment(hostile)
+    proxies = {name for name in hostile if name.lower().endswith("_proxy")}
+    assert {name: value for name, value in hostile.items() if name not in proxies | {"LANG", "TZ"}} == sanitized
+    assert sanitized.items() >= calm.items() - {("PATH", os.defpath)}, "a chosen backend and device stay"
+    again = dict(hostile)
+    environment.sanitize_environment(again)
+    assert again == hostile
 
 
 @pytest.mark.parametrize(
@@ -115,25 +110,49 @@ def test_a_chosen_backend_and_device_stay() -> None:
 )
 def test_a_proxy_is_not_asked_for_this_machine(given: str, expected: str) -> None:
     environ = {"PATH": os.defpath, "HOME": "/root", "http_proxy": f"http://{NOWHERE}", "NO_PROXY": given}
-    environment.settle(environ)
+    environment.sanitize_environment(environ)
     assert environ["no_proxy"] == environ["NO_PROXY"] == expected
 
 
-def test_every_program_of_the_environment_starts_from_them() -> None:
-    """`make setup` installs a hook, so that a plain `dvc` or `prefect` is settled before its first line."""
-    code = "import os; print(os.environ['SHELL'], os.environ.get('KERAS_MAX_EPOCHS'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **HOSTILE},
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the hook of `make setup`, in a folder with scripts that print two of their variables."""
+    folder = tmp_path_factory.mktemp("project")
+    venv.create(folder / ".venv", symlinks=True)
+    (folder / "tasks").symlink_to(ROOT / "tasks")
+    show_hook = ["make", "--silent", "--eval", "show-hook: ; @echo '$(hook)'", "show-hook"]
+    hook = subprocess.run(show_hook, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (site,) = (folder / ".venv").glob("lib/python3*/site-packages")
+    (site / "environment.pth").write_text(hook)
+    for name in ("dvc", "prefect", "dvc.py", "script.py", "pytest"):
+        (folder / name).write_text("import os; print(os.environ.get('MPLBACKEND'), os.environ.get('LC_ALL'))\n")
+    return folder / ".venv/bin/python"
+
+
+@pytest.mark.parametrize("command", ["dvc repro", "./prefect worker start", "-u dvc repro", "-m dvc"])
+def test_the_hook_sanitizes_dvc_and_prefect(interpreter: Path, command: str) -> None:
+    assert started(interpreter, command) == "None C\n"
+
+
+@pytest.mark.parametrize("command", ["script.py", "pytest dvc", "-m script dvc"])
+def test_the_hook_leaves_other_programs_their_environment(interpreter: Path, command: str) -> None:
+    assert started(interpreter, command) == "agg C.UTF-8\n"
+
+
+def started(interpreter: Path, command: str) -> str:
+    """Start a program, and return what it prints of its environment."""
+    return subprocess.run(
+        [interpreter, *command.split()],
+        cwd=interpreter.parents[2],
+        env={"MPLBACKEND": "agg", "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=True,
-    )
-    assert done.stdout == "/bin/sh None\n"
+    ).stdout
 
 
 @pytest.mark.slow
-def test_a_flow_and_its_embedded_server_work_behind_proxies(hostile: Clone) -> None:
+def test_a_flow_and_its_server_work_behind_proxies(hostile: Clone) -> None:
     del hostile.environment["PYTHONSAFEPATH"]  # with which Python itself finds no `flows`
     said = hostile.run(sys.executable, "-m", "flows.pipeline")
     assert said.count("Cached") == 5, said

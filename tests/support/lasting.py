@@ -138,5 +138,5 @@ def refused(clone: Clone, *command: str, status: int, **variables: Any) -> str:
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("starting ")]
     return line

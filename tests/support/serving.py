@@ -162,7 +162,8 @@ def running(clone: Clone, *command: str, log: str | None = None) -> Iterator[sub
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        assert not (found := _faults(log_file.read_text())), found
+        logs = [log_file, clone.path / ".prefect/server.log"]
+        assert not (found := [fault for log in logs if log.exists() for fault in _faults(log.read_text())]), found
 
 
 @contextmanager

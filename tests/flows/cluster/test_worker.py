@@ -42,7 +42,7 @@ def test_the_password_of_this_clone_is_for_the_server_of_the_option_or_the_envir
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(password.VARIABLE, raising=False)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    url, secret = "http://head:4200/api", password.keep()
+    url, secret = "http://head:4200/api", password.load_or_create_password()
     variables = {"PREFECT_API_URL": url, password.VARIABLE: secret}
     assert worker._server_variables(None) == {}
     assert worker._server_variables(f"{url}/") == variables

@@ -7,16 +7,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from flows.server import __main__ as server
 from flows.server import password
+from flows.server.process import ServerError
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import lasting, log_of, refused, scratch_machine, working
@@ -33,69 +36,51 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 def test_a_password_is_made_once_and_only_its_user_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert password.read() == ""
-    made = password.keep()
+    assert password.load_password() == ""
+    made = password.load_or_create_password()
     assert len(made) > 30
     password.FILE.chmod(0o644)
-    assert password.keep() == password.read() == made
+    assert password.load_or_create_password() == password.load_password() == made
     assert password.FILE.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("folder", [".prefect/password", "prefect.toml"])
-def test_git_ignores_what_holds_the_password(folder: str) -> None:
-    subprocess.run(["git", "check-ignore", "--quiet", folder], cwd=ROOT, check=True)
+@pytest.mark.parametrize("file", [password.FILE, server.TOML])
+def test_git_ignores_what_holds_the_password(file: Path) -> None:
+    subprocess.run(["git", "check-ignore", "--quiet", file], cwd=ROOT, check=True)
 
 
-def test_a_port_that_is_taken_is_one_line_and_changes_nothing(head: Clone) -> None:
+def test_an_address_at_which_nothing_can_listen_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = refused(head, "flows.server", "--port", str(port), status=1)
-    assert line == (
-        f"error: port {port} is taken, perhaps by a server that runs already; try: make server PORT={port + 1}"
-    )
-    assert not (head.path / "prefect.toml").exists()
-
-
-REACHED = """
-import socket, sys, tomllib
-from pathlib import Path
-from urllib.parse import urlsplit
-from flows.server import __main__ as lasting_server
-
-def reach(listening):
-    url = urlsplit(tomllib.loads(Path("prefect.toml").read_text())["api"]["url"])
-    with socket.create_connection((url.hostname, url.port), timeout=5):
-        print(url.hostname)
-
-lasting_server._run = reach
-lasting_server.main(sys.argv[1:])
-"""
+        with pytest.raises(ServerError, match=f"^port {port} is in use; try: make server PORT={port + 1}$"):
+            server._check_address("127.0.0.1", port)
+    with pytest.raises(ServerError, match="PORT must be from 1 to 65535; received 0; try: make server"):
+        server._check_address("127.0.0.1", 0)
+    for host in ("no.such.host.invalid", "198.51.100.1"):
+        with pytest.raises(ServerError, match=f"HOST must be an address of this machine; received {host}: .*; try:"):
+            server._check_address(host, free_port())
 
 
 @pytest.mark.parametrize(("host", "local"), [(ALL_ADDRESSES, "127.0.0.1"), ("::", "::1")])
-def test_commands_of_this_machine_find_a_server_at_all_addresses(tmp_path: Path, host: str, local: str) -> None:
+def test_commands_of_this_machine_find_a_server_at_all_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, local: str
+) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    done = subprocess.run(
-        [sys.executable, "-c", REACHED, "--host", host, "--port", str(free_port())],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.splitlines()[-1] == local
 
+    def listen(host: str, port: int) -> None:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            url = urlsplit(tomllib.loads(server.TOML.read_text())["api"]["url"])
+            assert url.hostname == local
+            socket.create_connection((url.hostname, url.port), timeout=5).close()
+        raise KeyboardInterrupt
 
-def test_no_port_is_chosen_by_the_system(head: Clone) -> None:
-    line = refused(head, "flows.server", "--port", "0", status=1)
-    assert line == "error: PORT must be from 1 to 65535; received 0; try: make server"
-
-
-def test_an_address_of_no_machine_is_one_line(head: Clone) -> None:
-    line = refused(head, "flows.server", "--host", "no.such.host.invalid", status=1)
-    assert line.startswith("error: HOST must be an address of this machine; received no.such.host.invalid; try:")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(server, "PrefectServer", listen)
+    with pytest.raises(KeyboardInterrupt):
+        server._serve(host, free_port())
+    assert not server.TOML.exists()
 
 
 @pytest.mark.slow
@@ -109,25 +94,23 @@ def test_a_database_that_does_not_answer_is_one_line_without_its_password(head: 
         status=1,
         PREFECT_SERVER_DATABASE_CONNECTION_URL=address,
     )
-    assert line.startswith(
-        "error: DATABASE must be the address of a database that answers, such as postgresql+asyncpg:"
-    )
-    assert "somebody:***@127.0.0.1" in line
-    assert "secret" not in line
+    assert line.startswith("error: Prefect's server ended before it answered: ConnectionRefusedError")
+    assert "secret" not in line + (head.path / ".prefect/server.log").read_text()
+    assert not (head.path / "prefect.toml").exists()
 
 
 @pytest.mark.slow
 def test_on_loopback_there_is_no_password_and_every_command_here_finds_the_server(head: Clone) -> None:
     port = free_port()
-    with lasting(head, port) as server:
-        assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{server.url}"\n'
-        assert server.api.get("/admin/version").is_success
+    with lasting(head, port) as running:
+        assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{running.url}"\n'
+        assert running.api.get("/admin/version").is_success
         head.run("prefect", "work-pool", "ls")
         for other in (port, free_port()):
             line = refused(head, "flows.server", "--port", str(other), status=1)
-            assert line == "error: a clone must have one server; prefect.toml says where it runs; end that one first"
-        assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{server.url}"\n'
-        assert server.api.get(f"http://127.0.0.1:{port}/ui-settings").json()["api_url"] == "/api"
+            assert line == "error: a clone must have one server; prefect.toml names it; end that one first"
+        assert (head.path / "prefect.toml").read_text() == f'[api]\nurl = "{running.url}"\n'
+        assert running.api.get(f"http://127.0.0.1:{port}/ui-settings").json()["api_url"] == "/api"
         (process,) = [one for one in psutil.Process().children() if str(port) in one.cmdline()]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in {0, None}
@@ -165,16 +148,16 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        with lasting(head, port, "--host", ALL_ADDRESSES) as server:
+        with lasting(head, port, "--host", ALL_ADDRESSES) as running:
             secret = (head.path / password.FILE).read_text().strip()
-            assert server.api.get("/admin/version").status_code == 401
-            command = ("flows.cluster.worker", "--server", server.url)
+            assert running.api.get("/admin/version").status_code == 401
+            command = ("flows.cluster.worker", "--server", running.url)
             line = refused(machine, *command, status=1)
-            assert f"the Prefect server at {server.url} must be given its password; received none; copy" in line
+            assert f"the Prefect server at {running.url} must be given its password; received none; copy" in line
             line = refused(machine, *command, status=1, PREFECT_API_AUTH_STRING="study:another")
             assert "received another; copy .prefect/password from its clone into this one" in line
             for other in (("flows.pipeline",), ("flows.study", "--status")):
-                line = refused(machine, *other, status=1, PREFECT_API_URL=server.url)
+                line = refused(machine, *other, status=1, PREFECT_API_URL=running.url)
                 assert "must be given its password; received none" in line
 
             said = log_of(head, "server")
@@ -186,12 +169,12 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
 
             head.run("prefect", "work-pool", "create", "study", "--type", "process")
             head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
-            server.api.auth = password.basic(secret)
-            with working(server, machine):
-                server.await_state(server.submit("sleep"), "Completed")
+            running.api.auth = password.basic(secret)
+            with working(running, machine):
+                running.await_state(running.submit("sleep"), "Completed")
             assert_nothing_tells(secret, head, machine)
-        with lasting(head, port, "--host", ALL_ADDRESSES, secret=secret) as server:
-            assert server.api.get("/admin/version").is_success, "the password must be that of the last start"
+        with lasting(head, port, "--host", ALL_ADDRESSES, secret=secret) as running:
+            assert running.api.get("/admin/version").is_success, "the password must be that of the last start"
     finally:
         over.set()
         watching.join()
@@ -213,16 +196,16 @@ def database() -> Iterator[str]:
 def test_twenty_flow_runs_are_written_at_once_into_a_postgres(database: str, tmp_path: Path) -> None:
     head = scratch_machine(tmp_path / "clone")
     head.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-    with lasting(head, free_port()) as server:
+    with lasting(head, free_port()) as running:
         head.run("prefect", "work-pool", "create", "study", "--type", "process")
         head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
-        server.submit("sleep")  # makes the queue, of which Prefect would make several at once and refuse all but one
+        running.submit("sleep")  # makes the queue, of which Prefect would make several at once and refuse all but one
         with ThreadPoolExecutor(20) as threads:
-            flow_runs = set(threads.map(lambda _: server.submit("sleep"), range(20)))
-        assert {server.state(flow_run) for flow_run in flow_runs} <= {"Scheduled", "Late"}
+            flow_runs = set(threads.map(lambda _: running.submit("sleep"), range(20)))
+        assert {running.state(flow_run) for flow_run in flow_runs} <= {"Scheduled", "Late"}
         assert len(flow_runs) == 20
     assert not (head.path / ".prefect/prefect.db").exists()
-    assert "database is locked" not in log_of(head, "server")
+    assert "database is locked" not in (head.path / ".prefect/server.log").read_text()
 
 
 def test_make_server_takes_its_address_from_the_command_line_alone() -> None:
