@@ -30,7 +30,7 @@ from flows.repo.graph import declared_outputs
 from flows.runs import experiments
 from flows.server import database
 from tasks.params import PARAMS_FILE, ParameterError, parse
-from tasks.params.document import load
+from tasks.params.document import load_params
 from tasks.training import checkpoints
 
 ASIDE = Path(".doctor")
@@ -87,7 +87,7 @@ class Doctor:
 
     def _edited(self) -> Iterator[Finding]:
         """What people edit, which is theirs to mend."""
-        readers: dict[Path, Callable[[Path], Any]] = {PARAMS_FILE: load, GRAPH: parse}
+        readers: dict[Path, Callable[[Path], Any]] = {PARAMS_FILE: load_params, GRAPH: parse}
         for name, reader in readers.items():
             try:
                 reader(self.root / name)
@@ -181,7 +181,7 @@ class Doctor:
     def _checkpoints(self) -> Iterator[Finding]:
         for folder in sorted((self.root / ".checkpoints").glob("*/epoch-*")):
             try:
-                checkpoints.read(folder)
+                checkpoints.read_checkpoint(folder)
             except (OSError, ValueError):
                 name = str(folder.relative_to(self.root))
                 yield Finding(name, "is damaged; training goes on from the one before it", self._set_aside(folder))

@@ -141,8 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
         paths = artifacts()
         runtime.prepare("cpu")  # a few images are not worth a GPU's start
         calibration = _read_calibration(paths["calibration"])
-        model = saved_model.load(paths["classifier"], None, len(calibration["classes"]))
-        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(paths["classifier"]))
+        model = saved_model.load_model(paths["classifier"], None, len(calibration["classes"]))
+        resize_mode = saved_model.read_resize_mode(paths["classifier"])
+        pictures, refusals = _read_images(args.images, model.input_shape[1:3], resize_mode)
         classes = classify(model, calibration, [picture.pixels for picture in pictures.values()])
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)

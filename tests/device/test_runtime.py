@@ -24,7 +24,7 @@ def test_auto_is_bfloat16_where_the_processor_supports_it(
 
 
 def test_auto_is_float32_on_a_processor_with_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its compiler makes infinities of a network's bfloat16 there, and training ends as diverged."""
+    """JAX's compiler makes infinities of bfloat16 there."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu amx_bf16 sse\n")
     monkeypatch.setattr(cpu, "CPUINFO", cpuinfo)

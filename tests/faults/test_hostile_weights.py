@@ -50,7 +50,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[byte
 
 def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
     with pytest.raises(RefusedError) as caught:
-        pretrained.read(path, network, None)
+        pretrained.load_pretrained(path, network, None)
     (line,) = str(caught.value).splitlines()
     assert not Path("ran").exists()
     return line
@@ -92,7 +92,7 @@ def test_without_the_package_the_next_command_is_named(
 ) -> None:
     path = installed(b"")
     Path("list.sha256").write_text(BACKBONE.read_text().replace("57934424.pth", "b0.pth"))
-    assert refusal(path).endswith("must have a file efficientnet-lite0-b0.pth, and lacks it; run `make setup`")
+    assert refusal(path).endswith("must have the file efficientnet-lite0-b0.pth; received none; run `make setup`")
     monkeypatch.undo()
     monkeypatch.setattr(pretrained, "PACKAGE", "no-such-package")
     assert refusal(BACKBONE) == "no-such-package must be installed for efficientnet_lite0; run `make setup`"

@@ -48,7 +48,7 @@ def gradient(side: int) -> NDArray[np.uint8]:
 
 
 def test_it_has_the_parameters_of_lite0(at_224: keras.Model) -> None:
-    """With a bias for each of the 21,008 channels that batch normalization had four values for."""
+    """A bias replaces four values of each of 21,008 channels."""
     assert at_224.count_params() == 4_694_024 - 3 * 21_008
 
 
@@ -58,7 +58,7 @@ def test_its_logits_are_those_that_were_recorded(state: State) -> None:
 
 
 def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
-    """Of the middle of a photograph, seven eighths of its shorter side, as Lite0 was evaluated."""
+    """Classify the middle of a photograph, as Lite0 was evaluated."""
     image = getattr(data, photograph)()
     image = image[0] if isinstance(image, tuple) else image  # a stereo pair
     height, width = image.shape[:2]
@@ -85,7 +85,7 @@ def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, ex
 
 
 def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:
-    """As a reader makes them that ignores strides: the right shapes, and no error."""
+    """A reader that ignores strides gives such kernels, without an error."""
     shuffled = {
         name: array.transpose(3, 2, 1, 0).reshape(array.shape) if array.ndim == 4 else array
         for name, array in state.items()

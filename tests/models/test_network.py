@@ -1,5 +1,6 @@
 """The networks: layers, regularizers, first weights, and the model that is saved."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tests.support.training import PLAIN
 
-SHAPE = (32, 32, 3)
+DATA_SPEC = network.DataSpec((32, 32, 3), 10, [0.0] * 3, [255.0] * 3)
 NOTEBOOK: dict[str, Any] = {
     "network": "notebook_cnn",
     "trainable": "all",
@@ -34,7 +35,7 @@ OFF: dict[str, Any] = {
 
 def build(changes: dict[str, Any] | None = None, **regularize: Any) -> keras.Model:
     model_params = Model(**{**NOTEBOOK, **(changes or {})})
-    return network.build(model_params, Regularize(**{**OFF, **regularize}), SHAPE, 10, [0.0] * 3, [255.0] * 3)
+    return network.build(model_params, Regularize(**{**OFF, **regularize}), DATA_SPEC)
 
 
 def layers(built: keras.Model) -> list[str]:
@@ -81,7 +82,9 @@ def test_capacity_follows_filters_and_dense_units() -> None:
 
 
 def test_normalization_comes_first_and_takes_raw_pixels() -> None:
-    built = network.build(Model(**NOTEBOOK), Regularize(**OFF), SHAPE, 10, [10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
+    built = network.build(
+        Model(**NOTEBOOK), Regularize(**OFF), replace(DATA_SPEC, mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 5.0])
+    )
     pixels = np.full((1, 32, 32, 3), [12, 28, 25], np.uint8)
     scaled = keras.Model(built.input, built.get_layer("normalization").output)(pixels)
     np.testing.assert_allclose(scaled[0, 0, 0], [1.0, 2.0, -1.0], rtol=1e-6)
@@ -94,7 +97,7 @@ def test_the_model_to_save_gives_the_same_logits(name: str) -> None:
     fused = build({"network": name})
     fused.set_weights([rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()])
     model_params = Model(**{**NOTEBOOK, "network": name})
-    standard = network.build_for_saving(fused, model_params, Regularize(**OFF), [0.0] * 3, [255.0] * 3)
+    standard = network.build_for_saving(fused, model_params, Regularize(**OFF), DATA_SPEC)
     assert {type(layer).__module__.split(".")[0] for layer in standard.layers} == {"keras"}
     np.testing.assert_allclose(fused(images), standard(images), rtol=1e-4)
 
@@ -116,7 +119,7 @@ def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
 def test_whitening_decorrelates_the_first_outputs() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     built = build(WHITENED)
-    network.initialize_whitened_cnn(built, images, [0.0] * 3, [255.0] * 3)
+    network.initialize_whitened_cnn(built, images, DATA_SPEC)
     outputs = keras.Model(built.input, built.get_layer("whitening").output)(images).numpy().reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
 
@@ -125,7 +128,7 @@ def test_convolutions_start_by_passing_their_inputs_on() -> None:
     built = build(WHITENED)
     drawn = built.get_layer("conv2a").get_weights()[0]
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
-    network.initialize_whitened_cnn(built, images, [0.0] * 3, [9.0] * 3)
+    network.initialize_whitened_cnn(built, images, replace(DATA_SPEC, std=[9.0] * 3))
     inputs = np.random.default_rng(0).random((2, 15, 15, 8), np.float32)
     layer = built.get_layer("conv2a")
     np.testing.assert_array_equal(layer(inputs)[..., :8], inputs)
@@ -140,7 +143,7 @@ def test_each_network_starts_with_first_weights_of_its_own() -> None:
         random = build(changes)
         keras.utils.set_random_seed(0)
         started = network.build_for_training(
-            Model(**{**NOTEBOOK, **changes}), Regularize(**OFF), images, 10, [0.0] * 3, [255.0] * 3, "float32"
+            Model(**{**NOTEBOOK, **changes}), Regularize(**OFF), DATA_SPEC, images, "float32"
         )
         assert all(map(np.array_equal, random.get_weights(), started.get_weights())) == same
 
@@ -149,11 +152,11 @@ def test_each_network_starts_with_first_weights_of_its_own() -> None:
 def test_networks_take_rectangles_and_refuse_what_they_cannot_halve(name: str) -> None:
     model_params = Model(**{**NOTEBOOK, "network": name, "filters": (4, 8, 8, 8)})
     images = np.random.default_rng(0).integers(0, 256, (20, 96, 64, 3), dtype=np.uint8)
-    constants = [128.0] * 3, [60.0] * 3
-    built = network.build_for_training(model_params, Regularize(**OFF), images, 7, *constants, "float32")
-    saved = network.build_for_saving(built, model_params, Regularize(**OFF), *constants)
+    data_spec = network.DataSpec((96, 64, 3), 7, [128.0] * 3, [60.0] * 3)
+    built = network.build_for_training(model_params, Regularize(**OFF), data_spec, images, "float32")
+    saved = network.build_for_saving(built, model_params, Regularize(**OFF), data_spec)
     logits = built.predict(images, verbose=0)
     assert logits.shape == (20, 7)
     np.testing.assert_allclose(saved.predict(images, verbose=0), logits, atol=1e-4)
     with pytest.raises(ValueError, match=r"model.filters must be fewer, or normalize.size larger"):
-        network.build(model_params, Regularize(**OFF), (7, 90, 3), 7, *constants)
+        network.build(model_params, Regularize(**OFF), replace(data_spec, image_shape=(7, 90, 3)))

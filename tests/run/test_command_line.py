@@ -129,7 +129,7 @@ def test_a_bad_parameter_reaches_the_shell_as_status_two(
     edit(tmp_path / "params.yaml", **{f"{stage}__surprise": 1})
     done = run(sys.executable, "-m", f"tasks.{stage}", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known here: ")
+    assert done.stderr.startswith(f"error: {stage}: params.yaml: {stage}.surprise: is no parameter; known: ")
 
 
 USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH"

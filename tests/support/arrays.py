@@ -1,4 +1,4 @@
-"""Small arrays for train and evaluate, a model that was trained on them, and the paths of a run."""
+"""Small arrays for train and evaluate, and the paths of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe: logistic regression that finds its strength, whatever the classes and the features are."""
+"""Logistic regression finds its strength for any classes and features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from tasks.training import logistic_regression
-from tasks.training.batches import balanced_weights
+from tasks.training.image_splits import balanced_weights
 from tasks.training.logistic_regression import FIXED_STRENGTH, STRENGTHS, Head, fit_head
 
 Floats = NDArray[np.float32]
@@ -19,7 +19,7 @@ Labels = NDArray[np.int32]
 
 
 def samples(n: int, n_classes: int = 4, noise: float = 1.0, seed: int = 0) -> tuple[Floats, Labels]:
-    """Features in which each class has a centre, on different scales and away from 0."""
+    """Draw features around a centre of each class, on different scales."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) % n_classes).astype(np.int32)
     centres = np.random.default_rng(7).normal(size=(n_classes, 30))

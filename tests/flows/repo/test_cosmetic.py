@@ -22,6 +22,7 @@ from tests.support.edits import Edit, added, replaced
 from tests.support.import_graph import STAGES
 
 ARRAYS, NETWORK, HISTORY = "tasks/data/arrays.py", "tasks/models/network.py", "tasks/training/history.py"
+REGRESSION = "tasks/training/logistic_regression.py"
 COUNTS, PAGE = "tasks/metrics/class_counts.py", "tasks/reporting/page.html"
 OUTPUTS = ("data/raw", "data/normalized", "models", "reports")
 ALL = ("normalize", "train", "evaluate", "report")
@@ -134,13 +135,13 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
     ),
     "deleted helper": (
         replaced(
-            NETWORK,
-            "\n\ndef keep_random_weights(model: keras.Model, images: Images, mean: Sequence[float], std: "
-            'Sequence[float]) -> None:\n    """Leave the weights as they were built."""\n',
+            REGRESSION,
+            "\n\ndef _make_regression(tolerance: float) -> LogisticRegression:\n"
+            "    return LogisticRegression(tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)\n",
             "",
         ),
         "train",
-        f"{NETWORK}: `keep_random_weights` is gone",
+        f"{REGRESSION}: `_make_regression` is gone",
     ),
     "new statement": (
         replaced(COUNTS, COUNT, f"    print()\n{COUNT}"),
