@@ -14,6 +14,7 @@ are always the same bytes. Nothing is published when training diverges.
 from __future__ import annotations
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,6 @@ from tasks.params.train import Train
 from tasks.run import command_line, provenance
 from tasks.run.outputs import atomic_outputs
 from tasks.training.batches import Batches
-from tasks.training.callbacks import DivergedError
 from tasks.training.checkpoints import Checkpoints, cache_key
 from tasks.training.device_dataset import IndexBatches
 from tasks.training.features import FEATURES_CODE
@@ -75,36 +75,31 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
         If the data or the backbone cannot be trained on, the device is missing, or training diverges.
     """
     recipe = load_recipe(has_validation="validation" in arrays.splits(normalized))
-    device = prepare_device(recipe)
+    device = runtime.prepare(
+        recipe.train.device,
+        recipe.train.threads,
+        precision(recipe.model, recipe.train),
+        recipe.train.seed,
+        recipe.train.deterministic,
+    )
     print(device)
     inputs = load_inputs(recipe, normalized, backbone)
-    try:
-        model = build_for_training(
-            recipe.model,
-            recipe.regularize,
-            inputs.data_spec,
-            images=inputs.splits.train.images,
-            precision=device.precision,
-            pretrained=inputs.classifier,
-        )
-    except ValueError as error:
-        raise errors.RefusedError(str(error)) from error
+    model = build_for_training(
+        recipe.model,
+        recipe.regularize,
+        inputs.data_spec,
+        images=inputs.splits.train.images,
+        precision=device.precision,
+        pretrained=inputs.classifier,
+    )
     settings = f"{device} {keras.backend.backend()}"
     checkpoints = Checkpoints(cache_key(recipe, inputs.files, settings))
     throughput: list[float] = []
-    try:
-        rows = fit_or_resume(model, recipe, inputs, device, checkpoints, throughput)
-    except DivergedError as error:
-        raise errors.RefusedError(str(error)) from error
+    rows = fit_or_resume(model, recipe, inputs, device, checkpoints, throughput)
     saved = build_for_saving(model, recipe.model, recipe.regularize, inputs.data_spec, pretrained=inputs.classifier)
     publish(saved, rows, model_path, history_path, resize_mode=arrays.fit(normalized))
     checkpoints.remove()
-    made_with = {
-        "precision": device.precision,
-        "threads": device.threads,
-        "device": device.device,
-        "backend": keras.backend.backend(),
-    }
+    made_with = {**asdict(device), "backend": keras.backend.backend()}
     provenance.record(made_with)
     speed = {"images_per_second": round(float(np.median(throughput)))} if throughput else {}
     return {**made_with, "epochs": len(rows), **speed}
@@ -115,17 +110,6 @@ def load_recipe(has_validation: bool) -> Recipe:
     recipe = Recipe(load_block("model", Model), load_block("regularize", Regularize), load_block("train", Train))
     check_joint_rules(*recipe, has_validation, str(PARAMS_FILE))
     return recipe
-
-
-def prepare_device(recipe: Recipe) -> runtime.DeviceConfig:
-    """Set up the device of `train.device`, its threads and seeds."""
-    params = recipe.train
-    try:
-        return runtime.prepare(
-            params.device, params.threads, precision(recipe.model, params), params.seed, params.deterministic
-        )
-    except runtime.DeviceError as error:
-        raise errors.RefusedError(str(error)) from error
 
 
 def load_inputs(recipe: Recipe, normalized: Path, backbone: Path) -> Inputs:
@@ -196,15 +180,10 @@ def publish(model: keras.Model, rows: list[Row], model_path: Path, history_path:
     """Publish a model and its history: both files or none."""
     with atomic_outputs(model_path, history_path) as (model_file, history_file):
         saved_model.save_model(model, model_file, resize_mode)
-        write_history(rows, history_file)
-
-
-def write_history(rows: list[Row], path: Path) -> None:
-    """Write the history as CSV, a row per epoch."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        with history_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

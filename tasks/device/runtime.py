@@ -9,21 +9,18 @@ from dataclasses import dataclass
 
 import joblib
 
+from tasks import errors
 from tasks.device import cpu
 from tasks.device.backend import keras, quiet_start
-
-
-class DeviceError(RuntimeError):
-    """The required device is missing."""
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
     """The device of a run: recorded, never part of a result."""
 
-    device: str
-    threads: int
     precision: str
+    threads: int
+    device: str
 
     @property
     def has_gpu(self) -> bool:
@@ -40,7 +37,7 @@ def prepare(
 
     Raises
     ------
-    DeviceError
+    tasks.errors.RefusedError
         If `device` is gpu and there is none.
     """
     threads = threads or joblib.cpu_count()  # within the affinity and a container's quota
@@ -51,7 +48,7 @@ def prepare(
     keras.utils.set_random_seed(seed)
     if precision == "auto":
         precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
-    return DeviceConfig(gpu or "cpu", threads, precision)
+    return DeviceConfig(precision=precision, threads=threads, device=gpu or "cpu")
 
 
 def _gpu(device: str) -> str | None:
@@ -73,7 +70,9 @@ def _gpu(device: str) -> str | None:
         gpus = tf.config.list_physical_devices("GPU")
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
     if device == "gpu" and not names:
-        raise DeviceError("train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu")
+        raise errors.RefusedError(
+            "train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu"
+        )
     return f"gpu ({names[0]})" if names else None
 
 

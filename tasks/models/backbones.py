@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import layers, regularizers
 
+from tasks import errors
+
 PIXELS = (layers.Normalization, layers.Rescaling, layers.Resizing)  # they always compute in float32
 PENALTIES = {"kernel_regularizer", "depthwise_regularizer"}
 
@@ -35,7 +37,7 @@ def hidden_layers(
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If the layers cannot take images of this size.
     """
 
@@ -64,7 +66,7 @@ def copy_weights(classifier: keras.Model, model: keras.Model) -> None:
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If a layer has another shape, as a dense layer has with images of another size.
     """
     for source in classifier.layers[:-1]:
@@ -76,9 +78,9 @@ def copy_weights(classifier: keras.Model, model: keras.Model) -> None:
             target.set_weights(source.get_weights())
 
 
-def _size_error(classifier: keras.Model, size: tuple[int, ...], reason: str) -> ValueError:
+def _size_error(classifier: keras.Model, size: tuple[int, ...], reason: str) -> errors.RefusedError:
     height, width = classifier.input_shape[1:3]
-    return ValueError(
+    return errors.RefusedError(
         f"backbone in dvc.yaml must take images of {size[0]} × {size[1]} pixels; it was trained on {height} × {width}, "
         f"and {reason}; set normalize.size"
     )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, regularizers
 
+from tasks import errors
 from tasks.data.pixels import Images
 from tasks.models import backbones
 from tasks.models.convolution import FastConv2D
@@ -79,7 +80,7 @@ def build_for_training(
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If the images are too small for the poolings, or have a size that a pretrained network cannot take.
     """
     model = build(model_params, regularize, data_spec, precision, pretrained=pretrained)
@@ -216,7 +217,7 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
 
 def _check_size(x: Any, halvings: int) -> None:
     if (shortest := min(x.shape[1:3])) >> halvings < 1:
-        raise ValueError(
+        raise errors.RefusedError(
             f"model.filters must be fewer, or normalize.size larger: {x.shape[1]} × {x.shape[2]} pixels can be halved "
             f"{shortest.bit_length() - 1} times; received {halvings} poolings"
         )

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tasks import errors
 from tasks.models.inference import logits
 from tasks.training.checkpoints import TrainingState
 from tasks.training.history import Row, Scores, make_row, score_logits
@@ -18,14 +19,10 @@ from tasks.training.image_splits import Split, Subset
 PREDICT_BATCH = 500
 
 
-class DivergedError(ArithmeticError):
-    """A loss or a weight is no longer a finite number."""
-
-
 class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     """The scores of each epoch, its printed line, and divergence.
 
-    Raises DivergedError where the loss or a weight is no longer finite. Keras' TerminateOnNaN checks the loss alone,
+    Raises RefusedError where the loss or a weight is no longer finite. Keras' TerminateOnNaN checks the loss alone,
     which stays finite for one more epoch.
 
     Parameters
@@ -95,7 +92,7 @@ def _check_finite(epoch: int, values: Mapping[str, Any]) -> None:
         numbers = ops.convert_to_numpy(value)
         if not np.isfinite(numbers).all():
             shown = f"{name} {numbers}" if numbers.ndim == 0 else name
-            raise DivergedError(
+            raise errors.RefusedError(
                 f"epoch {epoch + 1}: loss and weights must stay finite; received {shown}; "
                 "lower train.learning_rate, then run the stage again"
             )

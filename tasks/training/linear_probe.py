@@ -48,10 +48,7 @@ class LinearProbe:
         self.train_features = self._features(images)
         n_classes, started = self.model.output_shape[-1], time.perf_counter()
         weights = class_weights(labels, n_classes, train_params)
-        try:
-            head = fit_head(self.train_features, labels, n_classes, train_params.seed, weights, threads)
-        except ValueError as error:
-            raise errors.RefusedError(str(error)) from error
+        head = fit_head(self.train_features, labels, n_classes, train_params.seed, weights, threads)
         self.logits.set_weights([head.kernel, head.bias])
         print(f"probe: strength {head.strength:.2g}, fitted in {time.perf_counter() - started:.1f} s")
 

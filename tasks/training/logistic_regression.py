@@ -19,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tasks import errors
+
 STRENGTHS = tuple(10.0 ** (half / 2) for half in range(2, -9, -1))  # from the strongest, 10, to 0.0001
 FIXED_STRENGTH = 0.1  # where no image can be held out; about the result of 20 to 500 images a class
 FOLDS = 5
@@ -58,14 +60,6 @@ class Samples(NamedTuple):
         return Samples(self.features[rows], self.labels[rows], self.weights[rows])
 
 
-class Fold(NamedTuple):
-    """A fold: its fitted and held-out rows, and its regression."""
-
-    fitted: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-    regression: LogisticRegression
-
-
 def fit_head(
     features: Features,
     labels: Labels,
@@ -96,13 +90,13 @@ def fit_head(
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If a feature or a weight is not finite, or the images are of fewer than two classes.
     """
     if not np.isfinite(features).all():
-        raise ValueError("the features of the network must be finite numbers; received NaN or infinity")
+        raise errors.RefusedError("the features of the network must be finite numbers; received NaN or infinity")
     if (n_present := len(np.unique(labels))) < 2:
-        raise ValueError(f"training images must be of two classes or more; received {n_present}")
+        raise errors.RefusedError(f"training images must be of two classes or more; received {n_present}")
     mean = features.mean(axis=0, dtype=np.float64)
     scale = np.sqrt(features.var(axis=0, dtype=np.float64).mean()) or 1.0
     weights = np.ones(len(labels), np.float32) if class_weights is None else class_weights[labels]
@@ -116,7 +110,9 @@ def fit_head(
     bias[regression.classes_] -= mean @ kernel[:, regression.classes_]
     head = Head(kernel.astype(np.float32), bias.astype(np.float32), strength)
     if not (np.isfinite(head.kernel).all() and np.isfinite(head.bias).all()):
-        raise ValueError("the weights of a probe must be finite; the features of the network are too large for them")
+        raise errors.RefusedError(
+            "the weights of a probe must be finite; the features of the network are too large for them"
+        )
     return head
 
 
@@ -140,11 +136,11 @@ def _best_strength(samples: Samples, seed: int, threads: int) -> float:
 
     The loss falls and then rises, so the search ends where it no longer falls: weak penalties take longest to fit.
     """
-    folds = [Fold(*rows, _make_regression(SEARCH_TOLERANCE)) for rows in _folds(samples.labels, seed)]
+    folds = [(*rows, _make_regression(SEARCH_TOLERANCE)) for rows in _folds(samples.labels, seed)]
     best, least = FIXED_STRENGTH, np.inf
     with Parallel(n_jobs=threads, prefer="threads") as parallel:
         for strength in STRENGTHS if folds else ():
-            losses = parallel(delayed(_held_out_loss)(samples, strength, fold) for fold in folds)
+            losses = parallel(delayed(_held_out_loss)(samples, strength, *fold) for fold in folds)
             if sum(losses) >= least:
                 break
             best, least = strength, sum(losses)
@@ -180,13 +176,19 @@ def _fit_regression(regression: LogisticRegression, samples: Samples, strength: 
     return regression.fit(*samples)
 
 
-def _held_out_loss(samples: Samples, strength: float, fold: Fold) -> float:
+def _held_out_loss(
+    samples: Samples,
+    strength: float,
+    fitted: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    regression: LogisticRegression,
+) -> float:
     """Fit a fold, and sum its held-out cross-entropies."""
-    regression = _fit_regression(fold.regression, samples.take(fold.fitted), strength)
-    held_out = samples.take(fold.held_out)
-    scores = regression.decision_function(held_out.features).astype(np.float64)
+    _fit_regression(regression, samples.take(fitted), strength)
+    features, labels, weights = samples.take(held_out)
+    scores = regression.decision_function(features).astype(np.float64)
     if scores.ndim == 1:  # two classes: the difference of their logits
         scores = np.stack([-scores / 2, scores / 2], axis=1)
-    columns = np.searchsorted(regression.classes_, held_out.labels)
+    columns = np.searchsorted(regression.classes_, labels)
     losses = -log_softmax(scores, axis=1)[np.arange(len(columns)), columns]
-    return float(held_out.weights @ losses)
+    return float(weights @ losses)

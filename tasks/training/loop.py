@@ -70,7 +70,7 @@ def fit_network(
 
     Raises
     ------
-    tasks.training.callbacks.DivergedError
+    tasks.errors.RefusedError
         If the loss or a weight stops being finite.
     """
     rows = list(progress.resume_from.rows) if progress.resume_from else []

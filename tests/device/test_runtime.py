@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.device import cpu, runtime
+from tasks.errors import RefusedError
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_missing_gpu_that_is_required_is_an_error(monkeypatch: pytest.MonkeyPa
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    with pytest.raises(runtime.DeviceError, match="needs a GPU that the backend sees; received none; set it to auto"):
+    with pytest.raises(RefusedError, match="needs a GPU that the backend sees; received none; set it to auto"):
         runtime.prepare("gpu")
 
 

@@ -1,4 +1,4 @@
-"""The slot for pretrained weights: what is hostile, damaged or something else is one line, and runs nothing."""
+"""Hostile or damaged pretrained weights are one line, and run nothing."""
 
 from __future__ import annotations
 
@@ -60,17 +60,10 @@ def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
     ("content", "why"),
     [
         (lambda: state_dicts.written([0.0], evil=Runs()), "it names posix.system, which no state dict needs"),
-        (lambda: pickle.dumps(Runs()), "it names posix.system, which no state dict needs"),
         (lambda: state_dicts.installed()[:-1000], "the file ends before"),
         (lambda: state_dicts.written([0.0], weight=(0, (1,), (1,))), "it lacks the array conv_stem.weight"),
-        (lambda: state_dicts.written([0.0], weight="no tensor"), "it is no state dict"),
-        (
-            lambda: state_dicts.written(range(864), **{"_conv_stem.weight": (0, (3, 32, 3, 3), (288, 9, 3, 1))}),
-            "conv_stem.weight must have finite values of shape (32, 3, 3, 3); received (3, 32, 3, 3)",
-        ),
-        (lambda: b"", "it is no state dict"),
     ],
-    ids=["os.system in a state dict", "os.system", "truncated", "no layers", "no tensor", "wrong shape", "empty"],
+    ids=["os.system", "truncated", "no layers"],
 )
 def test_hostile_weights_are_refused_and_run_nothing(
     installed: Callable[[bytes], Path], content: Callable[[], bytes], why: str
@@ -109,7 +102,7 @@ def test_without_the_package_the_next_command_is_named(
         ("two.sha256", "efficientnet_lite0", "two.sha256 must be one line, a SHA-256, two spaces and the name of a"),
     ],
 )
-def test_another_file_in_the_slot_is_one_line(
+def test_another_file_as_backbone_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, network: str, line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -16,9 +16,7 @@ import numpy as np
 import pytest
 
 from tasks.models import efficientnet, network, saved_model
-from tasks.params.model import Model
-from tasks.params.regularize import Augment, EarlyStopping, Regularize
-from tests.support.training import PLAIN
+from tests.support.training import model_params, regularize
 
 OLDEST = "3.8.0"
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
@@ -63,30 +61,13 @@ KNOWN = {
 
 def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model:
     """Build a network as train publishes it, with moved weights."""
-    model = Model(
-        network=name,  # type: ignore[arg-type]
-        trainable="all",
-        input_size=48 if name == "efficientnet_lite0" else None,
-        filters=(4, 8),
-        dense_units=8,
-        pool_before_norm=True,
-        negative_slope=0.1,
-    )
-    regularize = Regularize(
-        l2=l2,
-        dropout=dropout,
-        batch_norm=batch_norm,
-        label_smoothing=0.1,
-        weight_decay=0.0,
-        augment=Augment(**PLAIN),
-        early_stopping=EarlyStopping(patience=0),
-    )
+    input_size = 48 if name == "efficientnet_lite0" else None
     made = network.build(
-        model,
-        regularize,
+        model_params(network=name, input_size=input_size, filters=(4, 8), dense_units=8, negative_slope=0.1),
+        regularize(l2=l2, dropout=dropout, batch_norm=batch_norm),
         network.DataSpec(SHAPE, 4, [120.0] * 3, [60.0] * 3),
         layer_types=network.KERAS_OWN,
-        pretrained=efficientnet.build(model.input_size) if model.is_pretrained else None,
+        pretrained=efficientnet.build(input_size) if input_size else None,
     )
     rng = np.random.default_rng(1)
     made.set_weights([weight + rng.uniform(-0.05, 0.05, weight.shape) for weight in made.get_weights()])

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models import network
+from tasks.models.network import DataSpec, build
 from tasks.params.model import Model
-from tasks.params.regularize import Augment, EarlyStopping, Regularize
+from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
 from tasks.training.batches import Batches
 from tasks.training.checkpoints import TrainingState
@@ -44,6 +44,24 @@ EVERY_AUGMENT: dict[str, Any] = {
     "contrast": 0.3,
     "mixup": 0.4,
     "cutmix": 1.0,
+}
+NOTEBOOK: dict[str, Any] = {
+    "network": "notebook_cnn",
+    "trainable": "all",
+    "input_size": None,
+    "filters": (32, 64, 128),
+    "dense_units": 64,
+    "pool_before_norm": False,
+    "negative_slope": 0.0,
+}
+OFF: dict[str, Any] = {
+    "l2": 0.0,
+    "dropout": 0.0,
+    "batch_norm": True,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+    "augment": PLAIN,
+    "early_stopping": {"patience": 0},
 }
 RECIPE: dict[str, Any] = {
     "epochs": 2,
@@ -86,6 +104,14 @@ def batches(
     return feed(TRAIN, 10, Augment(**{**PLAIN, **augment}), train_params(seed=seed), epoch, class_weights)
 
 
+def model_params(**changes: Any) -> Model:
+    return Model(**{**NOTEBOOK, **changes})
+
+
+def regularize(**changes: Any) -> Regularize:
+    return Regularize(**{**OFF, **changes})
+
+
 def train_params(**changes: Any) -> Train:
     return Train(**{**RECIPE, **changes})
 
@@ -102,27 +128,18 @@ def fit(
 ) -> tuple[keras.Model, list[Row]]:
     """Train a small model, with the recipe changed by keyword."""
     keras.utils.set_random_seed(0)
-    regularize = Regularize(
+    regularizers = regularize(
         l2=0.001,
         dropout=0.1,
         batch_norm=batch_norm,
         label_smoothing=0.1,
-        weight_decay=0.0,
-        augment=Augment(**augment),
-        early_stopping=EarlyStopping(patience=patience),
+        augment=augment,
+        early_stopping={"patience": patience},
     )
-    model_params = Model(
-        network="notebook_cnn",
-        trainable="all",
-        input_size=None,
-        filters=(4, 8),
-        dense_units=16,
-        pool_before_norm=True,
-        negative_slope=0.0,
-    )
-    model = network.build(model_params, regularize, network.DataSpec((32, 32, 3), 10, [20.0] * 3, [60.0] * 3))
+    network = model_params(filters=(4, 8), dense_units=16, pool_before_norm=True)
+    model = build(network, regularizers, DataSpec((32, 32, 3), 10, [20.0] * 3, [60.0] * 3))
     splits, progress = Splits(TRAIN, validation), Progress(resume_from, on_state)
-    rows = fit_network(model, splits, train_params(**recipe), regularize, feed, progress)
+    rows = fit_network(model, splits, train_params(**recipe), regularizers, feed, progress)
     return model, rows
 
 

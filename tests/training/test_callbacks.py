@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.errors import RefusedError
 from tasks.training import callbacks
 from tests.support.training import LEARNED, STOPPED_EARLY, TRAIN, VALIDATION, fit, whole
 
@@ -24,9 +25,7 @@ def test_history_is_in_inference_mode_without_penalties_or_smoothing() -> None:
 def test_finite_weights_too_large_to_compute_with_are_refused() -> None:
     """The loss is of the first weights; the new ones are finite."""
     only: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e10, "schedule": "constant", "epochs": 1}
-    with pytest.raises(
-        callbacks.DivergedError, match="epoch 1: loss and weights must stay finite; received train_loss"
-    ):
+    with pytest.raises(RefusedError, match="epoch 1: loss and weights must stay finite; received train_loss"):
         fit(batch_norm=False, batch_size=len(TRAIN), **only)
 
 
