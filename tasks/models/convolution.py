@@ -53,14 +53,7 @@ def _is_on_cpu() -> bool:
 def convolve_with_sliced_gradient(images: Any, kernel: Any) -> Any:
     """Convolve with oneDNN's kernels, except for the gradient of the weights.
 
-    Parameters
-    ----------
-    images : tensor of shape (n, height, width, channels)
-    kernel : tensor of shape (3, 3, channels, filters)
-
-    Returns
-    -------
-    tensor of shape (n, height, width, filters)
+    `images` has the shape (n, height, width, channels), `kernel` (3, 3, channels, filters).
     """
     import tensorflow as tf
 
@@ -81,17 +74,8 @@ def weights_gradient(images: Any, upstream: Any) -> Any:
     """Compute the gradient of the weights as nine matrix products.
 
     Each place of the kernel multiplies all inputs and outputs that meet there; the border's zeros are left out. With
-    rows as the first axis, a slice of rows needs no copy, and three slices of columns serve all nine places.
-
-    Parameters
-    ----------
-    images : tensor of shape (n, height, width, channels)
-    upstream : tensor of shape (n, height, width, filters)
-        The gradient of the outputs.
-
-    Returns
-    -------
-    tensor of shape (3, 3, channels, filters)
+    rows as the first axis, a slice of rows needs no copy, and three slices of columns serve all nine places. `upstream`
+    is the gradient of the outputs, of shape (n, height, width, filters).
     """
     import tensorflow as tf
 

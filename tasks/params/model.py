@@ -50,10 +50,6 @@ class Model(Block):
                 f"input_size: must be null with network {self.network}, which takes images as they are; received "
                 f"{self.input_size}; normalize.size resizes them"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _fits_the_image(self) -> Model:
         if self.network == "whitened_cnn" and len(self.filters) > 4:
             raise ValueError(
                 f"filters: must name at most 4 blocks, as each halves the image; received {len(self.filters)}"

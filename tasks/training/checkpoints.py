@@ -65,16 +65,8 @@ def cache_key(
 ) -> str:
     """Digest everything that determines a result.
 
-    Parameters
-    ----------
-    blocks : iterable of Block
-        The parameters.
-    files : iterable of Path
-        The inputs, which count by their content.
-    settings : str
-        Those of the machine, and others that count.
-    code : iterable of str
-        Files and folders in tasks/.
+    `blocks` are its parameters, `files` inputs that count by their content, `settings` those of the machine and others,
+    and `code` the files and folders in tasks/ that it depends on.
     """
     installed = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
     lines = [*(block.model_dump_json() for block in blocks), json.dumps(installed, sort_keys=True), settings]

@@ -26,20 +26,18 @@ def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> kera
     steps : int
         The number of updates of the whole training.
     """
-    rate = make_schedule(train_params, steps)
-    decay = weight_decay or None
-    kinds = {"sgd": keras.optimizers.SGD, "muon": Muon, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
-    kind = kinds[train_params.optimizer]
+    momentum, decay = train_params.momentum, weight_decay or None
+    nesterov = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay}
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "sgd": (keras.optimizers.SGD, nesterov),
+        "muon": (Muon, {**nesterov, "kernel_rate": train_params.kernel_rate}),
+        "adamw": (keras.optimizers.AdamW, {"weight_decay": weight_decay}),
+        "adam": (keras.optimizers.Adam, {}),
+    }
+    kind, settings = kinds[train_params.optimizer]
     if train_params.backbone_rate != 1:
         kind = with_backbone_rate(kind, train_params.backbone_rate)
-    if train_params.optimizer in ("sgd", "muon"):
-        momentum = train_params.momentum
-        kernel_rate = {"kernel_rate": train_params.kernel_rate} if train_params.optimizer == "muon" else {}
-        optimizer = kind(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay, **kernel_rate)
-    elif train_params.optimizer == "adamw":
-        optimizer = kind(rate, weight_decay=weight_decay)
-    else:
-        optimizer = kind(rate)
+    optimizer: keras.optimizers.Optimizer = kind(make_schedule(train_params, steps), **settings)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
