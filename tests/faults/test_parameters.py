@@ -36,9 +36,9 @@ def fields(block: type[Block], *keys: str) -> Iterator[tuple[str, FieldInfo]]:
 def bounds(annotation: Any, metadata: list[Any]) -> list[Any]:
     """The bounds of a number, also of one that may be null."""
     inner = [bound for part in get_args(annotation) for bound in getattr(part, "__metadata__", ())]
-    found = [bound for bound in [*metadata, *inner] if type(bound) in BOUNDS]
+    own = [bound for bound in [*metadata, *inner] if type(bound) in BOUNDS]
     nested = [b for i in inner for b in getattr(i, "metadata", ()) if type(b) in BOUNDS]
-    return found + nested
+    return own + nested
 
 
 def wrong_values(field: FieldInfo) -> Iterator[tuple[str, Any]]:

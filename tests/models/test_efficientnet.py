@@ -65,8 +65,8 @@ def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
     side = min(height, width) * 7 // 8
     top, left = (height - side) // 2, (width - side) // 2
     middle = Image.fromarray(image[top : top + side, left : left + side]).resize((224, 224), Image.Resampling.BICUBIC)
-    found: NDArray[np.float32] = softmax(model.predict_on_batch(np.asarray(middle)[None])[0])
-    return found
+    result: NDArray[np.float32] = softmax(model.predict_on_batch(np.asarray(middle)[None])[0])
+    return result
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
     ],
 )
 def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, expected: dict[int, float]) -> None:
-    found = probabilities(at_224, photograph)
-    assert found.argmax() == next(iter(expected))
-    assert {label: found[label] for label in expected} == pytest.approx(expected, abs=0.01)
+    result = probabilities(at_224, photograph)
+    assert result.argmax() == next(iter(expected))
+    assert {label: result[label] for label in expected} == pytest.approx(expected, abs=0.01)
 
 
 def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:

@@ -105,8 +105,8 @@ def test_it_is_evaluated_and_classifies_as_any_other(capsys: pytest.CaptureFixtu
     Image.fromarray(np.load(DATA / "test_images.npy")[0]).save("picture.png")
     capsys.readouterr()
     assert classify.main(["picture.png", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert set(found["classes"]) == {"zero", "one", "two", "three"}
+    (result,) = json.loads(capsys.readouterr().out)
+    assert set(result["classes"]) == {"zero", "one", "two", "three"}
 
 
 def test_the_saved_model_gives_the_logits_of_the_one_that_trains(workplace: Path) -> None:

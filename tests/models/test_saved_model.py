@@ -142,8 +142,8 @@ def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
         "import keras, numpy, pathlib\n"
         "images = numpy.load('images.npy')\n"
         "for path in sorted(pathlib.Path().glob('*.keras')):\n"
-        "    found, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
-        "    numpy.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
+        "    result, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
+        "    numpy.testing.assert_allclose(result, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
         "    print(keras.__version__, path.stem)\n"
     )
     done = subprocess.run(

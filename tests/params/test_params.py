@@ -227,8 +227,8 @@ def test_the_command_ends_with_two_and_one_line(file: Path) -> None:
     assert "pydantic" in imported
     assert imported & SLOW_TO_IMPORT == set()
     assert done.returncode == 2
-    said = "".join(line for line in lines if not line.startswith("import time:"))
-    assert said == f"error: {file}: train.epochs: must be greater than or equal to 1; received 0\n"
+    output = "".join(line for line in lines if not line.startswith("import time:"))
+    assert output == f"error: {file}: train.epochs: must be greater than or equal to 1; received 0\n"
 
 
 def test_the_command_says_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,14 +80,14 @@ def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
     indices = np.arange(200, dtype=np.int32)[::-1]
     grid = sample_grid(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
     on_device = SamplingGrid(*map(ops.convert_to_tensor, grid))
-    found = apply_grid_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
-    np.testing.assert_array_equal(ops.convert_to_numpy(found), apply_grid(images, indices, grid))
+    result = apply_grid_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
+    np.testing.assert_array_equal(ops.convert_to_numpy(result), apply_grid(images, indices, grid))
 
 
 def test_a_pixel_is_greyed_where_row_and_column_are_true() -> None:
     rows, columns = np.arange(8) < 2, np.arange(8) < 3
-    found = Cutout(rows[None], columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
-    np.testing.assert_array_equal(found[0, :, :, 0] == 128, rows[:, None] & columns)
+    result = Cutout(rows[None], columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
+    np.testing.assert_array_equal(result[0, :, :, 0] == 128, rows[:, None] & columns)
 
 
 def test_the_generator_decides_alone(images: np.ndarray) -> None:

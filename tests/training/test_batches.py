@@ -82,8 +82,8 @@ def test_colour_and_mixing_follow_from_seed_epoch_and_step() -> None:
     walked, jumped = (batches(EVERY_AUGMENT, epoch=epoch) for epoch in (0, 1))
     walked[1], walked[0]
     walked.on_epoch_end()
-    for found, expected in zip(walked[2], jumped[2], strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(walked[2], jumped[2], strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_threads_prepare_batches_without_autotuning() -> None:

@@ -43,12 +43,12 @@ def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
     for epochs in (1, 2, 3, 10):
         saved.save(state(epochs, value=epochs / 3))
     assert sorted(path.name for path in saved.folder.iterdir()) == ["epoch-00003", "epoch-00010"]
-    found, expected = saved.newest(), state(10, value=10 / 3)
-    assert found is not None
-    assert (found.rows, found.stopping) == (expected.rows, expected.stopping)
-    for one, other in zip([*found.variables, *found.best], [*expected.variables, *expected.best], strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == other.dtype
+    result, expected = saved.newest(), state(10, value=10 / 3)
+    assert result is not None
+    assert (result.rows, result.stopping) == (expected.rows, expected.stopping)
+    for a, b in zip([*result.variables, *result.best], [*expected.variables, *expected.best], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
     saved.remove()
     assert saved.newest() is None
 
@@ -69,9 +69,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         path.write_bytes(content[: len(content) // 2])
     else:
         path.write_bytes(content[:10] + bytes([content[10] ^ 0xFF]) + content[11:])
-    found = saved.newest()
-    assert found is not None
-    assert len(found.rows) == 1
+    result = saved.newest()
+    assert result is not None
+    assert len(result.rows) == 1
     assert "checkpoint epoch-00002 is damaged and skipped" in capsys.readouterr().out
 
 
@@ -98,9 +98,9 @@ def test_checkpoints_unused_for_a_month_are_removed(saved: Checkpoints) -> None:
 def test_a_half_written_checkpoint_is_skipped(saved: Checkpoints) -> None:
     saved.save(state(1))
     (saved.folder / ".part-123").mkdir()
-    found = saved.newest()
-    assert found is not None
-    assert len(found.rows) == 1
+    result = saved.newest()
+    assert result is not None
+    assert len(result.rows) == 1
 
 
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:

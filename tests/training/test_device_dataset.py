@@ -47,8 +47,8 @@ def test_images_on_the_device_train_the_same_model() -> None:
 @needs_jax
 def test_a_training_on_jax_reads_the_pictures_of_the_host() -> None:
     """Read images at the start, in the middle and at the end."""
-    found = json.loads(on_jax("-m", "bench.sides", "large", "images=300", "pixels=40").splitlines()[-1])
-    assert found["pictures_equal_the_hosts"] == {"first": True, "middle": True, "last": True}
+    result = json.loads(on_jax("-m", "bench.sides", "large", "images=300", "pixels=40").splitlines()[-1])
+    assert result["pictures_equal_the_hosts"] == {"first": True, "middle": True, "last": True}
 
 
 @pytest.mark.slow

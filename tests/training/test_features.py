@@ -78,11 +78,11 @@ def test_progress_is_said_and_equal_images_are_computed_once(
 ) -> None:
     twice = compute_features(model, np.concatenate([IMAGES, IMAGES]), "k")
     assert twice[:200].tobytes() == twice[200:].tobytes()
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("features: 128 of 200 computed  ")
-    assert said[0].endswith(" s left")
-    assert said[1].startswith("features: 0 of 400 kept from before, 400 computed in ")
-    assert len(said) == len(list(STORED.glob("*.npz"))) == 2
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("features: 128 of 200 computed  ")
+    assert output[0].endswith(" s left")
+    assert output[1].startswith("features: 0 of 400 kept from before, 400 computed in ")
+    assert len(output) == len(list(STORED.glob("*.npz"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
@@ -97,9 +97,9 @@ def test_a_damaged_file_is_dropped_with_a_line(
         file.write_bytes(file.read_bytes()[: 100 if damage == "truncated" else 0])
     capsys.readouterr()
     assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
-    said = capsys.readouterr().out
-    assert f"features: {file} is damaged and removed" in said
-    assert "features: 72 of 200 kept from before, 128 computed" in said
+    output = capsys.readouterr().out
+    assert f"features: {file} is damaged and removed" in output
+    assert "features: 72 of 200 kept from before, 128 computed" in output
     compute_features(model, IMAGES, "k")
     assert capsys.readouterr().out.startswith("features: 200 of 200 kept from before")
 
@@ -110,8 +110,8 @@ def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys:
     file.rename(file.with_name(f".part-{file.name}"))
     capsys.readouterr()
     compute_features(model, IMAGES, "k")
-    assert "damaged" not in (said := capsys.readouterr().out)
-    assert "200 of 200" not in said
+    assert "damaged" not in (output := capsys.readouterr().out)
+    assert "200 of 200" not in output
 
 
 def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
