@@ -9,7 +9,8 @@ import pytest
 
 from tasks.errors import RefusedError
 from tasks.models import network
-from tests.support.training import NOTEBOOK, model_params, regularize
+from tests.support.parameters import NOTEBOOK
+from tests.support.training import model_params, regularize
 
 DATA_SPEC = network.DataSpec((32, 32, 3), 10, [0.0] * 3, [255.0] * 3)
 

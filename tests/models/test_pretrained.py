@@ -19,7 +19,7 @@ from tasks.device.precision import precision
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
 from tasks.models import network, pretrained, saved_model
-from tasks.params import ParameterError, load_block
+from tasks.params import load_block
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
@@ -199,9 +199,3 @@ def test_bfloat16_is_not_chosen_for_pretrained_networks(workplace: Path) -> None
     assert chosen(train__precision="auto") == "auto"
     assert chosen(model__network="efficientnet_lite0") == "float32"
     assert chosen(train__precision="mixed_bfloat16") == "mixed_bfloat16"
-
-
-def test_training_the_head_alone_needs_pretrained_weights(workplace: Path) -> None:
-    edit(workplace / "params.yaml", model__trainable="head")
-    with pytest.raises(ParameterError, match="trainable: must be all with network whitened_cnn"):
-        load_block("model", Model)

@@ -15,7 +15,7 @@ from tasks.params.__main__ import main
 from tasks.params.document import expand, load_params, override, validate
 from tasks.params.model import Model
 from tests.support import ROOT
-from tests.support.parameters import edit
+from tests.support.parameters import NOTEBOOK, OFF, edit
 
 
 @pytest.fixture
@@ -184,33 +184,8 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
     params = validate(override(content, expand(content, "reference")["reference"]), "reference")
     assert (params.train.epochs, params.train.batch_size, params.train.learning_rate) == (150, 64, 3e-4)
     assert (params.train.optimizer, params.train.schedule, params.train.precision) == ("adam", "constant", "float32")
-    assert params.model.model_dump() == {
-        "network": "notebook_cnn",
-        "trainable": "all",
-        "input_size": None,
-        "filters": (32, 64, 128),
-        "dense_units": 64,
-        "pool_before_norm": False,
-        "negative_slope": 0.0,
-    }
-    assert params.regularize.model_dump() == {
-        "l2": 0.01,
-        "dropout": 0.5,
-        "batch_norm": True,
-        "label_smoothing": 0.0,
-        "weight_decay": 0.0,
-        "augment": {
-            "flip": "none",
-            "translate": 0,
-            "zoom": 1.0,
-            "cutout": 0,
-            "brightness": 0.0,
-            "contrast": 0.0,
-            "mixup": 0.0,
-            "cutmix": 0.0,
-        },
-        "early_stopping": {"patience": 0},
-    }
+    assert params.model.model_dump() == NOTEBOOK
+    assert params.regularize.model_dump() == {**OFF, "l2": 0.01, "dropout": 0.5}
     assert params.normalize.method == "rescale"
 
 

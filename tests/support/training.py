@@ -22,17 +22,8 @@ from tasks.training.checkpoints import TrainingState
 from tasks.training.history import Row
 from tasks.training.image_splits import Split, Splits
 from tasks.training.loop import Progress, fit_network
+from tests.support.parameters import NOTEBOOK, OFF, PLAIN
 
-PLAIN: dict[str, Any] = {
-    "flip": "none",
-    "translate": 0,
-    "zoom": 1.0,
-    "cutout": 0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-}
 AUGMENT = {**PLAIN, "flip": "random", "translate": 2}
 EASY_AUGMENT = {**PLAIN, "cutout": 6, "brightness": 0.2}  # the network learns in spite of it
 EVERY_AUGMENT: dict[str, Any] = {
@@ -44,24 +35,6 @@ EVERY_AUGMENT: dict[str, Any] = {
     "contrast": 0.3,
     "mixup": 0.4,
     "cutmix": 1.0,
-}
-NOTEBOOK: dict[str, Any] = {
-    "network": "notebook_cnn",
-    "trainable": "all",
-    "input_size": None,
-    "filters": (32, 64, 128),
-    "dense_units": 64,
-    "pool_before_norm": False,
-    "negative_slope": 0.0,
-}
-OFF: dict[str, Any] = {
-    "l2": 0.0,
-    "dropout": 0.0,
-    "batch_norm": True,
-    "label_smoothing": 0.0,
-    "weight_decay": 0.0,
-    "augment": PLAIN,
-    "early_stopping": {"patience": 0},
 }
 RECIPE: dict[str, Any] = {
     "epochs": 2,

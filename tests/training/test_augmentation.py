@@ -15,7 +15,8 @@ from tasks.training.augmentation import (
     sample_cutout,
     sample_grid,
 )
-from tests.support.training import EVERY_AUGMENT, PLAIN
+from tests.support.parameters import PLAIN
+from tests.support.training import EVERY_AUGMENT
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.params.regularize import Augment
 from tasks.training.mixing import Mixing, sample_mixing
-from tests.support.training import PLAIN
+from tests.support.parameters import PLAIN
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (500, 8, 12, 3), dtype=np.uint8)
 ONE_HOT = np.eye(10, dtype=np.float32)[np.arange(500) % 10]
