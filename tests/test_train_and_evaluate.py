@@ -1,4 +1,4 @@
-"""train, evaluate and report as functions, on small arrays: what they write is right, and always the same bytes."""
+"""Stages train, evaluate and report, as functions on small arrays."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def arrays(workplace: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small arrays and what train made of them."""
+    """Train on small arrays, in a folder."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(ROOT / "params.yaml", folder)
     edit(folder / "params.yaml", **SMALL, **REGULARIZED)
@@ -68,7 +68,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its copy, to work in."""
+    """Copy the trained folder, to work in."""
     shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
@@ -110,7 +110,7 @@ def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
 @pytest.mark.slow
 @needs_jax
 def test_every_epoch_on_jax_has_its_own_batches_in_order() -> None:
-    """JAX's `fit` looks at the first batches and starts over, which counts as an epoch, as it does on TensorFlow."""
+    """Count an epoch for the start, as JAX reads the first batches twice."""
     code = (
         "import numpy as np\n"
         "from keras.src.backend.jax.trainer import JAXEpochIterator\n"

@@ -1,4 +1,4 @@
-"""Model files that carry code, lie about themselves or are none: refused, and none of their code runs."""
+"""Hostile or damaged model files are refused, and run no code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RAN = Path("ran")
 
 @pytest.fixture
 def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small model of the right shape, in an empty folder."""
+    """Save a small model of the right shape, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     inputs = keras.Input((32, 32, 3), dtype="uint8")
     flat = keras.layers.Flatten()(keras.layers.ReLU(dtype="float32")(inputs))
@@ -32,7 +32,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rewritten(good: Path, change: Callable[[Config], Any] = lambda config: config, member: str = "") -> Path:
-    """A copy with another configuration, and with a further member."""
+    """Copy a model with another configuration, and a further member."""
     copy = Path("hostile.keras")
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(copy, "w") as target:
         for name in source.namelist():
@@ -46,7 +46,7 @@ def rewritten(good: Path, change: Callable[[Config], Any] = lambda config: confi
 
 
 def layer(**changes: Any) -> Callable[[Config], Config]:
-    """The activation is another class."""
+    """Replace the class of the activation."""
 
     def change(config: Config) -> Config:
         activation = next(one for one in config["config"]["layers"] if one["class_name"] == "ReLU")
@@ -99,7 +99,7 @@ def test_the_code_of_a_lambda_would_run_without_safe_mode(good: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-from-a-model", "assets/../../escaped"])
 def test_a_member_outside_of_the_model_archive_is_refused(good: Path, name: str) -> None:
-    """Before anything is read."""
+    """Refuse it before anything is read."""
     with pytest.raises(RefusedError, match=f"it holds {name}, a path outside of the archive"):
         saved_model.load_model(rewritten(good, member=name), (32, 32, 3), 10)
     assert not Path(name).exists()

@@ -36,7 +36,7 @@ class Installed(PurePosixPath):
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Path]:
-    """Install other content in place of the weights, with a checksum list that names its digest."""
+    """Install other weights, with a checksum list of their digest."""
     monkeypatch.chdir(tmp_path)
 
     def install(content: bytes) -> Path:

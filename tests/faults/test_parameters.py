@@ -1,4 +1,4 @@
-"""Every key of every block, with every kind of wrong value: one line that names the key."""
+"""Every key with every kind of wrong value: one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fields(block: type[Block], *keys: str) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def bounds(annotation: Any, metadata: list[Any]) -> list[Any]:
-    """The bounds of a number, also of one that may be null."""
+    """List the bounds of a number, which may also be null."""
     inner = [bound for part in get_args(annotation) for bound in getattr(part, "__metadata__", ())]
     own = [bound for bound in [*metadata, *inner] if type(bound) in BOUNDS]
     nested = [b for i in inner for b in getattr(i, "metadata", ()) if type(b) in BOUNDS]

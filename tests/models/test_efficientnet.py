@@ -48,7 +48,7 @@ def gradient(side: int) -> NDArray[np.uint8]:
 
 
 def test_it_has_the_parameters_of_lite0(at_224: keras.Model) -> None:
-    """A bias replaces four values of each of 21,008 channels."""
+    """Count a bias for four values of each of 21,008 channels."""
     assert at_224.count_params() == 4_694_024 - 3 * 21_008
 
 
@@ -85,7 +85,7 @@ def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, ex
 
 
 def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:
-    """A reader that ignores strides gives such kernels, without an error."""
+    """Shuffle kernels as a reader does that ignores strides."""
     shuffled = {
         name: array.transpose(3, 2, 1, 0).reshape(array.shape) if array.ndim == 4 else array
         for name, array in state.items()

@@ -116,7 +116,7 @@ def test_convolutions_start_by_passing_their_inputs_on() -> None:
 
 
 def test_each_network_starts_with_first_weights_of_its_own() -> None:
-    """The notebook's are random, those of `whitened_cnn` depend on training images too."""
+    """Compare with random ones: `whitened_cnn` depends on training images too."""
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     for changes, same in ((NOTEBOOK, True), (WHITENED, False)):
         keras.utils.set_random_seed(0)

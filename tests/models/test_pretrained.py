@@ -170,7 +170,7 @@ def test_a_model_for_another_size_is_refused_in_a_line(workplace: Path, earlier:
 def test_another_backbone_does_not_resume_a_training(
     workplace: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The content counts, under the same name."""
+    """Compare by content, under the same name."""
     keys: list[str] = []
 
     class EndedError(Exception):

@@ -128,7 +128,7 @@ def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes
     ],
 )
 def test_a_misspelled_key_is_named_with_the_nearest_one(file: Path, place: str, key: str, misspelled: str) -> None:
-    """It comes before any other mistake in the file."""
+    """Name it before any other mistake in the file."""
     yaml = YAML()
     content = yaml.load(file)
     content["train"]["epochs"] = "another mistake"
@@ -193,7 +193,7 @@ SLOW_TO_IMPORT = {"keras", "tensorflow", "sklearn", "scipy", "numpy", "prefect",
 
 
 def test_the_command_ends_with_two_and_one_line(file: Path) -> None:
-    """It imports nothing slow."""
+    """Import nothing slow."""
     edit(file, train__epochs=0)
     command = [sys.executable, "-X", "importtime", "-m", "tasks.params", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

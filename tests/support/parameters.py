@@ -1,4 +1,4 @@
-"""Changes to a params.yaml, such as for runs of seconds, and blocks of it."""
+"""Changes to a params.yaml, for runs of seconds, and its blocks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_history_is_in_inference_mode_without_penalties_or_smoothing() -> None:
 
 
 def test_finite_weights_too_large_to_compute_with_are_refused() -> None:
-    """The loss is of the first weights; the new ones are finite."""
+    """Expect a finite loss of the first weights, and finite new ones."""
     only: dict[str, Any] = {"optimizer": "adam", "learning_rate": 1e10, "schedule": "constant", "epochs": 1}
     with pytest.raises(RefusedError, match="epoch 1: loss and weights must stay finite; received train_loss"):
         fit(batch_norm=False, batch_size=len(TRAIN), **only)

@@ -58,7 +58,7 @@ def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
 ) -> None:
-    """Its name is printed."""
+    """Print its name."""
     saved.save(state(1))
     saved.save(state(2))
     path = saved.folder / "epoch-00002" / file

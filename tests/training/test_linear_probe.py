@@ -82,7 +82,7 @@ def test_the_head_alone_is_trained_and_published_as_one_model() -> None:
 
 
 def test_another_split_takes_the_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
-    """The history is that of a run without them, whatever the regularizers."""
+    """Get the history of a run without them, whatever the regularizers."""
     edit(Path("params.yaml"), **HEAD)
     run()
     other_split()

@@ -75,7 +75,7 @@ def test_orthogonalized_kernels_keep_directions_at_equal_lengths(shape: tuple[in
 def updated(
     gradients: list[float], kernel: float, momentum: float = 0.0, weight_decay: float = 0.0
 ) -> list[np.ndarray]:
-    """Update a kernel and a bias with Muon, by multiples of a gradient."""
+    """Update a kernel and a bias by multiples of a gradient."""
     recipe = train_params(optimizer="muon", schedule="constant", learning_rate=0.1, kernel_rate=0.5, momentum=momentum)
     made = make_optimizer(recipe, weight_decay=weight_decay, steps=10)
     first = np.random.default_rng(1).normal(size=(3, 3, 4, 2)).astype("float32")
@@ -88,7 +88,7 @@ def updated(
 
 
 def test_muon_moves_kernels_by_one_length_whatever_the_gradient() -> None:
-    """Norms and weight decay do not matter; a bias moves by its gradient."""
+    """Ignore norms and weight decay; a bias moves by its gradient."""
     kernel, bias = updated([1.0], 1.0)
     larger, other_bias = updated([100.0], 7.0, weight_decay=0.9)
     np.testing.assert_allclose(kernel, larger, rtol=1e-4)
