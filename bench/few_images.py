@@ -60,13 +60,13 @@ def our_features(n: int = 4_000) -> dict[str, float]:
     from tasks.device import runtime
 
     runtime.prepare()
-    from tasks.training.features import features
+    from tasks.training.features import compute_features
 
     model, images = _to_features(_classifier()), _images("train", n)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        features(model, images[:BATCH_SIZE], key="warm")
+        compute_features(model, images[:BATCH_SIZE], key="warm")
         started = time.perf_counter()
-        features(model, images, key="timed")
+        compute_features(model, images, key="timed")
         return {"seconds": time.perf_counter() - started}
 
 
@@ -140,7 +140,7 @@ def script_probe(n: int = 5_000) -> dict[str, float]:
 def _classifier() -> Any:
     from tasks.models import pretrained
 
-    return pretrained.read(BACKBONE, "efficientnet_lite0", INPUT_SIZE)
+    return pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", INPUT_SIZE)
 
 
 def _to_features(classifier: Any) -> Any:

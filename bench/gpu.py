@@ -109,10 +109,11 @@ def large(images: int = MANY, pixels: int = PIXELS, scored: int = SCORED) -> Fou
     machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
     import keras
 
-    from tasks.models.network import build_for_training
-    from tasks.training.augmentation import apply_transforms, sample_transforms
-    from tasks.training.batches import IndexBatches, Split
-    from tasks.training.loop import fit
+    from tasks.models.network import DataSpec, build_for_training
+    from tasks.training.augmentation import apply_grid, sample_grid
+    from tasks.training.device_dataset import IndexBatches
+    from tasks.training.image_splits import Split, Splits
+    from tasks.training.loop import Progress, fit_network
 
     rng = np.random.default_rng(0)
     n_bytes = images * pixels * pixels * 3
@@ -125,12 +126,12 @@ def large(images: int = MANY, pixels: int = PIXELS, scored: int = SCORED) -> Fou
             models.append(super().wrap(model))
             return models[-1]
 
-    scaling = [128.0] * 3, [74.0] * 3
-    model = build_for_training(params.model, params.regularize, split.images, 10, *scaling, machine.precision)
+    data_spec = DataSpec(split.images.shape[1:], 10, [128.0] * 3, [74.0] * 3)
+    model = build_for_training(params.model, params.regularize, data_spec, split.images, machine.precision)
     speeds: list[float] = []
-    scores = Split(split.images[:scored], split.labels[:scored])
+    splits = Splits(split, Split(split.images[:scored], split.labels[:scored]))
     started = time.perf_counter()
-    fit(model, split, scores, train, params.regularize, feed=Watched, on_throughput=speeds.append)
+    fit_network(model, splits, train, params.regularize, Watched, Progress(on_throughput=speeds.append))
     seconds = time.perf_counter() - started
 
     (wrapped,) = models
@@ -139,9 +140,9 @@ def large(images: int = MANY, pixels: int = PIXELS, scored: int = SCORED) -> Fou
     n = min(READ, images)
     for name, first in {"first": 0, "middle": (images - n) // 2, "last": images - n}.items():
         rows = np.arange(first, first + n)
-        transforms = sample_transforms(params.regularize.augment, rng, rng.random(n) < 0.5, (pixels, pixels))
-        read = pictures.predict_on_batch((rows.astype(np.int32), *transforms))
-        equal[name] = bool(np.array_equal(read, apply_transforms(split.images, rows, transforms)))
+        grid = sample_grid(params.regularize.augment, rng, rng.random(n) < 0.5, (pixels, pixels))
+        read = pictures.predict_on_batch((rows.astype(np.int32), *grid))
+        equal[name] = bool(np.array_equal(read, apply_grid(split.images, rows, grid)))
     return {
         "images": images,
         "pixels": pixels,

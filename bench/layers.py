@@ -37,10 +37,10 @@ class Layer(NamedTuple):
 
 def layers() -> list[Layer]:
     """Find the convolutions that learn, one of each shape."""
-    from tasks.models.network import build
+    from tasks.models.network import DataSpec, build
 
     params = blocks(VARIANT, {})
-    network = build(params.model, params.regularize, IMAGE, 10, [0.0] * 3, [1.0] * 3)
+    network = build(params.model, params.regularize, DataSpec(IMAGE, 10, [0.0] * 3, [1.0] * 3))
     found = [layer for layer in network.layers if layer.name.startswith("conv")]
     return list(dict.fromkeys(Layer(layer.output.shape[1], *layer.kernel.shape[2:]) for layer in found))
 

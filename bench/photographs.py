@@ -196,14 +196,15 @@ def our_photographs(n: int = 2_000) -> dict[str, float]:
         normalize(raw=raw, normalized=Path("normalized"), report_path=Path("dataset.json"))
         params = blocks("default", RECIPE)
         runtime.prepare()
-        from tasks.training.batches import Split
-        from tasks.training.loop import fit
+        from tasks.training.image_splits import Split, Splits
+        from tasks.training.loop import Progress, fit_network
 
-        training, validation = (
-            Split(*arrays.load_split(Path("normalized"), split, synthetic.CLASSES)) for split in arrays.SPLITS[:2]
+        splits = Splits(
+            *(Split(*arrays.load_split(Path("normalized"), split, synthetic.CLASSES)) for split in arrays.SPLITS[:2])
         )
         speeds: list[float] = []
-        fit(_network(), training, validation, params.train, params.regularize, on_throughput=speeds.append)
+        progress = Progress(on_throughput=speeds.append)
+        fit_network(_network(), splits, params.train, params.regularize, progress=progress)
     return {"seconds": n / statistics.harmonic_mean(speeds[1:])}
 
 

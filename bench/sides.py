@@ -80,7 +80,7 @@ def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
 
     params = blocks(variant, {"train.seed": seed})
     trained, rows, speeds, machine, seconds = _train(params)
-    finished = build_for_saving(trained, params.model, params.regularize, *arrays.mean_std(NORMALIZED))
+    finished = build_for_saving(trained, params.model, params.regularize, _data_spec(NORMALIZED))
     last = {}
     for split in ("validation", "test"):
         images, labels = arrays.load_split(NORMALIZED, split, 10)
@@ -125,7 +125,7 @@ def bare() -> dict[str, float]:
 
 def checkpointed() -> dict[str, float]:
     """Train with checkpoints, and measure the seconds that these took."""
-    from tasks.training.checkpoints import Checkpoints, key
+    from tasks.training.checkpoints import Checkpoints, cache_key
 
     params, spent = blocks("default", {}), 0.0
     inputs = [getattr(params, name) for name in ("model", "regularize", "train")]
@@ -138,7 +138,7 @@ def checkpointed() -> dict[str, float]:
         return found
 
     started = time.perf_counter()
-    saved = Checkpoints(timed(key, inputs, NORMALIZED.glob("*"), "bench"))
+    saved = Checkpoints(timed(cache_key, inputs, NORMALIZED.glob("*"), "bench"))
     _train(params, on_state=partial(timed, saved.save))
     timed(saved.remove)
     return {"seconds": time.perf_counter() - started, "checkpoint_seconds": spent}
@@ -172,28 +172,27 @@ def _train(
     train = params.train
     machine = runtime.prepare(train.device, train.threads, train.precision, train.seed, train.deterministic)
     from tasks.models.network import build_for_training
-    from tasks.train import feed_for
-    from tasks.training.batches import Split
-    from tasks.training.loop import fit
+    from tasks.train import choose_feed
+    from tasks.training.image_splits import Split, Splits
+    from tasks.training.loop import Progress, fit_network
 
-    (mean, std), n_classes = arrays.mean_std(folder), len(arrays.class_names(folder))
-    of_train, labels = arrays.load_split(folder, "train", n_classes)
+    data_spec = _data_spec(folder)
+    of_train, labels = arrays.load_split(folder, "train", data_spec.n_classes)
     split = Split(of_train[:images], labels[:images])
-    model = build_for_training(params.model, params.regularize, split.images, n_classes, mean, std, machine.precision)
+    model = build_for_training(params.model, params.regularize, data_spec, split.images, machine.precision)
     speeds: list[float] = []
-    validation = Split(*arrays.load_split(folder, "validation", n_classes))
+    splits = Splits(split, Split(*arrays.load_split(folder, "validation", data_spec.n_classes)))
+    progress = Progress(on_state=on_state, on_throughput=speeds.append)
     started = time.perf_counter()
-    rows = fit(
-        model,
-        split,
-        validation,
-        train,
-        params.regularize,
-        feed=feed_for(machine, split),
-        on_state=on_state,
-        on_throughput=speeds.append,
-    )
+    rows = fit_network(model, splits, train, params.regularize, choose_feed(machine, split), progress)
     return model, rows, speeds, machine, time.perf_counter() - started
+
+
+def _data_spec(folder: Path) -> Any:
+    from tasks.data import arrays
+    from tasks.models.network import DataSpec
+
+    return DataSpec(arrays.image_shape(folder), len(arrays.class_names(folder)), *arrays.mean_std(folder))
 
 
 SIDES = (

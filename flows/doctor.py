@@ -64,7 +64,7 @@ def _dvc_rwlock(root: Path, quarantine: Quarantine) -> Iterator[Finding]:
 def _checkpoints(root: Path, quarantine: Quarantine) -> Iterator[Finding]:
     for folder in sorted((root / ".checkpoints").glob("*/epoch-*")):
         try:
-            checkpoints.read(folder)
+            checkpoints.read_checkpoint(folder)
         except (OSError, ValueError):
             name = str(folder.relative_to(root))
             yield Finding(name, "is damaged; training goes on from the one before it", quarantine.move(folder))

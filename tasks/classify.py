@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         model_path, calibration_path = _find_artifacts()
         runtime.prepare("cpu")  # a few images are not worth a GPU's start
         calibration = _read_calibration(calibration_path)
-        model = saved_model.load(model_path, None, len(calibration["classes"]))
-        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.fit(model_path))
+        model = saved_model.load_model(model_path, None, len(calibration["classes"]))
+        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.read_resize_mode(model_path))
         results = _classify(model, calibration, [picture.pixels for picture in pictures.values()])
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,7 +19,6 @@ from tasks.data.digests import read_checksums
 from tasks.datasets import cifar10, packed
 from tasks.fetch import archives, cifar10_png, mirrors
 from tasks.fetch.transfer import InterruptedTransferError, SourceError, UnreachableError
-from tasks.params import read
 from tasks.params.download import Download, Source
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
@@ -54,7 +53,7 @@ def _read_digests(path: Path) -> dict[str, str]:
 
 
 def _download_cifar10(digests: Mapping[str, str], raw: Path) -> command_line.RunInfo:
-    params = read("download", Download)
+    params = load_block("download", Download)
     failures: list[tuple[Source, SourceError]] = []
     for source in params.sources:
         print(f"download: trying {source.name}")

@@ -20,7 +20,7 @@ from tasks.metrics.summarize import summarize, to_json
 from tasks.metrics.types import Predicted
 from tasks.models import saved_model
 from tasks.models.inference import predict
-from tasks.params import read
+from tasks.params import load_block
 from tasks.params.evaluate import Evaluate
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
@@ -34,11 +34,11 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
     tasks.errors.RefusedError
         If the data is damaged, or the model cannot be loaded in safe mode or has another number of classes.
     """
-    evaluate_params = read("evaluate", Evaluate)
+    evaluate_params = load_block("evaluate", Evaluate)
     machine = runtime.prepare()
     print(machine)
     class_names = arrays.class_names(normalized)
-    model = saved_model.load(model_path, arrays.image_shape(normalized), len(class_names))
+    model = saved_model.load_model(model_path, arrays.image_shape(normalized), len(class_names))
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
     predicted: dict[str, Predicted] = {}
     started = time.perf_counter()

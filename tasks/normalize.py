@@ -26,7 +26,7 @@ from tasks.data.arrays import Finding
 from tasks.data.duplicates import find_duplicates
 from tasks.data.leaks import find_leaks
 from tasks.datasets import Dataset, open_dataset
-from tasks.params import read
+from tasks.params import load_block
 from tasks.params.normalize import Normalize
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
@@ -53,7 +53,7 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
     tasks.errors.RefusedError
         If the raw data are damaged, an image cannot be read, or a split cannot be made.
     """
-    params = read("normalize", Normalize)
+    params = load_block("normalize", Normalize)
     with atomic_outputs(normalized, report_path) as (folder, report):
         folder.mkdir()
         try:

@@ -19,7 +19,7 @@ from tasks.data import arrays
 from tasks.data.digests import compute_md5
 from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.types import Labels, Predicted
-from tasks.params import PARAMS_FILE, parse, read
+from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
 from tasks.reporting.evaluation import Evaluation, Findings
 from tasks.reporting.figures import draw_figures
@@ -49,7 +49,7 @@ def report(
     tasks.errors.RefusedError
         If the data, the predictions or the history are damaged, or do not fit each other.
     """
-    evaluate_params, content = read("evaluate", Evaluate), parse(PARAMS_FILE)
+    evaluate_params, content = load_block("evaluate", Evaluate), parse(PARAMS_FILE)
     parameters = {block: content[block] for block in SHOWN_BLOCKS}
     class_names = arrays.class_names(normalized)
     splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}

@@ -1,8 +1,8 @@
-"""Keras, imported with what has to happen before and while its backend starts.
+"""Keras, imported into a process that is tuned for it.
 
-`from tasks.device.backend import keras` tunes the process: glibc keeps freed memory, the backend writes nothing to the
-terminal while it starts, the garbage collector skips the backend's objects, and unused packages are not imported. A
-step imports this before any module that imports Keras itself.
+`from tasks.device.backend import keras` makes glibc keep freed memory, silences the backend while it starts, spares its
+objects from garbage collection, and skips imports that no step needs. A step imports this before any module that
+imports Keras itself.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from contextlib import contextmanager
 
 __all__ = ["keras", "quiet_start"]
 
-# Keras imports them where they are there, for plots and wrappers that no step uses: a third of its start.
-IN_VAIN = ("matplotlib", "pandas", "sklearn")
+# Keras imports them if they are installed, for plots and wrappers that no step uses: a third of its start.
+BLOCKED_IMPORTS = ("matplotlib", "pandas", "sklearn")
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed, as each step of training frees and asks for hundreds of megabytes.
+    """Make glibc keep freed memory, which each training step allocates again.
 
-    By default large blocks go back to the system at once, which clears them page by page when they are asked for
-    again: a third of an epoch. Another C library is left alone. The numbers are those of glibc's malloc.h.
+    By default glibc returns large blocks to the system, which clears them page by page at the next allocation: a third
+    of an epoch. Other C libraries have no `mallopt`. The numbers are those of glibc's malloc.h.
     """
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         trim_threshold, mmap_max = -1, -4
-        libc.mallopt(mmap_max, 0)  # no block is a mapping of its own
+        libc.mallopt(mmap_max, 0)  # no block gets a mapping of its own
         libc.mallopt(trim_threshold, 2**31 - 1)  # bytes that may be free at the heap's end
 
 
 @contextmanager
 def quiet_start(quiet: bool = True) -> Iterator[None]:
-    """Hide what the backend's C++ writes to the terminal while it starts; no setting of its own does."""
+    """Silence the backend's C++ code while it starts; no setting does."""
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -49,26 +49,26 @@ def quiet_start(quiet: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _absent(*packages: str) -> Iterator[None]:
-    """Let imports of packages fail as if they were not installed, but for those that are imported already."""
-    absent = [package for package in packages if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None is what the import system calls absent
+def block_imports(*packages: str) -> Iterator[None]:
+    """Make imports of packages fail, unless they are already imported."""
+    blocked = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]  # None makes an import fail
     try:
         yield
     finally:
-        for package in absent:
+        for package in blocked:
             del sys.modules[package]
 
 
 if platform.machine().lower() in {"x86_64", "amd64"}:
-    # TensorFlow leaves oneDNN's convolutions to CPUs with AVX-512; on AVX2 they take two thirds of its own ones' time.
+    # By default TensorFlow uses oneDNN with AVX-512 alone; on AVX2 its convolutions take two thirds of the time.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 
-# The backend makes over half a million objects that stay: to look for garbage among them takes a quarter of its start,
-# and at the end of the process another second.
+# The backend makes half a million objects that stay: searching them for garbage takes a quarter of its start, and
+# another second at exit.
 gc.disable()
 _keep_freed_memory()
-with quiet_start(), _absent(*IN_VAIN):
+with quiet_start(), block_imports(*BLOCKED_IMPORTS):
     import keras
 gc.freeze()
 gc.enable()

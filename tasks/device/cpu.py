@@ -1,4 +1,4 @@
-"""The CPU: its model, and what it computes natively. It imports no backend, so that flows can ask, too."""
+"""The CPU: its model and number formats, read without a backend."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ CPUINFO = Path("/proc/cpuinfo")  # Linux only
 
 
 def name() -> str:
-    """Name the model of the CPU; Python knows it on macOS and Windows, and on Linux the system does."""
-    models = [line.partition(":")[2].strip() for line in _about().splitlines() if line.startswith("model name")]
+    """Return the model of the CPU, from /proc or from Python."""
+    models = [line.partition(":")[2].strip() for line in _cpuinfo().splitlines() if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
 
 def has_bfloat16(backend: str) -> bool:
-    """Say whether bfloat16 is native: on CPUs with AVX512-BF16 or AMX.
+    """Tell whether bfloat16 is native: on CPUs with AVX512-BF16 or AMX.
 
-    Not with JAX: what its 0.11.2 compiles there gives infinities for a convolution, normalized and rectified.
+    Not with JAX 0.11.2: its normalized and rectified convolutions give infinities.
     """
-    return backend != "jax" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(_about().split())
+    return backend != "jax" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo().split())
 
 
-def _about() -> str:
+def _cpuinfo() -> str:
     with suppress(OSError):
         return CPUINFO.read_text(encoding="utf-8", errors="replace")
     return ""

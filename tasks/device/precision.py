@@ -1,4 +1,4 @@
-"""The precision of a training, where the network decides it."""
+"""The precision of a training, as far as the network decides it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from tasks.params.train import Train
 
 
 def precision(model: Model, train: Train) -> str:
-    """Say what `train.precision` is, where the network decides what `auto` means.
+    """Resolve `train.precision: auto` to float32 for a pretrained network.
 
-    Pretrained networks compute in float32, whose accuracy is known. Where bfloat16 pays depends on the CPU and on the
-    layers: docs/few-images.md has what was measured.
+    Whether bfloat16 is faster depends on the CPU and on the layers: docs/few-images.md has the measurements.
     """
     return "float32" if train.precision == "auto" and model.is_pretrained else train.precision

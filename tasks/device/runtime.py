@@ -1,6 +1,6 @@
-"""The machine that a step runs on: device, precision, threads and seeds.
+"""The device that a step computes on: its threads, precision and seeds.
 
-`prepare` is called before a network is built, since TensorFlow fixes its devices and threads at first use.
+Call `prepare` before a network is built, since TensorFlow fixes its devices and threads at first use.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from dataclasses import dataclass
 
 import joblib
 
+from tasks import errors
 from tasks.device import cpu
 from tasks.device.backend import keras, quiet_start
 
 
-class DeviceError(RuntimeError):
-    """The device that was asked for is not there."""
-
-
 @dataclass(frozen=True)
-class Machine:
-    """What a run computes on; printed and recorded, never part of a result."""
+class DeviceConfig:
+    """The device of a run: recorded, never part of a result."""
 
-    device: str
-    threads: int
     precision: str
+    threads: int
+    device: str
 
     @property
     def has_gpu(self) -> bool:
@@ -35,27 +32,27 @@ class Machine:
 
 def prepare(
     device: str = "auto", threads: int = 0, precision: str = "float32", seed: int = 0, deterministic: bool = True
-) -> Machine:
-    """Set up the backend and return what it runs on; the arguments are the keys of block `train`.
+) -> DeviceConfig:
+    """Set up the backend; the arguments are keys of block `train`.
 
     Raises
     ------
-    DeviceError
+    tasks.errors.RefusedError
         If `device` is gpu and there is none.
     """
-    threads = threads or joblib.cpu_count()  # what affinity and a container's quota leave
-    with quiet_start(device != "gpu"):  # for `gpu`, the backend's own messages say why there is none
+    threads = threads or joblib.cpu_count()  # within the affinity and a container's quota
+    with quiet_start(device != "gpu"):  # for `gpu`, the backend's messages say why none is available
         gpu = _gpu(device)
         if keras.backend.backend() == "tensorflow":
             _prepare_tensorflow(threads, gpu is not None, deterministic)
     keras.utils.set_random_seed(seed)
     if precision == "auto":
         precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
-    return Machine(gpu or "cpu", threads, precision)
+    return DeviceConfig(precision=precision, threads=threads, device=gpu or "cpu")
 
 
 def _gpu(device: str) -> str | None:
-    """Find the name of the GPU to use; None for the CPU."""
+    """Return the name of the GPU to use; None for the CPU."""
     if device == "cpu":
         if keras.backend.backend() == "jax":
             import jax
@@ -66,14 +63,16 @@ def _gpu(device: str) -> str | None:
     if keras.backend.backend() == "jax":
         import jax
 
-        names = [found.device_kind for found in jax.devices() if found.platform == "gpu"]
+        names = [gpu.device_kind for gpu in jax.devices() if gpu.platform == "gpu"]
     elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        for found in tf.config.list_physical_devices("GPU"):
-            names.append(tf.config.experimental.get_device_details(found).get("device_name", "GPU"))
+        gpus = tf.config.list_physical_devices("GPU")
+        names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
     if device == "gpu" and not names:
-        raise DeviceError("train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu")
+        raise errors.RefusedError(
+            "train.device: gpu needs a GPU that the backend sees; received none; set it to auto or cpu"
+        )
     return f"gpu ({names[0]})" if names else None
 
 
@@ -92,14 +91,14 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 
 
 def _has_bfloat16(gpu: str | None) -> bool:
-    """Say whether bfloat16 is native: on Ampere and newer GPUs, and on some CPUs."""
+    """Tell whether bfloat16 is native, as on GPUs since Ampere."""
     if gpu is not None:
         return _compute_capability() >= (8, 0)
     return cpu.has_bfloat16(keras.backend.backend())
 
 
 def _compute_capability() -> tuple[int, ...]:
-    """Read the first GPU's capability, major and minor; (0, 0) where the backend does not know it."""
+    """Return the first GPU's compute capability; (0, 0) if unknown."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -1,8 +1,8 @@
-"""Backbones: the layers of a trained classifier up to its logits, for another data set.
+"""Backbones: the layers of a classifier, reused for another data set.
 
-They are rebuilt one by one, so that the new network is as flat as its source, takes images of another size where they
-allow it, and is under the regularizers of its own run. Batch normalization stays as it was trained: a few images
-would move its statistics far from those that the weights behind it know.
+Each layer is rebuilt, so that the new network is flat, takes images of another size where its layers allow it, and has
+the regularizers of its own run. Batch normalization stays frozen: a few images would move its statistics far from those
+that the later weights were trained with.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ from typing import Any
 import keras
 from keras import layers, regularizers
 
-PIXELS = (layers.Normalization, layers.Rescaling, layers.Resizing)  # these compute in float32 always
+from tasks import errors
+
+PIXELS = (layers.Normalization, layers.Rescaling, layers.Resizing)  # they always compute in float32
 PENALTIES = {"kernel_regularizer", "depthwise_regularizer"}
 
 
 def hidden_layers(
     pixels: Any, classifier: keras.Model, precision: str, penalty: Callable[[], regularizers.Regularizer | None]
 ) -> Any:
-    """Add the layers of a classifier up to its logits, without its dropout.
+    """Add a classifier's layers up to its logits, without dropout.
 
     Parameters
     ----------
     pixels : keras.KerasTensor
-        Raw uint8 pixels, of any size that the layers can take.
+        Raw uint8 pixels.
     classifier : keras.Model
-        From pixels to logits, which its last layer gives.
+        From pixels to logits; the last layer gives the logits.
     precision : str
         Keras dtype policy; layers that scale and resize pixels stay float32.
     penalty : callable
-        Makes the penalty on a kernel, or none.
+        Returns the penalty on a kernel, or None.
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If the layers cannot take images of this size.
     """
 
@@ -44,7 +46,7 @@ def hidden_layers(
         if not isinstance(layer, PIXELS):
             config["dtype"] = precision
         if isinstance(layer, layers.BatchNormalization):
-            config["trainable"] = False  # which also means that it never takes the statistics of a batch
+            config["trainable"] = False  # so it never uses the statistics of a batch
         for key in PENALTIES & config.keys():
             config[key] = penalty() if layer.trainable else None
         return type(layer).from_config(config)
@@ -56,29 +58,29 @@ def hidden_layers(
     try:
         return keras.models.clone_model(backbone, pixels, clone_function=rebuilt, call_function=add).output
     except ValueError as error:
-        raise _no_fit(classifier, pixels.shape[1:3], str(error).splitlines()[0]) from error
+        raise _size_error(classifier, pixels.shape[1:3], str(error).splitlines()[0]) from error
 
 
 def copy_weights(classifier: keras.Model, model: keras.Model) -> None:
-    """Give the layers of a network the weights that they had in the classifier.
+    """Copy a classifier's weights into the same layers of a network.
 
     Raises
     ------
-    ValueError
-        If a layer has another shape, as a dense layer behind images of another size.
+    tasks.errors.RefusedError
+        If a layer has another shape, as a dense layer has with images of another size.
     """
     for source in classifier.layers[:-1]:
         if source.weights:
             target = model.get_layer(source.name)
             shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (source, target)]
             if shapes[0] != shapes[1]:
-                raise _no_fit(classifier, model.input_shape[1:3], f"{source.name} has weights of {shapes[0]}")
+                raise _size_error(classifier, model.input_shape[1:3], f"{source.name} has weights of {shapes[0]}")
             target.set_weights(source.get_weights())
 
 
-def _no_fit(classifier: keras.Model, size: tuple[int, ...], why: str) -> ValueError:
+def _size_error(classifier: keras.Model, size: tuple[int, ...], reason: str) -> errors.RefusedError:
     height, width = classifier.input_shape[1:3]
-    return ValueError(
+    return errors.RefusedError(
         f"backbone in dvc.yaml must take images of {size[0]} × {size[1]} pixels; it was trained on {height} × {width}, "
-        f"and {why}; set normalize.size"
+        f"and {reason}; set normalize.size"
     )

@@ -1,8 +1,8 @@
-"""Convolutions of small images on a CPU, with the weights and the numbers of Keras' own layer.
+"""A faster convolution of small images on a CPU.
 
-Keras' layer runs on oneDNN's kernels, which reach what the CPU can multiply wherever images are large. Deep in a
-network, where they have at most 8 × 8 pixels and many channels, the gradient of the weights is faster in bfloat16 as
-nine matrix products. Everywhere else, on other backends and on a GPU this is Keras' layer, unchanged.
+oneDNN's kernels, which Keras' layer runs on, use the CPU fully where images are large. Deep in a network, with at most
+8 × 8 pixels and many channels, the gradient of the weights is faster in bfloat16 as nine matrix products. Otherwise, on
+other backends and on a GPU this is Keras' layer, unchanged.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import keras
 
-# Where it was faster, measured on a Zen 4 with AVX512-BF16. The choice depends on shape and type alone, never on a
-# measurement while training, which would not repeat to the bit.
+# The limits were measured on a Zen 4 with AVX512-BF16. The choice depends on shape and type alone: a measurement while
+# training would not repeat to the bit.
 LARGEST_SIDE = 8  # pixels
-FEWEST_PAIRS = 64 * 128  # of an input channel and a filter; with fewer, moving the pixels takes what is saved
+FEWEST_PAIRS = 64 * 128  # input channels × filters; with fewer, moving the pixels costs what is saved
 
 
 class FastConv2D(keras.layers.Conv2D):  # type: ignore[misc]
-    """Convolve in the form that is fastest for the images' size and type."""
+    """A convolution in the fastest form for the images' size and type."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         is_bfloat16 = keras.backend.standardize_dtype(inputs.dtype) == "bfloat16"
@@ -28,16 +28,16 @@ class FastConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         return super().convolution_op(inputs, kernel)
 
     def _is_plain(self) -> bool:
-        """Whether it is a 3 × 3 convolution of all channels that keeps the images' size, without a bias.
+        """Tell whether this is a plain 3×3 convolution, without bias.
 
-        oneDNN sums the gradient of a bias with that of the weights, in float32. Alone it would be summed in bfloat16.
+        oneDNN sums the gradient of a bias with that of the weights, in float32; TensorFlow would sum it in bfloat16.
         """
         settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups, self.data_format)
         return not self.use_bias and settings == ((3, 3), (1, 1), (1, 1), "same", 1, "channels_last")
 
 
 def _is_small(images_shape: tuple[int | None, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Whether the images are small, with channels enough."""
+    """Tell whether the images are small and have enough channels."""
     sides, pairs = images_shape[1:3], kernel_shape[2] * kernel_shape[3]
     return all(side is not None and side <= LARGEST_SIDE for side in sides) and pairs >= FEWEST_PAIRS
 
@@ -51,26 +51,19 @@ def _is_on_cpu() -> bool:
 
 
 def convolve_with_sliced_gradient(images: Any, kernel: Any) -> Any:
-    """Convolve with oneDNN's kernels, but for the gradient of the weights.
+    """Convolve with oneDNN's kernels, except for the gradient of the weights.
 
-    Parameters
-    ----------
-    images : tensor of shape (n, height, width, channels)
-    kernel : tensor of shape (3, 3, channels, filters)
-
-    Returns
-    -------
-    tensor of shape (n, height, width, filters)
+    `images` has the shape (n, height, width, channels), `kernel` (3, 3, channels, filters).
     """
     import tensorflow as tf
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def convolve(images: Any, kernel: Any) -> Any:
         def gradients(upstream: Any) -> tuple[Any, Any]:
-            of_images = tf.raw_ops.Conv2DBackpropInput(
+            images_gradient = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=tf.shape(images), filter=kernel, out_backprop=upstream, strides=[1] * 4, padding="SAME"
             )
-            return of_images, weights_gradient(images, upstream)
+            return images_gradient, weights_gradient(images, upstream)
 
         return tf.nn.conv2d(images, kernel, 1, "SAME"), gradients
 
@@ -78,20 +71,11 @@ def convolve_with_sliced_gradient(images: Any, kernel: Any) -> Any:
 
 
 def weights_gradient(images: Any, upstream: Any) -> Any:
-    """Compute the gradient of a 3 × 3 kernel: for each of its nine places, a product of all pixels that meet there.
+    """Compute the gradient of the weights as nine matrix products.
 
-    Pixels that meet the border's zeros are left out. With rows in front, a choice of rows is no copy, and with columns
-    next, three choices of columns do for all nine.
-
-    Parameters
-    ----------
-    images : tensor of shape (n, height, width, channels)
-    upstream : tensor of shape (n, height, width, filters)
-        The gradient of the outputs.
-
-    Returns
-    -------
-    tensor of shape (3, 3, channels, filters)
+    Each place of the kernel multiplies all inputs and outputs that meet there; the border's zeros are left out. With
+    rows as the first axis, a slice of rows needs no copy, and three slices of columns serve all nine places. `upstream`
+    is the gradient of the outputs, of shape (n, height, width, filters).
     """
     import tensorflow as tf
 
@@ -114,6 +98,6 @@ SHIFTS = (-1, 0, 1)
 
 
 def overlap(shift: int, side: int) -> tuple[slice, slice]:
-    """Choose which inputs meet which outputs along a side, at a place of the kernel."""
+    """Return the inputs and outputs that meet at a kernel's shift."""
     start, end = max(shift, 0), side + min(shift, 0)
     return slice(start, end), slice(start - shift, end - shift)

@@ -1,8 +1,7 @@
-"""Batch normalization on TensorFlow's fused kernel, with the weights and the numbers of Keras' own layer.
+"""Batch normalization on TensorFlow's fused kernel, equal to Keras' own layer.
 
-Keras composes the layer from means, variances and arithmetic, and computes it in float32 even
-under a bfloat16 policy. The fused kernel makes one pass forward and one backward, and reads
-bfloat16 directly. On other backends this is Keras' layer, unchanged.
+Keras composes the layer from means, variances and arithmetic, in float32 even under a bfloat16 policy. The fused kernel
+makes one pass forward and one backward, and reads bfloat16. On other backends this is Keras' layer, unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import keras
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Normalize the last axis of a 4-D tensor with the kernel `FusedBatchNormV3`."""
+    """Batch normalization of 4-D tensors with the kernel `FusedBatchNormV3`."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4:

@@ -1,4 +1,4 @@
-"""Inference: images in, logits or class probabilities out, one batch at a time."""
+"""Inference: from images to logits or class probabilities, batch by batch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-UNSURE = 0.5  # of `mirror_and_shift`: the two largest probabilities of an image are less than this apart
-VALUES_AT_ONCE = 2**25  # of a layer's output for a batch, 128 MiB in float32
+UNSURE = 0.5  # in `mirror_and_shift`: a smaller distance of the two largest probabilities is a doubt
+VALUES_AT_ONCE = 2**25  # in a layer's output for a batch: 128 MiB in float32
 
 
 class Images(Protocol):
-    """Images of shape (n, height, width, 3), uint8, in memory or read by slices."""
+    """Images, (n, height, width, 3) uint8, in memory or read by slices."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice, /) -> NDArray[np.uint8]: ...
 
 
-def predict(model: Any, images: NDArray[np.uint8], batch_size: int, views: str = "none") -> NDArray[np.float64]:
+def predict(
+    model: Any, images: NDArray[np.uint8], batch_size: int, test_time_augmentation: str = "none"
+) -> NDArray[np.float64]:
     """Compute class probabilities, with one batch of images in memory.
 
     Parameters
@@ -30,10 +32,10 @@ def predict(model: Any, images: NDArray[np.uint8], batch_size: int, views: str =
         From pixels to logits.
     images : ndarray of shape (n, height, width, 3), dtype=uint8
     batch_size : int
-    views : {"none", "mirror", "mirror_and_shift"}
-        Those whose logits are averaged first. `mirror`: an image and its mirror image. `mirror_and_shift`: where these
-        leave a class in doubt, both count as much again, shifted by a pixel up and left, and down and right (Jordan
-        2024, https://arxiv.org/abs/2404.00498, for all images: four views more of each, which move none but these).
+    test_time_augmentation : {"none", "mirror", "mirror_and_shift"}
+        Whose logits are averaged. `mirror`: those of an image and its mirror image. `mirror_and_shift`: where these
+        leave a class in doubt, both are also shifted by a pixel up and left, and down and right, with the same weight
+        (Jordan 2024, https://arxiv.org/abs/2404.00498, shifts all images, which changes only the doubtful ones).
 
     Returns
     -------
@@ -43,9 +45,9 @@ def predict(model: Any, images: NDArray[np.uint8], batch_size: int, views: str =
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         scores = logits(model, batch, batch_size).astype(np.float64)
-        if views != "none":
+        if test_time_augmentation != "none":
             scores = (scores + logits(model, batch[:, :, ::-1], batch_size)) / 2
-        if views == "mirror_and_shift" and (unsure := _unsure(scores)).any():
+        if test_time_augmentation == "mirror_and_shift" and (unsure := _unsure(scores)).any():
             scores[unsure] = (scores[unsure] + _shifted_logits(model, batch[unsure], batch_size)) / 2
         probabilities[start : start + batch_size] = softmax(scores, axis=1)
     return probabilities
@@ -58,20 +60,20 @@ def _unsure(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _shifted_logits(model: Any, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
-    """Average over shifts by a pixel in both directions, filled by reflection, and over mirror images."""
+    """Average the logits over both shifts, filled by reflection, and mirror images."""
     height, width = images.shape[1:3]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     shifted = [padded[:, start : start + height, start : start + width] for start in (0, 2)]
-    scores = [logits(model, view, batch_size) for one in shifted for view in (one, one[:, :, ::-1])]
+    scores = [logits(model, batch, batch_size) for part in shifted for batch in (part, part[:, :, ::-1])]
     mean: NDArray[np.float64] = np.mean(scores, axis=0, dtype=np.float64)
     return mean
 
 
 def logits(model: Any, images: Images, batch_size: int) -> NDArray[np.float32]:
-    """Compute logits of shape (n, n_classes), with one batch of images in memory.
+    """Compute logits with one batch of images in memory.
 
-    A batch holds at most `batch_size` images, and fewer where images or layers are large. Keras' own `predict` would
-    wait at its end for TensorFlow's autotuning of the input, for up to the time of the prediction itself.
+    A batch holds at most `batch_size` images, and fewer where images or layers are large. Keras' own `predict`
+    waits at its end for TensorFlow's autotuning of the input, for up to the time of the prediction itself.
     """
     largest = max((prod(layer.output.shape[1:]) for layer in model.layers), default=1)
     batch_size = max(min(batch_size, VALUES_AT_ONCE // largest), 1)

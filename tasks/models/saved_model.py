@@ -1,10 +1,8 @@
-"""The model file: the same weights are the same bytes, an older Keras reads it, and only safe mode loads it.
+"""The model file: reproducible bytes, for Keras 3.8 and newer.
 
-Keras refuses a key that its version does not know, even one that only states a default, and each version writes
-more of them. So the file states what differs from the defaults of the layers, and no initializers, which
-a finished model needs no more: Keras 3.8 and newer load it (tests/test_saved_model.py).
-
-RefusedError: a file that needs code to load, is no Keras model, or has other inputs or classes.
+Keras rejects a key that its version does not know, even one that states a default, and each version writes more of
+them. So the file states only what differs from the defaults of the layers, and no initializers, which a finished model
+no longer needs.
 """
 
 from __future__ import annotations
@@ -23,26 +21,26 @@ from tasks import errors
 from tasks.data import images
 from tasks.device.backend import keras
 
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format can say
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format
 
 
-def save(model: keras.Model, path: Path, fit: str) -> None:
-    """Write a model so that the same weights are the same bytes.
+def save_model(model: keras.Model, path: Path, resize_mode: str) -> None:
+    """Save a model so that the same weights are the same bytes.
 
-    Keras stamps the time into the archive's entries and its metadata; both are replaced here, and its
-    configuration by one that older versions know.
+    Keras writes the time into the archive's entries and metadata; both are replaced here, and so is the configuration,
+    by one that older versions know.
 
     Parameters
     ----------
     model : keras.Model
     path : Path
-    fit : str
-        How a picture of another shape was brought to the model's: part of the metadata, for whoever uses the model.
+    resize_mode : str
+        How images of another shape are brought to the model's: key `fit` of the metadata.
 
     Raises
     ------
     OSError
-        If the file cannot be written, or does not read back as it was written.
+        If the file cannot be written, or reads back with other weights.
     """
     stamped = path.with_suffix(".stamped.keras")
     try:
@@ -52,7 +50,7 @@ def save(model: keras.Model, path: Path, fit: str) -> None:
                 content = source.read(name)
                 if name == "metadata.json":
                     content = json.dumps(
-                        {**json.loads(content), "date_saved": "1980-01-01@00:00:00", "fit": fit}
+                        {**json.loads(content), "date_saved": "1980-01-01@00:00:00", "fit": resize_mode}
                     ).encode()
                 elif name == "config.json":
                     content = json.dumps(without_defaults(json.loads(content))).encode()
@@ -68,9 +66,9 @@ def save(model: keras.Model, path: Path, fit: str) -> None:
 
 
 def without_defaults(config: Any) -> Any:
-    """Drop initializers and the defaults of layers from what Keras wrote about a model.
+    """Remove initializers and default values of layers from Keras' configuration.
 
-    An object of Keras is a mapping with `module`, `class_name` and `config`, however deep; the rest stays as it is.
+    At any depth, a mapping with `module`, `class_name` and `config` is an object of Keras.
     """
     if isinstance(config, list):
         return [without_defaults(item) for item in config]
@@ -89,47 +87,47 @@ def _is_initializer(value: Any) -> bool:
 
 
 def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, Any]:
-    """Keep the part of a layer's configuration that differs from the defaults of its class."""
+    """Keep the settings of a layer that differ from its defaults."""
     defaults = {
-        name: json.dumps(one.default, default=repr)  # as Keras writes a tuple: a list
-        for name, one in inspect.signature(kind).parameters.items()
+        name: json.dumps(parameter.default, default=repr)  # a tuple as Keras writes it: a list
+        for name, parameter in inspect.signature(kind).parameters.items()
     }
     differing = {key: value for key, value in config.items() if defaults.get(key) != json.dumps(value)}
     try:
         return differing if differing == config or kind.from_config({**differing}) else config
-    except KeyError:  # a class may insist on a key all the same, as Rescaling does on its offset
+    except KeyError:  # a class may require a key that has a default, as Rescaling requires its offset
         return config
 
 
-def fit(path: Path) -> str:
-    """Read how a picture of another shape is brought to that of the model.
+def read_resize_mode(path: Path) -> str:
+    """Read how images of another shape are brought to the model's.
 
     Raises
     ------
     tasks.errors.RefusedError
-        If the file does not say.
+        If the file does not state it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            how = json.loads(archive.read("metadata.json"))["fit"]
-        if how not in images.RESIZE_MODES:
-            raise ValueError(f"received {how!r}")
+            resize_mode = json.loads(archive.read("metadata.json"))["fit"]
+        if resize_mode not in images.RESIZE_MODES:
+            raise ValueError(f"received {resize_mode!r}")
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        rule = f"must say how a picture is fitted to it: {', '.join(images.RESIZE_MODES)}"
+        rule = f"must state how images are resized for it: {', '.join(images.RESIZE_MODES)}"
         raise errors.RefusedError(f"{path} {rule}; {error}; `dvc repro` makes it again") from error
-    return str(how)
+    return str(resize_mode)
 
 
-def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int | None) -> keras.Model:
-    """Load a model for inference; code in the file is refused and never run.
+def load_model(path: Path, image_shape: tuple[int, ...] | None, n_classes: int | None) -> keras.Model:
+    """Load a model for inference; never run code of the file.
 
     Parameters
     ----------
     path : Path
     image_shape : tuple of int or None
-        Height, width and channels that the model must take. None: any height and width.
+        The required height, width and channels. None: any height and width.
     n_classes : int or None
-        Logits that it must give. None: any number.
+        The required number of logits. None: any number.
 
     Raises
     ------
@@ -139,16 +137,16 @@ def load(path: Path, image_shape: tuple[int, ...] | None, n_classes: int | None)
     try:
         with zipfile.ZipFile(path) as archive:
             outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
-            damaged = archive.testzip()  # Keras seeks in the weights, and Python 3.12 then leaves their checksum out
+            damaged = archive.testzip()  # Keras seeks in the weights, and Python 3.12 then skips their checksum
         if outside:  # control: paths in a model
             raise ValueError(f"it holds {outside[0]}, a path outside of the archive")
         if damaged:
             raise ValueError(f"{damaged} in it does not match its checksum")
         # control: safe mode
-        model = keras.models.load_model(path, compile=False)  # safe mode: refuses code in the file
+        model = keras.models.load_model(path, compile=False)  # safe mode, the default, rejects code
     except Exception as error:  # control: model file
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise errors.RefusedError(f"{path} must be a Keras model that loads in safe mode: {why}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise errors.RefusedError(f"{path} must be a Keras model that loads in safe mode: {reason}") from error
     received = model.input_shape, model.output_shape
     expected = image_shape or (*model.input_shape[1:-1], 3)
     n_logits = n_classes or model.output_shape[-1]

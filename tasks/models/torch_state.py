@@ -1,9 +1,8 @@
-"""A state dict in PyTorch's legacy format, read with NumPy alone and without running anything that is in it.
+"""A reader of PyTorch's legacy state dicts that runs no code.
 
-The format is that of PyTorch before 1.6: five pickles, then the storages one after the other. A pickle may name any
-function and have it called, so the unpickler here is closed: it knows the four names that a state dict needs, each of
-which becomes something harmless. Tensors are views of storages, often transposed ones: whoever ignores their strides
-gets arrays of the right shapes with scrambled values.
+The format is that of PyTorch before 1.6: five pickles, then the storages. A pickle may call any function that it names,
+so the unpickler knows only the four names that a state dict needs, and maps each to something harmless. Tensors are
+views of storages, often transposed ones: without their strides, arrays have the right shapes and scrambled values.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # as torch/serialization.py writes them
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-COUNT_BYTES = 8  # in front of each storage: the number of its values
+COUNT_BYTES = 8  # before each storage: the number of its values
 
 
 class _ClosedUnpickler(pickle.Unpickler):
-    """An unpickler that calls nothing but what is listed here; storages are noted, to be read later."""
+    """An unpickler that calls only listed names, and notes storages."""
 
     def __init__(self, file: BinaryIO, storages: dict[str, tuple[str, int]]):
         super().__init__(file)
@@ -47,12 +46,12 @@ class _ClosedUnpickler(pickle.Unpickler):
 
 
 def read_state_dict(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a state dict in PyTorch's legacy format.
+    """Read the arrays of a state dict.
 
     Parameters
     ----------
     file : binary file
-        From its start.
+        At its start.
 
     Returns
     -------
@@ -62,8 +61,8 @@ def read_state_dict(file: BinaryIO) -> dict[str, NDArray[Any]]:
     Raises
     ------
     ValueError
-        If the file names any other function, ends too early, goes on after its last storage, or has a tensor that
-        reaches out of its storage.
+        If the file names another function, ends too early, continues after its last storage, or has a tensor outside
+        of its storage.
     """
     try:
         return _read(file)
@@ -100,7 +99,7 @@ def _read_storage(file: BinaryIO, key: str, dtype: str, size: int) -> NDArray[An
 def _tensor(
     name: str, storage: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> NDArray[Any]:
-    """Copy the view of a storage that a tensor is."""
+    """Copy a tensor, which is a view of a storage."""
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     # control: views of a storage
     if min(offset, *shape, *strides, 0) < 0 or last >= storage.size or math.prod(shape) > storage.size:

@@ -1,4 +1,7 @@
-"""`python -m tasks.params [FILE]`: checks a parameter file; status 2 and one line when it breaks a rule."""
+"""`python -m tasks.params [FILE]`: check a parameter file.
+
+Status 2, and one line, when it breaks a rule.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,18 @@ import sys
 from pathlib import Path
 
 from tasks.params import PARAMS_FILE, ParameterError
-from tasks.params.document import load
+from tasks.params.document import load_params
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check the file that is named; the status of the process."""
+    """Check a parameter file, and return the status of the process."""
     parser = argparse.ArgumentParser(prog="python -m tasks.params", description="Check a parameter file.")
     parser.add_argument(
         "file", nargs="?", type=Path, default=PARAMS_FILE, metavar="FILE", help=f"default {PARAMS_FILE}"
     )
     path = parser.parse_args(arguments).file
     try:
-        load(path)
+        load_params(path)
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

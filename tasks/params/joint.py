@@ -1,4 +1,4 @@
-"""The rules that join two blocks: checked with the whole file, and by the step that reads both."""
+"""The rules that join blocks, for the file and stage train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.params.train import Train
 
 
 def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_validation: bool, where: str) -> None:
-    """Check the rules that join blocks `model`, `regularize` and `train` and the splits.
+    """Check the rules that join `model`, `regularize`, `train` and the splits.
 
     Parameters
     ----------
@@ -17,12 +17,12 @@ def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_va
     has_validation : bool
         Whether there is, or will be, a validation split.
     where : str
-        Opens the message.
+        The start of each message.
 
     Raises
     ------
     ParameterError
-        On the first rule that is broken.
+        On the first broken rule.
     """
     patience, weight_decay = regularize.early_stopping.patience, regularize.weight_decay
     if patience > 0 and not has_validation:
@@ -37,7 +37,7 @@ def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_va
         )
     if train.optimizer == "muon" and (model.is_pretrained or not regularize.batch_norm):
         raise ParameterError(
-            f"{where}: train.optimizer: must be another than muon with a pretrained network or without "
-            "regularize.batch_norm: it gives each kernel a norm of its own, which only batch normalization makes up "
-            f"for; received muon with {model.network}; set it to sgd"
+            f"{where}: train.optimizer: must not be muon with a pretrained network or without regularize.batch_norm: "
+            "muon rescales each kernel, which is harmless only in front of batch normalization; "
+            f"received muon with {model.network}; set it to sgd"
         )

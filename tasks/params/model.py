@@ -1,4 +1,4 @@
-"""Block `model`: the network, its capacity, and how much of a pretrained one is trained."""
+"""Block `model`: the network, its capacity, and which layers are trained."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.params import Block
 
-# Older experiments call the networks by the names on the left.
-RENAMED = {"reference": "notebook_cnn", "speed": "whitened_cnn"}
-
 PRETRAINED = ("efficientnet_lite0", "pretrained")
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Model(Block):
-    """Which network, and how wide; or which pretrained one, and how much of it is trained.
+    """The network: its width, or the pretrained layers that are trained.
 
     `filters` belongs to the networks that are trained from scratch, `dense_units` and `pool_before_norm` to
     `notebook_cnn` alone, `negative_slope` to `whitened_cnn`.
@@ -31,11 +28,6 @@ class Model(Block):
     pool_before_norm: bool
     negative_slope: Annotated[float, Field(ge=0, lt=1)]
 
-    @field_validator("network", mode="before")
-    @classmethod
-    def _by_its_new_name(cls, network: Any) -> Any:
-        return RENAMED.get(network, network) if isinstance(network, str) else network
-
     @field_validator("filters", mode="before")
     @classmethod
     def _as_tuple(cls, filters: Any) -> Any:
@@ -43,7 +35,7 @@ class Model(Block):
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether training starts from the weights that `backbone` of dvc.yaml names."""
+        """Tell whether training starts from the weights that `backbone` of dvc.yaml names."""
         return self.network in PRETRAINED
 
     @model_validator(mode="after")
@@ -58,12 +50,8 @@ class Model(Block):
                 f"input_size: must be null with network {self.network}, which takes images as they are; received "
                 f"{self.input_size}; normalize.size resizes them"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _fits_the_image(self) -> Model:
         if self.network == "whitened_cnn" and len(self.filters) > 4:
             raise ValueError(
-                f"filters: must name at most 4 blocks, each halves the image; received {len(self.filters)}"
+                f"filters: must name at most 4 blocks, as each halves the image; received {len(self.filters)}"
             )
         return self

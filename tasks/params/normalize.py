@@ -1,4 +1,4 @@
-"""Block `normalize`: how images become arrays, the splits, and the constants that scale the pixels."""
+"""Block `normalize`: images to arrays, splits, and constants that scale pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Normalize(Block):
-    """How images become arrays of one shape, how they are divided, and how pixels become network inputs."""
+    """How images become arrays of one shape, splits, and scaled pixels."""
 
     size: Annotated[int, Field(ge=8, le=1024)] | None
     fit: Literal["crop", "pad", "stretch"]

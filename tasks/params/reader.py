@@ -1,6 +1,6 @@
-"""Reads a parameter file into plain dictionaries, before any rule of a block is applied.
+"""The parser of parameter files: strict YAML into plain dictionaries.
 
-Refused: repeated keys, anchors, an unresolved merge, broken YAML, and a file too large to be a parameter file.
+It rejects repeated keys, anchors, an unresolved merge, broken YAML, and a file too large to be a parameter file.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 PARAMS_FILE = Path("params.yaml")
-MERGE_MARKER = re.compile(r"^<{7} ", re.MULTILINE)  # of git, where two branches changed the same lines
-MAX_BYTES = 100_000  # ours has a few thousand; a larger one is a mistake, and takes seconds to parse
+MERGE_MARKER = re.compile(r"^<{7} ", re.MULTILINE)  # written by git where two branches changed the same lines
+MAX_BYTES = 100_000  # params.yaml has a few thousand; a larger file is a mistake, and takes seconds to parse
 
 
 class ParameterError(ValueError):
-    """A parameter that breaks a rule; the message names the key, the rule and the value."""
+    """A broken rule; the message names key, rule and value."""
 
 
 class _WithoutAnchors(Composer):
-    """Refuses `&name` and `*name`: a few lines of them expand to more than any memory holds."""
+    """A composer that rejects anchors, which may expand beyond any memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
@@ -38,7 +38,7 @@ def parse(path: Path) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        If it cannot be read, or is no parameter file.
+        If the file cannot be read, or is no parameter file.
     """
     try:
         size = path.stat().st_size
@@ -53,18 +53,18 @@ def parse(path: Path) -> dict[str, Any]:
 
 
 def parse_text(text: str, where: str) -> dict[str, Any]:
-    """Parse the text of a parameter file, such as another commit's; `where` opens each message.
+    """Parse the text of a parameter file; `where` opens each message.
 
     Raises
     ------
     ParameterError
-        If it is no parameter file.
+        If the text is no parameter file.
     """
     if (marker := MERGE_MARKER.search(text)) is not None:
         number = text.count("\n", 0, marker.start()) + 1
         raise ParameterError(
-            f"{where}, line {number}: must hold one side of a merge; received both; choose, and take the lines of "
-            "<<<<<<<, ======= and >>>>>>> out; `make doctor` says how the merge is ended"
+            f"{where}, line {number}: must hold one side of a merge; received both; keep one, and remove the lines "
+            "<<<<<<<, ======= and >>>>>>>; `make doctor` names the commands that end the merge"
         )
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _WithoutAnchors
@@ -81,7 +81,7 @@ def parse_text(text: str, where: str) -> dict[str, Any]:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """Show a value in at most `limit` characters."""
+    """Shorten the representation of a value to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

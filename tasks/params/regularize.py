@@ -1,4 +1,4 @@
-"""Block `regularize`: every regularizer of the pipeline, each with a value that switches it off."""
+"""Block `regularize`: every regularizer, each with a value that switches it off."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Augment(Block):
 
 
 class EarlyStopping(Block):
-    """Stop when validation loss has not improved for `patience` epochs, and keep the best weights."""
+    """Early stopping after `patience` epochs without a better validation loss."""
 
     patience: Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Regularize(Block):
-    """The subject of the project: what may close the gap between training and validation."""
+    """What may close the gap between training and validation."""
 
     l2: Annotated[float, Field(ge=0, le=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]

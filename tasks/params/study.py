@@ -1,4 +1,4 @@
-"""Block `study`: named variants of this file, each stated only as its differences."""
+"""Block `study`: named variants of this file, as their differences."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tasks.params import Block, known_instead
+from tasks.params import Block
+from tasks.params.block import suggest
 
 Overrides = dict[str, Any]  # "block.key" → value
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # it becomes part of file and experiment names
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # part of file and experiment names
 
 
 class Study(Block):
-    """`base` holds what all variants share; a variant adds its own differences to it.
+    """The variants of a study: `base` is shared, each adds its differences.
 
     A list where a parameter takes a single value is a sweep: a variant for each of its values.
     """
@@ -27,5 +28,5 @@ class Study(Block):
     def _compared_are_variants(self) -> Study:
         for name in self.compared:
             if name not in self.variants:
-                raise ValueError(f"compared must name variants; received {name}; {known_instead(name, self.variants)}")
+                raise ValueError(f"compared must name variants; received {name}; {suggest(name, self.variants)}")
         return self

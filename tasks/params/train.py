@@ -1,4 +1,4 @@
-"""Block `train`: the recipe, and the machine that it runs on."""
+"""Block `train`: the recipe and the device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.params import Block
 
 
 class Train(Block):
-    """Optimizer, schedule, length, seed; and device, precision and threads."""
+    """Optimizer, schedule, length and seed; device, precision and threads."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]

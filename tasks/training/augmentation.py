@@ -1,12 +1,12 @@
 """Augmentation: random changes to training images, the same for the same seed.
 
-`sample_transforms` decides which row and which column of an image each pixel is read from. The pixels are then read
-once, by `apply_transforms` from the host's memory or by `apply_on_device`. A `Change` alters the batch that was read:
-`Cutout` here, and those of `colour` and `mixing`.
+`sample_grid` draws the row and the column of an image that each pixel is read from: flips, shifts and zooms. The pixels
+are then read once, by `apply_grid` in the host's memory or by `apply_grid_on_device`. A `BatchTransform` changes the
+batch that was read: `Cutout`, or those of `colour` and `mixing`.
 
-Why not Keras' layers (RandomBrightness, RandomContrast, MixUp, CutMix): each draws from a state of its own, which
-neither the epoch nor the step decides, and a resumed run would lack. They give floats, which may differ in their last
-bits between host and device. Here both compute in integers, and give the same uint8 pixels.
+Keras' layers (RandomBrightness, RandomContrast, MixUp, CutMix) draw from states of their own, which a resumed run would
+lack, and give floats, whose last bits differ between host and device. Here both compute in integers, and give the same
+uint8 pixels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_STRETCH = np.log(4 / 3)  # of the aspect ratio
 Flags = NDArray[np.bool_]
 Images = NDArray[np.uint8]
 
-# Which images of a batch are mirrored, by `augment.flip`.
+# The images of a batch that are mirrored, by `augment.flip`.
 FLIPS: dict[str, Callable[[np.random.Generator, Flags], Flags]] = {
     "none": lambda rng, flip_parity: np.zeros_like(flip_parity),
     "random": lambda rng, flip_parity: rng.random(len(flip_parity)) < 0.5,
@@ -34,8 +34,8 @@ FLIPS: dict[str, Callable[[np.random.Generator, Flags], Flags]] = {
 }
 
 
-class Transforms(NamedTuple):
-    """Where the pixels of a batch of n images are read from.
+class SamplingGrid(NamedTuple):
+    """The places that the pixels of n images are read from.
 
     Attributes
     ----------
@@ -48,14 +48,14 @@ class Transforms(NamedTuple):
     columns: NDArray[np.int32]
 
 
-class Change(Protocol):
-    """A change to a batch of uint8 images that were read: its arrays, and how they apply."""
+class BatchTransform(Protocol):
+    """A change to a batch of uint8 images, as its arrays."""
 
     def apply(self, images: Images) -> Images:
-        """Change images in the host's memory, in place where that is faster."""
+        """Transform images in the host's memory, in place where that is faster."""
 
     def apply_on_device(self, images: Any) -> Any:
-        """Change images in the device's memory; the arrays are tensors then."""
+        """Transform images in the device's memory; the arrays are then tensors."""
 
 
 class Cutout(NamedTuple):
@@ -65,36 +65,33 @@ class Cutout(NamedTuple):
     ----------
     rows : array of shape (n, height), dtype=bool
     columns : array of shape (n, width), dtype=bool
-        A pixel is greyed where its row and its column are both marked.
+        A pixel is greyed where its row and its column are both True.
     """
 
     rows: Flags
     columns: Flags
 
     def apply(self, images: Images) -> Images:
-        images[box(self.rows, self.columns)] = GREY
+        images[outer_mask(self.rows, self.columns)] = GREY
         return images
 
     def apply_on_device(self, images: Any) -> Any:
-        return ops.where(box(self.rows, self.columns)[..., None], np.uint8(GREY), images)
+        return ops.where(outer_mask(self.rows, self.columns)[..., None], np.uint8(GREY), images)
 
 
-def sample_transforms(
-    augment: Augment, rng: np.random.Generator, flip_parity: Flags, shape: tuple[int, int]
-) -> Transforms:
-    """Draw where the pixels of each image of a batch are read from.
+def sample_grid(augment: Augment, rng: np.random.Generator, flip_parity: Flags, shape: tuple[int, int]) -> SamplingGrid:
+    """Draw the places that the pixels of a batch are read from.
 
     Parameters
     ----------
     augment : Augment
-        `flip` mirrors images left to right: `random` half of them, by chance, `alternating` those of
-        `flip_parity`.
-        `translate` shifts by up to this many pixels in both directions and fills by reflection.
-        `zoom` enlarges a part to the whole image: a random one of at least this share of the area.
+        `flip` mirrors images left to right: `random` half of them, `alternating` those of `flip_parity`.
+        `translate` shifts by up to this many pixels in both directions, and fills by reflection.
+        `zoom` enlarges a random part, of at least this share of the area, to the whole image.
     rng : numpy Generator
     flip_parity : ndarray of shape (n,), dtype=bool
-        The images that an alternating flip mirrors in this epoch. It must be the opposite in the next epoch, so that
-        two epochs show both sides of every image (Jordan 2024, https://arxiv.org/abs/2404.00498).
+        The images that an alternating flip mirrors in this epoch. The next epoch must mirror the others, so that two
+        epochs show both sides of every image (Jordan 2024, https://arxiv.org/abs/2404.00498).
     shape : tuple of int
         Height and width of an image, in pixels.
     """
@@ -106,15 +103,15 @@ def sample_transforms(
         zoomed = _zoomed(augment.zoom, rng, n, shape)
         rows, columns = (np.take_along_axis(*pair, axis=1) for pair in zip(zoomed, (rows, columns), strict=True))
     columns[flipped] = columns[flipped, ::-1]
-    return Transforms(rows, columns)
+    return SamplingGrid(rows, columns)
 
 
 def _zoomed(
     least: float, rng: np.random.Generator, n: int, shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Draw the part of each image that fills it, as the rows and the columns that are read.
+    """Draw the rows and columns of a part of each image.
 
-    Its area is uniform, and the logarithm of its aspect ratio as far as the image has room (Szegedy et al. 2015,
+    Its area is uniform, and so is the logarithm of its aspect ratio where the image has room (Szegedy et al. 2015,
     https://arxiv.org/abs/1409.4842). The nearest pixel is read, without interpolation.
     """
     share = rng.uniform(least, 1, n)
@@ -130,40 +127,40 @@ def _zoomed(
 
 
 def _shifted(shifts: NDArray[np.int64], side: int) -> NDArray[np.int32]:
-    """Shift the positions 0 … side − 1, and reflect those that leave the image; a row per shift."""
+    """Shift all positions of a side, and reflect them at its ends."""
     moved = np.abs(np.arange(side, dtype=np.int32) + shifts[:, None].astype(np.int32))
     inside: NDArray[np.int32] = np.minimum(moved, 2 * (side - 1) - moved)
     return inside
 
 
 def sample_cutout(augment: Augment, rng: np.random.Generator, n: int, shape: tuple[int, int]) -> Cutout | None:
-    """Draw a square of side `augment.cutout` for each image; None where cutout is off.
+    """Draw a grey square for each image; None where cutout is off.
 
-    After DeVries & Taylor (2017, https://arxiv.org/abs/1708.04552): it may reach over an edge.
+    After DeVries & Taylor (2017, https://arxiv.org/abs/1708.04552): a square may reach over an edge.
     """
     if not augment.cutout:
         return None
     top, left = (rng.integers(1 - augment.cutout, side, n) for side in shape)
-    return Cutout(*(marked(start, augment.cutout, side) for start, side in zip((top, left), shape, strict=True)))
+    return Cutout(*(interval_mask(start, augment.cutout, side) for start, side in zip((top, left), shape, strict=True)))
 
 
-def marked(starts: NDArray[np.int64], lengths: int | NDArray[np.int64], side: int) -> Flags:
-    """Mark the positions 0 … side − 1 from a start on; a row per start.
+def interval_mask(starts: NDArray[np.int64], lengths: int | NDArray[np.int64], side: int) -> Flags:
+    """Mask an interval of the positions of a side, for each start.
 
-    `lengths` says how many: one number for all, or an array of shape (n, 1).
+    `lengths` is a number, or an array of shape (n, 1).
     """
     offsets = np.arange(side) - starts[:, None]
     inside: Flags = (offsets >= 0) & (offsets < lengths)
     return inside
 
 
-def box(rows: Any, columns: Any) -> Any:
-    """Mark the pixels whose row and column are both marked, in an array of shape (n, height, width)."""
+def outer_mask(rows: Any, columns: Any) -> Any:
+    """Combine masks of rows and columns into masks of pixels."""
     return rows[:, :, None] & columns[:, None, :]
 
 
-def apply_transforms(images: Images, indices: NDArray[np.integer], transforms: Transforms) -> Images:
-    """Read the pixels of a batch, transformed.
+def apply_grid(images: Images, indices: NDArray[np.integer], grid: SamplingGrid) -> Images:
+    """Read the pixels of a batch by a sampling grid.
 
     Parameters
     ----------
@@ -171,31 +168,33 @@ def apply_transforms(images: Images, indices: NDArray[np.integer], transforms: T
         May be mapped into memory.
     indices : ndarray of shape (n,), dtype=int
         The images of the batch.
-    transforms : Transforms
+    grid : SamplingGrid
 
     Returns
     -------
     ndarray of shape (n, height, width, 3), dtype=uint8
     """
-    # Whole rows, then the values in them: several times as fast as single pixels of all images at once.
+    # Whole rows first, then the values in them: several times as fast as single pixels.
     by_row = images.reshape(*images.shape[:2], -1)
-    values = (transforms.columns[:, :, None] * 3 + np.arange(3)).reshape(len(indices), -1)
+    values = (grid.columns[:, :, None] * 3 + np.arange(3)).reshape(len(indices), -1)
     batch = np.empty((len(indices), *by_row.shape[1:]), np.uint8)
-    for changed, index, rows, places in zip(batch, indices, transforms.rows, values, strict=True):
-        by_row[index].take(rows, axis=0).take(places, axis=1, out=changed, mode="clip")  # without a buffer
+    for changed, index, rows, places in zip(batch, indices, grid.rows, values, strict=True):
+        by_row[index].take(rows, axis=0).take(
+            places, axis=1, out=changed, mode="clip"
+        )  # other modes copy through a buffer
     return batch.reshape(len(indices), *images.shape[1:])
 
 
-def apply_on_device(images: Any, indices: Any, transforms: Transforms) -> Any:
-    """Read the pixels of a batch, transformed, from images in the memory of the device.
+def apply_grid_on_device(images: Any, indices: Any, grid: SamplingGrid) -> Any:
+    """Read a batch by a sampling grid in the device's memory.
 
-    Whole images first: a number for each pixel of all images would exceed 32 bits, in which a device counts.
+    Whole images come first: indices of the pixels of all images would exceed the device's 32 bits.
 
     Parameters
     ----------
     images : tensor of shape (n_images, height, width, 3), dtype=uint8
     indices : tensor of shape (n,), dtype=int32
-    transforms : Transforms
+    grid : SamplingGrid
         Of tensors.
 
     Returns
@@ -205,5 +204,5 @@ def apply_on_device(images: Any, indices: Any, transforms: Transforms) -> Any:
     height, width = images.shape[1:3]
     batch = ops.take(images, indices, axis=0)
     numbers = ops.arange(ops.shape(indices)[0], dtype="int32")[:, None, None]
-    pixels = (numbers * height + transforms.rows[:, :, None]) * width + transforms.columns[:, None, :]
+    pixels = (numbers * height + grid.rows[:, :, None]) * width + grid.columns[:, None, :]
     return ops.take(ops.reshape(batch, (-1, 3)), pixels, axis=0)

@@ -1,4 +1,4 @@
-"""Callbacks of a training: scores of each epoch, the end of one that diverges, and resumption."""
+"""Callbacks of a training: epoch scores, the check for divergence, and resumption."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import keras
 import numpy as np
 from keras import ops
 
+from tasks import errors
 from tasks.models.inference import logits
-from tasks.training.batches import Split, Subset
-from tasks.training.history import Scores, history_row, score
-from tasks.training.state import Row, TrainingState
+from tasks.training.checkpoints import TrainingState
+from tasks.training.history import Row, Scores, make_row, score_logits
+from tasks.training.image_splits import Split, Subset
 
 PREDICT_BATCH = 500
 
 
-class DivergedError(ArithmeticError):
-    """Training met a loss or a weight that is not a finite number."""
-
-
 class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
-    """Score each finished epoch, and print a line about it.
+    """The scores of each epoch, its printed line, and divergence.
 
-    Raises DivergedError where the loss or a weight is no longer finite. Keras' TerminateOnNaN looks at the loss alone,
-    which is finite for one epoch more.
+    Raises RefusedError where the loss or a weight is no longer finite. Keras' TerminateOnNaN checks the loss alone,
+    which stays finite for one more epoch.
 
     Parameters
     ----------
@@ -35,11 +32,11 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     train_subset : Subset
         The training images to score.
     validation : Split or None
-        None leaves its columns out.
+        Without it, its columns are left out.
     rows : list of dict
-        The history, to which each epoch adds a row.
+        The history; each epoch appends a row.
     n_images : int
-        Trained on in an epoch.
+        The number of training images.
     on_throughput : callable
         Receives the images per second of each epoch.
     """
@@ -67,9 +64,9 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         logs = {} if logs is None else logs
         throughput = self.n_images / (time.perf_counter() - self.epoch_started)
         weights = {weight.path: weight for weight in self.scored_model.weights}
-        _refuse_divergence(epoch, {"loss": logs["loss"], **weights})
+        _check_finite(epoch, {"loss": logs["loss"], **weights})
         row = self._row(epoch)
-        _refuse_divergence(epoch, row)  # finite weights may still be too large to compute with
+        _check_finite(epoch, row)  # finite weights may be too large to compute with
         logs.update(row)  # early stopping reads validation_loss here
         self.rows.append(row)
         self.on_throughput(throughput)
@@ -78,10 +75,10 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
     def _row(self, epoch: int) -> Row:
         validation = self._score(self.validation) if self.validation else None
         learning_rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        return history_row(epoch + 1, self._score(self.train_subset), validation, learning_rate)
+        return make_row(epoch + 1, self._score(self.train_subset), validation, learning_rate)
 
     def _score(self, split: Split | Subset) -> Scores:
-        return score(logits(self.scored_model, split.images, PREDICT_BATCH), split.labels)
+        return score_logits(logits(self.scored_model, split.images, PREDICT_BATCH), split.labels)
 
     def _print(self, epoch: int, row: Row, throughput: float) -> None:
         epochs, elapsed = self.params["epochs"], time.perf_counter() - self.started
@@ -90,37 +87,37 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         print(f"epoch {epoch + 1}/{epochs}  {values}  {throughput:,.0f} images/s  {remaining:.0f} s left")
 
 
-def _refuse_divergence(epoch: int, values: Mapping[str, Any]) -> None:
+def _check_finite(epoch: int, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         numbers = ops.convert_to_numpy(value)
         if not np.isfinite(numbers).all():
             shown = f"{name} {numbers}" if numbers.ndim == 0 else name
-            raise DivergedError(
+            raise errors.RefusedError(
                 f"epoch {epoch + 1}: loss and weights must stay finite; received {shown}; "
                 "lower train.learning_rate, then run the stage again"
             )
 
 
 class ResumeState(keras.callbacks.Callback):  # type: ignore[misc]
-    """Resume a training from a state, and give away its own after each epoch.
+    """The state of a training: resumed at first, given after each epoch.
 
-    A training that is resumed ends with the bits of one that was never interrupted. Keras' BackupAndRestore does not
-    reach that: it leaves out the seeds of dropout and the counters of EarlyStopping. Here both are part of the state.
+    A resumed training ends with the bits of an uninterrupted one. Keras' BackupAndRestore does not: it omits the seeds
+    of dropout and the counters of EarlyStopping.
 
-    The last epoch gives no state, nor does the one after which early stopping ends the training, since nothing is
-    left to resume. The caller keeps the states, and must not resume from one of other inputs: nothing here could tell.
+    The last epoch, also one that early stopping makes the last, gives no state: nothing is left to resume. The caller
+    must not resume from a state of other inputs, which this callback cannot notice.
 
-    It must come after EarlyStopping in the list of callbacks, which resets its counters as a training begins and
-    counts an epoch as it ends.
+    It must come after EarlyStopping in the list of callbacks, which resets its counters when a training begins and
+    updates them when an epoch ends.
 
     Parameters
     ----------
     model : keras.Model
-        From pixels to logits. Its variables are saved, and never the images that a wrapped model holds.
+        From pixels to logits; without the images that a wrapped model holds.
     rows : list of dict
-        The history, up to the epoch that has just ended.
+        The history up to the epoch that has ended.
     stopping : keras.callbacks.EarlyStopping
-        Its counters and best weights are saved, also where it is not in use.
+        Its counters and best weights are part of the state.
     resume_from : TrainingState or None
     on_state : callable
         Receives each state.

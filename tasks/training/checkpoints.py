@@ -1,9 +1,9 @@
-"""Checkpoints of a training, so that a killed run is resumed where it stopped.
+"""Checkpoints of a training: a killed run resumes where it stopped.
 
-One folder for each combination of parameters, data and code, so that changed inputs never resume. It holds the states
-after the two newest epochs, each written under a temporary name and renamed once it is whole on the disk. A
-checkpoint that does not match its digest is passed over. The folders lie outside every output of DVC; in the worktree
-of an isolated run the parent folder is a link to that of the checkout that started the run.
+Each combination of parameters, data and code has its own folder, so that changed inputs never resume. It holds the
+states after the two newest epochs, each written under a temporary name and renamed once it is complete on the disk. A
+checkpoint that does not match its digest is skipped. The folders lie outside every output of DVC; in the worktree of an
+isolated run the parent folder is a link to that of the checkout that started the run.
 """
 
 from __future__ import annotations
@@ -15,36 +15,77 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from tasks.run.outputs import atomic_outputs
-from tasks.training.state import TrainingState
 
 FOLDER = Path(".checkpoints")
 KEPT = 2
 UNUSED_SECONDS = 30 * 24 * 3600  # 30 days, after which a training's checkpoints are removed
 PACKAGES = ("keras", "tensorflow", "jax", "numpy")
+TASKS = Path(__file__).parents[1]
+TRAINING_CODE = ("train.py", "data", "device", "models", "training")  # the code that stage train depends on
 
 
-def key(blocks: Iterable[BaseModel], data: Iterable[Path], machine: str) -> str:
-    """Digest all that determines a training: parameters, data, code, libraries, the machine's settings."""
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that the rest of a training depends on, besides its inputs.
+
+    The order of the images and their augmentation follow from the epoch, the learning rate from the optimizer's count
+    of updates, and dropout from seeds among the model's variables.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The history so far, a row per epoch.
+    variables : list of ndarray
+        Those of the model, then those of the optimizer.
+    stopping : dict
+        Counters of early stopping; empty where it is off.
+    best : list of ndarray
+        The weights of the best epoch, which early stopping restores; empty where it is off.
+    """
+
+    rows: list[dict[str, float]]
+    variables: list[NDArray[Any]]
+    stopping: dict[str, float]
+    best: list[NDArray[Any]]
+
+
+def cache_key(
+    blocks: Iterable[BaseModel], files: Iterable[Path], settings: str, code: Iterable[str] = TRAINING_CODE
+) -> str:
+    """Digest everything that determines a result.
+
+    `blocks` are its parameters, `files` inputs that count by their content, `settings` those of the machine and others,
+    and `code` the files and folders in tasks/ that it depends on.
+    """
     installed = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
-    settings = [*(block.model_dump_json() for block in blocks), json.dumps(installed, sort_keys=True), machine]
-    digest = hashlib.sha256("\n".join(settings).encode())
-    for file in (*sorted(data), *sorted(Path(__file__).parent.rglob("[!.]*.py"))):  # editors lock files by dotted links
+    lines = [*(block.model_dump_json() for block in blocks), json.dumps(installed, sort_keys=True), settings]
+    digest = hashlib.sha256("\n".join(lines).encode())
+    for file in (*sorted(files), *_code_files(code)):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]  # control: checkpoint key
 
 
+def _code_files(code: Iterable[str]) -> list[Path]:
+    """List the Python files among files and folders of tasks/."""
+    paths = [TASKS / name for name in code]
+    inside = [file for path in paths for file in path.rglob("[!.]*.py")]  # editors lock files by dotted links
+    return sorted([*inside, *(path for path in paths if path.is_file())])
+
+
 class Checkpoints:
-    """The checkpoints of one training."""
+    """The checkpoints of a training."""
 
     def __init__(self, key: str):
         self.folder = FOLDER / key
@@ -54,7 +95,7 @@ class Checkpoints:
                     shutil.rmtree(other, ignore_errors=True)
 
     def save(self, state: TrainingState) -> None:
-        """Write a state, then drop all but the newest ones. Where that fails, training goes on without it."""
+        """Save a state and remove old ones; if that fails, training continues."""
         try:
             _write_state(state, self.folder / f"epoch-{len(state.rows):05}")
             for old in self._newest_first()[KEPT:]:
@@ -64,30 +105,30 @@ class Checkpoints:
             print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")
 
     def newest(self) -> TrainingState | None:
-        """Read the newest state that is whole; None where there is none."""
+        """Return the newest intact state, if any."""
         for folder in self._newest_first():
             try:
-                return read(folder)
+                return read_checkpoint(folder)
             except (OSError, ValueError) as error:
                 # control: checkpoint before a damaged one
-                print(f"checkpoint {folder.name} is damaged and passed over: {error}")
+                print(f"checkpoint {folder.name} is damaged and skipped: {error}")
         return None
 
     def remove(self) -> None:
-        """Remove all of them, once the training's outputs are published."""
+        """Remove all checkpoints, once the training's outputs are published."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
 
 
-def read(folder: Path) -> TrainingState:
-    """Read the state in the folder of one epoch.
+def read_checkpoint(folder: Path) -> TrainingState:
+    """Read the state in the folder of an epoch.
 
     Raises
     ------
     OSError, ValueError
-        If it is not what was written.
+        If it cannot be read, or does not match its digest.
     """
     fields: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     arrays = (folder / "arrays.npz").read_bytes()
@@ -125,7 +166,7 @@ def _write_to_disk(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk."""
+    """Flush a folder's entries to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

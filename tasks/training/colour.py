@@ -1,4 +1,4 @@
-"""Colour jitter: another brightness and another contrast for each training image."""
+"""Colour jitter: a random brightness and contrast of each training image."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tasks.training.augmentation import GREY, Images
 
 
 class ColourJitter(NamedTuple):
-    """What the pixel values of a batch of n images become.
+    """New pixel values of n images.
 
     Attributes
     ----------
     values : array of shape (n, 256), dtype=uint8
-        For each image, the new value of each of the 256.
+        For each image, a table from old values to new ones.
     """
 
     values: NDArray[np.uint8]
 
     def apply(self, images: Images) -> Images:
         for image, values in zip(images, self.values, strict=True):
-            values.take(image, out=image, mode="clip")  # without a buffer
+            values.take(image, out=image, mode="clip")  # other modes need a buffer
         return images
 
     def apply_on_device(self, images: Any) -> Any:
@@ -35,11 +35,11 @@ class ColourJitter(NamedTuple):
 
 
 def sample_colour_jitter(augment: Augment, rng: np.random.Generator, n: int) -> ColourJitter | None:
-    """Draw the brightness and the contrast of each image; None where both are off.
+    """Draw brightness and contrast of each image; None where both are off.
 
-    `augment.brightness` b adds the same to all values, uniform in ±255 b. `augment.contrast` c stretches their
-    distances to grey by a factor uniform in 1 ± c. Results are rounded, and clipped to 0 … 255. Keras' RandomContrast
-    takes each image's own mean in place of grey. With grey, no pixel is needed for what each value becomes.
+    `augment.brightness` b adds a number, uniform in ±255 b, to all values. `augment.contrast` c stretches their
+    distances to grey by a factor, uniform in 1 ± c. Results are rounded, and clipped to 0 … 255. Keras' RandomContrast
+    uses each image's mean in place of grey; grey needs no pixels to draw the table.
     """
     if not (augment.brightness or augment.contrast):
         return None

@@ -1,4 +1,8 @@
-"""Training images in the memory of the device, for a GPU that would wait for the host otherwise."""
+"""Training images in the device's memory.
+
+A GPU would wait for the host to send images. `IndexBatches` feeds indices and transforms in place of pixels; the model
+sees the same pixels as with `Batches`.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +12,52 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.training.augmentation import Change, Transforms, apply_on_device
+from tasks.training.augmentation import BatchTransform, SamplingGrid, apply_grid_on_device
+from tasks.training.batches import Batches
+
+
+class IndexBatches(Batches):
+    """Batches of `(indices, grid, transforms)` in place of pixels.
+
+    The wrapped model holds the images in the device's memory. On a CPU that would only be a second copy.
+    """
+
+    def _inputs(self, indices: NDArray[np.int64], grid: SamplingGrid, transforms: list[BatchTransform]) -> Any:
+        return indices.astype(np.int32), grid, tuple(transforms)
+
+    def wrap(self, model: keras.Model) -> keras.Model:
+        return with_device_dataset(model, self.images, self[0][0])
+
+    @property
+    def steps_per_execution(self) -> int:
+        return len(self)  # so that the device waits for the host once an epoch
 
 
 class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
-    """Hold all training images as a weight, so that they lie on the device.
+    """All training images, as a weight of a layer.
 
-    Takes the indices of a batch, its transforms and its changes, and gives the changed images.
+    So they lie on the device. It takes the indices of a batch, its sampling grid and its transforms, and gives the
+    augmented images.
     """
 
     def __init__(self, images: NDArray[np.uint8]):
         super().__init__(dtype="uint8", trainable=False)
-        # Not zeros first, which would lie beside the images until they are replaced.
+        # Initial zeros would occupy as much memory again until they are replaced.
         self.images = self.add_weight(
             shape=images.shape, dtype="uint8", initializer=lambda *_, **__: images, trainable=False
         )
 
-    def call(self, indices: Any, transforms: Transforms, changes: tuple[Change, ...]) -> Any:
-        images = apply_on_device(self.images, indices, transforms)
-        for change in changes:
-            images = change.apply_on_device(images)
+    def call(self, indices: Any, grid: SamplingGrid, transforms: tuple[BatchTransform, ...]) -> Any:
+        images = apply_grid_on_device(self.images, indices, grid)
+        for transform in transforms:
+            images = transform.apply_on_device(images)
         return images
 
 
 class OnDeviceModel(keras.Model):  # type: ignore[misc]
-    """Wrap a model so that it takes indices of images on the device.
+    """A wrapped model that takes indices of images on the device.
 
-    `get_weights` and `set_weights` leave the images out, since EarlyStopping keeps copies of the weights.
+    `get_weights` and `set_weights` leave the images out, since EarlyStopping copies the weights.
     """
 
     def __init__(self, inputs: Any, outputs: Any, model: keras.Model):
@@ -58,7 +81,7 @@ def with_device_dataset(model: keras.Model, images: NDArray[np.uint8], example: 
         From pixels to logits. The result shares its weights.
     images : ndarray of shape (n, height, width, 3), dtype=uint8
     example : tuple
-        The inputs of some batch of `IndexBatches`: which changes there are, their shapes and dtypes.
+        The inputs of a batch of `IndexBatches`, for their shapes and dtypes.
 
     Returns
     -------

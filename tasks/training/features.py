@@ -1,8 +1,8 @@
-"""Features of images, computed once and kept with the checkpoints: another split of the same images takes them.
+"""Features of images, computed once and stored beside the checkpoints.
 
-Each is kept under the digest of its image's pixels, in files that are named by the digest of their content. A file is
-written under a temporary name and renamed, and one that does not match its name is dropped. Two runs at once may both
-compute an image; neither loses what the other kept.
+A feature is stored under the digest of its image's pixels, so another split of the same images reuses it. Files are
+named by the digest of their content, written under a temporary name and renamed; a file that does not match its name is
+dropped. Two runs at once may both compute an image, and neither loses what the other has stored.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from tasks.device.backend import keras
 from tasks.run.outputs import atomic_outputs
 from tasks.training import checkpoints
 
-# All batches have one size, the last one too: kernels are chosen by the shape of a batch, and in one of another size
-# the same image may differ in its last bits. On a CPU a batch of one image did.
+# All batches have one size, the last one too: the shape of a batch decides the kernels, and so the last bits of a
+# feature. On a CPU a batch of one image differed.
 BATCH_SIZE = 32
-KEPT_TOGETHER = 1024  # images in a file: what a kill may lose
+STORED_TOGETHER = 1024  # images in a file, which is the most that a kill loses
+FEATURES_CODE = ("device", "models", "training/features.py")  # the code in tasks/ that decides features
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
 
-def features(model: keras.Model, images: Images, key: str) -> Features:
-    """Take the features that are kept, compute the others and keep them.
+def compute_features(model: keras.Model, images: Images, key: str) -> Features:
+    """Compute features of images, or take stored ones.
 
     Parameters
     ----------
@@ -43,51 +44,48 @@ def features(model: keras.Model, images: Images, key: str) -> Features:
     images : ndarray of shape (n, height, width, 3), dtype=uint8
         Read batch by batch: they may be larger than memory.
     key : str
-        Of all that decides the features of an image, besides its pixels.
+        A digest of everything that decides the features of an image, besides its pixels.
 
     Returns
     -------
     ndarray of shape (n, n_features), dtype=float32
-        The same bits, whichever were kept and whatever the order of the images.
+        The same bits, whichever were stored and whatever the order of the images.
     """
     started = time.perf_counter()
     folder = checkpoints.FOLDER / f"features-{key}"
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
-    missing: dict[bytes, list[int]] = defaultdict(list)  # rows of the images of a digest
+    missing: dict[bytes, list[int]] = defaultdict(list)  # the digest of an image, and its rows
     for row, image in enumerate(images):
         missing[hashlib.sha256(image).digest()].append(row)
-    for digest, values in _kept(folder):
+    for digest, values in _read_stored(folder):
         if digest in missing:
             result[missing.pop(digest)] = values
-    n_kept = len(images) - sum(map(len, missing.values()))
-    batch_size = _batch_size(model, images.shape[1:]) if missing else BATCH_SIZE
-    for digests, done in _parts(list(missing)):
-        computed = _compute(model, images, [missing[digest][0] for digest in digests], batch_size)
-        for digest, values in zip(digests, computed, strict=True):
+    n_computed = sum(map(len, missing.values()))
+    digests, batch_size = list(missing), _batch_size(model, images.shape[1:]) if missing else BATCH_SIZE
+    for start in range(0, len(digests), STORED_TOGETHER):
+        part = digests[start : start + STORED_TOGETHER]
+        computed = _compute(model, images, [missing[digest][0] for digest in part], batch_size)
+        for digest, values in zip(part, computed, strict=True):
             result[missing[digest]] = values
-        _keep(folder, digests, computed)
+        _store(folder, part, computed)
+        done = start + len(part)
         throughput = done / (time.perf_counter() - started)
-        if done < len(missing):
-            left = (len(missing) - done) / throughput
-            print(f"features: {done:,} of {len(missing):,} computed  {throughput:,.0f} images/s  {left:.0f} s left")
+        if done < len(digests):
+            remaining = (len(digests) - done) / throughput
+            print(
+                f"features: {done:,} of {len(digests):,} computed  {throughput:,.0f} images/s  {remaining:.0f} s left"
+            )
     seconds = time.perf_counter() - started
-    n_computed = len(images) - n_kept
-    print(f"features: {n_kept:,} of {len(images):,} kept from before, {n_computed:,} computed in {seconds:.0f} s")
+    n_stored = len(images) - n_computed
+    print(f"features: {n_stored:,} of {len(images):,} kept from before, {n_computed:,} computed in {seconds:.0f} s")
     return result
 
 
-def _parts(digests: list[bytes]) -> Iterator[tuple[list[bytes], int]]:
-    """Divide what is computed into what is kept together; with the number that are then done."""
-    for start in range(0, len(digests), KEPT_TOGETHER):
-        part = digests[start : start + KEPT_TOGETHER]
-        yield part, start + len(part)
-
-
 def _batch_size(model: keras.Model, image_shape: tuple[int, ...]) -> int:
-    """Choose a batch size in which an image's place does not decide its last bits.
+    """Choose a batch size whose positions all give the same bits.
 
-    TensorFlow's mean on a CPU adds in an order that depends on the place, unless the channels fill its vectors (1,280
-    do, 100 do not). Batches of one image are slow, and always right.
+    TensorFlow's mean on a CPU adds in an order that depends on the position, unless the channels fill its vectors
+    (1,280 do, 100 do not). Batches of one image are slow, and always right.
     """
     noise = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, *image_shape), dtype=np.uint8)
     one_way, other_way = model.predict_on_batch(noise), model.predict_on_batch(noise[::-1].copy())
@@ -105,10 +103,10 @@ def _compute(model: keras.Model, images: Images, rows: Sequence[int], batch_size
     return np.concatenate(computed)
 
 
-def _kept(folder: Path) -> Iterator[tuple[bytes, Features]]:
-    """Read what is kept: the digest of an image's pixels, and its features."""
+def _read_stored(folder: Path) -> Iterator[tuple[bytes, Features]]:
+    """Yield the digest of an image's pixels and its features."""
     with suppress(OSError):
-        os.utime(folder)  # in use, or it would be removed after a while
+        os.utime(folder)  # `Checkpoints` removes unused folders
     for file in sorted(folder.glob("[!.]*.npz")):
         try:
             content = file.read_bytes()
@@ -117,25 +115,25 @@ def _kept(folder: Path) -> Iterator[tuple[bytes, Features]]:
             with np.load(BytesIO(content)) as saved:
                 pixels, values = saved["pixels"], saved["features"]
         except (OSError, ValueError) as error:
-            print(f"features: {file} is damaged and dropped: {error}")
+            print(f"features: {file} is damaged and removed: {error}")
             with suppress(OSError):
                 file.unlink()
             continue
         yield from zip(map(bytes, pixels), values, strict=True)
 
 
-def _keep(folder: Path, digests: Sequence[bytes], values: Features) -> None:
-    """Write features beside those that are kept. Where that fails, the run goes on without."""
+def _store(folder: Path, digests: Sequence[bytes], values: Features) -> None:
+    """Store features; if that fails, the run continues without."""
     buffer = BytesIO()
     np.savez(buffer, pixels=np.array([list(digest) for digest in digests], np.uint8), features=values)
     content = buffer.getvalue()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Locked, or two runs of the same images would write under one temporary name.
+        # Without a lock, two runs of the same images would write under one temporary name.
         with (
             FileLock(folder / ".lock"),
             atomic_outputs(folder / f"{hashlib.sha256(content).hexdigest()}.npz") as (file,),
         ):
             file.write_bytes(content)
     except OSError as error:
-        print(f"features: {len(digests):,} could not be kept: {error}")
+        print(f"features: {len(digests):,} could not be stored: {error}")

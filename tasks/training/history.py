@@ -1,4 +1,4 @@
-"""A row of `reports/history.csv`, and the scores in it."""
+"""A row of `reports/history.csv`, and its scores."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from tasks.training.state import Row
+Row = dict[str, float]
 
 
 class Scores(NamedTuple):
-    """Mean cross-entropy in nats, without penalties or smoothing, and accuracy."""
+    """The mean cross-entropy in nats, without penalties or smoothing, and the accuracy."""
 
     loss: float
     accuracy: float
 
 
-def score(y_score: NDArray[np.float32], labels: NDArray[np.int32]) -> Scores:
+def score_logits(y_score: NDArray[np.float32], labels: NDArray[np.int32]) -> Scores:
     """Score logits of shape (n, n_classes)."""
     losses: Any = keras.losses.sparse_categorical_crossentropy(labels, y_score, from_logits=True)
     return Scores(float(ops.mean(losses)), float(np.mean(y_score.argmax(axis=1) == labels)))
 
 
-def history_row(epoch: int, train: Scores, validation: Scores | None, learning_rate: float) -> Row:
-    """Make the row of an epoch, counted from 1; without validation its columns are left out."""
+def make_row(epoch: int, train: Scores, validation: Scores | None, learning_rate: float) -> Row:
+    """Make the row of an epoch, counted from 1."""
     row: Row = {"train_loss": train.loss, "train_accuracy": train.accuracy}
     if validation:
         row["validation_loss"], row["validation_accuracy"] = validation

@@ -1,9 +1,9 @@
-"""A probe: the logits of a frozen network, fitted as multinomial logistic regression on its features.
+"""Multinomial logistic regression on features, with a cross-validated penalty.
 
-The features are centred and divided by one common scale, and not each by its own deviation. A deviation of a few
-images says little, and a feature that hardly varies in them would be blown up in others. With 2 CIFAR-10 images a
-class and the features of EfficientNet-Lite0 at 96 pixels, the common scale reached 46.7 % on held-out images and
-deviations 38.7 % (5 draws of the images); with 200 a class and more both were equal.
+The features are centred and divided by one common scale, not each by its own deviation: few images estimate it badly,
+and a feature that hardly varies in them would be enlarged in others. With 2 CIFAR-10 images a class and the features of
+EfficientNet-Lite0 at 96 pixels, the common scale reached 46.7 % on held-out images and deviations 38.7 % (5 draws of
+the images); with 200 a class and more both were equal.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tasks import errors
+
 STRENGTHS = tuple(10.0 ** (half / 2) for half in range(2, -9, -1))  # from the strongest, 10, to 0.0001
-FIXED_STRENGTH = 0.1  # where no image can be held out; about what 20 to 500 images a class ended with
+FIXED_STRENGTH = 0.1  # where no image can be held out; about the result of 20 to 500 images a class
 FOLDS = 5
-# Of the gradient. The search needs no more to find the same strength, in half of the time.
+# Of the gradient. A looser tolerance finds the same strength in half of the time.
 SEARCH_TOLERANCE, TOLERANCE = 1e-3, 1e-4
 MAX_ITERATIONS = 1_000
 
@@ -38,12 +40,24 @@ class Head(NamedTuple):
     kernel : ndarray of shape (n_features, n_classes), dtype=float32
     bias : ndarray of shape (n_classes,), dtype=float32
     strength : float
-        Of the L2 penalty that it was fitted with.
+        The strength of the L2 penalty that it was fitted with.
     """
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     strength: float
+
+
+class Samples(NamedTuple):
+    """Scaled features, labels and weights of images."""
+
+    features: Features
+    labels: Labels
+    weights: NDArray[np.float32]
+
+    def take(self, rows: NDArray[np.int64]) -> Samples:
+        """Take some of the images."""
+        return Samples(self.features[rows], self.labels[rows], self.weights[rows])
 
 
 def fit_head(
@@ -54,16 +68,16 @@ def fit_head(
     class_weights: NDArray[np.float32] | None = None,
     threads: int = 1,
 ) -> Head:
-    """Fit logistic regression, with the strength that cross-validation chooses.
+    """Fit logistic regression with the cross-validated strength.
 
     It minimizes the mean cross-entropy + strength / 2 × the sum of squares of the kernel (strength × that sum with two
-    classes), in which features have a mean of 0 and a mean variance of 1. The result depends neither on `threads` nor
-    on the order of the threads.
+    classes), for features scaled to a mean of 0 and a mean variance of 1. The result depends neither on `threads` nor
+    on their order.
 
     Parameters
     ----------
     features : ndarray of shape (n, n_features), dtype=float32
-        Of the training images.
+        Those of the training images.
     labels : ndarray of shape (n,), dtype=int32
     n_classes : int
         A class without images is never predicted.
@@ -72,49 +86,61 @@ def fit_head(
     class_weights : ndarray of shape (n_classes,), optional
         The weight of an image of each class, in the fit and in the choice of the strength.
     threads : int
-        Folds that are fitted at once, each on one.
+        The number of folds that are fitted at once, each on one thread.
 
     Raises
     ------
-    ValueError
+    tasks.errors.RefusedError
         If a feature or a weight is not finite, or the images are of fewer than two classes.
     """
     if not np.isfinite(features).all():
-        raise ValueError("the features of the network must be finite numbers; received NaN or infinity")
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise ValueError(f"training images must be of two classes or more; received {len(present)}")
+        raise errors.RefusedError("the features of the network must be finite numbers; received NaN or infinity")
+    if (n_present := len(np.unique(labels))) < 2:
+        raise errors.RefusedError(f"training images must be of two classes or more; received {n_present}")
     mean = features.mean(axis=0, dtype=np.float64)
     scale = np.sqrt(features.var(axis=0, dtype=np.float64).mean()) or 1.0
-    scaled = ((features - mean) / scale).astype(np.float32)
     weights = np.ones(len(labels), np.float32) if class_weights is None else class_weights[labels]
-    # Threads of one matrix product would wait for each other in products as small as these, and decide the last bits.
+    samples = Samples(((features - mean) / scale).astype(np.float32), labels, weights)
+    # Several threads in one small matrix product would wait for each other, and decide the last bits.
     with threadpool_limits(1):
-        strength = _best_strength(scaled, labels, weights, seed, threads)
-        regression = _fit(_regression(TOLERANCE), scaled, labels, weights, strength)
-    coefficients, intercepts = regression.coef_, regression.intercept_
-    if len(present) == 2:  # scikit-learn gives the difference of the two logits
-        coefficients, intercepts = np.outer([-0.5, 0.5], coefficients), np.outer([-0.5, 0.5], intercepts)[:, 0]
-    # The logits of the classes that are present sum to 0, so one of them is always above that of an absent one.
-    kernel, bias = np.zeros((features.shape[1], n_classes)), np.full(n_classes, -np.log(len(labels)))
-    kernel[:, present] = coefficients.T / scale
-    bias[present] = intercepts - mean @ kernel[:, present]
+        strength = _best_strength(samples, seed, threads)
+        regression = _fit_regression(_make_regression(TOLERANCE), samples, strength)
+    kernel, bias = _dense_weights(regression, n_classes, -np.log(len(labels)))
+    kernel /= scale
+    bias[regression.classes_] -= mean @ kernel[:, regression.classes_]
     head = Head(kernel.astype(np.float32), bias.astype(np.float32), strength)
     if not (np.isfinite(head.kernel).all() and np.isfinite(head.bias).all()):
-        raise ValueError("the weights of a probe must be finite; the features of the network are too large for them")
+        raise errors.RefusedError(
+            "the weights of a probe must be finite; the features of the network are too large for them"
+        )
     return head
 
 
-def _best_strength(features: Features, labels: Labels, weights: NDArray[np.float32], seed: int, threads: int) -> float:
+def _dense_weights(
+    regression: LogisticRegression, n_classes: int, absent_bias: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Spread a regression over all classes, as a kernel and a bias.
+
+    The logits of present classes sum to 0, so one of them always exceeds the negative logit of an absent class.
+    """
+    coefficients, intercepts = regression.coef_, regression.intercept_
+    if len(regression.classes_) == 2:  # scikit-learn gives the difference of the two logits
+        coefficients, intercepts = np.outer([-0.5, 0.5], coefficients), np.outer([-0.5, 0.5], intercepts)[:, 0]
+    kernel, bias = np.zeros((coefficients.shape[1], n_classes)), np.full(n_classes, absent_bias)
+    kernel[:, regression.classes_], bias[regression.classes_] = coefficients.T, intercepts
+    return kernel, bias
+
+
+def _best_strength(samples: Samples, seed: int, threads: int) -> float:
     """Choose the strength of least held-out cross-entropy, from strong to weak.
 
-    It falls and then rises, so the search ends where it no longer falls: the weak ones take the longest to fit.
+    The loss falls and then rises, so the search ends where it no longer falls: weak penalties take longest to fit.
     """
-    folds = [(*fold, _regression(SEARCH_TOLERANCE)) for fold in _folds(labels, seed)]
+    folds = [(*rows, _make_regression(SEARCH_TOLERANCE)) for rows in _folds(samples.labels, seed)]
     best, least = FIXED_STRENGTH, np.inf
     with Parallel(n_jobs=threads, prefer="threads") as parallel:
         for strength in STRENGTHS if folds else ():
-            losses = parallel(delayed(_held_out_loss)(features, labels, weights, strength, *fold) for fold in folds)
+            losses = parallel(delayed(_held_out_loss)(samples, strength, *fold) for fold in folds)
             if sum(losses) >= least:
                 break
             best, least = strength, sum(losses)
@@ -122,10 +148,10 @@ def _best_strength(features: Features, labels: Labels, weights: NDArray[np.float
 
 
 def _folds(labels: Labels, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Draw the folds, stratified: the rows that each fits, and the rows that it holds out.
+    """Draw stratified folds, as fitted and held-out rows.
 
-    A class of one image is never held out, since no other could stand for it. There are as many folds as the largest
-    class has images, up to five; none where no class has two.
+    The only image of a class is never held out. There are as many folds as the largest class has images, up to five;
+    none where each class has one image.
     """
     counts = np.bincount(labels)
     n_folds = min(FOLDS, int(counts.max()))
@@ -140,36 +166,29 @@ def _folds(labels: Labels, seed: int) -> list[tuple[NDArray[np.int64], NDArray[n
     return [(np.setdiff1d(rows, part), part) for part in held_out]
 
 
-def _regression(tolerance: float) -> LogisticRegression:
+def _make_regression(tolerance: float) -> LogisticRegression:
     return LogisticRegression(tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
 
 
-def _fit(
-    regression: LogisticRegression,
-    features: Features,
-    labels: Labels,
-    weights: NDArray[np.float32],
-    strength: float,
-) -> LogisticRegression:
-    """Fit, from where the regression stands."""
-    regression.C = 1 / (strength * float(weights.sum(dtype=np.float64)))  # of scikit-learn's sum over images
-    return regression.fit(features, labels, weights)
+def _fit_regression(regression: LogisticRegression, samples: Samples, strength: float) -> LogisticRegression:
+    """Fit a regression, starting from its last fit."""
+    regression.C = 1 / (strength * float(samples.weights.sum(dtype=np.float64)))  # scikit-learn sums over images
+    return regression.fit(*samples)
 
 
 def _held_out_loss(
-    features: Features,
-    labels: Labels,
-    weights: NDArray[np.float32],
+    samples: Samples,
     strength: float,
     fitted: NDArray[np.int64],
     held_out: NDArray[np.int64],
     regression: LogisticRegression,
 ) -> float:
-    """Fit the rows of a fold, and sum the cross-entropies of those that it holds out."""
-    _fit(regression, features[fitted], labels[fitted], weights[fitted], strength)
-    scores = regression.decision_function(features[held_out]).astype(np.float64)
-    if scores.ndim == 1:  # of two classes: the difference of their logits
+    """Fit a fold, and sum its held-out cross-entropies."""
+    _fit_regression(regression, samples.take(fitted), strength)
+    features, labels, weights = samples.take(held_out)
+    scores = regression.decision_function(features).astype(np.float64)
+    if scores.ndim == 1:  # two classes: the difference of their logits
         scores = np.stack([-scores / 2, scores / 2], axis=1)
-    columns = np.searchsorted(regression.classes_, labels[held_out])
+    columns = np.searchsorted(regression.classes_, labels)
     losses = -log_softmax(scores, axis=1)[np.arange(len(columns)), columns]
-    return float(weights[held_out] @ losses)
+    return float(weights @ losses)

@@ -1,34 +1,52 @@
-"""Training: a model and two splits in, trained weights and a history out.
+"""The training loop: from a model and splits to weights and history.
 
-Everything random in a run follows from `train.seed`: initial weights and dropout through Keras' own seed, the order
-of the images and their augmentation from (seed, epoch, step).
+All randomness of a run follows from `train.seed`: initial weights and dropout through Keras' own seed, the order of the
+images and their augmentation from (seed, epoch, step).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
-from tasks.training.batches import Batches, Split, balanced_weights, train_eval_subset
+from tasks.training.batches import Batches
 from tasks.training.callbacks import EpochScores, ResumeState
-from tasks.training.optimizers import optimizer
-from tasks.training.state import Row, TrainingState
+from tasks.training.checkpoints import TrainingState
+from tasks.training.history import Row
+from tasks.training.image_splits import Splits, class_weights, train_eval_subset
+from tasks.training.optimizers import make_optimizer
 
 
-def fit(
+@dataclass(frozen=True)
+class Progress:
+    """The start of a training, and the receivers of its progress.
+
+    Attributes
+    ----------
+    resume_from : TrainingState, optional
+        Weights and history end as those of a training that was never interrupted.
+    on_state : callable
+        Receives the state after each epoch but the last.
+    on_throughput : callable
+        Receives the images per second of each epoch. They depend on the machine, so they are no part of the history.
+    """
+
+    resume_from: TrainingState | None = None
+    on_state: Callable[[TrainingState], None] = lambda state: None
+    on_throughput: Callable[[float], None] = lambda images_per_second: None
+
+
+def fit_network(
     model: keras.Model,
-    train: Split,
-    validation: Split | None,
+    splits: Splits,
     train_params: Train,
     regularize: Regularize,
-    *,
     feed: type[Batches] = Batches,
-    resume_from: TrainingState | None = None,
-    on_state: Callable[[TrainingState], None] = lambda state: None,
-    on_throughput: Callable[[float], None] = lambda images_per_second: None,
+    progress: Progress = Progress(),
 ) -> list[Row]:
     """Train a model in place.
 
@@ -36,21 +54,13 @@ def fit(
     ----------
     model : keras.Model
         From pixels to logits.
-    train : Split
-    validation : Split or None
-        Scored after each epoch, never trained on. None leaves its columns out of the history.
+    splits : Splits
+        Validation is scored after each epoch; without it, its columns are left out of the history.
     train_params : Train
     regularize : Regularize
     feed : type
-        `Batches` changes the images in the host's memory, `IndexBatches` in the device's, for a GPU that would wait for
-        the host otherwise.
-    resume_from : TrainingState, optional
-        Continue from this state. Weights and history end as those of a training that was never interrupted.
-    on_state : callable
-        Receives the state after each epoch but the last.
-    on_throughput : callable
-        Receives the images per second of each epoch. The history must not depend on the machine, so they are no part
-        of it.
+        `Batches` augments the images in the host's memory, `IndexBatches` in the device's.
+    progress : Progress
 
     Returns
     -------
@@ -60,34 +70,33 @@ def fit(
 
     Raises
     ------
-    tasks.training.callbacks.DivergedError
+    tasks.errors.RefusedError
         If the loss or a weight stops being finite.
     """
-    rows = list(resume_from.rows) if resume_from else []
-    epochs_done = len(rows)
-    seed, patience = train_params.seed, regularize.early_stopping.patience
+    rows = list(progress.resume_from.rows) if progress.resume_from else []
+    epochs_done, patience = len(rows), regularize.early_stopping.patience
     n_classes = model.output_shape[-1]
-    weights = balanced_weights(train.labels, n_classes) if train_params.class_weight == "balanced" else None
-    batches = feed(train, n_classes, train_params.batch_size, regularize.augment, seed, epochs_done, weights)
+    weights = class_weights(splits.train.labels, n_classes, train_params)
+    batches = feed(splits.train, n_classes, regularize.augment, train_params, epochs_done, weights)
     wrapped = batches.wrap(model)
     wrapped.compile(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularize.label_smoothing),
-        optimizer=optimizer(train_params, regularize.weight_decay, steps=len(batches) * train_params.epochs),
+        optimizer=make_optimizer(train_params, regularize.weight_decay, steps=len(batches) * train_params.epochs),
         steps_per_execution=batches.steps_per_execution,
         jit_compile="auto",
     )
-    subset = train_eval_subset(train, validation, seed)
-    scores = EpochScores(model, subset, validation, rows, len(train), on_throughput)
+    subset = train_eval_subset(splits, train_params.seed)
+    scores = EpochScores(model, subset, splits.validation, rows, len(splits.train), progress.on_throughput)
     stopping = keras.callbacks.EarlyStopping(
         monitor="validation_loss", mode="min", patience=patience, restore_best_weights=True
     )
-    resume = ResumeState(model, rows, stopping, resume_from, on_state)
+    resume = ResumeState(model, rows, stopping, progress.resume_from, progress.on_state)
     wrapped.fit(
         batches,
         epochs=train_params.epochs,
         initial_epoch=epochs_done,
         callbacks=[scores, stopping, resume] if patience else [scores, resume],
         verbose=0,
-        shuffle=False,  # the batches are in order
+        shuffle=False,  # `Batches` shuffles
     )
     return rows

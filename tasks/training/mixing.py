@@ -1,7 +1,7 @@
-"""MixUp and CutMix: each training image is mixed with another of its batch, and so are their labels.
+"""MixUp and CutMix: blend training images and their labels in pairs.
 
-Both are one mechanism: a part of the image is blended with that part of its partner. MixUp blends the whole image in
-some proportion, CutMix replaces a box of it. Labels and weights mix by what the pixels took from the partner.
+Both blend a part of an image with the same part of its partner: MixUp the whole image in some proportion, CutMix a box
+entirely. Labels and weights are blended by the partner's share of the pixels.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from keras import ops
 from numpy.typing import NDArray
 
 from tasks.params.regularize import Augment
-from tasks.training.augmentation import Flags, Images, box, marked
+from tasks.training.augmentation import Flags, Images, interval_mask, outer_mask
 
-WHOLE = 256  # a share is counted in 256ths, so that integers hold it
+WHOLE = 256  # shares are integers, in 256ths
 
 
 class Mixing(NamedTuple):
-    """What each of n images takes from another image of its batch.
+    """The parts that n images of a batch take from their partners.
 
     Attributes
     ----------
     partners : array of shape (n,), dtype=int32
-        The place in the batch of the other image.
+        The position of the partner in the batch.
     shares : array of shape (n,), dtype=int32
-        How much of a blended pixel is the partner's, in 256ths.
+        The partner's share of a blended pixel, in 256ths.
     rows : array of shape (n, height), dtype=bool
     columns : array of shape (n, width), dtype=bool
-        A pixel is blended where its row and its column are both marked.
+        A pixel is blended where its row and its column are both True.
     """
 
     partners: NDArray[np.int32]
@@ -39,7 +39,7 @@ class Mixing(NamedTuple):
     columns: Flags
 
     def apply(self, images: Images) -> Images:
-        # Image by image, by rows of values: what fits into the CPU's cache is several times as fast.
+        # One image at a time, as rows of values: it fits into the CPU's cache, which is several times as fast.
         by_row = images.reshape(*images.shape[:2], -1)
         mixed, columns = np.empty_like(by_row), np.repeat(self.columns, 3, axis=1)
         shares = self.shares.astype(np.uint16)  # 255 × 256 + 128 is below 2¹⁶
@@ -50,14 +50,14 @@ class Mixing(NamedTuple):
         return mixed.reshape(images.shape)
 
     def apply_on_device(self, images: Any) -> Any:
-        shares = ops.cast(box(self.rows, self.columns), "int32") * self.shares[:, None, None]
+        shares = ops.cast(outer_mask(self.rows, self.columns), "int32") * self.shares[:, None, None]
         own = ops.cast(images, "int32")
         return ops.cast(_blended(own, ops.take(own, self.partners, axis=0), shares[..., None]), "uint8")
 
     def blend(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mix labels of shape (n, n_classes), or weights of shape (n,), as the pixels were mixed.
+        """Blend labels or weights as the pixels were.
 
-        Label smoothing is linear: that of a mixture is the mixture of smoothed labels.
+        They have the shape (n, n_classes) or (n,). Label smoothing may follow: it is linear.
         """
         taken = self.shares / WHOLE * self.rows.mean(axis=1) * self.columns.mean(axis=1)
         taken = taken.astype(np.float32).reshape(-1, *[1] * (targets.ndim - 1))
@@ -66,17 +66,17 @@ class Mixing(NamedTuple):
 
 
 def _blended(own: Any, others: Any, shares: Any) -> Any:
-    """Blend two arrays of pixels, rounded; integers, so that every device computes the same."""
+    """Blend two arrays of pixels in integers, which all devices round alike."""
     return (own * (WHOLE - shares) + others * shares + WHOLE // 2) // WHOLE
 
 
 def sample_mixing(augment: Augment, rng: np.random.Generator, n: int, shape: tuple[int, int]) -> Mixing | None:
-    """Draw a partner for each image of a batch, and what it takes from it; None where both mixes are off.
+    """Draw the partners of a batch; None where both mixes are off.
 
     `augment.mixup` (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) and `augment.cutmix` (Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899) are the α of a Beta(α, α) distribution, which the partner's share comes from.
-    Where both are on, each batch takes one of the two by chance. Each image has a share of its own, as in Keras'
-    layers; the papers draw one for a batch.
+    https://arxiv.org/abs/1905.04899) are the α of the Beta(α, α) distribution of the partner's share. Where both
+    are on, chance chooses one for each batch. Each image has its own share, as in Keras' layers; the papers draw one
+    for a batch.
     """
     on = [name for name in MIXES if getattr(augment, name)]
     if not on:
@@ -86,28 +86,31 @@ def sample_mixing(augment: Augment, rng: np.random.Generator, n: int, shape: tup
     return Mixing(rng.permutation(n).astype(np.int32), *MIXES[name](rng, rng.beta(alpha, alpha, n), shape))
 
 
-Parts = tuple[NDArray[np.int32], Flags, Flags]
+MixedParts = tuple[NDArray[np.int32], Flags, Flags]
 
 
-def _whole_images(rng: np.random.Generator, shares: NDArray[np.float64], shape: tuple[int, int]) -> Parts:
+def _whole_images(rng: np.random.Generator, shares: NDArray[np.float64], shape: tuple[int, int]) -> MixedParts:
     """Blend all pixels, each by its image's share."""
     rows, columns = (np.ones((len(shares), side), bool) for side in shape)
     return (shares * WHOLE).round().astype(np.int32), rows, columns
 
 
-def _boxes(rng: np.random.Generator, shares: NDArray[np.float64], shape: tuple[int, int]) -> Parts:
-    """Replace a box of the image's shape, whose area is the share; what reaches over an edge is lost."""
+def _boxes(rng: np.random.Generator, shares: NDArray[np.float64], shape: tuple[int, int]) -> MixedParts:
+    """Replace a box with the share as its area.
+
+    It has the image's aspect ratio; its part beyond an edge is lost.
+    """
     n = len(shares)
     lengths = [(np.sqrt(shares) * side).astype(np.int64) for side in shape]
     starts = [rng.integers(0, side, n) - length // 2 for side, length in zip(shape, lengths, strict=True)]
     rows, columns = (
-        marked(start, length[:, None], side) for start, length, side in zip(starts, lengths, shape, strict=True)
+        interval_mask(start, length[:, None], side) for start, length, side in zip(starts, lengths, shape, strict=True)
     )
     return np.full(n, WHOLE, np.int32), rows, columns
 
 
-# How the partner's share of an image becomes pixels, by its parameter.
-MIXES: dict[str, Callable[[np.random.Generator, NDArray[np.float64], tuple[int, int]], Parts]] = {
+# The functions that turn shares into pixels, by their parameter.
+MIXES: dict[str, Callable[[np.random.Generator, NDArray[np.float64], tuple[int, int]], MixedParts]] = {
     "mixup": _whole_images,
     "cutmix": _boxes,
 }

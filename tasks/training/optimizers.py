@@ -9,11 +9,11 @@ from keras import ops
 
 from tasks.params.train import Train
 
-NEWTON_SCHULZ_STEPS = 3  # more bring the values no nearer to 1 that matter here
-NEWTON_SCHULZ = 3.4445, -4.775, 2.0315  # Jordan's: the slope at 0 is as large as it can be
+NEWTON_SCHULZ_STEPS = 3  # more steps do not improve the results
+NEWTON_SCHULZ = 3.4445, -4.775, 2.0315  # Jordan's, with the largest slope at 0
 
 
-def optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
     """Make the optimizer, with decoupled weight decay on kernels alone.
 
     See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. Biases and normalization do not decay.
@@ -22,36 +22,33 @@ def optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.opt
     ----------
     train_params : Train
     weight_decay : float
-        × learning rate per update; `adam` ignores it.
+        Multiplied by the learning rate in each update; `adam` ignores it.
     steps : int
-        All updates of the training.
+        The number of updates of the whole training.
     """
-    rate = learning_rate(train_params, steps)
-    decay = weight_decay or None
-    kinds = {"sgd": keras.optimizers.SGD, "muon": Muon, "adamw": keras.optimizers.AdamW, "adam": keras.optimizers.Adam}
-    kind = kinds[train_params.optimizer]
+    momentum, decay = train_params.momentum, weight_decay or None
+    nesterov = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay}
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "sgd": (keras.optimizers.SGD, nesterov),
+        "muon": (Muon, {**nesterov, "kernel_rate": train_params.kernel_rate}),
+        "adamw": (keras.optimizers.AdamW, {"weight_decay": weight_decay}),
+        "adam": (keras.optimizers.Adam, {}),
+    }
+    kind, settings = kinds[train_params.optimizer]
     if train_params.backbone_rate != 1:
         kind = with_backbone_rate(kind, train_params.backbone_rate)
-    made: keras.optimizers.Optimizer
-    if train_params.optimizer in ("sgd", "muon"):
-        momentum = train_params.momentum
-        of_kernels = {"kernel_rate": train_params.kernel_rate} if train_params.optimizer == "muon" else {}
-        made = kind(rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay, **of_kernels)
-    elif train_params.optimizer == "adamw":
-        made = kind(rate, weight_decay=weight_decay)
-    else:
-        made = kind(rate)
+    optimizer: keras.optimizers.Optimizer = kind(make_schedule(train_params, steps), **settings)
     if decay:
-        made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return made
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def with_backbone_rate(
     kind: type[keras.optimizers.Optimizer], backbone_rate: float
 ) -> type[keras.optimizers.Optimizer]:
-    """Derive an optimizer that multiplies the rate of every layer but the logits, and its weight decay.
+    """Derive an optimizer with lower rates outside the logits.
 
-    Weights that were trained before need smaller steps than a head that was not. The schedule stays one for all.
+    Weight decay is lower, too. Pretrained weights need smaller steps than new logits. Both follow one schedule.
     """
 
     class WithBackboneRate(kind):  # type: ignore[misc]
@@ -79,19 +76,19 @@ def with_backbone_rate(
 
 
 class Muon(keras.optimizers.SGD):  # type: ignore[misc]
-    """Orthogonalize the updates of convolution kernels, and keep the kernels' norms; SGD for the rest.
+    """Muon for convolution kernels, SGD for the other variables.
 
     After K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
     https://kellerjordan.github.io/posts/muon) and his record on CIFAR-10. Keras' own Muon leaves kernels of four
-    dimensions to AdamW; here one is a matrix of a row for each value of a patch and a column for each filter. The root
-    mean square of the filters' norms is 1 before each update, so that a rate means the same angle all along and weight
-    decay of them leaves no trace. It needs normalization behind each convolution, to which a kernel's norm makes no
-    difference.
+    dimensions to AdamW; here a kernel is a matrix with a row for each value of a patch and a column for each filter.
+    Before each update, filters are scaled to norms with a root mean square of 1, so that a rate always means the same
+    angle, and weight decay of kernels has no effect. Each convolution needs a following normalization, which makes the
+    kernel's norm irrelevant.
 
     Parameters
     ----------
     kernel_rate : float
-        × learning rate: the singular values of an update. Those of a kernel are about 1.
+        Times the learning rate, it gives the singular values of an update; those of a kernel are about 1.
     """
 
     def __init__(self, *args: Any, kernel_rate: float, **kwargs: Any):
@@ -112,10 +109,10 @@ class Muon(keras.optimizers.SGD):  # type: ignore[misc]
 
 
 def orthogonalize(kernel: Any) -> Any:
-    """Bring the singular values of a convolution kernel near 1, by Newton–Schulz steps.
+    """Bring the singular values of a kernel near 1, by Newton–Schulz.
 
-    X ← aX + bXXᵀX + cXXᵀXXᵀX with Jordan's constants, after which they lie between about 0.6 and 1.2 but for the
-    smallest. All steps multiply X by polynomials of XᵀX from the right, and are computed on that smaller matrix.
+    X ← aX + bXXᵀX + cXXᵀXXᵀX with Jordan's constants, after which all but the smallest lie between about
+    0.6 and 1.2. All steps multiply X from the right by polynomials of XᵀX, the smaller matrix that they compute on.
 
     Parameters
     ----------
@@ -135,8 +132,8 @@ def orthogonalize(kernel: Any) -> Any:
     return ops.reshape(ops.transpose(matrix) if is_wide else matrix, kernel.shape)
 
 
-def learning_rate(train_params: Train, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Make the schedule over all `steps` updates, of which the share `warmup` rises to the peak."""
+def make_schedule(train_params: Train, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Make the learning rate, or its schedule over `steps` updates."""
     if train_params.schedule == "constant":
         return train_params.learning_rate
     warmup_steps = round(train_params.warmup * steps)
@@ -151,7 +148,7 @@ def learning_rate(train_params: Train, steps: int) -> float | keras.optimizers.s
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Raise the rate straight to the peak, then lower it straight to zero.
+    """A rate that rises linearly to its peak, then falls to zero.
 
     See Smith 2018, https://arxiv.org/abs/1803.09820.
 
@@ -159,7 +156,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
     ----------
     peak : float
     steps, warmup_steps : int
-        All updates, and how many of them rise.
+        The number of all updates, and of those that rise.
     """
 
     def __init__(self, peak: float, steps: int, warmup_steps: int):

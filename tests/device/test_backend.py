@@ -1,40 +1,47 @@
-"""What happens to a process that imports the backend."""
+"""A process that imports the backend: its memory, and its imports."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
-BACKEND = "; from tasks.device import backend"
-NEEDLESS = ("matplotlib", "pandas", "sklearn")
+from tasks.device.backend import BLOCKED_IMPORTS, block_imports
+
+MEASURE = """
+import json, resource, sys, numpy as np
+import tasks.{}
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23)
+before = faults()
+for _ in range(5): np.ones(2**23)
+print(json.dumps([faults() - before, [name for name in {} if name in sys.modules]]))
+"""
+
+
+def measure(module: str) -> tuple[int, list[str]]:
+    """Count page faults of five arrays, and list needless imports."""
+    code = MEASURE.format(module, BLOCKED_IMPORTS)
+    faults, imported = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
+    return faults, imported
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this system's C library is not glibc")
-def test_freed_memory_is_kept_for_the_next_request() -> None:
-    code = (
-        "import resource, numpy as np{}\n"
-        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "np.ones(2**23)\n"
-        "before = faults()\n"
-        "for _ in range(5): np.ones(2**23)\n"
-        "print(faults() - before)"
-    )
-    plain, kept = (int(subprocess.check_output([sys.executable, "-c", code.format(how)])) for how in ("", BACKEND))
+def test_a_training_keeps_freed_memory_and_imports_no_plots_and_no_estimators() -> None:
+    """Keras alone would import them: a third of its start."""
+    (plain, _), (kept, imported) = measure("params"), measure("train")
     assert kept < plain / 10
+    assert imported == []
 
 
-@pytest.mark.parametrize("module", ["tasks.device.backend", "tasks.train"])
-def test_a_training_imports_no_plots_and_no_estimators(module: str) -> None:
-    """Keras would, for wrappers that no step uses: a third of its start."""
-    code = f"import sys, {module}; print([name for name in {NEEDLESS} if name in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
-
-
-def test_what_keras_does_without_is_there_for_others() -> None:
-    code = (
-        "import sklearn; before = sklearn; from tasks.device import backend; import sklearn, pandas, matplotlib.pyplot"
-    )
-    subprocess.run([sys.executable, "-c", f"{code}; assert sklearn is before"], check=True)
+def test_blocked_imports_fail_and_are_possible_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with block_imports("colorsys", "json"):
+        assert import_module("json") is json  # imported before
+        with pytest.raises(ImportError):
+            import_module("colorsys")
+    assert import_module("colorsys").rgb_to_hsv

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.device import cpu, runtime
+from tasks.errors import RefusedError
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_auto_is_bfloat16_where_the_processor_supports_it(
 
 
 def test_auto_is_float32_on_a_processor_with_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its compiler makes infinities of a network's bfloat16 there, and training ends as diverged."""
+    """JAX's compiler makes infinities of bfloat16 there."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu amx_bf16 sse\n")
     monkeypatch.setattr(cpu, "CPUINFO", cpuinfo)
@@ -37,7 +38,7 @@ def test_a_missing_gpu_that_is_required_is_an_error(monkeypatch: pytest.MonkeyPa
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    with pytest.raises(runtime.DeviceError, match="needs a GPU that the backend sees; received none; set it to auto"):
+    with pytest.raises(RefusedError, match="needs a GPU that the backend sees; received none; set it to auto"):
         runtime.prepare("gpu")
 
 

@@ -1,4 +1,4 @@
-"""Model files that carry code, lie about themselves or are none: refused, and none of their code runs."""
+"""Hostile or damaged model files are refused, and run no code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RAN = Path("ran")
 
 @pytest.fixture
 def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small model of the right shape, in an empty folder."""
+    """Save a small model of the right shape, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     inputs = keras.Input((32, 32, 3), dtype="uint8")
     flat = keras.layers.Flatten()(keras.layers.ReLU(dtype="float32")(inputs))
@@ -32,7 +32,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rewritten(good: Path, change: Callable[[Config], Any] = lambda config: config, member: str = "") -> Path:
-    """A copy with another configuration, and with a further member."""
+    """Copy a model with another configuration, and a further member."""
     copy = Path("hostile.keras")
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(copy, "w") as target:
         for name in source.namelist():
@@ -46,7 +46,7 @@ def rewritten(good: Path, change: Callable[[Config], Any] = lambda config: confi
 
 
 def layer(**changes: Any) -> Callable[[Config], Config]:
-    """The activation is another class."""
+    """Replace the class of the activation."""
 
     def change(config: Config) -> Config:
         activation = next(one for one in config["config"]["layers"] if one["class_name"] == "ReLU")
@@ -80,7 +80,7 @@ def a_lambda(config: Config) -> Config:
 )
 def test_code_in_a_model_is_refused_and_does_not_run(good: Path, change: Callable[[Config], Any]) -> None:
     with pytest.raises(RefusedError, match=r"hostile.keras must be a Keras model that loads in safe mode: "):
-        saved_model.load(rewritten(good, change), (32, 32, 3), 10)
+        saved_model.load_model(rewritten(good, change), (32, 32, 3), 10)
     assert not RAN.exists()
 
 
@@ -91,7 +91,7 @@ def test_the_code_of_a_lambda_would_run_without_safe_mode(good: Path) -> None:
     keras.Model(inputs, keras.layers.Dense(10)(flat)).save("hostile.keras")
     RAN.unlink()
     with pytest.raises(RefusedError, match="Lambda"):
-        saved_model.load(Path("hostile.keras"), (32, 32, 3), 10)
+        saved_model.load_model(Path("hostile.keras"), (32, 32, 3), 10)
     assert not RAN.exists()
     keras.models.load_model("hostile.keras", safe_mode=False)(np.zeros((1, 32, 32, 3)))
     assert RAN.exists()
@@ -99,9 +99,9 @@ def test_the_code_of_a_lambda_would_run_without_safe_mode(good: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-from-a-model", "assets/../../escaped"])
 def test_a_member_outside_of_the_model_archive_is_refused(good: Path, name: str) -> None:
-    """Before anything is read."""
+    """Refuse it before anything is read."""
     with pytest.raises(RefusedError, match=f"it holds {name}, a path outside of the archive"):
-        saved_model.load(rewritten(good, member=name), (32, 32, 3), 10)
+        saved_model.load_model(rewritten(good, member=name), (32, 32, 3), 10)
     assert not Path(name).exists()
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_keras_archive_is_refused_under_any_name(tmp_path: Path, name
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(RefusedError, match="must be a Keras model that loads in safe mode"):
-        saved_model.load(path, (32, 32, 3), 10)
+        saved_model.load_model(path, (32, 32, 3), 10)
     assert not RAN.exists()
 
 
@@ -131,14 +131,14 @@ def test_a_damaged_model_is_refused(good: Path, damage: str) -> None:
         content[len(content) // 2] ^= 1
     good.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
     with pytest.raises(RefusedError, match="must be a Keras model that loads in safe mode"):
-        saved_model.load(good, (32, 32, 3), 10)
+        saved_model.load_model(good, (32, 32, 3), 10)
 
 
 def test_a_model_for_other_images_or_classes_is_refused(good: Path) -> None:
-    assert saved_model.load(good, (32, 32, 3), 10).output_shape == (None, 10)
+    assert saved_model.load_model(good, (32, 32, 3), 10).output_shape == (None, 10)
     with pytest.raises(RefusedError, match="and give 9 logits; received"):
-        saved_model.load(good, (32, 32, 3), 9)
+        saved_model.load_model(good, (32, 32, 3), 9)
     inputs = keras.Input((28, 28, 3))
     keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs))).save("other.keras")
     with pytest.raises(RefusedError, match=r"must take \(32, 32, 3\) pixels and give 10 logits; received"):
-        saved_model.load(Path("other.keras"), (32, 32, 3), 10)
+        saved_model.load_model(Path("other.keras"), (32, 32, 3), 10)

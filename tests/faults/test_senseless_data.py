@@ -1,4 +1,4 @@
-"""Data that is well-formed and makes no sense: a named error, and no output."""
+"""Well-formed data that makes no sense: an error, and no output."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFUSED: dict[Callable[[Records], None], str] = {
 
 @pytest.fixture(scope="module", params=REFUSED)
 def spoiled(request: pytest.FixtureRequest, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Six files of the same spoiled records, and what is said of them."""
+    """Spoil six files, and return the rule that they break."""
     folder = tmp_path_factory.mktemp("spoiled")
     first, *others = cifar10.FILES
     records = np.fromfile(raw / first, np.uint8).reshape(cifar10.RECORDS, -1)

@@ -1,4 +1,4 @@
-"""The fast layer against Keras' own: same weights, same inputs, same numbers, and the same bits twice."""
+"""The fast convolution gives the numbers of Keras' own layer."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def inputs() -> np.ndarray:
 
 @pytest.fixture
 def forms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The types for which a fast form was taken."""
+    """List the types that took the fast form."""
     taken: list[str] = []
 
     sliced = convolution.convolve_with_sliced_gradient

@@ -48,7 +48,7 @@ def gradient(side: int) -> NDArray[np.uint8]:
 
 
 def test_it_has_the_parameters_of_lite0(at_224: keras.Model) -> None:
-    """With a bias for each of the 21,008 channels that batch normalization had four values for."""
+    """Count a bias for four values of each of 21,008 channels."""
     assert at_224.count_params() == 4_694_024 - 3 * 21_008
 
 
@@ -58,15 +58,15 @@ def test_its_logits_are_those_that_were_recorded(state: State) -> None:
 
 
 def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
-    """Of the middle of a photograph, seven eighths of its shorter side, as Lite0 was evaluated."""
+    """Classify the middle of a photograph, as Lite0 was evaluated."""
     image = getattr(data, photograph)()
     image = image[0] if isinstance(image, tuple) else image  # a stereo pair
     height, width = image.shape[:2]
     side = min(height, width) * 7 // 8
     top, left = (height - side) // 2, (width - side) // 2
     middle = Image.fromarray(image[top : top + side, left : left + side]).resize((224, 224), Image.Resampling.BICUBIC)
-    found: NDArray[np.float32] = softmax(model.predict_on_batch(np.asarray(middle)[None])[0])
-    return found
+    result: NDArray[np.float32] = softmax(model.predict_on_batch(np.asarray(middle)[None])[0])
+    return result
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
     ],
 )
 def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, expected: dict[int, float]) -> None:
-    found = probabilities(at_224, photograph)
-    assert found.argmax() == next(iter(expected))
-    assert {label: found[label] for label in expected} == pytest.approx(expected, abs=0.01)
+    result = probabilities(at_224, photograph)
+    assert result.argmax() == next(iter(expected))
+    assert {label: result[label] for label in expected} == pytest.approx(expected, abs=0.01)
 
 
 def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:
-    """As a reader makes them that ignores strides: the right shapes, and no error."""
+    """Shuffle kernels as a reader does that ignores strides."""
     shuffled = {
         name: array.transpose(3, 2, 1, 0).reshape(array.shape) if array.ndim == 4 else array
         for name, array in state.items()

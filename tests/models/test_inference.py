@@ -1,4 +1,4 @@
-"""Predictions hold one batch of images in memory, and are the softmax of the model's logits."""
+"""Predictions: softmax of averaged logits, one batch in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.models.inference import VALUES_AT_ONCE, logits, predict
 
 
 class Brightness:
-    """A model of three classes; it notes how many images it was given at once."""
+    """A model of three classes that notes its batch sizes."""
 
     output_shape = (None, 3)
     layers: tuple[SimpleNamespace, ...] = ()
@@ -27,20 +27,20 @@ class Brightness:
         return np.stack([first, last, 0 * first], axis=1).astype(np.float32) / 64
 
 
-@pytest.mark.parametrize(("views", "batches"), [("none", [4, 4, 2]), ("mirror", [4, 4, 4, 4, 2, 2])])
-def test_predictions_take_views_of_the_images_batch_by_batch(views: str, batches: list[int]) -> None:
+@pytest.mark.parametrize(("test_time_augmentation", "batches"), [("none", [4, 4, 2]), ("mirror", [4, 4, 4, 4, 2, 2])])
+def test_predictions_average_mirror_images_batch_by_batch(test_time_augmentation: str, batches: list[int]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 3), dtype=np.uint8)
     model = Brightness()
     first, last = (images[:, 0, column, 0] / np.float32(64) for column in (0, -1))
-    if views == "mirror":
+    if test_time_augmentation == "mirror":
         first = last = (first + last) / 2
     expected = softmax(np.stack([first, last, 0 * first], axis=1).astype(np.float64), axis=1)
-    np.testing.assert_allclose(predict(model, images, 4, views), expected, atol=1e-7)
+    np.testing.assert_allclose(predict(model, images, 4, test_time_augmentation), expected, atol=1e-7)
     assert model.batches == batches
 
 
 class Corner:
-    """A model of two classes; the first is sure where the upper left corner is bright."""
+    """A model whose first class has a bright upper left corner."""
 
     output_shape = (None, 2)
     layers = ()
@@ -50,11 +50,11 @@ class Corner:
         return np.stack([corner, 0 * corner], axis=1)
 
 
-def test_shifted_views_count_where_mirror_images_leave_a_doubt() -> None:
+def test_shifts_count_where_mirror_images_leave_a_doubt() -> None:
     images = np.zeros((3, 4, 6, 3), np.uint8)
     images[1, 0, [0, -1]] = 255  # the corners: sure
     images[:, 1, [1, -2]] = [[80], [48]]  # what a shift by a pixel, or its reflection, brings there
-    once, shifted = (predict(Corner(), images, 2, views) for views in ("mirror", "mirror_and_shift"))
+    once, shifted = (predict(Corner(), images, 2, how) for how in ("mirror", "mirror_and_shift"))
     np.testing.assert_allclose(shifted[1], once[1])
     np.testing.assert_allclose(once[[0, 2], 0], 0.5)
     np.testing.assert_allclose(shifted[[0, 2]], [softmax([4 / 2, 0])] * 2)

@@ -1,40 +1,22 @@
 """The networks: layers, regularizers, first weights, and the model that is saved."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from tasks.errors import RefusedError
 from tasks.models import network
-from tasks.params.model import Model
-from tasks.params.regularize import Regularize
-from tests.support.training import PLAIN
+from tests.support.parameters import NOTEBOOK
+from tests.support.training import model_params, regularize
 
-SHAPE = (32, 32, 3)
-NOTEBOOK: dict[str, Any] = {
-    "network": "notebook_cnn",
-    "trainable": "all",
-    "input_size": None,
-    "filters": (32, 64, 128),
-    "dense_units": 64,
-    "pool_before_norm": False,
-    "negative_slope": 0.0,
-}
-OFF: dict[str, Any] = {
-    "l2": 0.0,
-    "dropout": 0.0,
-    "batch_norm": True,
-    "label_smoothing": 0.0,
-    "weight_decay": 0.0,
-    "augment": PLAIN,
-    "early_stopping": {"patience": 0},
-}
+DATA_SPEC = network.DataSpec((32, 32, 3), 10, [0.0] * 3, [255.0] * 3)
 
 
-def build(changes: dict[str, Any] | None = None, **regularize: Any) -> keras.Model:
-    model_params = Model(**{**NOTEBOOK, **(changes or {})})
-    return network.build(model_params, Regularize(**{**OFF, **regularize}), SHAPE, 10, [0.0] * 3, [255.0] * 3)
+def build(changes: dict[str, Any] | None = None, **regularizers: Any) -> keras.Model:
+    return network.build(model_params(**(changes or {})), regularize(**regularizers), DATA_SPEC)
 
 
 def layers(built: keras.Model) -> list[str]:
@@ -81,7 +63,9 @@ def test_capacity_follows_filters_and_dense_units() -> None:
 
 
 def test_normalization_comes_first_and_takes_raw_pixels() -> None:
-    built = network.build(Model(**NOTEBOOK), Regularize(**OFF), SHAPE, 10, [10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
+    built = network.build(
+        model_params(), regularize(), replace(DATA_SPEC, mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 5.0])
+    )
     pixels = np.full((1, 32, 32, 3), [12, 28, 25], np.uint8)
     scaled = keras.Model(built.input, built.get_layer("normalization").output)(pixels)
     np.testing.assert_allclose(scaled[0, 0, 0], [1.0, 2.0, -1.0], rtol=1e-6)
@@ -93,8 +77,7 @@ def test_the_model_to_save_gives_the_same_logits(name: str) -> None:
     images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     fused = build({"network": name})
     fused.set_weights([rng.uniform(0.1, 0.3, w.shape).astype("float32") for w in fused.get_weights()])
-    model_params = Model(**{**NOTEBOOK, "network": name})
-    standard = network.build_for_saving(fused, model_params, Regularize(**OFF), [0.0] * 3, [255.0] * 3)
+    standard = network.build_for_saving(fused, model_params(network=name), regularize(), DATA_SPEC)
     assert {type(layer).__module__.split(".")[0] for layer in standard.layers} == {"keras"}
     np.testing.assert_allclose(fused(images), standard(images), rtol=1e-4)
 
@@ -116,7 +99,7 @@ def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
 def test_whitening_decorrelates_the_first_outputs() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     built = build(WHITENED)
-    network.initialize_whitened_cnn(built, images, [0.0] * 3, [255.0] * 3)
+    network.initialize_whitened_cnn(built, images, DATA_SPEC)
     outputs = keras.Model(built.input, built.get_layer("whitening").output)(images).numpy().reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
 
@@ -125,7 +108,7 @@ def test_convolutions_start_by_passing_their_inputs_on() -> None:
     built = build(WHITENED)
     drawn = built.get_layer("conv2a").get_weights()[0]
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
-    network.initialize_whitened_cnn(built, images, [0.0] * 3, [9.0] * 3)
+    network.initialize_whitened_cnn(built, images, replace(DATA_SPEC, std=[9.0] * 3))
     inputs = np.random.default_rng(0).random((2, 15, 15, 8), np.float32)
     layer = built.get_layer("conv2a")
     np.testing.assert_array_equal(layer(inputs)[..., :8], inputs)
@@ -133,27 +116,25 @@ def test_convolutions_start_by_passing_their_inputs_on() -> None:
 
 
 def test_each_network_starts_with_first_weights_of_its_own() -> None:
-    """The notebook's are random, those of `whitened_cnn` depend on training images too."""
+    """Compare with random ones: `whitened_cnn` depends on training images too."""
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     for changes, same in ((NOTEBOOK, True), (WHITENED, False)):
         keras.utils.set_random_seed(0)
         random = build(changes)
         keras.utils.set_random_seed(0)
-        started = network.build_for_training(
-            Model(**{**NOTEBOOK, **changes}), Regularize(**OFF), images, 10, [0.0] * 3, [255.0] * 3, "float32"
-        )
+        started = network.build_for_training(model_params(**changes), regularize(), DATA_SPEC, images, "float32")
         assert all(map(np.array_equal, random.get_weights(), started.get_weights())) == same
 
 
 @pytest.mark.parametrize("name", ["notebook_cnn", "whitened_cnn"])
 def test_networks_take_rectangles_and_refuse_what_they_cannot_halve(name: str) -> None:
-    model_params = Model(**{**NOTEBOOK, "network": name, "filters": (4, 8, 8, 8)})
+    params = model_params(network=name, filters=(4, 8, 8, 8))
     images = np.random.default_rng(0).integers(0, 256, (20, 96, 64, 3), dtype=np.uint8)
-    constants = [128.0] * 3, [60.0] * 3
-    built = network.build_for_training(model_params, Regularize(**OFF), images, 7, *constants, "float32")
-    saved = network.build_for_saving(built, model_params, Regularize(**OFF), *constants)
+    data_spec = network.DataSpec((96, 64, 3), 7, [128.0] * 3, [60.0] * 3)
+    built = network.build_for_training(params, regularize(), data_spec, images, "float32")
+    saved = network.build_for_saving(built, params, regularize(), data_spec)
     logits = built.predict(images, verbose=0)
     assert logits.shape == (20, 7)
     np.testing.assert_allclose(saved.predict(images, verbose=0), logits, atol=1e-4)
-    with pytest.raises(ValueError, match=r"model.filters must be fewer, or normalize.size larger"):
-        network.build(model_params, Regularize(**OFF), (7, 90, 3), 7, *constants)
+    with pytest.raises(RefusedError, match=r"model.filters must be fewer, or normalize.size larger"):
+        network.build(params, regularize(), replace(data_spec, image_shape=(7, 90, 3)))

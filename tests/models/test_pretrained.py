@@ -1,4 +1,4 @@
-"""Training from pretrained weights: from the slot of dvc.yaml to a model that plain Keras loads."""
+"""Training from pretrained weights, to a model that plain Keras loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.device.precision import precision
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
 from tasks.models import network, pretrained, saved_model
-from tasks.params import ParameterError, read
+from tasks.params import load_block
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
@@ -38,7 +38,7 @@ def fit(backbone: Path = BACKBONE) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def fine_tuned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which EfficientNet-Lite0 was trained on, on small arrays."""
+    """Fine-tune EfficientNet-Lite0 on small arrays, in a folder."""
     folder = tmp_path_factory.mktemp("fine-tuned")
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, folder)
@@ -52,15 +52,15 @@ def fine_tuned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fine_tuned(fine_tuned_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
-    """The model, in a copy of the folder to work in."""
+    """Load the model in a copy of the folder."""
     shutil.copytree(fine_tuned_once, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return saved_model.load(MODEL, (32, 32, 3), 4)
+    return saved_model.load_model(MODEL, (32, 32, 3), 4)
 
 
 @pytest.mark.slow
 def test_fine_tuning_moves_every_layer(fine_tuned: keras.Model) -> None:
-    source = pretrained.read(BACKBONE, "efficientnet_lite0", None)
+    source = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", None)
     assert not [layer.name for layer in source.layers[:-1] if layer.weights and _equal(layer, fine_tuned)]
     assert fine_tuned.name == "efficientnet_lite0"
     assert [layer.name for layer in fine_tuned.layers[-3:]] == ["features", "dropout", "logits"]
@@ -93,7 +93,7 @@ def test_the_model_loads_without_this_project_and_takes_raw_pixels(tmp_path: Pat
     (tmp_path / "elsewhere").mkdir()
     command = [sys.executable, "-c", code, str(MODEL.resolve()), str(tmp_path / "five.npy")]
     subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, check=True)
-    expected = saved_model.load(MODEL, (32, 32, 3), 4).predict_on_batch(images)
+    expected = saved_model.load_model(MODEL, (32, 32, 3), 4).predict_on_batch(images)
     np.testing.assert_allclose(np.load(tmp_path / "five.npy"), expected, atol=1e-5)
 
 
@@ -105,22 +105,22 @@ def test_it_is_evaluated_and_classifies_as_any_other(capsys: pytest.CaptureFixtu
     Image.fromarray(np.load(DATA / "test_images.npy")[0]).save("picture.png")
     capsys.readouterr()
     assert classify.main(["picture.png", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    assert set(found["classes"]) == {"zero", "one", "two", "three"}
+    (result,) = json.loads(capsys.readouterr().out)
+    assert set(result["classes"]) == {"zero", "one", "two", "three"}
 
 
 def test_the_saved_model_gives_the_logits_of_the_one_that_trains(workplace: Path) -> None:
-    """Batch normalization is frozen in both, and two files are the same bytes."""
+    """Batch normalization is frozen in both; their files are equal."""
     edit(workplace / "params.yaml", **LITE0, model__input_size=48, regularize__l2=0.001)
-    model_params, regularize = read("model", Model), read("regularize", Regularize)
+    model_params, regularize = load_block("model", Model), load_block("regularize", Regularize)
     images = np.random.default_rng(0).integers(0, 256, (4, 40, 32, 3), dtype=np.uint8)
-    source = pretrained.read(BACKBONE, "efficientnet_lite0", 48)
-    constants = [1.0] * 3, [2.0] * 3
-    built = network.build_for_training(model_params, regularize, images, 4, *constants, "float32", source)
-    saved = network.build_for_saving(built, model_params, regularize, *constants, source)
-    saved_model.save(saved, Path("a.keras"), "crop")
-    copy = saved_model.load(Path("a.keras"), (40, 32, 3), 4)
-    saved_model.save(copy, Path("b.keras"), "crop")
+    source = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", 48)
+    data_spec = network.DataSpec((40, 32, 3), 4, [1.0] * 3, [2.0] * 3)
+    built = network.build_for_training(model_params, regularize, data_spec, images, "float32", source)
+    saved = network.build_for_saving(built, model_params, regularize, data_spec, source)
+    saved_model.save_model(saved, Path("a.keras"), "crop")
+    copy = saved_model.load_model(Path("a.keras"), (40, 32, 3), 4)
+    saved_model.save_model(copy, Path("b.keras"), "crop")
     assert Path("a.keras").read_bytes() == Path("b.keras").read_bytes()
     np.testing.assert_allclose(copy.predict_on_batch(images), built(images, training=True), atol=1e-5)
     assert len(built.losses) == 49  # every kernel but that of the logits
@@ -128,14 +128,13 @@ def test_the_saved_model_gives_the_logits_of_the_one_that_trains(workplace: Path
 
 @pytest.fixture
 def earlier(workplace: Path) -> Path:
-    """A small model of an earlier run of this project, with ten classes and another dropout."""
+    """Save a small model of ten classes, with another dropout."""
     edit(workplace / "params.yaml", regularize__dropout=0.5)
-    model_params, regularize = read("model", Model), read("regularize", Regularize)
+    model_params, regularize = load_block("model", Model), load_block("regularize", Regularize)
     keras.utils.set_random_seed(3)
-    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
-    constants = [100.0] * 3, [50.0] * 3
-    built = network.build_for_training(model_params, regularize, images, 10, *constants, "float32")
-    saved_model.save(network.build_for_saving(built, model_params, regularize, *constants), EARLIER, "crop")
+    data_spec = network.DataSpec((32, 32, 3), 10, [100.0] * 3, [50.0] * 3)
+    made = network.build(model_params, regularize, data_spec, layer_types=network.KERAS_OWN)
+    saved_model.save_model(made, EARLIER, "crop")
     edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2, train__epochs=1)
     return EARLIER
 
@@ -144,7 +143,7 @@ def test_a_model_of_an_earlier_run_is_trained_on(workplace: Path, earlier: Path)
     write_arrays(workplace / DATA, **SIZES)
     edit(workplace / "params.yaml", train__learning_rate=1e-7)
     assert fit(earlier)["precision"] == "float32"
-    source, model = saved_model.load(earlier, (32, 32, 3), 10), saved_model.load(MODEL, (32, 32, 3), 4)
+    source, model = saved_model.load_model(earlier, (32, 32, 3), 10), saved_model.load_model(MODEL, (32, 32, 3), 4)
     for layer in (layer for layer in source.layers[:-1] if layer.weights):
         for before, after in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_allclose(after, before, atol=1e-4)
@@ -154,11 +153,10 @@ def test_a_model_of_an_earlier_run_is_trained_on(workplace: Path, earlier: Path)
 
 def test_a_model_for_another_size_is_refused_in_a_line(workplace: Path, earlier: Path) -> None:
     edit(workplace / "params.yaml", model__network="notebook_cnn", model__filters=[4, 8])
-    model_params, regularize = read("model", Model), read("regularize", Regularize)
-    constants = [100.0] * 3, [50.0] * 3
-    images = np.zeros((4, 64, 64, 3), np.uint8)
-    dense = network.build_for_training(model_params, regularize, images, 4, *constants, "float32")
-    saved_model.save(network.build_for_saving(dense, model_params, regularize, *constants), earlier, "crop")
+    model_params, regularize = load_block("model", Model), load_block("regularize", Regularize)
+    data_spec = network.DataSpec((64, 64, 3), 4, [100.0] * 3, [50.0] * 3)
+    made = network.build(model_params, regularize, data_spec, layer_types=network.KERAS_OWN)
+    saved_model.save_model(made, earlier, "crop")
     write_arrays(workplace / DATA, **SIZES)
     edit(workplace / "params.yaml", model__network="pretrained")
     with pytest.raises(RefusedError) as caught:
@@ -172,7 +170,7 @@ def test_a_model_for_another_size_is_refused_in_a_line(workplace: Path, earlier:
 def test_another_backbone_does_not_resume_a_training(
     workplace: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its content counts, under the same name."""
+    """Compare by content, under the same name."""
     keys: list[str] = []
 
     class EndedError(Exception):
@@ -183,27 +181,21 @@ def test_another_backbone_does_not_resume_a_training(
         raise EndedError
 
     write_arrays(workplace / DATA, **SIZES)
-    monkeypatch.setattr("tasks.training.checkpoints.Checkpoints", end)
-    model = saved_model.load(earlier, None, None)
+    monkeypatch.setattr("tasks.train.Checkpoints", end)
+    model = saved_model.load_model(earlier, None, None)
     for _ in range(2):
         with pytest.raises(EndedError):
             fit(earlier)
         model.layers[-1].set_weights([weight + 1 for weight in model.layers[-1].get_weights()])
-        saved_model.save(model, earlier, "crop")
+        saved_model.save_model(model, earlier, "crop")
     assert len(set(keys)) == 2
 
 
 def test_bfloat16_is_not_chosen_for_pretrained_networks(workplace: Path) -> None:
     def chosen(**changes: str) -> str:
         edit(workplace / "params.yaml", **changes)
-        return precision(read("model", Model), read("train", Train))
+        return precision(load_block("model", Model), load_block("train", Train))
 
     assert chosen(train__precision="auto") == "auto"
     assert chosen(model__network="efficientnet_lite0") == "float32"
     assert chosen(train__precision="mixed_bfloat16") == "mixed_bfloat16"
-
-
-def test_training_the_head_alone_needs_pretrained_weights(workplace: Path) -> None:
-    edit(workplace / "params.yaml", model__trainable="head")
-    with pytest.raises(ParameterError, match="trainable: must be all with network whitened_cnn"):
-        read("model", Model)

@@ -1,8 +1,7 @@
-"""A saved model's configuration: what an older Keras knows, and nothing of the model is lost by it."""
+"""A saved model: an older Keras knows it, and nothing is lost."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -17,16 +16,17 @@ import numpy as np
 import pytest
 
 from tasks.models import efficientnet, network, saved_model
-from tasks.params.model import Model
-from tasks.params.regularize import Augment, EarlyStopping, Regularize
-from tests.support.training import PLAIN
+from tests.support.training import model_params, regularize
 
 OLDEST = "3.8.0"
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 EVERY = {
     "-".join(map(str, each)): each
     for each in [
-        *itertools.product(["notebook_cnn", "whitened_cnn"], [0.0, 0.02], [0.0, 0.5], [False, True]),
+        ("notebook_cnn", 0.0, 0.0, False),
+        ("notebook_cnn", 0.02, 0.5, True),
+        ("whitened_cnn", 0.0, 0.5, False),
+        ("whitened_cnn", 0.02, 0.0, True),
         ("efficientnet_lite0", 0.02, 0.5, True),
     ]
 }
@@ -60,35 +60,14 @@ KNOWN = {
 
 
 def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model:
-    """A network as train publishes it, with weights that are no longer the first ones."""
-    model = Model(
-        network=name,  # type: ignore[arg-type]
-        trainable="all",
-        input_size=48 if name == "efficientnet_lite0" else None,
-        filters=(4, 8),
-        dense_units=8,
-        pool_before_norm=True,
-        negative_slope=0.1,
-    )
-    regularize = Regularize(
-        l2=l2,
-        dropout=dropout,
-        batch_norm=batch_norm,
-        label_smoothing=0.1,
-        weight_decay=0.0,
-        augment=Augment(**PLAIN),
-        early_stopping=EarlyStopping(patience=0),
-    )
-    mean, std = [120.0] * 3, [60.0] * 3
+    """Build a network as train publishes it, with moved weights."""
+    input_size = 48 if name == "efficientnet_lite0" else None
     made = network.build(
-        model,
-        regularize,
-        SHAPE,
-        4,
-        mean,
-        std,
+        model_params(network=name, input_size=input_size, filters=(4, 8), dense_units=8, negative_slope=0.1),
+        regularize(l2=l2, dropout=dropout, batch_norm=batch_norm),
+        network.DataSpec(SHAPE, 4, [120.0] * 3, [60.0] * 3),
         layer_types=network.KERAS_OWN,
-        pretrained=efficientnet.build(model.input_size) if model.is_pretrained else None,
+        pretrained=efficientnet.build(input_size) if input_size else None,
     )
     rng = np.random.default_rng(1)
     made.set_weights([weight + rng.uniform(-0.05, 0.05, weight.shape) for weight in made.get_weights()])
@@ -96,7 +75,7 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
 
 
 def objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Everything in a configuration that stands for an object of Keras."""
+    """Yield the parts of a configuration that are objects of Keras."""
     if isinstance(config, dict) and "class_name" in config:
         yield config
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
@@ -115,12 +94,15 @@ class Saved(NamedTuple):
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     name, l2, dropout, batch_norm = EVERY[request.param]
     model, path = built(name, l2, dropout, batch_norm), tmp_path_factory.mktemp("saved") / "m.keras"
-    saved_model.save(model, path, "crop")
+    saved_model.save_model(model, path, "crop")
     return Saved(model, path, l2)
 
 
 def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
-    config = json.loads(zipfile.ZipFile(saved.path).read("config.json"))
+    with zipfile.ZipFile(saved.path) as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
+        config = json.loads(archive.read("config.json"))
     assert "initializer" not in json.dumps(config)
     layers = {layer["class_name"]: layer["config"].keys() for layer in config["config"]["layers"]}
     layers["InputLayer"] -= {"ragged"}  # it takes any further key
@@ -132,7 +114,7 @@ def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
 
 def test_a_model_reads_back_with_every_setting_and_answer(saved: Saved) -> None:
     model = saved.model
-    copy = saved_model.load(saved.path, SHAPE, 4)
+    copy = saved_model.load_model(saved.path, SHAPE, 4)
     assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
     assert [float(loss) for loss in copy.losses] == [float(loss) for loss in model.losses]
     np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
@@ -147,10 +129,10 @@ def test_keras_itself_writes_more_than_an_older_one_knows() -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
-    """In an environment of its own, on another backend, without this project."""
+    """Load it in an environment of its own, on another backend."""
     for name, each in EVERY.items():
         model, path = built(*each), tmp_path / f"{name}.keras"
-        saved_model.save(model, path, "crop")
+        saved_model.save_model(model, path, "crop")
         np.save(path.with_suffix(".npy"), model.predict_on_batch(IMAGES))
     np.save(tmp_path / "images.npy", IMAGES)
     uv, old = Path(sys.executable).with_name("uv"), tmp_path / "old"
@@ -161,8 +143,8 @@ def test_an_older_keras_gives_the_same_logits(tmp_path: Path) -> None:
         "import keras, numpy, pathlib\n"
         "images = numpy.load('images.npy')\n"
         "for path in sorted(pathlib.Path().glob('*.keras')):\n"
-        "    found, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
-        "    numpy.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
+        "    result, expected = keras.models.load_model(path)(images), numpy.load(path.with_suffix('.npy'))\n"
+        "    numpy.testing.assert_allclose(result, expected, atol=1e-5, rtol=0, err_msg=path.name)\n"
         "    print(keras.__version__, path.stem)\n"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""State dicts of PyTorch: views of storages come out as arrays, and what is hostile runs nothing."""
+"""State dicts of PyTorch: views become arrays, hostile pickles run nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_transposed_view_comes_out_transposed() -> None:
 
 
 def test_the_installed_weights_are_those_of_efficientnet_lite0() -> None:
-    """The largest kernel is a transposed view; its first values are as PyTorch 2.13 reads them."""
+    """Compare the largest kernel, a transposed view, with PyTorch 2.13."""
     state = read(state_dicts.installed())
     kernel = state["_fc.weight"]
     assert (len(state), kernel.shape, state["_bn0.num_batches_tracked"].dtype) == (296, (1000, 1280), np.int64)

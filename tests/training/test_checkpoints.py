@@ -1,9 +1,10 @@
-"""What a kill leaves behind: the next run goes on from it, to the bits of a run that nothing disturbed."""
+"""Checkpoints: a killed run resumes to the bits of an undisturbed one."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from tasks.training import checkpoints
-from tasks.training.checkpoints import Checkpoints, key
-from tasks.training.state import TrainingState
+from tasks.training.checkpoints import TRAINING_CODE, Checkpoints, TrainingState, cache_key
+from tasks.training.features import FEATURES_CODE
+from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.edits import substitute
 from tests.support.serving import heed_interrupts
@@ -40,12 +43,12 @@ def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
     for epochs in (1, 2, 3, 10):
         saved.save(state(epochs, value=epochs / 3))
     assert sorted(path.name for path in saved.folder.iterdir()) == ["epoch-00003", "epoch-00010"]
-    found, expected = saved.newest(), state(10, value=10 / 3)
-    assert found is not None
-    assert (found.rows, found.stopping) == (expected.rows, expected.stopping)
-    for one, other in zip([*found.variables, *found.best], [*expected.variables, *expected.best], strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == other.dtype
+    result, expected = saved.newest(), state(10, value=10 / 3)
+    assert result is not None
+    assert (result.rows, result.stopping) == (expected.rows, expected.stopping)
+    for a, b in zip([*result.variables, *result.best], [*expected.variables, *expected.best], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
     saved.remove()
     assert saved.newest() is None
 
@@ -55,7 +58,7 @@ def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
 ) -> None:
-    """The damaged one is named."""
+    """Print its name."""
     saved.save(state(1))
     saved.save(state(2))
     path = saved.folder / "epoch-00002" / file
@@ -66,10 +69,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         path.write_bytes(content[: len(content) // 2])
     else:
         path.write_bytes(content[:10] + bytes([content[10] ^ 0xFF]) + content[11:])
-    found = saved.newest()
-    assert found is not None
-    assert len(found.rows) == 1
-    assert "checkpoint epoch-00002 is damaged and passed over" in capsys.readouterr().out
+    result = saved.newest()
+    assert result is not None
+    assert len(result.rows) == 1
+    assert "checkpoint epoch-00002 is damaged and skipped" in capsys.readouterr().out
 
 
 def test_training_goes_on_without_a_checkpoint(saved: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,33 +95,68 @@ def test_checkpoints_unused_for_a_month_are_removed(saved: Checkpoints) -> None:
     assert saved.newest() is None
 
 
-def test_a_half_written_checkpoint_is_passed_over(saved: Checkpoints) -> None:
+def test_a_half_written_checkpoint_is_skipped(saved: Checkpoints) -> None:
     saved.save(state(1))
     (saved.folder / ".part-123").mkdir()
-    found = saved.newest()
-    assert found is not None
-    assert len(found.rows) == 1
+    result = saved.newest()
+    assert result is not None
+    assert len(result.rows) == 1
 
 
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
     data = tmp_path / "images.npy"
     data.write_bytes(b"1")
-    first = key((), [data], "cpu, 2 threads")
-    assert key((), [data], "cpu, 2 threads") == first
-    assert key((), [data], "cpu, 1 threads") != first
+    first = cache_key((), [data], "cpu, 2 threads")
+    assert cache_key((), [data], "cpu, 2 threads") == first
+    assert cache_key((), [data], "cpu, 1 threads") != first
     data.write_bytes(b"2")
-    assert key((), [data], "cpu, 2 threads") != first
+    assert cache_key((), [data], "cpu, 2 threads") != first
 
 
-def test_an_editors_lock_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Emacs' is a link that leads nowhere."""
-    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
-    (tmp_path / "train.py").write_text("epochs = 3\n")
-    first = key((), [], "cpu")
-    (tmp_path / ".#train.py").symlink_to("somebody@somewhere.1234")
-    assert key((), [], "cpu") == first
-    (tmp_path / "train.py").write_text("epochs = 4\n")
-    assert key((), [], "cpu") != first
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy tasks/, and digest the copy in place of it."""
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(checkpoints, "TASKS", tmp_path / "tasks")
+    return tmp_path / "tasks"
+
+
+def keys() -> list[str]:
+    """Return the keys of a training and of its features."""
+    return [cache_key((), [], "cpu", code) for code in (TRAINING_CODE, FEATURES_CODE)]
+
+
+@pytest.mark.parametrize(
+    ("file", "stays"),
+    [
+        ("layouts/rules.py", [True, True]),
+        ("reporting/tables.py", [True, True]),
+        ("evaluate.py", [True, True]),
+        ("train.py", [False, True]),
+        ("data/arrays.py", [False, True]),
+        ("training/loop.py", [False, True]),
+        ("training/features.py", [False, False]),
+        ("models/network.py", [False, False]),
+        ("device/runtime.py", [False, False]),
+    ],
+)
+def test_code_that_decides_a_result_changes_its_key(code: Path, file: str, stays: list[bool]) -> None:
+    before = keys()
+    with (code / file).open("a") as source:
+        source.write("# a comment\n")
+    assert [key == same for key, same in zip(keys(), before, strict=True)] == stays
+
+
+def test_the_code_of_a_training_is_what_dvc_yaml_lists() -> None:
+    stage = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["train"]
+    assert {f"tasks/{name}" for name in TRAINING_CODE} == {dep for dep in stage["deps"] if dep.startswith("tasks/")}
+
+
+def test_an_editors_lock_is_no_code(code: Path) -> None:
+    """Emacs makes a link to nowhere."""
+    before = keys()
+    (code / "models/.#network.py").symlink_to("somebody@somewhere.1234")
+    assert keys() == before
 
 
 def digests(clone: Clone) -> list[str]:
@@ -130,7 +168,7 @@ SIX_EPOCHS = {"train__epochs": 6, "regularize__dropout": 0.2, "normalize__train_
 
 @pytest.fixture(scope="module")
 def undisturbed(clone: Clone) -> list[str]:
-    """What a run that nothing strikes down ends with."""
+    """Train without a kill, and return the digests."""
     clone.edit(**SIX_EPOCHS)
     assert "epoch 1/6" in clone.run("dvc", "repro", "train")
     return digests(clone)
@@ -140,7 +178,7 @@ def undisturbed(clone: Clone) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[str], blow: signal.Signals) -> None:
-    """As those of a run that nothing disturbed."""
+    """Compare with an undisturbed run."""
     clone.reset()  # the run cache too, which would bring the undisturbed run back
     clone.edit(**SIX_EPOCHS)
     command = [sys.executable, "-m", "dvc", "repro", "train"]
@@ -153,14 +191,14 @@ def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[s
     assert time.monotonic() - struck < 10
     assert not (clone.path / MODEL).exists()
     resumed = clone.run("dvc", "repro", "train")
-    assert "going on after epoch " in resumed
+    assert "resuming after epoch " in resumed
     assert "epoch 1/6" not in resumed
     assert list((clone.path / ".checkpoints").iterdir()) == []
     assert digests(clone) == undisturbed
 
 
 def wait_for_epoch(clone: Clone, epoch: int) -> None:
-    """Until its checkpoint is there."""
+    """Wait for the checkpoint of an epoch."""
     until = time.monotonic() + 120
     while not list(clone.path.glob(f".checkpoints/*/epoch-{epoch:05}")):
         assert time.monotonic() < until
@@ -177,5 +215,5 @@ def test_changed_inputs_never_resume(clone: Clone) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     clone.edit(train__learning_rate=0.3)
     changed = clone.run("dvc", "repro", "train")
-    assert "going on after" not in changed
+    assert "resuming after" not in changed
     assert "epoch 1/6" in changed

@@ -4,7 +4,7 @@ import numpy as np
 
 from tasks.params.regularize import Augment
 from tasks.training.colour import ColourJitter, sample_colour_jitter
-from tests.support.training import PLAIN
+from tests.support.parameters import PLAIN
 
 
 def jitter(n: int = 1000, **how: float) -> ColourJitter:

@@ -1,4 +1,4 @@
-"""Features that are computed once: the same bits in any company, and kept for the next run, whatever happens to it."""
+"""Features: the same bits in any batch, stored for the next run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from keras import layers
 
 import tasks.training.features
-from tasks.training.checkpoints import FOLDER, UNUSED_SECONDS, Checkpoints
-from tasks.training.features import features
+from tasks.training.checkpoints import FOLDER, Checkpoints
+from tasks.training.features import compute_features
 from tests.support.damage import flip_a_byte
 
-KEPT = FOLDER / "features-k"
+STORED = FOLDER / "features-k"
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
 
 
@@ -25,7 +25,7 @@ def model() -> keras.Model:
 
 
 def network(n_features: int) -> keras.Model:
-    """The kinds of layers of a mobile network."""
+    """Build a network with the layers of a mobile one."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((16, 16, 3), dtype="uint8")
     x = layers.Rescaling(1 / 128, -1.0, dtype="float32")(inputs)
@@ -42,18 +42,18 @@ def network(n_features: int) -> keras.Model:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tasks.training.features, "KEPT_TOGETHER", 128)
+    monkeypatch.setattr(tasks.training.features, "STORED_TOGETHER", 128)
 
 
 @pytest.mark.parametrize("n_features", [112, 100])
 def test_an_image_has_the_same_bits_in_any_batch_and_place(n_features: int) -> None:
     model = network(n_features)
-    expected = features(model, IMAGES, "k")
+    expected = compute_features(model, IMAGES, "k")
     assert expected.shape == (200, n_features)
     assert expected.dtype == np.float32
     np.testing.assert_allclose(expected, model.predict(IMAGES, verbose=0), atol=1e-5)
     for number, rows in enumerate((np.arange(200)[::-1], np.arange(3, 200, 7), np.array([42]))):
-        assert features(model, IMAGES[rows], f"other-{number}").tobytes() == expected[rows].tobytes()
+        assert compute_features(model, IMAGES[rows], f"other-{number}").tobytes() == expected[rows].tobytes()
 
 
 def test_batches_are_large_where_the_place_decides_nothing() -> None:
@@ -64,54 +64,54 @@ def test_another_draw_of_the_images_computes_only_new_ones(
     model: keras.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = np.arange(130), np.arange(199, 69, -1)
-    without = features(model, IMAGES[second], "never-before")
-    features(model, IMAGES[first], "k")
+    without = compute_features(model, IMAGES[second], "never-before")
+    compute_features(model, IMAGES[first], "k")
     capsys.readouterr()
-    assert features(model, IMAGES[second], "k").tobytes() == without.tobytes()
+    assert compute_features(model, IMAGES[second], "k").tobytes() == without.tobytes()
     assert "features: 60 of 130 kept from before, 70 computed in " in capsys.readouterr().out
-    features(model, IMAGES[second], "k")
+    compute_features(model, IMAGES[second], "k")
     assert "features: 130 of 130 kept from before, 0 computed in " in capsys.readouterr().out
 
 
 def test_progress_is_said_and_equal_images_are_computed_once(
     model: keras.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    twice = features(model, np.concatenate([IMAGES, IMAGES]), "k")
+    twice = compute_features(model, np.concatenate([IMAGES, IMAGES]), "k")
     assert twice[:200].tobytes() == twice[200:].tobytes()
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("features: 128 of 200 computed  ")
-    assert said[0].endswith(" s left")
-    assert said[1].startswith("features: 0 of 400 kept from before, 400 computed in ")
-    assert len(said) == len(list(KEPT.glob("*.npz"))) == 2
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("features: 128 of 200 computed  ")
+    assert output[0].endswith(" s left")
+    assert output[1].startswith("features: 0 of 400 kept from before, 400 computed in ")
+    assert len(output) == len(list(STORED.glob("*.npz"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_file_is_dropped_with_a_line(
     model: keras.Model, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    expected = features(model, IMAGES, "k")
-    file = max(KEPT.glob("*.npz"), key=lambda file: file.stat().st_size)
+    expected = compute_features(model, IMAGES, "k")
+    file = max(STORED.glob("*.npz"), key=lambda file: file.stat().st_size)
     if damage == "flipped":
         flip_a_byte(file)
     else:
         file.write_bytes(file.read_bytes()[: 100 if damage == "truncated" else 0])
     capsys.readouterr()
-    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
-    said = capsys.readouterr().out
-    assert f"features: {file} is damaged and dropped" in said
-    assert "features: 72 of 200 kept from before, 128 computed" in said
-    features(model, IMAGES, "k")
+    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
+    output = capsys.readouterr().out
+    assert f"features: {file} is damaged and removed" in output
+    assert "features: 72 of 200 kept from before, 128 computed" in output
+    compute_features(model, IMAGES, "k")
     assert capsys.readouterr().out.startswith("features: 200 of 200 kept from before")
 
 
 def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
-    features(model, IMAGES, "k")
-    file = next(KEPT.glob("*.npz"))
+    compute_features(model, IMAGES, "k")
+    file = next(STORED.glob("*.npz"))
     file.rename(file.with_name(f".part-{file.name}"))
     capsys.readouterr()
-    features(model, IMAGES, "k")
-    assert "damaged" not in (said := capsys.readouterr().out)
-    assert "200 of 200" not in said
+    compute_features(model, IMAGES, "k")
+    assert "damaged" not in (output := capsys.readouterr().out)
+    assert "200 of 200" not in output
 
 
 def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,26 +119,25 @@ def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch:
 
     def while_another_runs(*args: object) -> object:
         monkeypatch.setattr(tasks.training.features, "_compute", compute)
-        features(model, IMAGES[:150], "k")
+        compute_features(model, IMAGES[:150], "k")
         return compute(*args)  # type: ignore[arg-type]
 
-    expected = features(model, IMAGES, "alone")
+    expected = compute_features(model, IMAGES, "alone")
     monkeypatch.setattr(tasks.training.features, "_compute", while_another_runs)
-    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
-    assert features(model, IMAGES, "k").tobytes() == expected.tobytes()
+    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
+    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
 
 
 def test_without_room_for_them_the_run_goes_on(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
     FOLDER.write_text("in the way")
-    assert len(features(model, IMAGES[:10], "k")) == 10
-    assert "features: 10 could not be kept: " in capsys.readouterr().out
+    assert len(compute_features(model, IMAGES[:10], "k")) == 10
+    assert "features: 10 could not be stored: " in capsys.readouterr().out
 
 
 def test_kept_features_last_a_month_from_their_last_use(model: keras.Model) -> None:
     for key in ("used", "unused"):
-        features(model, IMAGES[:10], key)
+        compute_features(model, IMAGES[:10], key)
         os.utime(FOLDER / f"features-{key}", (0, 0))
-    features(model, IMAGES[:10], "used")
+    compute_features(model, IMAGES[:10], "used")
     Checkpoints("another")
-    assert UNUSED_SECONDS > 0
     assert [path.name for path in FOLDER.iterdir()] == ["features-used"]

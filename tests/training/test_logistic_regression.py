@@ -1,4 +1,4 @@
-"""The probe: logistic regression that finds its strength, whatever the classes and the features are."""
+"""Logistic regression finds its strength for any classes and features."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
+from tasks.errors import RefusedError
 from tasks.training import logistic_regression
-from tasks.training.batches import balanced_weights
+from tasks.training.image_splits import balanced_weights
 from tasks.training.logistic_regression import FIXED_STRENGTH, STRENGTHS, Head, fit_head
 
 Floats = NDArray[np.float32]
@@ -19,7 +20,7 @@ Labels = NDArray[np.int32]
 
 
 def samples(n: int, n_classes: int = 4, noise: float = 1.0, seed: int = 0) -> tuple[Floats, Labels]:
-    """Features in which each class has a centre, on different scales and away from 0."""
+    """Draw features around a centre of each class, on different scales."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) % n_classes).astype(np.int32)
     centres = np.random.default_rng(7).normal(size=(n_classes, 30))
@@ -122,12 +123,12 @@ def test_balanced_weights_find_more_of_a_rare_class() -> None:
 def test_features_that_are_not_finite_are_refused() -> None:
     features, labels = samples(40)
     features[3, 5] = np.inf
-    with pytest.raises(ValueError, match="features of the network must be finite"):
+    with pytest.raises(RefusedError, match="features of the network must be finite"):
         fit_head(features, labels, 4, seed=0)
 
 
 def test_one_class_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be of two classes or more; received 1"):
+    with pytest.raises(RefusedError, match="must be of two classes or more; received 1"):
         fit_head(samples(40)[0], np.zeros(40, np.int32), 4, seed=0)
 
 

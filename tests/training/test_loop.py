@@ -1,13 +1,13 @@
-"""Training as a whole: it learns, from the seed alone, and stops early."""
+"""The training loop learns, prints a line per epoch, and stops early."""
 
 import keras
 import pytest
 
-from tests.support.training import VALIDATION, fit
+from tests.support.training import LEARNED, STOPPED_EARLY, VALIDATION, whole
 
 
-def test_training_learns_with_a_history_row_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
-    _, rows = fit(epochs=6)
+def test_training_learns_with_a_history_row_per_epoch() -> None:
+    rows = whole(**LEARNED).rows
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert list(rows[0]) == [
         "epoch",
@@ -20,26 +20,25 @@ def test_training_learns_with_a_history_row_per_epoch(capsys: pytest.CaptureFixt
     ]
     assert rows[-1]["validation_accuracy"] > 0.9
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"] / 2
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6
-    assert lines[2].startswith("epoch 3/6  train_loss ")
-    assert all(f"{name} " in lines[2] for name in rows[0])
-    assert lines[2].endswith("s left")
-    assert "images/s" in lines[2]
 
 
-def test_the_seed_decides_the_weights() -> None:
-    (first, _), (again, _), (other, _) = fit(epochs=1), fit(epochs=1), fit(epochs=1, seed=1)
-    assert [w.tobytes() for w in first.get_weights()] == [w.tobytes() for w in again.get_weights()]
-    assert first.get_weights()[0].tobytes() != other.get_weights()[0].tobytes()
+def test_each_epoch_prints_a_line_with_every_column() -> None:
+    learned = whole(**LEARNED)
+    assert len(learned.printed) == LEARNED["epochs"]
+    line = learned.printed[2]
+    assert line.startswith("epoch 3/6  train_loss ")
+    assert all(f"{name} " in line for name in learned.rows[0])
+    assert "images/s" in line
+    assert line.endswith("s left")
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
-    model, rows = fit(epochs=40, patience=1, learning_rate=0.05, schedule="constant")
-    assert len(rows) < 40
-    best = min(rows, key=lambda row: row["validation_loss"])
-    logits = model.predict(VALIDATION.images, verbose=0)
+    stopped = whole(**STOPPED_EARLY)
+    assert len(stopped.rows) < STOPPED_EARLY["epochs"]
+    best = min(stopped.rows, key=lambda row: row["validation_loss"])
+    logits = stopped.model.predict_on_batch(VALIDATION.images)
     loss = float(
         keras.ops.mean(keras.losses.sparse_categorical_crossentropy(VALIDATION.labels, logits, from_logits=True))
     )
+    assert best is not stopped.rows[-1]
     assert loss == pytest.approx(best["validation_loss"], abs=1e-5)

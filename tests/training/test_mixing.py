@@ -1,4 +1,4 @@
-"""MixUp and CutMix: what an image takes from its partner, and labels to match."""
+"""MixUp and CutMix: blended pixels, and labels to match."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from tasks.params.regularize import Augment
 from tasks.training.mixing import Mixing, sample_mixing
-from tests.support.training import PLAIN
+from tests.support.parameters import PLAIN
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (500, 8, 12, 3), dtype=np.uint8)
 ONE_HOT = np.eye(10, dtype=np.float32)[np.arange(500) % 10]
@@ -19,7 +19,7 @@ def mixing(how: dict[str, float], seed: int = 0, n: int = 500) -> Mixing:
 
 
 def measured_shares(sampled: Mixing) -> np.ndarray:
-    """What black images take from white partners."""
+    """Measure the shares that black images take from white partners."""
     n = len(sampled.shares)
     twice = Mixing(
         np.tile(np.arange(n, 2 * n, dtype=np.int32), 2),

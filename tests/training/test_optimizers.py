@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.training.optimizers import learning_rate, optimizer, orthogonalize
+from tasks.training.optimizers import make_optimizer, make_schedule, orthogonalize
 from tests.support.training import train_params
 
 
 def rates(schedule: str, warmup: float = 0.25, steps: int = 100) -> list[float]:
-    made = learning_rate(train_params(schedule=schedule, warmup=warmup), steps)
+    made = make_schedule(train_params(schedule=schedule, warmup=warmup), steps)
     if isinstance(made, float):
         return [made] * steps
     return [float(keras.ops.convert_to_numpy(made(step))) for step in range(steps)]
@@ -34,7 +34,7 @@ def test_a_constant_schedule_ignores_the_warmup() -> None:
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_weight_decay_spares_biases_and_normalization(name: str) -> None:
     recipe = train_params(optimizer=name, schedule="constant", learning_rate=0.1)
-    made = optimizer(recipe, weight_decay=0.5, steps=10)
+    made = make_optimizer(recipe, weight_decay=0.5, steps=10)
     variables = [keras.Variable(np.ones(3, "float32"), name=name) for name in ("kernel", "bias", "gamma", "beta")]
     made.build(variables)
     made.apply([keras.ops.zeros(3)] * 4, variables)
@@ -42,7 +42,7 @@ def test_weight_decay_spares_biases_and_normalization(name: str) -> None:
     assert values == pytest.approx([0.95, 1.0, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_lower_rate_of_the_backbone_spares_the_logits(name: str) -> None:
     """Weight decay included, and in a graph as in training."""
     moved = {}
@@ -53,7 +53,7 @@ def test_a_lower_rate_of_the_backbone_spares_the_logits(name: str) -> None:
         )
         before = model.get_weights()
         recipe = train_params(optimizer=name, schedule="constant", learning_rate=0.01, backbone_rate=factor)
-        model.compile(optimizer(recipe, 0.0 if name == "adam" else 0.5, steps=10), "mse")
+        model.compile(make_optimizer(recipe, 0.5, steps=10), "mse")
         model.train_on_batch(np.ones((8, 4)), np.ones((8, 2)))
         moved[factor] = [after - first for after, first in zip(model.get_weights(), before, strict=True)]
     for n, factor in enumerate((0.1, 0.1, 1.0, 1.0)):
@@ -75,9 +75,9 @@ def test_orthogonalized_kernels_keep_directions_at_equal_lengths(shape: tuple[in
 def updated(
     gradients: list[float], kernel: float, momentum: float = 0.0, weight_decay: float = 0.0
 ) -> list[np.ndarray]:
-    """A kernel of two filters and a bias, each after an update of Muon by each multiple of one gradient."""
+    """Update a kernel and a bias by multiples of a gradient."""
     recipe = train_params(optimizer="muon", schedule="constant", learning_rate=0.1, kernel_rate=0.5, momentum=momentum)
-    made = optimizer(recipe, weight_decay=weight_decay, steps=10)
+    made = make_optimizer(recipe, weight_decay=weight_decay, steps=10)
     first = np.random.default_rng(1).normal(size=(3, 3, 4, 2)).astype("float32")
     variables = [keras.Variable(kernel * first, name="kernel"), keras.Variable(np.zeros(2, "float32"), name="bias")]
     made.build(variables)
@@ -88,7 +88,7 @@ def updated(
 
 
 def test_muon_moves_kernels_by_one_length_whatever_the_gradient() -> None:
-    """Nor does their own norm matter, or weight decay; a bias moves by its gradient."""
+    """Ignore norms and weight decay; a bias moves by its gradient."""
     kernel, bias = updated([1.0], 1.0)
     larger, other_bias = updated([100.0], 7.0, weight_decay=0.9)
     np.testing.assert_allclose(kernel, larger, rtol=1e-4)
@@ -99,7 +99,7 @@ def test_muon_moves_kernels_by_one_length_whatever_the_gradient() -> None:
 
 
 def test_muon_remembers_earlier_gradients() -> None:
-    """It goes on against the first gradient, where without a memory it would turn back with the second."""
+    """Without momentum the second gradient would turn it back."""
     steps = {}
     for momentum in (0.0, 0.9):
         one, two = updated([1.0], 1.0, momentum)[0], updated([1.0, -0.1], 1.0, momentum)[0]

@@ -25,8 +25,7 @@ from flows.study import __main__ as study
 from flows.study import identity, plan, results
 from tasks.params import ParameterError
 from tasks.params import __main__ as params
-from tasks.training.checkpoints import Checkpoints
-from tasks.training.state import TrainingState
+from tasks.training.checkpoints import Checkpoints, TrainingState
 from tests.support import ROOT
 from tests.support.clone import IDENTITY
 from tests.support.edits import substitute

@@ -1,4 +1,4 @@
-"""A pretrained network's probe as the step trains it: alone, and as the start of a training of every layer."""
+"""The linear probe in stage train: alone, and before fine-tuning."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from tasks import train
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
 from tasks.models import network, saved_model
-from tasks.params import read
+from tasks.params import load_block
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
-from tasks.training import loop
-from tasks.training.history import score
-from tasks.training.state import TrainingState
+from tasks.training.checkpoints import Checkpoints, TrainingState
+from tasks.training.history import score_logits
 from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, METRICS, MODEL, SIZES, write_arrays
 from tests.support.parameters import edit
 
@@ -41,19 +40,19 @@ def history() -> list[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def earlier(workplace: Path) -> None:
-    """Small arrays, and a small network to start from."""
+    """Write small arrays, and a small network to start from."""
     write_arrays(workplace / DATA, **SIZES)
     edit(workplace / "params.yaml", model__network="notebook_cnn", model__dense_units=64)
-    model_params, regularize = read("model", Model), read("regularize", Regularize)
+    model_params, regularize = load_block("model", Model), load_block("regularize", Regularize)
     keras.utils.set_random_seed(3)
-    images, constants = np.zeros((1, 32, 32, 3), np.uint8), ([60.0] * 3, [40.0] * 3)
-    built = network.build_for_training(model_params, regularize, images, 10, *constants, "float32")
-    saved_model.save(network.build_for_saving(built, model_params, regularize, *constants), EARLIER, "crop")
+    data_spec = network.DataSpec((32, 32, 3), 10, [60.0] * 3, [40.0] * 3)
+    made = network.build(model_params, regularize, data_spec, layer_types=network.KERAS_OWN)
+    saved_model.save_model(made, EARLIER, "crop")
     edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2)
 
 
 def other_split() -> None:
-    """Another draw of the training and validation images, as another seed of `normalize` makes."""
+    """Draw other training and validation images, as another seed does."""
     sizes = [SIZES["train"], SIZES["validation"]]
     order = np.random.default_rng(5).permutation(sum(sizes))
     for kind in ("images", "labels"):
@@ -66,13 +65,13 @@ def other_split() -> None:
 def test_the_head_alone_is_trained_and_published_as_one_model() -> None:
     edit(Path("params.yaml"), **HEAD)
     run()
-    source, model = saved_model.load(EARLIER, (32, 32, 3), 10), saved_model.load(MODEL, (32, 32, 3), 4)
+    source, model = saved_model.load_model(EARLIER, (32, 32, 3), 10), saved_model.load_model(MODEL, (32, 32, 3), 4)
     for layer in (layer for layer in source.layers[:-1] if layer.weights):
         assert all(map(np.array_equal, layer.get_weights(), model.get_layer(layer.name).get_weights()))
     (row,) = history()
     assert (row["epoch"], row["learning_rate"]) == ("1", "0.0")
     labels = np.load(DATA / "validation_labels.npy")
-    expected = score(model.predict_on_batch(np.load(DATA / "validation_images.npy")), labels)
+    expected = score_logits(model.predict_on_batch(np.load(DATA / "validation_images.npy")), labels)
     assert float(row["validation_loss"]) == pytest.approx(expected.loss, abs=1e-4)
     assert float(row["validation_accuracy"]) == pytest.approx(expected.accuracy, abs=1e-6)
     assert float(row["train_accuracy"]) > 0.7
@@ -82,58 +81,51 @@ def test_the_head_alone_is_trained_and_published_as_one_model() -> None:
     assert json.loads(METRICS.read_text())["test"]["accuracy"] > 0.4
 
 
-def test_another_seed_of_the_split_takes_the_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
-    """The result is that of a run without them, bit for bit."""
+def test_another_split_takes_the_kept_features(capsys: pytest.CaptureFixture[str]) -> None:
+    """Get the history of a run without them, whatever the regularizers."""
     edit(Path("params.yaml"), **HEAD)
     run()
     other_split()
+    edit(Path("params.yaml"), regularize__l2=0.1, regularize__dropout=0.0, regularize__augment__cutout=8)
     capsys.readouterr()
-    taken = run()
-    said = capsys.readouterr().out
-    assert "features: 300 of 300 kept from before, 0 computed in " in said
-    assert "features: 60 of 60 kept from before, 0 computed in " in said
+    taken = run()[1]
+    shown = capsys.readouterr().out
+    assert "features: 300 of 300 kept from before, 0 computed in " in shown
+    assert "features: 60 of 60 kept from before, 0 computed in " in shown
     shutil.rmtree(".checkpoints")
-    assert run() == taken
+    edit(Path("params.yaml"), regularize__l2=0.0, regularize__dropout=0.2, regularize__augment__cutout=0)
+    assert run()[1] == taken
     assert "features: 0 of 300 kept from before, 300 computed in " in capsys.readouterr().out
 
 
-def test_the_probe_takes_no_regularizer_and_other_parameters_no_other_features(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_training_every_layer_starts_from_the_probe(capsys: pytest.CaptureFixture[str]) -> None:
     edit(Path("params.yaml"), **HEAD)
-    first, columns = run()[1], list(history()[0])
-    edit(Path("params.yaml"), regularize__l2=0.1, regularize__dropout=0.0, regularize__augment__cutout=8)
+    run()
+    fitted, columns = logits(), list(history()[0])
     capsys.readouterr()
-    assert run()[1] == first
-    assert "features: 300 of 300 kept from before" in capsys.readouterr().out
-    edit(Path("params.yaml"), model__trainable="all", train__epochs=1)
+    edit(Path("params.yaml"), model__trainable="all", train__epochs=1, train__learning_rate=1e-7)
     run()
+    assert "features: 300 of 300 kept from before" in capsys.readouterr().out
     assert list(history()[0]) == columns
-    assert "features: 300 of 300 kept from before" in capsys.readouterr().out
+    for before, after in zip(fitted, logits(), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5)
 
 
-def test_training_every_layer_starts_from_the_probe() -> None:
-    edit(Path("params.yaml"), train__epochs=1, train__learning_rate=1e-7)
-    run()
-    moved = saved_model.load(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights()
-    edit(Path("params.yaml"), **HEAD)
-    run()
-    for one, other in zip(
-        moved, saved_model.load(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights(), strict=True
-    ):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+def logits() -> list[np.ndarray]:
+    """Return the weights of the trained logits."""
+    weights: list[np.ndarray] = saved_model.load_model(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights()
+    return weights
 
 
 def test_a_resumed_training_computes_no_probe_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledError(Exception):
-        """What a kill stands for."""
+        """A kill."""
 
-    def killed(*args: Any, on_state: Any, **options: Any) -> Any:
-        def end(state: TrainingState) -> None:
-            on_state(state)
-            raise KilledError
+    save = Checkpoints.save
 
-        return loop.fit(*args, on_state=end, **options)
+    def killed(self: Checkpoints, state: TrainingState) -> None:
+        save(self, state)
+        raise KilledError
 
     def computed_again(*args: Any) -> None:
         raise AssertionError("the probe was computed again")
@@ -141,12 +133,12 @@ def test_a_resumed_training_computes_no_probe_again(monkeypatch: pytest.MonkeyPa
     edit(Path("params.yaml"), train__epochs=2)
     undisturbed = run()
     with monkeypatch.context() as patch:
-        patch.setattr(train, "fit", killed)
+        patch.setattr(Checkpoints, "save", killed)
         with pytest.raises(KilledError):
             run()
     MODEL.unlink()
-    monkeypatch.setattr("tasks.training.probe.fit_head", computed_again)
-    monkeypatch.setattr("tasks.training.probe.features", computed_again)
+    monkeypatch.setattr("tasks.training.linear_probe.fit_head", computed_again)
+    monkeypatch.setattr("tasks.training.linear_probe.compute_features", computed_again)
     assert run() == undisturbed
 
 
@@ -159,7 +151,7 @@ def test_a_resumed_training_computes_no_probe_again(monkeypatch: pytest.MonkeyPa
 )
 def test_what_is_not_finite_publishes_nothing(value: float, rule: str) -> None:
     edit(Path("params.yaml"), **HEAD)
-    source = saved_model.load(EARLIER, (32, 32, 3), 10)
+    source = saved_model.load_model(EARLIER, (32, 32, 3), 10)
     layer = next(layer for layer in reversed(source.layers[:-1]) if layer.weights)
     weights = layer.get_weights()
     weights[0][...] = value
