@@ -5,8 +5,6 @@ none is named. Sides are interleaved (A B A B), each run in a fresh process on t
 as missed.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

@@ -4,8 +4,6 @@ What the trainings take stands in docs/recipes.csv, and counts where this CPU to
 anew, in turn with the trainings that are missing there.
 """
 
-from __future__ import annotations
-
 import statistics
 from typing import NamedTuple
 

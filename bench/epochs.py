@@ -4,8 +4,6 @@ Each side is at its best where a ratio says so: every setting of it is timed onc
 again in turn with the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib.util import find_spec
 

@@ -4,8 +4,6 @@ PyTorch's side has the same layers, with random weights, in its fastest layout. 
 an afternoon: Keras' `predict`, scikit-learn's cross-validated logistic regression over the same strengths and folds.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -6,8 +6,6 @@ notebook was never scored on test: its point is hollow, the best of validation. 
 `accuracy` of the benchmark last found.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

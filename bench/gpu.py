@@ -5,8 +5,6 @@ GROUPS, and all of them run when none is named. Each side is a process of its ow
 written after each of them, so that what was measured stays when a run is cut short. It asserts nothing.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import json

@@ -5,8 +5,6 @@ share that is of the machine's own matrix product in the same type. Each pass is
 sharing work between them shows in the last column, which is of all three together.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

@@ -5,8 +5,6 @@ real, and so is the Postgres that so many machines need (Debian: `apt install po
 process, so that a thousand trials take minutes.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Run sides in turn, and compare their medians."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -9,8 +9,6 @@ asks the system for the size, time and inode of each file, and looks these up in
 read.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

@@ -1,7 +1,5 @@
 """A folder to run stages in that is not this project's own."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ weights, a one-cycle schedule, and all that is cheap and known to help (Page 201
 batch size, peak and weight decay). Images lie in memory once, and a batch is cropped and mirrored by one look-up.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ run again; rows of earlier recipes stay, and count for nothing. `seconds` are th
 the CPU that is named; compiling counts, scores do not.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import hashlib

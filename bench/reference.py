@@ -5,8 +5,6 @@ docs/reference.csv: an hour or two for each seed on 2 cores. An interrupted run 
 it is called again, and a seed that is in the file is not run again.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import os

@@ -5,8 +5,6 @@ images: the mean of three after one that warms up, in seconds for 45,000. Result
 names its device, and the peak of a GPU's memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

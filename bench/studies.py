@@ -3,8 +3,6 @@
 Each runs in a clone of its own, which shares this folder's DVC cache; `make run` comes first.
 """
 
-from __future__ import annotations
-
 import random
 import subprocess
 import sys

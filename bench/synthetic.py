@@ -6,8 +6,6 @@ properties of cortical cells", 1987). A class has a direction and a tint. The sa
 made once and kept in .bench/.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from pathlib import Path

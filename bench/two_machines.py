@@ -3,8 +3,6 @@
 `make run` comes first: the head's clone takes the images from the DVC cache of this folder.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

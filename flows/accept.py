@@ -4,8 +4,6 @@
 stage was refused, with 2 where nothing could be judged, with 75 while another DVC is at work.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

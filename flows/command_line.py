@@ -1,7 +1,5 @@
 """What commands share: settings, exit statuses, one line for an error."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -7,8 +7,6 @@ damaged is moved into `.doctor/` and never deleted; what the cache or git has is
 now; 1: something is left, and its line ends in the next command; 75: something is running here.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

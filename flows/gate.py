@@ -5,8 +5,6 @@ when the primary metric (`evaluate.headline`) fell on test by more than the tole
 with 2 when there is nothing to compare.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,7 +1,5 @@
 """Show what the last run achieved: `python -m flows.summary`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

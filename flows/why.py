@@ -6,8 +6,6 @@ It asks DVC and changes nothing. The reasons are those that a flow logs (flows/r
 the stages before. Ends with 2 where nothing could be judged, with 75 while another DVC is at work.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from itertools import groupby

@@ -7,8 +7,6 @@ training images were, and notes each change. The model is loaded in safe mode: o
 that is no image ends the command with status 2, after the others are classified.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import stat

@@ -8,8 +8,6 @@ both give the same bytes. Nothing is published before all six checksums are righ
 are packed: see `tasks.layouts` and `tasks.datasets.packed`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from tasks.data.digests import read_checksums
 from tasks.datasets import cifar10, packed
 from tasks.fetch import archives, cifar10_png, mirrors
 from tasks.fetch.transfer import InterruptedTransferError, SourceError, UnreachableError
+from tasks.params import load_block
 from tasks.params.download import Download, Source
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs

@@ -7,8 +7,6 @@ No other stage scores on test. Everything is measured in inference mode, in floa
 RefusedError: a model that needs code to load, or that does not fit the data.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

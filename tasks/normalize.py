@@ -8,8 +8,6 @@ can be memory-mapped. The constants that scale pixels are fitted on training pix
 `validation_fraction: 0` there are no validation files.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter

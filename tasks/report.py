@@ -8,8 +8,6 @@ demand: `dvc exp apply NAME && dvc repro`.
 RefusedError: data, predictions or a history that are damaged, or do not fit each other.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path

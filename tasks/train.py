@@ -11,8 +11,6 @@ The model takes raw pixels, loads with plain `keras.models.load_model` without t
 are always the same bytes. Nothing is published when training diverges.
 """
 
-from __future__ import annotations
-
 import csv
 from dataclasses import asdict
 from pathlib import Path

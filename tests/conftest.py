@@ -1,7 +1,5 @@
 """Fixtures of all tests: a nameless user, files like CIFAR-10's, a server of them, a scratch clone."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

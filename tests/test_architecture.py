@@ -1,7 +1,5 @@
 """The rules of the architecture, each shown able to fail."""
 
-from __future__ import annotations
-
 import ast
 import re
 from graphlib import CycleError, TopologicalSorter

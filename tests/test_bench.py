@@ -1,7 +1,5 @@
 """The benchmark counts figures of the present recipe and this CPU only."""
 
-from __future__ import annotations
-
 import csv
 import xml.etree.ElementTree as ET
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command classify, on a small model trained for these tests."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The README and docs/: their links, tables and names are right, and their commands run."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """download against real archives and a real server on loopback."""
 
-from __future__ import annotations
-
 import io
 import json
 import socket

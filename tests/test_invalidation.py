@@ -1,7 +1,5 @@
 """Which edit reruns which stage, by the real DVC."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

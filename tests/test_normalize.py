@@ -1,7 +1,5 @@
 """Normalize as a stage: the splits that it writes, their constants, and refusals."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

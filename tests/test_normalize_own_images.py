@@ -1,7 +1,5 @@
 """normalize on packed images: what is odd about them is named, counted or refused, and no image is lost in silence."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

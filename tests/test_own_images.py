@@ -1,7 +1,5 @@
 """Own images as a new user has them: from a folder to a model, by DVC and by the flow, without CIFAR-10."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

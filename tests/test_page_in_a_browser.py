@@ -1,7 +1,5 @@
 """The report page in headless Chromium, offline, at two widths and in print."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The real data set: an epoch of the default, and the same images as a person's own files."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess

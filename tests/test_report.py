@@ -1,7 +1,5 @@
 """Stage report on predictions that no model made."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """`make setup` where people put the project: any folder, moved, without git, on Windows' line ends, with pip alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The house style of docstrings and functions, each rule shown able to fail."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Stages train, evaluate and report, as functions on small arrays."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """docs/data.md as a new user follows it, with pictures of Fashion-MNIST."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cordon: workers that take no more trials, and why."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import anyio

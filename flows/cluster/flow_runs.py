@@ -1,7 +1,5 @@
 """Flow runs of trials on the server, and their heartbeats."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID

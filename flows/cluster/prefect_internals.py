@@ -1,7 +1,5 @@
 """Private interfaces of Prefect that workers need; any release may change them."""
 
-from __future__ import annotations
-
 import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.process import ProcessWorker

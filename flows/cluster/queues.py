@@ -4,8 +4,6 @@ A host that computes in float32 would emulate bfloat16 at a tenth of the speed, 
 bits. A trial names its queue, and a worker sees only the queues that it serves.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -4,8 +4,6 @@ DVC reports too little: it creates a folder that is not mounted, counts objects 
 counts one that a killed push left empty as complete.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -14,8 +14,6 @@ It would not make this code smaller either, as it neither watches Pending runs n
 A trial whose worker is silent goes to another one, whatever the first does later: an experiment is published once.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import deque

@@ -4,8 +4,6 @@ It is read from the server, so that any clone can show it. A worker's speed is t
 that completed none yet counts as fast as the others.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ Not `dvc exp push`, which sends the reference first, and not the run cache: it b
 another clone, as `dvc push` leaves out what git keeps.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import time

@@ -1,7 +1,5 @@
 """A trial on any machine: `prefect deployment run trial/study`."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Prefect's own would give up on a server that is away for some minutes.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

@@ -4,8 +4,6 @@ With `--server` the worker takes only trials, for the study of another host. Wit
 and runs its deployments, too.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import hashlib

@@ -4,8 +4,6 @@ Flows load no TensorFlow. A CPU's features are read from the system; only where 
 ask the backend, which takes seconds.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -19,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Its result is in the last lines, as libraries may print something before.
 PROBE = """
+
 import sys
 from tasks.device import runtime
 machine = runtime.prepare(sys.argv[1], precision="auto")

@@ -1,7 +1,5 @@
 """The name of this host, as an experiment records it."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """The resources of this host, and of runs side by side."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Signals that end a program: Ctrl-C, SIGTERM, and a terminal that closes."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 Prefect takes a second to import. So parameters are checked before, and Prefect's server starts meanwhile.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import sys

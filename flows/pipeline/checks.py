@@ -1,7 +1,5 @@
 """The checks before the pipeline runs, by command line and flow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 Started by `python -m flows.pipeline` or `prefect deployment run pipeline/local`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import sys

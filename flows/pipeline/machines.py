@@ -4,8 +4,6 @@ Always an isolated run, since nobody looks at that machine's workspace: its inpu
 experiment is published there.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

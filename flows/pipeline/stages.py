@@ -4,8 +4,6 @@ DVC alone decides what is stale. Prefect's own caching is off, and its state `Ca
 runs in `dvc repro --single-item`.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator

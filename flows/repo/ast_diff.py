@@ -8,8 +8,6 @@ Docstrings count in a module that mentions `__doc__`, such as a program that pri
 is compared as bytes.
 """
 
-from __future__ import annotations
-
 import ast
 import copy
 import warnings

@@ -4,8 +4,6 @@ DVC itself goes by time stamps: it takes a flipped byte for sound, and restores 
 one side is restored from the other, or from git; no side is believed unread.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -4,8 +4,6 @@ dvc.lock has digests alone: of a file its own, of a folder that of DVC's list of
 found in git's history, amended and dropped commits included: the version of the recorded size whose digest is right.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path

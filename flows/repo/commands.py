@@ -1,7 +1,5 @@
 """DVC and Python as child processes, with one-line errors."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -15,8 +15,6 @@ A stage is refused, with the first reason, if
 A bare `dvc repro` knows nothing of this, and runs the stage: what is in doubt is computed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

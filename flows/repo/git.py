@@ -7,8 +7,6 @@ repository it fetches what a partial clone lacks, or says why it cannot.
 No hook of the user's runs: it would see a worktree that is not theirs, and one that fails would end the run.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What dvc.yaml declares: the paths of outputs and artifacts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tasks.params import parse

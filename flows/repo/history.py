@@ -1,7 +1,5 @@
 """Files of earlier commits, amended and dropped ones included."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias

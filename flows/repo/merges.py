@@ -1,7 +1,5 @@
 """Unresolved merges in the files that a run reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from flows.repo.git import GitError, git

@@ -1,7 +1,5 @@
 """What the doctor finds, and the folder for damaged files."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 DVC alone decides whether a stage is stale. `stale_reasons` says why; it has the ordered list of reasons.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 from collections import Counter

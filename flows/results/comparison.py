@@ -5,8 +5,6 @@ over different test images are refused. Each interval is at 95 % by itself: of m
 zero out by chance.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

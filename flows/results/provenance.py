@@ -3,8 +3,6 @@
 Their bits differ from what this machine would compute. reports/made_on.json has how they were made.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

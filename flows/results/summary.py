@@ -1,7 +1,5 @@
 """Summary of a finished run: scores, hardware and files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The remaining time of trials, by what earlier ones took."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -8,8 +8,6 @@ DVC's own `exp save` is not used: it finds no worktree of a submodule, needs the
 them collide. An experiment is a commit under `refs/exps/`, which git makes by itself; all of `dvc exp` works on it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

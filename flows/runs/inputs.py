@@ -3,8 +3,6 @@
 An isolated run is named by what HEAD's dvc.lock records of them, and a photo that was changed since would go unnoticed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """An isolated run: worktree, inputs, stages, experiment, and its publication."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

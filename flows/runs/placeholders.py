@@ -5,8 +5,6 @@ for files that other machines never had. Without an entry, `dvc exp apply` fails
 the stage gets an entry without inputs, which no run matches, and each output is a line that says how it is made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

@@ -4,8 +4,6 @@ DVC leaves the command of a stage running when it is killed. So a child that is 
 ended with all its descendants.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

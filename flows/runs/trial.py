@@ -1,7 +1,5 @@
 """A trial: one isolated run of a study, up to its scores."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ While it runs, prefect.toml names it to every Prefect command in this clone. Its
 one in PREFECT_SERVER_DATABASE_CONNECTION_URL. A server that other machines can reach has a password.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import ipaddress

@@ -1,7 +1,5 @@
 """The Prefect server that a command talks to: the one that its settings name, or one that ends with the command."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Prefect's SQLite database in a clone: whether it is damaged, and who has it open."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

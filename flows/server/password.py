@@ -4,8 +4,6 @@ Other users see command lines in the list of processes, shells keep a history, a
 takes the password, and none prints it.
 """
 
-from __future__ import annotations
-
 import secrets
 from pathlib import Path
 

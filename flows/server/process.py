@@ -4,8 +4,6 @@ Prefect's own ephemeral mode has the flow import all of the server's code first,
 slower; a killed flow leaves its server running, and Ctrl-C ends the server before the flow could report its end.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os

@@ -6,8 +6,6 @@
 Deployments of other projects on the same server keep theirs.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`python -m flows.study`: compare variants over seeds, and write reports/study."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """The effects of a study's variants: estimates, p-values and sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

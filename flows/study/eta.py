@@ -1,7 +1,5 @@
 """The remaining time of a study on this machine."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from pathlib import Path

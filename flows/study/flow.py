@@ -7,8 +7,6 @@ Every run is kept as a DVC experiment whose name ends in a digest of its paramet
 not run again, whichever commit it was made at, so a study that was killed finishes only what is missing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from functools import partial

@@ -3,8 +3,6 @@
 A file beside the report, whose other files are the same wherever the runs were made.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

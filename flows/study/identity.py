@@ -1,7 +1,5 @@
 """What decides a trial beside parameters: commands, code, libraries, inputs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A sweep over the number of training images, in sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import log
 

@@ -1,7 +1,5 @@
 """The trials of a study on this machine, each a Prefect task."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Generator
 from pathlib import Path

@@ -4,8 +4,6 @@ A trial's name ends in a digest of its parameters, code, data and libraries. An 
 whichever commit it was made at.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

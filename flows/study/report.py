@@ -4,8 +4,6 @@ Decisions are made on validation; the test accuracies stand at the end, shown on
 which are hundredths.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

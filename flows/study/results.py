@@ -1,7 +1,5 @@
 """The results of a study's finished trials, read from their experiments."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -10,8 +10,6 @@ findings.csv         problems: unreadable files, duplicates, conflicting labels,
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence

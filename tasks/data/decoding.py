@@ -4,8 +4,6 @@ Each process reads and decodes a part of the rows and writes their pixels where 
 through another process and memory does not grow with the number of images.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """MD5 of files, and `sha256sum`'s lists of checksums."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

@@ -8,8 +8,6 @@ The hash is the sign of the lowest 8 × 8 frequencies of a cosine transform agai
 the signs of every second column turned, so that its hash takes no second transform.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Seeded splits that keep groups and copies together."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterable, Sequence

@@ -9,8 +9,6 @@ Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is
 that its transparent colour takes colours along which differ from it in the low bytes alone.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Leaks: held-out images whose picture or group is in training."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple

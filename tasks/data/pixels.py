@@ -1,7 +1,5 @@
 """The constants that normalize pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Seeded, stratified splits of single images, as row numbers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

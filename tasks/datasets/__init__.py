@@ -3,8 +3,6 @@
 Packed images (`packed`), or the six files of CIFAR-10 (`cifar10_files`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol

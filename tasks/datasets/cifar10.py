@@ -4,8 +4,6 @@ A file is 10,000 records of 3,073 bytes: one label (0–9), then 1,024 red, 1,02
 1,024 blue values, each plane in row-major order (https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

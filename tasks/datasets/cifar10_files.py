@@ -1,7 +1,5 @@
 """CIFAR-10's six files as a data set, in the files' order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path

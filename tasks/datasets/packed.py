@@ -8,8 +8,6 @@ files give the same bytes, in whatever order and at whatever time they were writ
 that any part of them is a fair sample of all.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

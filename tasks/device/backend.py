@@ -5,8 +5,6 @@ objects from garbage collection, and skips imports that no step needs. A step im
 imports Keras itself.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import os

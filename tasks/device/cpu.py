@@ -1,7 +1,5 @@
 """The CPU: its model and number formats, read without a backend."""
 
-from __future__ import annotations
-
 import platform
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The precision of a training, as far as the network decides it."""
 
-from __future__ import annotations
-
 from tasks.params.model import Model
 from tasks.params.train import Train
 

@@ -3,8 +3,6 @@
 Call `prepare` before a network is built, since TensorFlow fixes its devices and threads at first use.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import joblib

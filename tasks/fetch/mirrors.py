@@ -4,8 +4,6 @@ They are kept in the user's cache folder, or in one of this clone where that can
 downloaded by hand is found there, too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -8,8 +8,6 @@ pooch is shorter, but starts from zero after a cut (docs/log.md has the bytes), 
 for the whole and no size limit.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import sys

@@ -5,8 +5,6 @@ folders. What could mean two things is refused by name, all cases at once: no la
 An archive is read as a stream and never unpacked. Nothing is written into the user's folder.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator

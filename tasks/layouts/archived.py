@@ -4,8 +4,6 @@ Refused: paths that leave the archive, links, devices, encrypted or repeated mem
 more than images can.
 """
 
-from __future__ import annotations
-
 import stat
 import zipfile
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """Folders of classes, or of splits, to labelled files."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 from tasks import errors

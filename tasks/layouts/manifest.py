@@ -3,8 +3,6 @@
 UTF-8, with or without a byte order mark, and separated by commas. Paths are relative to the manifest.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """Rules of own images: for paths, labels and splits."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Confidence is the probability of the predicted class. The error and the temperat
 Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

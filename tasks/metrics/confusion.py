@@ -1,7 +1,5 @@
 """The confusion matrix and its most frequent mistakes."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics

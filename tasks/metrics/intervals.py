@@ -8,8 +8,6 @@ section 3.2), so that no resample lacks a rare class. A class of n images adds (
 are too narrow where most classes have two or three images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any

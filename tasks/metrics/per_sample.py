@@ -3,8 +3,6 @@
 Intervals and paired comparisons of two models resample these values.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tasks.metrics.types import Labels, Probabilities, Values

@@ -9,8 +9,6 @@ n_parameters                  the number of the model's parameters
 Files of earlier commits have neither the other splits nor n_parameters; the gate reads those, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple

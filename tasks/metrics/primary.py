@@ -4,8 +4,6 @@
 resample images; those of the others resample images within their class.
 """
 
-from __future__ import annotations
-
 from tasks.metrics.class_counts import COUNT_METRICS, count_classes
 from tasks.metrics.intervals import gap_interval, mean_interval, percentile_interval, resample_counts
 from tasks.metrics.scores import SCORES

@@ -3,8 +3,6 @@
 A score is None where the images do not define it, such as ROC AUC without an image of some class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

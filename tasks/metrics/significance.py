@@ -4,8 +4,6 @@ SciPy does the arithmetic. A seed gives every variant the same split and the sam
 taken seed by seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

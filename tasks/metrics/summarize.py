@@ -3,8 +3,6 @@
 A study reads them of each of its trials, so nothing else is computed here: the report has the rest.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Types that all scores share: labels, probabilities, predictions, estimates."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

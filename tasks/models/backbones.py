@@ -5,8 +5,6 @@ the regularizers of its own run. Batch normalization stays frozen: a few images 
 that the later weights were trained with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

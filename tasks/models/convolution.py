@@ -5,8 +5,6 @@ oneDNN's kernels, which Keras' layer runs on, use the CPU fully where images are
 other backends and on a GPU this is Keras' layer, unchanged.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

@@ -11,8 +11,6 @@ channel, as a kernel and a bias can. TensorFlow on a CPU then processes 1.4 time
 convolution with its bias and its ReLU6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Keras composes the layer from means, variances and arithmetic, in float32 even u
 makes one pass forward and one backward, and reads bfloat16. On other backends this is Keras' layer, unchanged.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

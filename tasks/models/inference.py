@@ -1,7 +1,5 @@
 """Inference: from images to logits or class probabilities, batch by batch."""
 
-from __future__ import annotations
-
 from math import prod
 from typing import Any, Protocol
 

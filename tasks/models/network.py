@@ -6,8 +6,6 @@ network may run convolution and batch normalization in faster forms, and in bflo
 in Keras' own layers, in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ fetched. A .keras file is a model that an earlier run of this project trained. N
 not imported, `tasks.models.torch_state` reads its pickle, and Keras loads in safe mode.
 """
 
-from __future__ import annotations
-
 import hashlib
 from importlib import metadata
 from io import BytesIO

@@ -5,8 +5,6 @@ them. So the file states only what differs from the defaults of the layers, and 
 no longer needs.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

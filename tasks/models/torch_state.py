@@ -5,8 +5,6 @@ so the unpickler knows only the four names that a state dict needs, and maps eac
 views of storages, often transposed ones: without their strides, arrays have the right shapes and scrambled values.
 """
 
-from __future__ import annotations
-
 import math
 import pickle
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Filters that decorrelate the pixels of a patch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Status 2, and one line, when it breaks a rule.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

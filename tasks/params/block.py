@@ -3,8 +3,6 @@
 It rejects unknown keys, wrong types, values out of range, NaN and infinity, each with one line for the first mistake.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path

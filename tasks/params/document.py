@@ -1,7 +1,5 @@
 """The whole of params.yaml: every block, the joint rules, variants and overrides."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Block `evaluate`: how the trained model is scored."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

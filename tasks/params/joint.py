@@ -1,7 +1,5 @@
 """The rules that join blocks, for the file and stage train."""
 
-from __future__ import annotations
-
 from tasks.params import ParameterError
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize

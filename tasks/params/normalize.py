@@ -1,7 +1,5 @@
 """Block `normalize`: images to arrays, splits, and constants that scale pixels."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

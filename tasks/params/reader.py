@@ -3,8 +3,6 @@
 It rejects repeated keys, anchors, an unresolved merge, broken YAML, and a file too large to be a parameter file.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

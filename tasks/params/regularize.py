@@ -1,7 +1,5 @@
 """Block `regularize`: every regularizer, each with a value that switches it off."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

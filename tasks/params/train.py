@@ -1,7 +1,5 @@
 """Block `train`: the recipe and the device."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

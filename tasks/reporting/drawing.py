@@ -4,8 +4,6 @@ Axes and words have the colour INK and backgrounds PAPER, and nothing else has, 
 own colours. Curves have colours of Okabe and Ito, which colour-blind people tell apart on light and on dark paper.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager

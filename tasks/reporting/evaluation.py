@@ -1,7 +1,5 @@
 """What the report is made from: predictions, images and their origin."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The same arrays are always the same text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Small images are embedded pixel by pixel. Larger ones are scaled down first, so that a page of photographs stays small.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterable, Sequence

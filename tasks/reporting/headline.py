@@ -1,7 +1,5 @@
 """The report's headline: title, first line, and the warning below it."""
 
-from __future__ import annotations
-
 from tasks.metrics.scores import SCORES
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.results import Results

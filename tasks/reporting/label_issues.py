@@ -5,8 +5,6 @@ Labels", https://arxiv.org/abs/1911.00068. Its thresholds are per class: another
 usually is for images with that label. A model of low confidence therefore does not flag everything.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from typing import NamedTuple

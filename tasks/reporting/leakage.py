@@ -4,8 +4,6 @@ A given split may hold the same picture, a near copy, or pictures of one group o
 duplicate is right for the wrong reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

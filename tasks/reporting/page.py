@@ -1,7 +1,5 @@
 """The page that people read, from an evaluation and its results."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

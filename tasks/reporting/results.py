@@ -1,7 +1,5 @@
 """The numbers of the report, computed from an evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The sentences of the report below its headline."""
 
-from __future__ import annotations
-
 from tasks.reporting.evaluation import History
 from tasks.reporting.headline import count_leaks
 from tasks.reporting.leakage import Leakage

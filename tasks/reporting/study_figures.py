@@ -1,7 +1,5 @@
 """Figures of a study: estimates in, SVG text out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The tables of the report as JSON, CSV and text."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

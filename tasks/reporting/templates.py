@@ -4,8 +4,6 @@ The same content is the same bytes. All that comes from data or parameters is es
 anywhere, and says so in its content security policy.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -8,8 +8,6 @@ A step never runs twice at once in one folder, and on Linux it ends with its par
 outputs through `tasks.run.outputs`.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import inspect

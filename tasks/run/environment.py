@@ -7,8 +7,6 @@ by the hook that `make setup` installs; other programs of `.venv` keep the envir
 Not covered: what a program reads before Python runs, such as LD_PRELOAD, and personal settings of git and npm.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import MutableMapping

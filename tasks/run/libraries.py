@@ -4,8 +4,6 @@ Each stage in dvc.yaml lists its own libraries, so that DVC runs it again when o
 if these versions are installed: each step checks it first, by the metadata of the packages, and imports none.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Notes on runs: a JSON object, whose loss fails no run."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Outputs that appear whole or not at all, by a rename."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 A killed DVC leaves the command of its stage running, and the next `dvc repro` would start a second one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

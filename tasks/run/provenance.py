@@ -6,8 +6,6 @@ training writes it, and only if it changes, so that another run on the same mach
 it restores a model from its run cache.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

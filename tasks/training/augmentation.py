@@ -9,8 +9,6 @@ lack, and give floats, whose last bits differ between host and device. Here both
 uint8 pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 

@@ -1,7 +1,5 @@
 """Shuffled, augmented batches of training images, with one-hot or mixed labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Callbacks of a training: epoch scores, the check for divergence, and resumption."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -6,8 +6,6 @@ checkpoint that does not match its digest is skipped. The folders lie outside ev
 isolated run the parent folder is a link to that of the checkout that started the run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

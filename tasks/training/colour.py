@@ -1,7 +1,5 @@
 """Colour jitter: a random brightness and contrast of each training image."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

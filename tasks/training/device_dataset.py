@@ -4,8 +4,6 @@ A GPU would wait for the host to send images. `IndexBatches` feeds indices and t
 sees the same pixels as with `Batches`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -5,8 +5,6 @@ named by the digest of their content, written under a temporary name and renamed
 dropped. Two runs at once may both compute an image, and neither loses what the other has stored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

@@ -1,7 +1,5 @@
 """A row of `reports/history.csv`, and its scores."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import keras

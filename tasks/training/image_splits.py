@@ -1,7 +1,5 @@
 """The labelled images of a training, and the weights of classes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The linear probe: logits fitted on features of frozen layers."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -4,8 +4,6 @@ All randomness of a run follows from `train.seed`: initial weights and dropout t
 images and their augmentation from (seed, epoch, step).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Both blend a part of an image with the same part of its partner: MixUp the whole
 entirely. Labels and weights are blended by the partner's share of the pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

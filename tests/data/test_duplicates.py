@@ -1,7 +1,5 @@
 """Duplicates: planted copies are found and told apart, and what is no copy is left alone."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """Splits of own images: given ones are kept, and drawn ones keep every group together."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

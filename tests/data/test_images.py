@@ -1,7 +1,5 @@
 """Every form of picture is read as a browser shows it, and nothing in a file raises anything but PictureError."""
 
-from __future__ import annotations
-
 import base64
 import io
 import shutil

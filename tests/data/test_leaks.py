@@ -1,7 +1,5 @@
 """Leaks: what is held out and has a twin in training."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tasks.data.duplicates import Pair

@@ -1,7 +1,5 @@
 """CIFAR-10's six files as a data set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Packed images: the same files give the same bytes, and what is damaged is named."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -83,6 +81,7 @@ def test_the_manifest_goes_by_digest_so_that_its_start_is_a_fair_sample(raw: Pat
 
 
 IN_FORKS = """
+
 import sys
 from multiprocessing import get_context
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A process that imports the backend: its memory, and its imports."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 import subprocess
@@ -13,6 +11,7 @@ import pytest
 from tasks.device.backend import BLOCKED_IMPORTS, block_imports
 
 MEASURE = """
+
 import json, resource, sys, numpy as np
 import tasks.{}
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

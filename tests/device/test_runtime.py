@@ -1,7 +1,5 @@
 """Which device and precision a step computes with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

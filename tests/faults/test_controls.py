@@ -4,8 +4,6 @@ A test that passes without its protection shows nothing. A comment in the source
 protection, so that code can be renamed and moved; tests/support/controls.py takes it out.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

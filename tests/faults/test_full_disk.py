@@ -1,7 +1,5 @@
 """A disk that is full in the middle of each step: one line, no half file under a final name, old outputs come back."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource

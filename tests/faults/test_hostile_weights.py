@@ -1,7 +1,5 @@
 """Hostile or damaged pretrained weights are one line, and run nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections.abc import Callable

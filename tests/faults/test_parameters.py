@@ -1,7 +1,5 @@
 """Every key with every kind of wrong value: one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, get_args

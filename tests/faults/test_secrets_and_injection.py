@@ -1,7 +1,5 @@
 """Secrets stay where they were put, names and values are data, and the server is this machine's alone."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import shutil

@@ -1,7 +1,5 @@
 """Well-formed data that makes no sense: an error, and no output."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

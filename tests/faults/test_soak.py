@@ -3,8 +3,6 @@
 SOAK_SECONDS sets the time (`make soak`: half an hour), SOAK_SEED the sequence.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal

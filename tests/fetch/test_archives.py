@@ -1,7 +1,5 @@
 """Archives that would escape, explode or deceive: refused by name, and nothing is written outside."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

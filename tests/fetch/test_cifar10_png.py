@@ -1,7 +1,5 @@
 """CIFAR-10 as PNG with labels in JSON: the same bytes, and what is damaged is refused by name."""
 
-from __future__ import annotations
-
 import json
 import struct
 

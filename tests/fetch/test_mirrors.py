@@ -1,7 +1,5 @@
 """Archives on this disk: cached, checked, fetched by npm, and downloaded once by two processes."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os

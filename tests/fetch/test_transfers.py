@@ -1,7 +1,5 @@
 """Servers that break off, stall, refuse, lie or never end: the right bytes or nothing, and no byte is sent twice."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The place where machines meet, for the tests of what they hand over to each other."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Every entry point: its usage, its settings, and its errors."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -23,6 +21,7 @@ ARGUMENTS = ("--help", "--nonsense")
 
 # One process for all, which imports Prefect and DVC once.
 RUN_EACH = """
+
 import contextlib, io, json, runpy, sys, warnings
 warnings.simplefilter("ignore")  # of a module that another entry point has imported
 def run(module, argument):

@@ -1,7 +1,5 @@
 """Damage to what a workspace keeps: found by content, named, repaired."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """An attempt to pack own images that must be refused in one line, without a trace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

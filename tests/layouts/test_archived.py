@@ -1,7 +1,5 @@
 """Archives of own images: the same as their folder, and those that escape, explode or deceive are refused."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

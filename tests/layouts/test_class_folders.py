@@ -1,7 +1,5 @@
 """Folders of classes and of splits: what is meant is read, and what could be meant in two ways is refused."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

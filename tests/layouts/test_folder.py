@@ -1,7 +1,5 @@
 """Files that are no files, or not for long."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -1,7 +1,5 @@
 """manifest.csv: what it says is kept, and each way of getting one wrong is a line."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

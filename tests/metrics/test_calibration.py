@@ -1,7 +1,5 @@
 """Known temperatures are fitted again; bins hold every image."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import special

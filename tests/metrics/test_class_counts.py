@@ -1,7 +1,5 @@
 """Scores from counts by class against scikit-learn's."""
 
-from __future__ import annotations
-
 from typing import get_args, get_type_hints
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The confusion matrix and its most frequent mistakes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tasks.metrics.confusion import confusion_matrix, most_confused, most_confused_classes

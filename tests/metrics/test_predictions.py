@@ -1,7 +1,5 @@
 """The reader of predictions.npz, from bytes and of earlier commits."""
 
-from __future__ import annotations
-
 from io import BytesIO
 from pathlib import Path
 

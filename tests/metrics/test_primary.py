@@ -1,7 +1,5 @@
 """The primary metric and its intervals, against theory."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

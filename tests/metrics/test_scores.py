@@ -1,7 +1,5 @@
 """Laws that all scores share, and each score against its definition."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import special, stats

@@ -1,7 +1,5 @@
 """Statistics over seeds against independent computations."""
 
-from __future__ import annotations
-
 import random
 
 import numpy as np

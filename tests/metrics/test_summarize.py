@@ -1,7 +1,5 @@
 """The metrics are the report's numbers, few and under stable keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """EfficientNet-Lite0: the layers and weights are those that were trained on ImageNet."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any

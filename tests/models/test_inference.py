@@ -1,7 +1,5 @@
 """Predictions: softmax of averaged logits, one batch in memory."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

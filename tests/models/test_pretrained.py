@@ -1,7 +1,5 @@
 """Training from pretrained weights, to a model that plain Keras loads."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

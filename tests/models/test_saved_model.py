@@ -1,7 +1,5 @@
 """A saved model: an older Keras knows it, and nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

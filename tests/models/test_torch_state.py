@@ -1,7 +1,5 @@
 """State dicts of PyTorch: views become arrays, hostile pickles run nothing."""
 
-from __future__ import annotations
-
 import os
 from io import BytesIO
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whitening filters decorrelate the patches of images."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The figures: words, units, edges, and always the same text."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ET
 from typing import Any
 

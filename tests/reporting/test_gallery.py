@@ -1,7 +1,5 @@
 """Pictures of a page are small, whole, and of the image's shape."""
 
-from __future__ import annotations
-
 import base64
 import io
 

@@ -1,7 +1,5 @@
 """The headline holds the primary metric, and warns of leaks."""
 
-from __future__ import annotations
-
 import pytest
 
 from tasks.reporting.evaluation import Findings

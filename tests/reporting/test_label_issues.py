@@ -1,7 +1,5 @@
 """Planted wrong labels are found; edge cases raise nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import special

@@ -1,7 +1,5 @@
 """A planted leak inflates the score by a known amount."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The page shows the numbers of independent computations, edge cases included."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The sentences of the report."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

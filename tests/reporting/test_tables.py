@@ -1,7 +1,5 @@
 """The tables of the report: keys, digits and names."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

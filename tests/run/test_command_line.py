@@ -1,7 +1,5 @@
 """How a step ends: the status and the one line for each kind of error."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Whatever a caller has in its environment, home or container: results stay the same, and commands work."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

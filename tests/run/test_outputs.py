@@ -1,7 +1,5 @@
 """Outputs appear whole under their names, or not at all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

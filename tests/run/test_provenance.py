@@ -1,7 +1,5 @@
 """What a model was made on is written by a training, and only if it changed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

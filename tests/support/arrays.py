@@ -1,7 +1,5 @@
 """Small arrays for train and evaluate, and the paths of a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A scratch clone of this repository, driven with the real DVC and git."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

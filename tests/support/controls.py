@@ -5,8 +5,6 @@ Without it, the innermost statement there does nothing: a condition or a lock no
 nothing, any other statement is left out. Where that does not fit, the control says what replaces the statement.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Damage to files, and its repair."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The README and docs/ as tests read them: sections, and the commands in them."""
 
-from __future__ import annotations
-
 import re
 
 from tests.support import ROOT

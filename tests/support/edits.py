@@ -1,7 +1,5 @@
 """Edits of a clone's files, for tables of what they make due."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 stage into dvc.yaml, and their locked versions into libraries.yaml. test_architecture.py compares.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

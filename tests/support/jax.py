@@ -1,7 +1,5 @@
 """A Python process on JAX, for tests that are skipped without it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A lasting server and workers in scratch folders, whose trials train nothing."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

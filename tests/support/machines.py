@@ -1,7 +1,5 @@
 """Machines: clones with their own caches, which share remotes on loopback."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

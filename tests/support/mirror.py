@@ -1,7 +1,5 @@
 """A mirror of the data set: a folder on loopback, and what was asked of it."""
 
-from __future__ import annotations
-
 import functools
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Small photographs of one's own: folders, archives and manifests of them."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 import zipfile

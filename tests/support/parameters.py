@@ -1,7 +1,5 @@
 """Changes to a params.yaml, for runs of seconds, and its blocks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small pictures in every form that people have them."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

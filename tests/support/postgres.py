@@ -1,7 +1,5 @@
 """An empty Postgres of one's own, where Postgres is installed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A data set in CIFAR-10's files that a small network can learn, and its archive."""
 
-from __future__ import annotations
-
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Real pictures as files: those of Debian's package dataset-fashion-mnist, and arrays written as PNG."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluations to report, and a reader of their page."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser

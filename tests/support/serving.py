@@ -1,7 +1,5 @@
 """A Prefect server and a worker in a scratch clone, driven by the README's commands and read through HTTP."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

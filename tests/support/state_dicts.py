@@ -1,7 +1,5 @@
 """State dicts in PyTorch's legacy format: the installed one, and small ones."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 import types

@@ -1,7 +1,5 @@
 """A lasting server whose trials no worker takes: tests set their states."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A real repository whose stages are the project's and learn nothing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """A small training, on bright lines that a network learns in seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Machines with workers: clones with their own cache, state and worker."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Checkpoints: a killed run resumes to the bits of an undisturbed one."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Features: the same bits in any batch, stored for the next run."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

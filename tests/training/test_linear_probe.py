@@ -1,7 +1,5 @@
 """The linear probe in stage train: alone, and before fine-tuning."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Logistic regression finds its strength for any classes and features."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The scheduler's decisions, without a server, by a clock of the test."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Private interfaces of Prefect: each exists in the installed release."""
 
-from __future__ import annotations
-
 import prefect
 import pytest
 from prefect.workers.process import ProcessWorker

@@ -1,7 +1,5 @@
 """Which trials a worker can take."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

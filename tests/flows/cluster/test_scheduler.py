@@ -1,7 +1,5 @@
 """The scheduler on a real server; tests act for the workers."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

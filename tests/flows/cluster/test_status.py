@@ -1,7 +1,5 @@
 """How long a study on many hosts will take."""
 
-from __future__ import annotations
-
 import pytest
 
 from flows.cluster.status import Status, Worker

@@ -1,7 +1,5 @@
 """The exchange between clones: its order, refusals, and kills."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -310,6 +308,7 @@ def test_an_object_that_a_killed_push_left_empty_is_pushed_again(meeting: Meetin
 # --- Kills ---------------------------------------------------------------------------------------
 
 MAKE = """
+
 import os, sys
 from pathlib import Path
 from flows.cluster import sync

@@ -1,7 +1,5 @@
 """A trial: run in one clone, applied in another; its flow's states."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

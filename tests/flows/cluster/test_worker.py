@@ -1,7 +1,5 @@
 """A real worker: what it takes, and how it ends."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The capability of this host, without TensorFlow where no GPU is."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from pathlib import Path

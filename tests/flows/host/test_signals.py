@@ -1,7 +1,5 @@
 """Signals that end a command or a server."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Server, worker and deployments: runs, cancellations, schedules, two clones."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -3,8 +3,6 @@
 The stage is a small one, in a repository of its own: real steps are ended in the other files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """What killed servers, workers and runs leave, as after a power cut."""
 
-from __future__ import annotations
-
 import sys
 import time
 

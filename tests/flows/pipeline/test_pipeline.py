@@ -1,7 +1,5 @@
 """The flow on the scratch clone, read back from Prefect's API."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """DVC's verdict on a stage, and its run, without a flow."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Edits that leave the code as it was, and others."""
 
-from __future__ import annotations
-
 import ast
 import io
 import keyword

@@ -1,7 +1,5 @@
 """Edits over the real DVC: which of them keep results."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sys

@@ -1,7 +1,5 @@
 """The private interfaces of the installed DVC, and its digests."""
 
-from __future__ import annotations
-
 import ast
 from importlib import import_module
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """Unusual repositories: bigger or partial ones, hooks, merges, no identity."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Earlier versions of files and folders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from flows.repo.history import listing, past_listings, read_files

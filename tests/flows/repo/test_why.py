@@ -1,7 +1,5 @@
 """Why a stage would run: an edit for each reason."""
 
-from __future__ import annotations
-
 import re
 import resource
 import shutil

@@ -1,7 +1,5 @@
 """The gate on a real repository: verdicts, refusals, lost predictions."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Results that were made in another way than this machine computes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

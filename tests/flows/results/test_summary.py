@@ -1,7 +1,5 @@
 """The summary at the end of a run."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

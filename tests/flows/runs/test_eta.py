@@ -1,7 +1,5 @@
 """The remaining time of trials."""
 
-from __future__ import annotations
-
 import pytest
 
 from flows.runs.eta import describe_remaining

@@ -1,7 +1,5 @@
 """The worktree of an isolated run, and the worktrees of others."""
 
-from __future__ import annotations
-
 import shlex
 import subprocess
 import sys

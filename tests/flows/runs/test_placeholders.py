@@ -1,7 +1,5 @@
 """Stages that a run left out are stale until `dvc repro`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What SQLite says of Prefect's database."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 import sys

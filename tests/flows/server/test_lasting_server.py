@@ -1,7 +1,5 @@
 """The lasting server: its address, its password, its database, and what is left of it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """The server that a flow starts for itself: while it starts, when it cannot, and how it ends."""
 
-from __future__ import annotations
-
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from tests.support import ROOT
 from tests.support.serving import free_port, wait_for
 
 FLOW = """
+
 import sys
 from flows.server import connection
 

@@ -1,7 +1,5 @@
 """Which machine made which run, and the test of whether machines differ."""
 
-from __future__ import annotations
-
 import random
 import re
 from dataclasses import replace

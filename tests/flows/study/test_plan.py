@@ -1,7 +1,5 @@
 """The plan of a study: its trials, their parameters, and their names."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The study's tables and sentences: every number against SciPy."""
 
-from __future__ import annotations
-
 import csv
 import re
 from dataclasses import replace

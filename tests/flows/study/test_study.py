@@ -1,7 +1,5 @@
 """The study in a scratch clone: mistakes, resumption, failures, two at once."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
