@@ -33,13 +33,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
-    """Run a command, and print its user's errors in one line.
-
-    Parameters
-    ----------
-    after_interrupt : str
-        What the line says after an interruption: what was ended, and what to do next.
-    """
+    """Run a command, and print errors in one line; after an interruption, what to do next."""
     logging.getLogger("prefect.flow_runs").addFilter(_without_trace)
     try:
         with interruptible():
@@ -57,7 +51,6 @@ def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
-    """Drop Prefect's trace of an error of this project's own."""
     error = record.exc_info[1] if record.exc_info else None
     return not type(error).__module__.startswith(("flows.", "tasks."))
 
@@ -71,7 +64,7 @@ def report_errors(run: Callable[[], int]) -> int:
     try:
         return run()
     except LockError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         print(f"error: another DVC process uses this workspace: {reason}; try again later", file=sys.stderr)
         return BUSY
     except (ParameterError, GitError, DvcException) as error:

@@ -16,16 +16,9 @@ from flows.results.comparison import IncomparableError, compare
 def main(arguments: list[str] | None = None) -> int:
     """Compare and print; the status is 0 if this workspace passes."""
     parser = argparse.ArgumentParser(prog="python -m flows.gate", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--base", required=True, metavar="REV", help="the commit to compare with, such as HEAD~1 or main"
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=0.0,
-        metavar="POINTS",
-        help="the primary metric may fall by so much, default 0",
-    )
+    parser.add_argument("--base", required=True, metavar="REV", help="a commit to compare with, such as HEAD~1 or main")
+    text = "the primary metric may fall by so much, default 0"
+    parser.add_argument("--tolerance", type=float, default=0.0, metavar="POINTS", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(arguments)
     try:
@@ -37,12 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     print(json.dumps(comparison.as_json(args.tolerance), indent=2) if args.json else comparison.markdown())
     if regression := comparison.regression(args.tolerance):
-        print(
-            f"regression: test {comparison.primary_metric.replace('_', ' ')} fell by "
-            f"{-100 * regression.change:.2f} points, more than the tolerance of {args.tolerance:g}"
-            + ("" if regression.interval else "; whether that is noise is unknown"),
-            file=sys.stderr,
-        )
+        name = comparison.primary_metric.replace("_", " ")
+        fall = f"{-100 * regression.change:.2f} points, more than the tolerance of {args.tolerance:g}"
+        doubt = "" if regression.interval else "; whether that is noise is unknown"
+        print(f"regression: test {name} fell by {fall}{doubt}", file=sys.stderr)
         return 1
     return 0
 

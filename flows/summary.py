@@ -14,23 +14,17 @@ def main() -> int:
     """Print the summary, or one line on what is missing or damaged."""
     argparse.ArgumentParser(prog="python -m flows.summary", description=(__doc__ or "").splitlines()[0]).parse_args()
     try:
+        refuse_unresolved(Path())
         print(summary(Path()))
         return 0
+    except (GitError, ParameterError) as error:
+        fault = str(error)
     except FileNotFoundError as error:
         fault = f"{error.filename} must exist before it can be summed up; run `dvc repro` first"
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        fault = str(error) if isinstance(error, ParameterError) else _what_damaged(error)
+        fault = f"the metrics must be as DVC wrote them; {error}; `make doctor` restores them"
     print(f"error: {fault}", file=sys.stderr)
     return 1
-
-
-def _what_damaged(error: Exception) -> str:
-    """Name the merge that waits, or the damaged metrics."""
-    try:
-        refuse_unresolved(Path())
-    except GitError as merge:
-        return str(merge)
-    return f"the metrics must be as DVC wrote them; {error}; `make doctor` restores them"
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
 def fetch_references(root: Path, *refspecs: str) -> None:
     """Fetch references, and nothing that git would fetch beside them."""
     arguments = ("--quiet", "--no-tags", "--no-auto-gc", "--no-write-fetch-head", "--stdin")
-    git(root, "fetch", *arguments, find_remotes(root).git, given="\n".join(refspecs), variables=NO_PROMPT)
+    git(root, "fetch", *arguments, find_remotes(root).git, given="\n".join(refspecs).encode(), variables=NO_PROMPT)
 
 
 def push_reference(root: Path, refspec: str, *options: str) -> None:

@@ -21,7 +21,6 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 
-from flows.repo.cosmetic import HINT
 from flows.repo.staleness import stale_reasons
 from flows.runs.processes import StageFailedError, repro
 
@@ -114,7 +113,7 @@ def verdict(root: Path, name: str) -> tuple[str, ...]:
         If another DVC process is using the workspace.
     """
     reasons = stale_reasons(root, [name])[name]
-    hint = (HINT,) if {reason.kind for reason in reasons} == {"layout"} else ()
+    hint = (reasons[0].remedy,) if {reason.kind for reason in reasons} == {"layout"} else ()
     return (*map(str, reasons), *hint)
 
 

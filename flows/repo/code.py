@@ -1,7 +1,7 @@
 """The code that made a result, and how today's code differs.
 
-dvc.lock has digests alone: of a file its own, of a folder that of DVC's list of its files. The files themselves are
-found in git's history, amended and dropped commits included: the version of the recorded size whose digest is right.
+dvc.lock has digests alone. The files are found in git's history, amended and dropped commits included: the version of
+the recorded size whose digest is right.
 """
 
 import hashlib
@@ -11,42 +11,34 @@ from typing import Any, NamedTuple
 
 from flows.repo import dvc_internals
 from flows.repo.ast_diff import first_difference
-from flows.repo.history import Listing, listing, past_listings, read_files
+from flows.repo.git import git, git_bytes
 
 FOLDER = "tasks/"  # where the code that stages depend on lies
 
 Files = Mapping[str, bytes]  # content by path from the project
 
 
-class Edit(NamedTuple):
-    """An edited file; `fault` is empty for comments and layout alone."""
+class Blob(NamedTuple):
+    """A file in git's store."""
 
-    path: str
-    fault: str
-
-
-def is_code(path: str) -> bool:
-    """Return whether a dependency of a stage is code."""
-    return path.startswith(FOLDER)
+    name: str
+    size: int
 
 
-def edits(before: Files, now: Files) -> Iterator[Edit]:
-    """Yield each new, gone or changed file with its first difference.
-
-    A new module counts even when it is empty: it may hide another one.
-    """
+def edits(before: Files, now: Files) -> Iterator[tuple[str, str]]:
+    """Yield each edited file with its first difference, "" for comments and layout alone."""
     for path in sorted({*before, *now}):
-        if path not in before:
-            yield Edit(path, f"{path} is new")
+        if path not in before:  # it counts even when it is empty: it may hide another module
+            yield path, f"{path} is new"
         elif path not in now:
-            yield Edit(path, f"{path} is gone")
+            yield path, f"{path} is gone"
         elif before[path] == now[path]:
             continue
         elif not path.endswith(".py"):  # any byte of a template counts
-            yield Edit(path, f"{path} modified")
+            yield path, f"{path} modified"
         else:
             difference = first_difference(before[path], now[path])
-            yield Edit(path, f"{path}:{difference.line}: {difference.what}" if difference else "")
+            yield path, f"{path}:{difference.line}: {difference.what}" if difference else ""
 
 
 def current_files(dependency: Any) -> Files:
@@ -58,32 +50,38 @@ def current_files(dependency: Any) -> Files:
     return {name: file.read_bytes() for name, file in files.items() if dvc_internals.counts(dependency, name)}
 
 
-def committed_files(root: Path, commit: str, dependency: Any) -> Files:
-    """Read what a dependency held in a commit."""
-    return read_files(root, _counting(listing(root, commit, dependency.def_path), dependency))
-
-
-def recorded_files(root: Path, dependency: Any) -> Files | None:
+def recorded_files(root: Path, dependency: Any, since: str | None = None) -> Files | None:
     """Find what a dependency held when the result was made.
 
-    Parameters
-    ----------
-    dependency : dvc.dependency.Dependency
-        With the digest, the size and the number of files of dvc.lock.
-
-    Returns
-    -------
-    dict of str to bytes, or None
-        None where git has no such version.
+    Where git has no such version, it is what the commit `since` has, or None.
     """
-    n_files, size = dependency.meta.nfiles or 1, dependency.meta.size
-    for version in past_listings(root, dependency.def_path):
-        files = _counting(version, dependency)
-        if len(files) == n_files and sum(blob.size for blob in files.values()) == size:
-            contents = read_files(root, files)
-            if digest(dependency.def_path, contents) == dependency.hash_info.value:
-                return contents
-    return None
+    path, meta = dependency.def_path, dependency.meta
+    for commit in git(root, "rev-list", "--all", "--reflog", "--full-history", "--", path).split():
+        blobs = _list_blobs(root, commit, dependency)
+        if len(blobs) == (meta.nfiles or 1) and sum(blob.size for blob in blobs.values()) == meta.size:
+            files = _read_blobs(root, blobs)
+            if digest(path, files) == dependency.hash_info.value:
+                return files
+    return _read_blobs(root, _list_blobs(root, since, dependency)) if since else None
+
+
+def _list_blobs(root: Path, commit: str, dependency: Any) -> dict[str, Blob]:
+    """List the files of a dependency in a commit."""
+    lines = git(root, "ls-tree", "-r", "-l", "-z", commit, "--", dependency.def_path).split("\0")[:-1]
+    entries = ((path, details.split()) for details, path in (line.split("\t", 1) for line in lines))
+    blobs = {path: Blob(name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}
+    return {path: blob for path, blob in blobs.items() if dvc_internals.counts(dependency, path)}
+
+
+def _read_blobs(root: Path, blobs: Mapping[str, Blob]) -> Files:
+    """Read files by one git process."""
+    names = "".join(f"{blob.name}\n" for blob in blobs.values())
+    content, start, files = git_bytes(root, "cat-file", "--batch", given=names.encode()), 0, {}
+    for path, blob in blobs.items():  # each between a line that describes it and a line end
+        begin = content.index(b"\n", start) + 1
+        files[path] = content[begin : begin + blob.size]
+        start = begin + blob.size + 1
+    return files
 
 
 def digest(path: str, files: Files) -> str:
@@ -95,8 +93,3 @@ def digest(path: str, files: Files) -> str:
 def md5(content: bytes) -> str:
     """Hash content as DVC does."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _counting(files: Listing, dependency: Any) -> Listing:
-    """Leave out the files that .dvcignore leaves out."""
-    return {path: blob for path, blob in files.items() if dvc_internals.counts(dependency, path)}

@@ -13,15 +13,10 @@ MAX_LINES = 10  # of an error, as a remote that is away has one for each file
 def run(root: Path, *command: str, limit_seconds: float | None = None, fault: str = "") -> str:
     """Run DVC or Python in a checkout.
 
-    Parameters
-    ----------
-    fault : str
-        Words in a warning that mean a failure, though the command ends well.
-
     Raises
     ------
     RuntimeError
-        With its errors, if it fails or takes longer than its limit.
+        With its errors, if it fails, takes longer than its limit, or warns with the words of `fault`.
     """
     shown = " ".join(command[2:] if command[0] == sys.executable else command)
     try:

@@ -4,19 +4,14 @@ DVC promises none of it. INTERFACES says what each is for; tests/flows/repo/test
 installed release lacks.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.params import ParameterError
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
 
 # Module, and name in it → what no command of DVC gives.
 INTERFACES = {
@@ -40,14 +35,8 @@ one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 
 
 @contextmanager
-def locked_repo(root: Path) -> Iterator[Repo]:
-    """Open a DVC repository and hold its lock.
-
-    Raises
-    ------
-    dvc.lock.LockError
-        If another DVC process is using the workspace.
-    """
+def locked_repo(root: Path) -> Iterator[Any]:
+    """Open a DVC repository and hold its lock; LockError if another process has it."""
     from dvc.repo import Repo, lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
@@ -55,7 +44,7 @@ def locked_repo(root: Path) -> Iterator[Repo]:
         yield repo
 
 
-def load_stages(repo: Repo, names: Iterable[str] = ()) -> dict[str, Any]:
+def load_stages(repo: Any, names: Iterable[str] = ()) -> dict[str, Any]:
     """Load all stages of dvc.yaml by name; refuse unknown `names`."""
     stages: dict[str, Any] = {stage.name: stage for stage in repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml"))}
     if unknown := [name for name in names if name not in stages]:
@@ -81,22 +70,11 @@ def record(stage: Any) -> None:
     """Write a stage's entry to dvc.lock and the run cache."""
     stage.repo.stage_cache.save(stage)
     stage.commit(relink=False)  # the cache may lack an output; the workspace is left alone
-    write_entry(stage)
-
-
-def write_entry(stage: Any) -> None:
-    """Write a stage's entry to dvc.lock, as it is in memory."""
     stage.dump(update_pipeline=False)
 
 
 def counts(dependency: Any, path: str) -> bool:
-    """Return whether .dvcignore lets a file of a dependency count.
-
-    Parameters
-    ----------
-    path : str
-        From the project; the file need not be there now.
-    """
+    """Return whether .dvcignore lets a file of a dependency count, now or earlier."""
     inner = path.removeprefix(dependency.def_path).lstrip("/")
     return not dependency.dvcignore.is_ignored_file(str(Path(dependency.fs_path, inner)), ignore_subrepos=False)
 
@@ -110,32 +88,22 @@ def list_of_files(digests: Mapping[str, str]) -> bytes:
 
 
 def folder_digests(entry: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the digests of a folder's files before and now.
-
-    Both are empty for a file, and where DVC's cache has lost the list.
-    """
+    """Return a folder's digests before and now; none for a file or a lost list."""
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.tree import Tree
 
     before = entry.get_obj() if entry.exists else None
-    if not isinstance(before, Tree):
+    if not isinstance(before, Tree) or not Path(entry.fs_path).is_dir():
         return {}, {}
-    *_, now = build(entry.cache, entry.fs_path, entry.fs, entry.hash_name, ignore=entry.dvcignore, dry_run=True)
-    if not isinstance(now, Tree):
-        return {}, {}
+    now: Any = build(entry.cache, entry.fs_path, entry.fs, entry.hash_name, ignore=entry.dvcignore, dry_run=True)[-1]
     old, new = ({"/".join(key): digest.value for key, _, digest in tree} for tree in (before, now))
     return old, new
 
 
 def stored_object(root: Path, digest: str) -> bytes | None:
-    """Read an object from DVC's cache or remote.
+    """Read an object from DVC's cache or remote; OSError if the remote fails.
 
-    DVC is not asked for the commit: its own git would wait for ever for what a partial clone lacks.
-
-    Raises
-    ------
-    OSError
-        If the remote cannot be read.
+    DVC does not look up the commit: its own git would wait for ever for what a partial clone lacks.
     """
     from dvc.config import NoRemoteError
     from dvc.repo import Repo
@@ -145,8 +113,7 @@ def stored_object(root: Path, digest: str) -> bytes | None:
             try:
                 odb = storage()
                 with odb.fs.open(odb.oid_to_path(digest), "rb") as file:
-                    content: bytes = file.read()
-                    return content
+                    return bytes(file.read())
             except (FileNotFoundError, NoRemoteError):
                 continue
             except Exception as error:  # whatever a remote's own library raises: of credentials, of the network

@@ -1,10 +1,8 @@
 """Git in a checkout: commands, places, files of commits, and hidden commits.
 
-The project may be a whole repository, a subfolder of one, a submodule or a worktree, and the clone may lack most of
-its objects. So git itself says where things are, and gives the files of commits: unlike DVC's own reading of a
-repository it fetches what a partial clone lacks, or says why it cannot.
-
-No hook of the user's runs: it would see a worktree that is not theirs, and one that fails would end the run.
+The project may be a subfolder of a repository, a submodule or a worktree, and a partial clone lacks objects: git
+itself knows the places, and fetches what is missing, which DVC's own reading of a repository does not.
+No hook of the user's runs: it would see a worktree that is not theirs, and a failing one would end the run.
 """
 
 import os
@@ -13,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from flows.repo.commands import failure
 
@@ -28,23 +27,9 @@ class GitError(RuntimeError):
         self.stderr = stderr
 
 
-def git(
-    root: Path,
-    *arguments: str,
-    variables: Mapping[str, str] | None = None,
-    given: str = "",
-    limit_seconds: float | None = None,
-) -> str:
-    """Run git in a checkout, with the given text as its input.
-
-    Raises
-    ------
-    GitError
-        With its errors, if it fails or takes longer than its limit.
-    """
-    return git_bytes(root, *arguments, variables=variables, given=given.encode(), limit_seconds=limit_seconds).decode(
-        errors="replace"
-    )
+def git(root: Path, *arguments: str, **options: Any) -> str:
+    """Run git in a checkout, and return its output as text."""
+    return git_bytes(root, *arguments, **options).decode(errors="replace")
 
 
 def git_bytes(
@@ -54,7 +39,13 @@ def git_bytes(
     given: bytes = b"",
     limit_seconds: float | None = None,
 ) -> bytes:
-    """Run git in a checkout, and return its output as it is."""
+    """Run git in a checkout, with some variables and the given input.
+
+    Raises
+    ------
+    GitError
+        With its errors, if it fails or takes longer than its limit.
+    """
     command = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
     try:
         done = subprocess.run(
@@ -86,13 +77,7 @@ class Repository:
 
 
 def repository(root: Path) -> Repository:
-    """Find the repository that a folder belongs to.
-
-    Raises
-    ------
-    GitError
-        If it belongs to none, or to one that git does not trust.
-    """
+    """Find the repository of a folder; GitError where git trusts none."""
     options = ("--show-toplevel", "--show-prefix", "--git-dir", "--git-common-dir")
     top, project, own, common = git(root, "rev-parse", *options).splitlines()
     return Repository(Path(top), Path(project), (root / own).resolve(), (root / common).resolve())
@@ -117,13 +102,7 @@ def read_blob(root: Path, commit: str, path: Path | str) -> bytes | None:
 
 
 def commit_to_ref(root: Path, reference: str, message: str, files: list[str]) -> None:
-    """Commit a checkout's edits under a reference, and leave HEAD alone.
-
-    Parameters
-    ----------
-    files : list of str
-        What belongs to the commit though git may not track it yet, unless git ignores it.
-    """
+    """Commit edits and some new files under a reference, and leave HEAD alone."""
     git(root, "add", "--update", ".")
     if new := git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *files).split("\0")[:-1]:
         git(root, "add", "--", *new)

@@ -1,6 +1,6 @@
 """Why a stage would run: DVC's verdict, what changed, and remedies.
 
-DVC alone decides whether a stage is stale. `stale_reasons` says why; it has the ordered list of reasons.
+DVC alone decides whether a stage is stale; `stale_reasons` has the ordered list of reasons.
 """
 
 import difflib
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.repo import dvc_internals
-from flows.repo.code import current_files, edits, is_code, recorded_files
+from flows.repo import code, dvc_internals
 from tasks.run.libraries import LIBRARIES_FILE
 
 ABSENT = "(absent)"
+LOST_CODE = "git has no version of when the result was made; `python -m flows.accept --since REV` names one"
 
 # The kinds of reasons in their order, each with what can be done about it.
 REMEDIES = {
@@ -66,7 +66,7 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     Parameters
     ----------
     names : iterable of str
-        The stages; all by default.
+        All stages by default.
     upstream : bool
         Whether to look at the stages before them, too.
 
@@ -80,12 +80,11 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     names = tuple(names)
     with dvc_internals.locked_repo(root) as repo:
         stages = dvc_internals.load_stages(repo, names)
-        own = functools.cache(lambda name: tuple(_reasons(root, stages[name])))
+        own = functools.cache(lambda name: tuple(judge(root, stages[name])[0]))
         return {name: own(name) + (_upstream(stages, name, own) if upstream else ()) for name in names or stages}
 
 
 def _upstream(stages: dict[str, Any], name: str, own: Callable[[str], tuple[Reason, ...]]) -> tuple[Reason, ...]:
-    """Name the earlier stages that would run, with their kinds of reasons."""
     kinds = {before: dict.fromkeys(reason.kind for reason in own(before)) for before in _before(stages, name)}
     return tuple(Reason("upstream", f"{before} would run: {', '.join(why)}") for before, why in kinds.items() if why)
 
@@ -97,33 +96,43 @@ def _before(stages: dict[str, Any], name: str) -> dict[str, None]:
     return dict.fromkeys(earlier for other in direct for earlier in (*_before(stages, other), other))
 
 
-def _reasons(root: Path, stage: Any) -> list[Reason]:
-    """Explain DVC's status of a stage: sentences, and {kind: {path: what happened}}."""
-    locked = dvc_internals.locked_entry(stage)
+def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason], dict[str, str]]:
+    """Return a stage's reasons in their order, and the digests of the code that was compared."""
+    locked, digests = dvc_internals.locked_entry(stage), dict[str, str]()
     if locked is None:
-        return [Reason("first run", "dvc.lock has no earlier one")]
+        return [Reason("first run", "dvc.lock has no earlier one")], digests
     if stage.deps and not locked.get("deps"):  # flows/runs/placeholders.py
-        return [Reason("on demand", "the run that is here left it out")]
+        return [Reason("on demand", "the run that is here left it out")], digests
     reasons, status = [], {}
-    for entry in stage.status().get(stage.addressing, []):
+    for entry in stage.status().get(stage.addressing, []):  # a sentence, or {kind: {path: what happened}}
         if isinstance(entry, str):
             command = _changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
             reasons.append(Reason("command", command))
         else:
             status.update({path: what for paths in entry.values() for path, what in paths.items()})
-    changed = [
-        (file, status[str(file)] if file.hash_info else "is new in dvc.yaml")
-        for file in (*stage.deps, *stage.outs)
-        if str(file) in status
-    ]
-    code = [(file, what) for file, what in changed if file in stage.deps and is_code(file.def_path)]
-    reasons += _code_reasons(root, code)
-    reasons += [_file_reason(file, what, file in stage.outs) for file, what in changed if (file, what) not in code]
-    return sorted(reasons, key=lambda reason: list(REMEDIES).index(reason.kind))
+    layout = []
+    for file in (file for file in (*stage.deps, *stage.outs) if str(file) in status):
+        what = status[str(file)] if file.hash_info else "is new in dvc.yaml"
+        if file in stage.outs or not file.def_path.startswith(code.FOLDER):
+            reasons.append(_file_reason(file, what, file in stage.outs))
+        elif what != "modified":
+            reasons.append(Reason("code", f"{file.def_path} {what}"))
+        elif before := code.recorded_files(root, file, since):
+            now = code.current_files(file)
+            digests[file.def_path] = code.digest(file.def_path, now)
+            for path, difference in [*code.edits(before, now)] or [(file.def_path, "")]:  # the same as of `since`
+                if difference:
+                    reasons.append(Reason("code", difference))
+                else:
+                    layout.append(path)
+        else:
+            reasons.append(Reason("code", f"{file.def_path} modified; {LOST_CODE}"))
+    if layout:
+        reasons.append(Reason("layout", ", ".join(layout)))
+    return sorted(reasons, key=lambda reason: list(REMEDIES).index(reason.kind)), digests
 
 
 def _file_reason(file: Any, what: str, is_output: bool) -> Reason:
-    """Explain a changed parameter file, input or output."""
     if hasattr(file, "read_params"):
         kind = "libraries" if file.def_path == str(LIBRARIES_FILE) else "parameters"
         values = _changed_values(file.hash_info.value or {}, file.read_params())
@@ -146,22 +155,6 @@ def _changed_values(before: Any, now: Any, key: str = "") -> Iterator[str]:
             yield from _changed_values(before.get(name, ABSENT), now.get(name, ABSENT), inner)
     elif before != now:
         yield f"{key} {before} → {now}"
-
-
-def _code_reasons(root: Path, changed: list[tuple[Any, str]]) -> list[Reason]:
-    """Name the edited files of code, with the first function that differs."""
-    reasons, layout = [], []
-    for dependency, what in changed:
-        before = recorded_files(root, dependency) if what == "modified" else None
-        if before is None:
-            reasons.append(Reason("code", f"{dependency.def_path} {what}"))
-            continue
-        for edit in edits(before, current_files(dependency)):
-            if edit.fault:
-                reasons.append(Reason("code", edit.fault))
-            else:
-                layout.append(edit.path)
-    return reasons + ([Reason("layout", ", ".join(layout))] if layout else [])
 
 
 def _changed_files(entry: Any) -> str:

@@ -1,8 +1,7 @@
 """Compare a workspace with another commit: which differences are more than noise?
 
-Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Predictions
-over different test images are refused. Each interval is at 95 % by itself: of many classes, one now and then leaves
-zero out by chance.
+Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Each interval
+is at 95 % by itself: of many classes, one now and then leaves zero out by chance.
 """
 
 import json
@@ -14,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from flows.repo.dvc_internals import stored_object
 from flows.repo.git import GitError, commit_of, read_blob
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
+from flows.repo.repair import recorded_outputs
 from flows.results.provenance import made_elsewhere
 from flows.results.summary import primary_metric
 from flows.results.tables import table
@@ -40,15 +38,12 @@ class IncomparableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two revisions.
-
-    `interval`, at 95 %, is that of here − base, where both sides have predictions.
-    """
+    """One metric of two revisions."""
 
     metric: str
     base: float
     here: float
-    interval: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None  # at 95 %, of here − base; None without predictions
 
     @property
     def change(self) -> float:
@@ -75,13 +70,7 @@ class Comparison:
     made_elsewhere: tuple[str, ...] = ()
 
     def regression(self, tolerance: float) -> Difference | None:
-        """Return the fall of the primary metric, if it must not pass.
-
-        Parameters
-        ----------
-        tolerance : float
-            In points. A larger fall passes only if it is within noise.
-        """
+        """Return the primary metric's fall by more points than tolerated, unless it is noise."""
         primary = next(row for row in self.differences if row.metric == f"test.{self.primary_metric}")
         has_fallen = -100 * primary.change > tolerance + 1e-9  # a rounding error is no fall
         return primary if has_fallen and primary.verdict in {"real", "unknown"} else None
@@ -106,9 +95,14 @@ class Comparison:
     def as_json(self, tolerance: float) -> dict[str, Any]:
         """Return the same for programs."""
         rows = [{**row.__dict__, "difference": row.change, "verdict": row.verdict} for row in self.differences]
-        passed = self.regression(tolerance) is None
-        notes = {"note": self.note, "made_elsewhere": self.made_elsewhere}
-        return {"base": self.base, "tolerance": tolerance, "passed": passed, **notes, "metrics": rows}
+        return {
+            "base": self.base,
+            "tolerance": tolerance,
+            "passed": self.regression(tolerance) is None,
+            "note": self.note,
+            "made_elsewhere": self.made_elsewhere,
+            "metrics": rows,
+        }
 
 
 def compare(root: Path, base: str) -> Comparison:
@@ -144,12 +138,16 @@ def compare(root: Path, base: str) -> Comparison:
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
         )
     scores = {row.metric: row for row in _compare_predictions(old, new)}
-    _check_of_one_run(metrics["test.accuracy"].here, scores["test.accuracy"].here, metrics_file, predictions_file)
+    recorded, counted = metrics["test.accuracy"].here, scores["test.accuracy"].here
+    if abs(recorded - counted) > 1e-4:
+        raise IncomparableError(
+            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {recorded:.4f} and "
+            f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
+        )
     return Comparison(base, primary, list({**metrics, **scores}.values()), made_elsewhere=elsewhere)
 
 
 def _compare_metrics(base: bytes, here: bytes, file: str, revision: str) -> tuple[str, dict[str, Difference]]:
-    """Return the primary metric, and the numbers that both sides have."""
     try:
         before, now = json.loads(base), json.loads(here)
         primary, metrics = primary_metric(now), {row.metric: row for row in _common_numbers(before, now)}
@@ -171,14 +169,6 @@ def _common_numbers(base: dict[str, Any], here: dict[str, Any], prefix: str = ""
             yield Difference(prefix + key, base[key], here[key])
 
 
-def _check_of_one_run(recorded: float, counted: float, metrics_file: str, predictions_file: str) -> None:
-    if abs(recorded - counted) > 1e-4:
-        raise IncomparableError(
-            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {recorded:.4f} and "
-            f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
-        )
-
-
 def _read_workspace(root: Path, path: str) -> bytes:
     try:
         return (root / path).read_bytes()
@@ -190,9 +180,10 @@ def _read_commit(root: Path, base: str, commit: str, path: str) -> bytes:
     """Read a file of a commit from git, DVC's cache or remote."""
     try:
         content = read_blob(root, commit, path)
-        if content is None and (digest := _recorded_digest(root, commit, path)):
-            content = stored_object(root, digest)
-    except (GitError, OSError, YAMLError, KeyError) as error:
+        if content is None:
+            digests = recorded_outputs(read_blob(root, commit, "dvc.lock") or b"") or {}
+            content = stored_object(root, digests[path]) if path in digests else None
+    except (GitError, OSError) as error:
         raise IncomparableError(f"{path} of {base} cannot be read: {error}") from error
     if content is None:
         raise IncomparableError(
@@ -200,13 +191,6 @@ def _read_commit(root: Path, base: str, commit: str, path: str) -> bytes:
             f"or `git checkout {base} && dvc repro` makes it again"
         )
     return content
-
-
-def _recorded_digest(root: Path, commit: str, path: str) -> str | None:
-    """Return the digest of an output in a commit's dvc.lock."""
-    stages = (YAML(typ="safe").load(read_blob(root, commit, "dvc.lock") or b"") or {}).get("stages", {})
-    outputs = (out for stage in stages.values() for out in stage.get("outs", []))
-    return next((out["md5"] for out in outputs if out["path"] == path), None)
 
 
 def _parse_predictions(content: bytes, side: str) -> Predictions:

@@ -1,7 +1,4 @@
-"""Results that were made with another precision, device or backend.
-
-Their bits differ from what this machine would compute. reports/made_on.json has how they were made.
-"""
+"""Results of another precision, device or backend, whose bits this machine would not compute."""
 
 import json
 from pathlib import Path
@@ -14,22 +11,17 @@ from tasks.params.document import validate
 from tasks.run.provenance import MADE_ON
 
 POINTS = 0.3  # of test accuracy between bfloat16 and float32, of one seed: docs/staleness.md
-KEYS = ("precision", "device", "backend")
 
 
 def made_elsewhere(root: Path, commit: str | None = None) -> str:
-    """Describe how the result was made, if this machine differs; else "".
-
-    Parameters
-    ----------
-    root : Path
-        The project; its parameters may leave precision and device to the machine.
-    commit : str, optional
-        The commit of the result; by default that in the workspace counts.
-    """
+    """Describe how the workspace's or a commit's result was made, if this machine differs; else ""."""
     try:
         made = json.loads((read_blob(root, commit, MADE_ON) or b"{}") if commit else (root / MADE_ON).read_bytes())
-        then, now = [str(made[key]) for key in KEYS], _now(root)
+        params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))
+        device, fastest = capability.resolve_device(params.train.device)
+        chosen = precision(params.model, params.train)
+        now = [fastest if chosen == "auto" else chosen, device, capability.backend()]
+        then = [str(made[key]) for key in ("precision", "device", "backend")]
         made_by = str(made["cpu"]) if then[1] == "cpu" else then[1]
     except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # it is advice: nothing fails without it
         return ""
@@ -41,11 +33,3 @@ def made_elsewhere(root: Path, commit: str | None = None) -> str:
         f"made in {how[0]} on {made_by}; this machine computes in {how[1]}{here}: "
         f"expect differences of about {POINTS} points"
     )
-
-
-def _now(root: Path) -> list[str]:
-    """Return what a training would compute with, in the order of KEYS."""
-    params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))
-    device, fastest = capability.resolve_device(params.train.device)
-    chosen = precision(params.model, params.train)
-    return [fastest if chosen == "auto" else chosen, device, capability.backend()]

@@ -10,8 +10,6 @@ from flows.results.tables import table
 from tasks.params import parse
 from tasks.run.metadata import RUN_INFO, read_notes
 
-OUTPUTS = ("outs", "metrics", "plots")  # the keys of a stage that list what it makes
-
 
 def summary(root: Path) -> str:
     """Describe the outputs in `root` as Markdown tables.
@@ -35,31 +33,23 @@ def summary(root: Path) -> str:
     lines = table(("split", *(name.replace("_", " ") for name in shown), "loss (nats)"), rows)
     if "generalization_gap" in metrics:
         name = "" if primary == "accuracy" else f" of {primary.replace('_', ' ')}"
-        lines += [
-            "",
-            f"generalization gap{name} (train − validation): {100 * metrics['generalization_gap']:.2f} points",
-        ]
+        gap = 100 * metrics["generalization_gap"]
+        lines += ["", f"generalization gap{name} (train − validation): {gap:.2f} points"]
     if notes := read_notes(root / RUN_INFO):
-        lines += [
-            "",
-            *table(("stage", "time", "ran on"), [(name, *_ran(notes[name])) for name in stages if name in notes]),
-        ]
+        ran = [(name, *_ran(notes[name])) for name in stages if name in notes]
+        lines += ["", *table(("stage", "time", "ran on"), ran)]
     if elsewhere := made_elsewhere(root):
         lines += ["", f"the model was {elsewhere}"]
-    lines += ["", "made: " + ", ".join(declared_outputs(root, *OUTPUTS))]
+    lines += ["", "made: " + ", ".join(declared_outputs(root, "outs", "metrics", "plots"))]
     return "\n".join(lines)
 
 
 def primary_metric(metrics: dict[str, Any]) -> str:
-    """Return the score that a model is judged by.
-
-    reports/metrics.json has it beside accuracy and loss, or it is accuracy.
-    """
+    """Return the score that a model is judged by: the one beside accuracy and loss, or accuracy."""
     return next((name for name in metrics.get("test", {}) if name not in {"accuracy", "loss"}), "accuracy")
 
 
 def _ran(facts: dict[str, Any]) -> tuple[str, str]:
-    """Show a stage's seconds, and what it ran on."""
     details = [f"{facts['device']}, {facts['threads']} threads"] if "device" in facts else []
     details += [facts["precision"]] if "precision" in facts else []
     details += [f"{facts['images_per_second']:,} images/s"] if "images_per_second" in facts else []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.repo.cache import recorded_outputs
+from flows.repo.repair import recorded_outputs
 from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.damage import flip_a_byte, run_doctor
 from tests.support.edits import substitute

@@ -13,13 +13,15 @@ from flows import accept
 from flows.pipeline import __main__ as pipeline
 from flows.pipeline import stages
 from flows.repo.ast_diff import first_difference
-from flows.repo.cosmetic import HINT, accept_edits
+from flows.repo.cosmetic import accept_edits
 from flows.repo.git import GitError
+from flows.repo.staleness import REMEDIES
 from tasks.params import ParameterError
 from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.edits import Edit, added, both, deleted, replaced
 from tests.support.import_graph import STAGES
 
+HINT = REMEDIES["layout"]
 NETWORK, HISTORY = "tasks/models/network.py", "tasks/training/history.py"
 COUNTS, PAGE = "tasks/metrics/class_counts.py", "tasks/reporting/page.html"
 MODEL, MODULE = "models/classifier.keras", "tasks/training/module.py"
@@ -88,47 +90,47 @@ SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
     "line ends": (with_windows_line_ends, ("train", "evaluate")),
 }
 OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
-    "function": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "evaluate", f"{NETWORK}: `if "),
-    "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}: its text differs"),
+    "function": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "evaluate", f"code: {NETWORK}: `if "),
+    "no Python": (added(COUNTS, "if:\n"), "evaluate", f"code: {COUNTS}: its text differs"),
     "one of two files": (
         both(added("tasks/models/fused.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
         "train",
-        f"{NETWORK}: `WHITENING_FILTERS = 25` differs",
+        f"code: {NETWORK}: `WHITENING_FILTERS = 25` differs",
     ),
-    "template": (added(PAGE, "\n"), "report", f"{PAGE} modified"),
-    "new module": (added(MODULE, "NEW = 1\n"), "train", f"{MODULE} is new"),
-    "new module without code": (added(MODULE, "# soon\n"), "train", f"{MODULE} is new"),
-    "module that is gone": (deleted(HISTORY), "train", f"{HISTORY} is gone"),
+    "template": (added(PAGE, "\n"), "report", f"code: {PAGE} modified"),
+    "new module": (added(MODULE, "NEW = 1\n"), "train", f"code: {MODULE} is new"),
+    "new module without code": (added(MODULE, "# soon\n"), "train", f"code: {MODULE} is new"),
+    "module that is gone": (deleted(HISTORY), "train", f"code: {HISTORY} is gone"),
     "parameter beside": (
         both(added(HISTORY, "# why\n"), lambda clone: clone.edit(regularize__l2=0.1)),
         "train",
-        "params changed: regularize",
+        "parameters: regularize.l2 0.0 → 0.1",
     ),
     "command beside": (
         both(added(HISTORY, "# why\n"), replaced("dvc.yaml", "python -u -m tasks.train", "python -m tasks.train")),
         "train",
-        "changed command",
+        "command: -u → (absent)",
     ),
     "data beside": (
         both(added(HISTORY, "# why\n"), added("data/normalized/metadata.json", "\n")),
         "train",
-        "dep data/normalized modified",
+        "data: data/normalized modified: 1 changed of ",
     ),
-    "lost output": (both(added(HISTORY, "# why\n"), deleted(MODEL)), "train", f"out {MODEL} deleted"),
+    "lost output": (both(added(HISTORY, "# why\n"), deleted(MODEL)), "train", f"outputs: {MODEL} deleted"),
     "changed output": (
         both(added("tasks/evaluate.py", "# why\n"), added("reports/metrics.json", "\n")),
         "evaluate",
-        "out reports/metrics.json modified",
+        "outputs: reports/metrics.json modified",
     ),
     "dependency added": (
         both(added(HISTORY, "# why\n"), replaced("dvc.yaml", TRAINING, f"{TRAINING}      - LICENSE\n")),
         "train",
-        "dep LICENSE",
+        "data: LICENSE is new in dvc.yaml",
     ),
     "source added": (
         both(added(HISTORY, "# why\n"), replaced("dvc.yaml", TRAINING, f"{TRAINING}      - tasks/classify.py\n")),
         "train",
-        "dep tasks/classify.py is new in dvc.yaml",
+        "code: tasks/classify.py is new in dvc.yaml",
     ),
     "dependency removed": (
         both(added("tasks/train.py", "# why\n"), replaced("dvc.yaml", TRAINING, "")),
@@ -194,7 +196,7 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
     assert without_line(capsys.readouterr().out).splitlines() == [
         "download: nothing changed",
         "normalize: nothing changed",
-        f"train: nothing is kept: {HISTORY}: `NEW = 1` is new",
+        f"train: nothing is kept: code: {HISTORY}: `NEW = 1` is new",
         f"evaluate: kept; only comments and layout differ in {COUNTS}",
         f"report: kept; only comments and layout differ in {COUNTS}",
     ]
@@ -235,11 +237,11 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     (digest,) = (dep["md5"] for dep in deps if dep["path"] == "tasks/metrics")
     lock.write_text(lock.read_text().replace(digest, "f" * 32 + ".dir"))  # of each stage that has it
     clone.commit("a lock of other code")
-    assert refusals(clone)["evaluate"].startswith("tasks/metrics must be in git as it was when the result was made")
+    assert refusals(clone)["evaluate"].startswith("code: tasks/metrics modified; git has no version ")
     added(COUNTS, "# why\n")(clone)
     assert "--since" in refusals(clone)["evaluate"]
     added(COUNTS, "NEW = 1\n")(clone)
-    assert without_line(refusals(clone, since="HEAD")["evaluate"]) == f"{COUNTS}: `NEW = 1` is new"
+    assert without_line(refusals(clone, since="HEAD")["evaluate"]) == f"code: {COUNTS}: `NEW = 1` is new"
     replaced(COUNTS, "NEW = 1\n", "")(clone)
     assert kept(clone, since="HEAD") == ["evaluate", "report"]
 
@@ -274,7 +276,7 @@ def test_a_file_that_is_saved_while_it_is_compared_is_not_recorded(
 
 def test_accept_is_of_the_workspace_alone(clone: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     assert pipeline.main(["--accept", "--set", "train.epochs=3"]) == 2
-    assert capsys.readouterr().err == ("error: --accept must be of this workspace; received --set too: train.epochs\n")
+    assert capsys.readouterr().err.startswith("error: accept is for runs in the workspace; received overrides, too: ")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.repo.quarantine import FOLDER
+from flows.repo.repair import FOLDER
 from flows.server import database
 from tests.support.clone import Clone
 
