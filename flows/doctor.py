@@ -89,10 +89,8 @@ def find_running(root: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Check the folder, and print what was found."""
-    argparse.ArgumentParser(
-        prog="python -m flows.doctor",
-        description="Check everything that this folder keeps, by content, and repair what can be.",
-    ).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m flows.doctor", description=(__doc__ or "").splitlines()[0])
+    parser.parse_args(arguments)
     root, findings = Path.cwd(), []
     try:
         if running := find_running(root):

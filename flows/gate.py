@@ -1,8 +1,7 @@
 """Compare the model with another commit's: is it better, beyond noise?
 
-`python -m flows.gate --base REV [--tolerance POINTS] [--json]`; `flows/results/comparison.py` says how. Ends with 1
-when the primary metric (`evaluate.headline`) fell on test by more than the tolerance, unless the fall is within noise;
-with 2 when there is nothing to compare.
+`python -m flows.gate --base REV [--tolerance POINTS] [--json]` ends with 1 when the primary metric
+(`evaluate.headline`) fell on test by more than the tolerance and the noise; with 2 when there is nothing to compare.
 """
 
 import argparse
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 from flows.results.comparison import IncomparableError, compare
+from tasks.params import ParameterError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         if not 0 <= args.tolerance <= 100:
             raise IncomparableError(f"--tolerance must lie between 0 and 100 points; received {args.tolerance}")
         comparison = compare(Path(), args.base)
-    except (IncomparableError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
+        print(f"error: {error.filename} must exist in this workspace; run `dvc repro` first", file=sys.stderr)
+        return 2
+    except (RuntimeError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(comparison.as_json(args.tolerance), indent=2) if args.json else comparison.markdown())

@@ -2,8 +2,8 @@
 
 `python -m flows.why [STAGE ...]`
 
-It asks DVC and changes nothing. The reasons are those that a flow logs (flows/repo/staleness.py has the list), and
-the stages before. Ends with 2 where nothing could be judged, with 75 while another DVC is at work.
+The reasons are those that a flow logs (flows/repo/staleness.py has the list), and the stages before. Ends with 2
+where nothing could be judged, with 75 while another DVC is at work.
 """
 
 import argparse

@@ -1,43 +1,34 @@
 """Compare two Python sources without comments, layout and docstrings.
 
-Their syntax trees are compared. So a line may be wrapped, and a string quoted in another way; names, decorators,
-defaults, annotations, the types of constants (`1`, `1.0` and `True` are three) and the order of statements count. A
-source is decoded as its encoding cookie says.
-
-Docstrings count in a module that mentions `__doc__`, such as a program that prints its own. What Python cannot parse
-is compared as bytes.
+Their syntax trees are compared, in which `1`, `1.0` and `True` are three constants and the order of statements counts.
+Docstrings count in a module that mentions `__doc__`. What Python cannot parse is compared as bytes.
 """
 
 import ast
 import copy
 import warnings
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 Scope: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 NAMED = ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
-class Difference(NamedTuple):
-    """The first difference of two sources."""
+def first_difference(before: bytes, after: bytes) -> str:
+    """Return the first difference, such as "12: `fit` differs"; "" for the same code.
 
-    what: str  # such as "`fit` differs"
-    line: int  # in the second source
-
-
-def first_difference(before: bytes, after: bytes) -> Difference | None:
-    """Find the first difference of two sources; None for the same code."""
+    The line is one of the second source.
+    """
     if before == after:
-        return None
+        return ""
     has_docstrings = b"__doc__" in before + after
     try:
         old, new = (_parse(source, has_docstrings) for source in (before, after))
-        return None if ast.dump(old) == ast.dump(new) else _locate(old, new)
+        return "" if ast.dump(old) == ast.dump(new) else _locate(old, new)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # also a digit too many, and too deep a nesting
         return _first_line(before, after)
 
 
 def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
-    """Parse a source without what changes nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an escape that Python does not know
         tree = ast.parse(source)
@@ -49,7 +40,7 @@ def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
     return tree
 
 
-def _locate(before: Scope, after: Scope, path: str = "") -> Difference:
+def _locate(before: Scope, after: Scope, path: str = "") -> str:
     """Find the first difference of two bodies, as deep as possible."""
     old, new = ([ast.dump(statement) for statement in scope.body] for scope in (before, after))
     pairs = enumerate(zip(old, new, strict=False))
@@ -59,29 +50,27 @@ def _locate(before: Scope, after: Scope, path: str = "") -> Difference:
         was, now = before.body[n], after.body[n]
         if isinstance(was, NAMED) and isinstance(now, NAMED) and _head(was) == _head(now):
             return _locate(was, now, f"{path}{now.name}.")
-        return Difference(f"{_name(now, path)} differs", now.lineno)
+        return f"{now.lineno}: {_name(now, path)} differs"
     if is_gone or n == len(new):
         line = after.body[n].lineno if n < len(new) else max((node.end_lineno or 1 for node in after.body), default=1)
-        return Difference(f"{_name(before.body[n], path)} is gone", line)
-    return Difference(f"{_name(after.body[n], path)} {'is new' if is_new else 'has moved'}", after.body[n].lineno)
+        return f"{line}: {_name(before.body[n], path)} is gone"
+    return f"{after.body[n].lineno}: {_name(after.body[n], path)} {'is new' if is_new else 'has moved'}"
 
 
 def _head(node: ast.stmt) -> str:
-    """Dump a function or class without its body."""
     head = copy.copy(node)
     head.body = []  # type: ignore[attr-defined]
     return ast.dump(head)
 
 
 def _name(statement: ast.stmt, path: str) -> str:
-    """Label a statement by its dotted name or its source text."""
     if isinstance(statement, NAMED):
         return f"`{path}{statement.name}`"
     text = ast.unparse(statement).splitlines()[0][:60]
     return f"`{text}` in `{path[:-1]}`" if path else f"`{text}`"
 
 
-def _first_line(before: bytes, after: bytes) -> Difference:
+def _first_line(before: bytes, after: bytes) -> str:
     old, new = (source.splitlines(keepends=True) for source in (before, after))
     same = (was == now for was, now in zip(old, new, strict=False))
-    return Difference("its text differs", next((n for n, equal in enumerate(same) if not equal), len(old)) + 1)
+    return f"{next((n for n, equal in enumerate(same) if not equal), len(old)) + 1}: its text differs"

@@ -7,7 +7,7 @@ the recorded size whose digest is right.
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows.repo import dvc_internals
 from flows.repo.ast_diff import first_difference
@@ -16,13 +16,6 @@ from flows.repo.git import git, git_bytes
 FOLDER = "tasks/"  # where the code that stages depend on lies
 
 Files = Mapping[str, bytes]  # content by path from the project
-
-
-class Blob(NamedTuple):
-    """A file in git's store."""
-
-    name: str
-    size: int
 
 
 def edits(before: Files, now: Files) -> Iterator[tuple[str, str]]:
@@ -38,7 +31,7 @@ def edits(before: Files, now: Files) -> Iterator[tuple[str, str]]:
             yield path, f"{path} modified"
         else:
             difference = first_difference(before[path], now[path])
-            yield path, f"{path}:{difference.line}: {difference.what}" if difference else ""
+            yield path, f"{path}:{difference}" if difference else ""
 
 
 def current_files(dependency: Any) -> Files:
@@ -58,29 +51,29 @@ def recorded_files(root: Path, dependency: Any, since: str | None = None) -> Fil
     path, meta = dependency.def_path, dependency.meta
     for commit in git(root, "rev-list", "--all", "--reflog", "--full-history", "--", path).split():
         blobs = _list_blobs(root, commit, dependency)
-        if len(blobs) == (meta.nfiles or 1) and sum(blob.size for blob in blobs.values()) == meta.size:
+        if len(blobs) == (meta.nfiles or 1) and sum(size for _, size in blobs.values()) == meta.size:
             files = _read_blobs(root, blobs)
             if digest(path, files) == dependency.hash_info.value:
                 return files
     return _read_blobs(root, _list_blobs(root, since, dependency)) if since else None
 
 
-def _list_blobs(root: Path, commit: str, dependency: Any) -> dict[str, Blob]:
-    """List the files of a dependency in a commit."""
+def _list_blobs(root: Path, commit: str, dependency: Any) -> dict[str, tuple[str, int]]:
+    """Return git's name and the size of each file of a dependency in a commit."""
     lines = git(root, "ls-tree", "-r", "-l", "-z", commit, "--", dependency.def_path).split("\0")[:-1]
     entries = ((path, details.split()) for details, path in (line.split("\t", 1) for line in lines))
-    blobs = {path: Blob(name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}
+    blobs = {path: (name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}
     return {path: blob for path, blob in blobs.items() if dvc_internals.counts(dependency, path)}
 
 
-def _read_blobs(root: Path, blobs: Mapping[str, Blob]) -> Files:
+def _read_blobs(root: Path, blobs: Mapping[str, tuple[str, int]]) -> Files:
     """Read files by one git process."""
-    names = "".join(f"{blob.name}\n" for blob in blobs.values())
+    names = "".join(f"{name}\n" for name, _ in blobs.values())
     content, start, files = git_bytes(root, "cat-file", "--batch", given=names.encode()), 0, {}
-    for path, blob in blobs.items():  # each between a line that describes it and a line end
+    for path, (_, size) in blobs.items():  # each between a line that describes it and a line end
         begin = content.index(b"\n", start) + 1
-        files[path] = content[begin : begin + blob.size]
-        start = begin + blob.size + 1
+        files[path] = content[begin : begin + size]
+        start = begin + size + 1
     return files
 
 

@@ -30,19 +30,14 @@ class Decision(NamedTuple):
 def accept_edits(root: Path, names: Iterable[str] = (), since: str | None = None) -> list[Decision]:
     """Keep results whose code differs only in comments and layout.
 
-    Parameters
-    ----------
-    names : iterable of str
-        The stages; all by default.
-    since : str, optional
-        A commit that had the code which made the result, for files of which git has not got that version.
+    `since` is a commit with the code that made them, where git has lost it.
 
     Raises
     ------
     tasks.params.ParameterError, flows.repo.git.GitError
         For an unknown stage or commit, and where a merge waits.
     dvc.lock.LockError
-        If another DVC process is using the workspace.
+        While another DVC process uses the workspace.
     """
     refuse_unresolved(root)
     if since is not None and commit_of(root, since) is None:

@@ -8,10 +8,9 @@ No hook of the user's runs: it would see a worktree that is not theirs, and a fa
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.repo.commands import failure
 
@@ -39,13 +38,7 @@ def git_bytes(
     given: bytes = b"",
     limit_seconds: float | None = None,
 ) -> bytes:
-    """Run git in a checkout, with some variables and the given input.
-
-    Raises
-    ------
-    GitError
-        With its errors, if it fails or takes longer than its limit.
-    """
+    """Run git in a checkout; GitError if it fails or takes longer than its limit."""
     command = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
     try:
         done = subprocess.run(
@@ -66,8 +59,7 @@ def git_bytes(
     return done.stdout
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """The repository that a project is, or is a part of."""
 
     top: Path
@@ -112,7 +104,6 @@ def commit_to_ref(root: Path, reference: str, message: str, files: list[str]) ->
 
 
 def _identity(root: Path) -> dict[str, str]:
-    """Name an author where the user has not, as in containers."""
     try:
         git(root, "var", "GIT_AUTHOR_IDENT")
         git(root, "var", "GIT_COMMITTER_IDENT")

@@ -14,5 +14,4 @@ def declared_outputs(root: Path, *kinds: str) -> list[str]:
 
 def artifact(root: Path, name: str) -> str:
     """Return the path that dvc.yaml declares for an artifact."""
-    path: str = parse(root / "dvc.yaml")["artifacts"][name]["path"]
-    return path
+    return str(parse(root / "dvc.yaml")["artifacts"][name]["path"])

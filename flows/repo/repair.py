@@ -11,8 +11,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -29,8 +29,7 @@ LOCK = Path("dvc.lock")
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A fault of a file, and its repair."""
 
     path: Path | str
@@ -115,7 +114,7 @@ class Cache:
                 yield Finding(f"cache object {right}", "is missing", f"put back from {name}")
 
     def _restore(self, path: Path, right: str | None) -> Finding:
-        """Restore a file; `dvc checkout` would go by time stamps, and leave reports out."""
+        # `dvc checkout` would go by time stamps, and leave reports out
         name, fault, moved = path.relative_to(self.root), "is missing", ""
         if path.is_file():
             fault, moved = "is not what dvc.lock says", set_aside(self.root, path)

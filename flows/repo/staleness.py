@@ -7,9 +7,8 @@ import difflib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.repo import code, dvc_internals
 from tasks.run.libraries import LIBRARIES_FILE
@@ -32,8 +31,7 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """A reason for a stage to run: its kind, and what changed."""
 
     kind: str
@@ -48,7 +46,7 @@ class Reason:
 
 
 def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = False) -> dict[str, tuple[Reason, ...]]:
-    """Explain why DVC would run stages now.
+    """Explain why DVC would run stages (all by default) now.
 
     A stage without a reason is current. In this order, of which one is enough:
 
@@ -63,19 +61,10 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     9. *outputs*: what it made is lost or was changed, here or in DVC's cache;
     10. *upstream*: a stage before it would run. A flow and `dvc repro` have run that one before they look here.
 
-    Parameters
-    ----------
-    names : iterable of str
-        All stages by default.
-    upstream : bool
-        Whether to look at the stages before them, too.
-
     Raises
     ------
-    tasks.params.ParameterError
-        For an unknown stage.
-    dvc.lock.LockError
-        If another DVC process is using the workspace.
+    tasks.params.ParameterError, dvc.lock.LockError
+        For an unknown stage, and while another DVC process uses the workspace.
     """
     names = tuple(names)
     with dvc_internals.locked_repo(root) as repo:
@@ -141,14 +130,12 @@ def _file_reason(file: Any, what: str, is_output: bool) -> Reason:
 
 
 def _changed_words(before: str, now: str) -> str:
-    """Return the words of a command that changed, as `before → now`."""
     compared = list(difflib.ndiff(before.split(), now.split()))
     gone, new = (" ".join(word[2:] for word in compared if word.startswith(sign)) for sign in "-+")
     return f"{gone or ABSENT} → {new or ABSENT}"
 
 
 def _changed_values(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """Yield each changed value as `key before → now`."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             inner = f"{key}.{name}" if key else str(name)

@@ -29,11 +29,10 @@ from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
-from tasks.params import ParameterError
 
 
 class IncomparableError(RuntimeError):
-    """Two revisions that cannot be compared, and what to do."""
+    """Two revisions that cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +110,15 @@ def compare(root: Path, base: str) -> Comparison:
     Raises
     ------
     IncomparableError
-        If there is no such commit, a side has no metrics, or the two were scored on different test images.
+        If there is no such commit, it has no metrics, or the two were scored on different test images.
+    FileNotFoundError
+        If the pipeline has not been run at `root`.
     """
-    try:
-        refuse_unresolved(root)
-        commit = commit_of(root, base) if base else None
-        metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
-    except (GitError, ParameterError) as error:
-        raise IncomparableError(str(error)) from error
-    if commit is None:
+    refuse_unresolved(root)
+    metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
+    if not base or (commit := commit_of(root, base)) is None:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    sides = _read_commit(root, base, commit, metrics_file), _read_workspace(root, metrics_file)
+    sides = _read_commit(root, base, commit, metrics_file), (root / metrics_file).read_bytes()
     primary, metrics = _compare_metrics(*sides, metrics_file, base)
     sides_made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
     elsewhere = tuple(f"{side}: {made}" for side, made in sides_made.items() if made)
@@ -132,7 +129,7 @@ def compare(root: Path, base: str) -> Comparison:
             raise IncomparableError(f"{metrics_file} of {base} must hold test.{primary}, and {error}") from error
         without = f"metrics alone, without intervals: {error}"
         return Comparison(base, primary, list(metrics.values()), without, elsewhere)
-    new = _parse_predictions(_read_workspace(root, predictions_file), "this workspace")
+    new = _parse_predictions((root / predictions_file).read_bytes(), "this workspace")
     if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
         raise IncomparableError(
             f"both sides must be scored on the same test images; received others at {base}; choose another --base"
@@ -167,13 +164,6 @@ def _common_numbers(base: dict[str, Any], here: dict[str, Any], prefix: str = ""
             yield from _common_numbers(base[key], here[key], f"{prefix}{key}.")
         else:
             yield Difference(prefix + key, base[key], here[key])
-
-
-def _read_workspace(root: Path, path: str) -> bytes:
-    try:
-        return (root / path).read_bytes()
-    except FileNotFoundError:
-        raise IncomparableError(f"{path} must exist in this workspace; run `dvc repro` first") from None
 
 
 def _read_commit(root: Path, base: str, commit: str, path: str) -> bytes:

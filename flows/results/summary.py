@@ -18,8 +18,6 @@ def summary(root: Path) -> str:
     ------
     FileNotFoundError
         If the pipeline has not been run there.
-    ValueError, LookupError, TypeError, AttributeError
-        If what it reads is damaged.
     """
     stages = parse(root / "dvc.yaml")["stages"]
     metrics = json.loads((root / artifact(root, "metrics")).read_text(encoding="utf-8"))

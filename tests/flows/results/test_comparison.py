@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from flows.gate import main
-from flows.results.comparison import Comparison, Difference
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
@@ -86,7 +85,7 @@ def test_a_planted_regression_of_three_points_fails_and_is_named(capsys: pytest.
     assert said.err == "regression: test accuracy fell by 3.00 points, more than the tolerance of 0\n"
 
 
-def test_a_tolerance_lets_a_smaller_fall_pass() -> None:
+def test_a_tolerance_lets_a_fall_pass_that_is_no_larger() -> None:
     write(wrong=range(0, 360))
     assert main(["--base", "HEAD", "--tolerance", "3"]) == 0
     assert main(["--base", "HEAD", "--tolerance", "2.9"]) == 1
@@ -255,9 +254,3 @@ def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFi
     assert main(["--base", "HEAD"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: reports/metrics.json must hold ")
-
-
-def test_a_fall_by_exactly_the_tolerance_passes() -> None:
-    worse = Comparison("HEAD", "accuracy", [Difference("test.accuracy", 0.85, 0.82, (-0.04, -0.02))])
-    assert worse.regression(3.0) is None
-    assert worse.regression(2.99) is not None
