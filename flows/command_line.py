@@ -33,7 +33,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
-    """Run a command, and print errors in one line; after an interruption, what to do next."""
+    """Run a command, and print errors and interruptions in one line."""
     logging.getLogger("prefect.flow_runs").addFilter(_without_trace)
     try:
         with interruptible():

@@ -24,7 +24,7 @@ from flows.server import database
 from tasks.params import ParameterError
 from tasks.training import checkpoints
 
-RECENT_SECONDS = 5.0  # a file that is younger may be of a command of this moment
+RECENT_SECONDS = 5.0  # a younger file may be of a command of this moment
 WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study|accept)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
 GIT = re.compile(r"\bgit(\s|$)")
 FREE_LOCK = re.compile(rb'\{("(read|write)": \{\}(, )?)*\}')
@@ -76,7 +76,7 @@ def _partial_files(root: Path) -> Iterator[Finding]:
 
 
 def find_running(root: Path) -> str:
-    """Name a command of DVC, steps or flows in this checkout, or of git in its repository."""
+    """Name a command of this project, DVC or git that works here."""
     places = (root, WORK), (repository(root).top, GIT)
     callers = {caller.pid for caller in psutil.Process().parents()}  # such as a shell whose line has a `git pull` too
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):

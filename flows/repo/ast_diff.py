@@ -14,10 +14,7 @@ NAMED = ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 def first_difference(before: bytes, after: bytes) -> str:
-    """Return the first difference, such as "12: `fit` differs"; "" for the same code.
-
-    The line is one of the second source.
-    """
+    """Name the first difference, such as "12: `fit` differs"; "" without any."""
     if before == after:
         return ""
     has_docstrings = b"__doc__" in before + after

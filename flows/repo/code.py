@@ -19,7 +19,7 @@ Files = Mapping[str, bytes]  # content by path from the project
 
 
 def edits(before: Files, now: Files) -> Iterator[tuple[str, str]]:
-    """Yield each edited file with its first difference, "" for comments and layout alone."""
+    """Yield each edited file with its first difference; "" for layout alone."""
     for path in sorted({*before, *now}):
         if path not in before:  # it counts even when it is empty: it may hide another module
             yield path, f"{path} is new"
@@ -59,7 +59,7 @@ def recorded_files(root: Path, dependency: Any, since: str | None = None) -> Fil
 
 
 def _list_blobs(root: Path, commit: str, dependency: Any) -> dict[str, tuple[str, int]]:
-    """Return git's name and the size of each file of a dependency in a commit."""
+    """Return git's name and the size of a dependency's files."""
     lines = git(root, "ls-tree", "-r", "-l", "-z", commit, "--", dependency.def_path).split("\0")[:-1]
     entries = ((path, details.split()) for details, path in (line.split("\t", 1) for line in lines))
     blobs = {path: (name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from tasks.params import ParameterError
 
 # Module, and name in it → what no command of DVC gives.
@@ -36,7 +39,7 @@ one_repo_at_a_time = threading.Lock()  # DVC keeps process-wide state
 
 @contextmanager
 def locked_repo(root: Path) -> Iterator[Any]:
-    """Open a DVC repository and hold its lock; LockError if another process has it."""
+    """Open a DVC repository and hold its lock, or raise LockError."""
     from dvc.repo import Repo, lock_repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
@@ -52,10 +55,9 @@ def load_stages(repo: Any, names: Iterable[str] = ()) -> dict[str, Any]:
     return stages
 
 
-def locked_entry(stage: Any) -> dict[str, Any] | None:
+def locked_entry(stage: Any) -> Any:
     """Return what dvc.lock has of a stage; None before its first run."""
-    entry: dict[str, Any] | None = (stage.dvcfile.lockfile_contents.get("stages") or {}).get(stage.name)
-    return entry
+    return (stage.dvcfile.lockfile_contents.get("stages") or {}).get(stage.name)
 
 
 def entry_of_now(stage: Any) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def record(stage: Any) -> None:
 
 
 def counts(dependency: Any, path: str) -> bool:
-    """Return whether .dvcignore lets a file of a dependency count, now or earlier."""
+    """Return whether .dvcignore lets a file of a dependency count."""
     inner = path.removeprefix(dependency.def_path).lstrip("/")
     return not dependency.dvcignore.is_ignored_file(str(Path(dependency.fs_path, inner)), ignore_subrepos=False)
 
@@ -83,12 +85,11 @@ def list_of_files(digests: Mapping[str, str]) -> bytes:
     """Return a folder's list of files as DVC stores and hashes it."""
     from dvc_data.hashfile.tree import Tree
 
-    content: bytes = Tree.from_list([{"md5": digests[path], "relpath": path} for path in digests], "md5").as_bytes()
-    return content
+    return bytes(Tree.from_list([{"md5": digests[path], "relpath": path} for path in digests], "md5").as_bytes())
 
 
 def folder_digests(entry: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Return a folder's digests before and now; none for a file or a lost list."""
+    """Return a folder's digests before and now; empty for a file."""
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.tree import Tree
 
@@ -101,7 +102,7 @@ def folder_digests(entry: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def stored_object(root: Path, digest: str) -> bytes | None:
-    """Read an object from DVC's cache or remote; OSError if the remote fails.
+    """Read an object from DVC's cache or remote, or raise OSError.
 
     DVC does not look up the commit: its own git would wait for ever for what a partial clone lacks.
     """
@@ -121,12 +122,12 @@ def stored_object(root: Path, digest: str) -> bytes | None:
     return None
 
 
-def is_lock(content: Any) -> bool:
-    """Return whether a parsed dvc.lock has the form that DVC reads."""
+def parse_lock(content: bytes) -> Any:
+    """Parse a dvc.lock; None for one that DVC would not read."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
     try:
-        return bool(COMPILED_LOCKFILE_SCHEMA(content))
-    except Invalid:
-        return False
+        return COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content))
+    except (Invalid, YAMLError, ValueError):
+        return None

@@ -38,7 +38,7 @@ def git_bytes(
     given: bytes = b"",
     limit_seconds: float | None = None,
 ) -> bytes:
-    """Run git in a checkout; GitError if it fails or takes longer than its limit."""
+    """Run git in a checkout, or raise GitError, also after its limit."""
     command = " ".join(takewhile(lambda argument: not argument.startswith("-"), ("git", *arguments)))
     try:
         done = subprocess.run(
@@ -94,7 +94,7 @@ def read_blob(root: Path, commit: str, path: Path | str) -> bytes | None:
 
 
 def commit_to_ref(root: Path, reference: str, message: str, files: list[str]) -> None:
-    """Commit edits and some new files under a reference, and leave HEAD alone."""
+    """Commit edits and new `files` under a reference; leave HEAD alone."""
     git(root, "add", "--update", ".")
     if new := git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *files).split("\0")[:-1]:
         git(root, "add", "--", *new)

@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from flows.repo import commands, dvc_internals
 from flows.repo.code import md5
 from flows.repo.git import commit_of, read_blob
@@ -140,11 +137,7 @@ class Cache:
 
 def recorded_outputs(lock: bytes) -> dict[str, str] | None:
     """Return the digest of each output; None for a damaged dvc.lock."""
-    try:
-        content = YAML(typ="safe").load(lock)
-    except (YAMLError, ValueError):
-        return None
-    if not dvc_internals.is_lock(content):
+    if (content := dvc_internals.parse_lock(lock)) is None:
         return None
     outputs = [output for stage in content.get("stages", {}).values() for output in stage.get("outs", [])]
     digests = {output["path"]: output.get("md5", "") for output in outputs}

@@ -86,7 +86,7 @@ def _before(stages: dict[str, Any], name: str) -> dict[str, None]:
 
 
 def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason], dict[str, str]]:
-    """Return a stage's reasons in their order, and the digests of the code that was compared."""
+    """Return a stage's reasons, and the digests of the compared code."""
     locked, digests = dvc_internals.locked_entry(stage), dict[str, str]()
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")], digests

@@ -69,7 +69,7 @@ class Comparison:
     made_elsewhere: tuple[str, ...] = ()
 
     def regression(self, tolerance: float) -> Difference | None:
-        """Return the primary metric's fall by more points than tolerated, unless it is noise."""
+        """Return the primary metric where it fell by more points, beyond noise."""
         primary = next(row for row in self.differences if row.metric == f"test.{self.primary_metric}")
         has_fallen = -100 * primary.change > tolerance + 1e-9  # a rounding error is no fall
         return primary if has_fallen and primary.verdict in {"real", "unknown"} else None

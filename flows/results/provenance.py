@@ -1,4 +1,4 @@
-"""Results of another precision, device or backend, whose bits this machine would not compute."""
+"""Results of another precision, device or backend than this machine's."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ POINTS = 0.3  # of test accuracy between bfloat16 and float32, of one seed: docs
 
 
 def made_elsewhere(root: Path, commit: str | None = None) -> str:
-    """Describe how the workspace's or a commit's result was made, if this machine differs; else ""."""
+    """Describe how a result was made, if this machine differs; else ""."""
     try:
         made = json.loads((read_blob(root, commit, MADE_ON) or b"{}") if commit else (root / MADE_ON).read_bytes())
         params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))

@@ -43,7 +43,7 @@ def summary(root: Path) -> str:
 
 
 def primary_metric(metrics: dict[str, Any]) -> str:
-    """Return the score that a model is judged by: the one beside accuracy and loss, or accuracy."""
+    """Return the score beside accuracy and loss, or accuracy."""
     return next((name for name in metrics.get("test", {}) if name not in {"accuracy", "loss"}), "accuracy")
 
 

@@ -69,7 +69,7 @@ CONTROLS = {
     ),
     # --- git
     "identity of hidden commits": Control(f"{GIT}::test_an_isolated_run_is_kept_for_a_user_without_identity", "{}"),
-    "no hooks": Control(f"{GIT}::test_no_hook_of_the_users_runs_on_an_isolated_run[in_the_repository]", "()"),
+    "no hooks": Control(f"{GIT}::test_no_hook_of_the_users_runs_on_an_isolated_run[git]", "()"),
     "paths below the top": Control(
         f"{GIT}::test_an_isolated_run_is_kept_wherever_the_project_lies[subfolder]", (r":\./", ":")
     ),

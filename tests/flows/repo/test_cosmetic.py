@@ -14,7 +14,6 @@ from flows.pipeline import __main__ as pipeline
 from flows.pipeline import stages
 from flows.repo.ast_diff import first_difference
 from flows.repo.cosmetic import accept_edits
-from flows.repo.git import GitError
 from flows.repo.staleness import REMEDIES
 from tasks.params import ParameterError
 from tests.support.clone import Clone, assert_nothing_is_stale
@@ -79,10 +78,7 @@ def refusals(clone: Clone, since: str | None = None) -> dict[str, str]:
 SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
     "comment in a folder of two stages": (added(NETWORK, "# a comment\n"), ("train", "evaluate")),
     "docstrings of two folders": (
-        both(
-            replaced(NETWORK, "The networks, and where", "Networks: where"),
-            replaced(COUNTS, "Count the images of each class.", "Count."),
-        ),
+        both(*(replaced(file, '"""', '"""Now: ') for file in (NETWORK, COUNTS))),
         ("train", "evaluate", "report"),
     ),
     "comment in a step": (added("tasks/train.py", "# a comment\n"), ("train",)),
@@ -189,15 +185,12 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
 def test_a_lock_with_conflicts_and_what_is_unknown_end_in_one_line(
     clone: Clone, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ParameterError, match=r"STAGE must be one of download, .*; received trian"):
-        accept_edits(clone.path, ["trian"])
     with pytest.raises(ParameterError, match="--since must be a commit of this repository; received nowhere"):
         accept_edits(clone.path, since="nowhere")
     added("dvc.lock", "<<<<<<< ours\n=======\n>>>>>>> theirs\n")(clone)
-    with pytest.raises(GitError, match=r"dvc\.lock must hold one side of a merge"):
-        accept_edits(clone.path)
     assert accept.main([]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: dvc.lock must hold one side of a merge")
     (clone.path / "dvc.lock").write_text("stages: [\n")
     assert accept.main([]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
