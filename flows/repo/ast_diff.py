@@ -7,7 +7,8 @@ Docstrings count in a module that mentions `__doc__`. What Python cannot parse i
 import ast
 import copy
 import warnings
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 Scope: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 NAMED = ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
@@ -22,7 +23,7 @@ def first_difference(before: bytes, after: bytes) -> str:
         old, new = (_parse(source, has_docstrings) for source in (before, after))
         return "" if ast.dump(old) == ast.dump(new) else _locate(old, new)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # also a digit too many, and too deep a nesting
-        return _first_line(before, after)
+        return f"{_first(before.splitlines(keepends=True), after.splitlines(keepends=True)) + 1}: its text differs"
 
 
 def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
@@ -40,8 +41,7 @@ def _parse(source: bytes, has_docstrings: bool) -> ast.Module:
 def _locate(before: Scope, after: Scope, path: str = "") -> str:
     """Find the first difference of two bodies, as deep as possible."""
     old, new = ([ast.dump(statement) for statement in scope.body] for scope in (before, after))
-    pairs = enumerate(zip(old, new, strict=False))
-    n = next((n for n, (was, now) in pairs if was != now), min(len(old), len(new)))
+    n = _first(old, new)
     is_gone, is_new = n < len(old) and old[n] not in new, n < len(new) and new[n] not in old
     if is_gone and is_new:
         was, now = before.body[n], after.body[n]
@@ -67,7 +67,7 @@ def _name(statement: ast.stmt, path: str) -> str:
     return f"`{text}` in `{path[:-1]}`" if path else f"`{text}`"
 
 
-def _first_line(before: bytes, after: bytes) -> str:
-    old, new = (source.splitlines(keepends=True) for source in (before, after))
-    same = (was == now for was, now in zip(old, new, strict=False))
-    return f"{next((n for n, equal in enumerate(same) if not equal), len(old)) + 1}: its text differs"
+def _first(old: Sequence[Any], new: Sequence[Any]) -> int:
+    """Return the number of the first entry that differs."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((n for n, (was, now) in pairs if was != now), min(len(old), len(new)))

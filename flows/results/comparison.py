@@ -94,14 +94,8 @@ class Comparison:
     def as_json(self, tolerance: float) -> dict[str, Any]:
         """Return the same for programs."""
         rows = [{**row.__dict__, "difference": row.change, "verdict": row.verdict} for row in self.differences]
-        return {
-            "base": self.base,
-            "tolerance": tolerance,
-            "passed": self.regression(tolerance) is None,
-            "note": self.note,
-            "made_elsewhere": self.made_elsewhere,
-            "metrics": rows,
-        }
+        judged = {"base": self.base, "tolerance": tolerance, "passed": self.regression(tolerance) is None}
+        return {**judged, "note": self.note, "made_elsewhere": self.made_elsewhere, "metrics": rows}
 
 
 def compare(root: Path, base: str) -> Comparison:
@@ -120,8 +114,8 @@ def compare(root: Path, base: str) -> Comparison:
         raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
     sides = _read_commit(root, base, commit, metrics_file), (root / metrics_file).read_bytes()
     primary, metrics = _compare_metrics(*sides, metrics_file, base)
-    sides_made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
-    elsewhere = tuple(f"{side}: {made}" for side, made in sides_made.items() if made)
+    made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
+    elsewhere = tuple(f"{side}: {how}" for side, how in made.items() if how)
     try:
         old = _parse_predictions(_read_commit(root, base, commit, predictions_file), base)
     except IncomparableError as error:
@@ -187,9 +181,8 @@ def _parse_predictions(content: bytes, side: str) -> Predictions:
     try:
         return read_predictions(BytesIO(content))
     except ValueError as error:
-        raise IncomparableError(
-            f"the predictions of {side} cannot be read: {error}; `dvc repro` makes them again"
-        ) from error
+        fault = f"the predictions of {side} cannot be read: {error}; `dvc repro` makes them again"
+        raise IncomparableError(fault) from error
 
 
 def _compare_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
