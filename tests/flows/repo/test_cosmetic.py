@@ -212,19 +212,6 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     assert kept(clone, since="HEAD") == ["evaluate", "report"]
 
 
-def test_the_code_is_found_in_amended_commits_and_on_other_branches(clone: Clone) -> None:
-    lock = clone.path / "dvc.lock"
-    made_by = (clone.path / COUNTS).read_bytes()
-    added(COUNTS, "# of an amended commit\n")(clone)
-    accept_edits(clone.path)
-    recorded = lock.read_text()
-    clone.commit("amended")
-    (clone.path / COUNTS).write_bytes(made_by + b"# of now\n")
-    clone.commit("amended", "--amend")
-    assert lock.read_text() == recorded
-    assert kept(clone) == ["evaluate", "report"]
-
-
 def test_a_file_that_is_saved_while_it_is_compared_is_not_recorded(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
