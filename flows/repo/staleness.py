@@ -14,7 +14,7 @@ from flows.repo import code, dvc_internals
 from tasks.run.libraries import LIBRARIES_FILE
 
 ABSENT = "(absent)"
-LOST_CODE = "git has no version of when the result was made; `python -m flows.accept --since REV` names one"
+LOST_CODE = "git lacks the version that made the result; `flows.accept --since REV` names a commit with the same code"
 
 # The kinds of reasons in their order, each with what can be done about it.
 REMEDIES = {
