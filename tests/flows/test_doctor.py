@@ -12,7 +12,7 @@ import pytest
 
 from flows.repo.repair import recorded_outputs
 from tests.support.clone import Clone, assert_nothing_is_stale
-from tests.support.damage import flip_a_byte, run_doctor
+from tests.support.damage import flip_a_byte
 from tests.support.edits import substitute
 
 SLOW = pytest.mark.slow  # each asks DVC several times; `make test` keeps those that do not
@@ -31,6 +31,10 @@ def flip(path: Path) -> None:
 def truncate(path: Path) -> None:
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def run_doctor(clone: Clone, status: int = 0) -> list[str]:
+    return clone.run(sys.executable, "-m", "flows.doctor", status=status).splitlines()
 
 
 @pytest.fixture
