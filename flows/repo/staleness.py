@@ -102,7 +102,7 @@ def _reasons(root: Path, stage: Any) -> list[Reason]:
     locked = dvc_internals.locked_entry(stage)
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")]
-    if stage.deps and not locked.get("deps"):  # flows/runs/placeholders.py
+    if stage.deps and not locked.get("deps"):  # flows/runs/trial.py
         return [Reason("on demand", "the run that is here left it out")]
     reasons, status = [], {}
     for entry in stage.status().get(stage.addressing, []):

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flows.study.results import Row
 from tasks.metrics import significance
+
+T = TypeVar("T")
 
 MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
 
@@ -40,21 +43,25 @@ def _analyse_measure(rows: Sequence[Row], measure: str, variants: Sequence[str])
     }
     baseline = values[variants[0]]
     differences: dict[str, significance.Estimate] = {}
-    raw: dict[str, float] = {}
+    p_values: dict[str, float | None] = {}
     for variant in variants[1:]:
         if seeds := sorted(values[variant].keys() & baseline.keys()):
             pair = [values[variant][seed] for seed in seeds], [baseline[seed] for seed in seeds]
             differences[variant] = significance.mean([new - old for new, old in zip(*pair, strict=True)])
-            p = significance.paired_p_value(*pair) if measure in MEASURES else None
-            if p is not None:
-                raw[variant] = p
-    corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}
+            p_values[variant] = significance.paired_p_value(*pair) if measure in MEASURES else None
+    corrected = correct(p_values)
     return {
         variant: Effect(
             significance.mean(list(values[variant].values())), differences.get(variant), corrected.get(variant)
         )
         for variant in variants
     }
+
+
+def correct(p_values: Mapping[T, float | None]) -> dict[T, float]:
+    """Correct p-values by Holm's method, without those that are None."""
+    known = {key: p for key, p in p_values.items() if p is not None}
+    return dict(zip(known, significance.holm(list(known.values())), strict=True))
 
 
 def describe(effects: Effects, variant: str, strength: str | None = None) -> str:

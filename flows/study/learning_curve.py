@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import log
 
+from flows.study.effects import correct
 from flows.study.results import Row
 from tasks.metrics import significance
 
@@ -37,8 +38,7 @@ def _descending_mean(variant: tuple[str, Accuracies]) -> float:
 def _choices(ranked: Mapping[float, Sequence[tuple[str, Accuracies]]]) -> list[str]:
     """Compare the best two of each size by corrected paired t-tests."""
     pairs = {n: _paired(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
-    raw = {n: p for n, pair in pairs.items() if (p := significance.paired_p_value(*pair)) is not None}
-    corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}
+    corrected = correct({n: significance.paired_p_value(*pair) for n, pair in pairs.items()})
     choices = []
     for n, ((best, accuracies), (second, _), *_) in ranked.items():
         values = significance.show(significance.mean(list(accuracies.values())))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.repo.graph import artifact
 from flows.runs.trial import Trial
-from flows.study.identity import read_text
+from flows.study.plan import read_text
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,7 @@ class Row:
 
 
 def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list[Row]:
-    """Read the results of the finished trials from their experiments.
-
-    Parameters
-    ----------
-    commits : mapping
-        The commits of the experiments that exist, by name.
-    """
+    """Read the finished trials' results; `commits` are by experiment."""
     metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
     rows = []
     for trial in trials:

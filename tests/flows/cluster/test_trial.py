@@ -24,10 +24,10 @@ from flows.cluster import sync
 from flows.cluster import trial as trial_module
 from flows.cluster.trial import REMOTE, trial
 from flows.pipeline import machines as run_on_workers
+from flows.repo.staleness import stale_reasons
 from flows.runs import experiments
-from flows.runs.placeholders import PLACEHOLDER
 from flows.runs.processes import shutting_down
-from flows.runs.trial import TRIAL_STAGES, Trial, run_trial
+from flows.runs.trial import PLACEHOLDER, TRIAL_STAGES, Trial, run_trial
 from flows.study import plan, results
 from tests.support import machines
 from tests.support.clone import Clone, copy_tracked
@@ -146,6 +146,8 @@ def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, is_rem
     dvc(meeting.head, "exp", "apply", asked.name)
     assert page.read_text() == PLACEHOLDER
     assert not (meeting.head / "reports/evaluation/per_class.csv").exists()
+    reasons = {name: list(map(str, found)) for name, found in stale_reasons(meeting.head).items() if found}
+    assert reasons == {"report": ["on demand: the run that is here left it out"]}
     assert json.loads(dvc(meeting.head, "status", "--json")).keys() == {"report"}
     ran = dvc(meeting.head, "repro")
     assert [line for line in ran.splitlines() if "Running stage" in line] == ["Running stage 'report':"]

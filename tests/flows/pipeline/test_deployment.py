@@ -43,7 +43,7 @@ def test_the_readmes_runs_finish_and_say_what_they_did(prefect: Prefect) -> None
     wait_for("the end of the log", partial(prefect.logged, isolated, "kept as a DVC experiment"))
     assert len([line for line in prefect.log(isolated) if line.startswith("epoch ")]) == 3
     artifacts = {artifact["key"] for artifact in prefect.read("artifacts", isolated)}
-    assert artifacts == {"summary", "comparison", "per-class", "train-progress"}
+    assert artifacts == {"summary", "comparison", "per-class"}
     assert prefect.clone.run("git", "status", "--porcelain") == ""
 
 

@@ -45,7 +45,7 @@ def names(clone: Clone) -> list[str]:
             ["--variants", "none,augmentation", "--set", "regularize.augment={flip: none}"],
             "is what variant augmentation",
         ),
-        (["--variants", "none,reference+fast"], "must be set alike by its parts; received two values"),
+        (["--variants", "none,reference+fast"], "must have one value in all parts; received two"),
         (["--name", "../docs"], "name must be of lower-case letters, digits and hyphens; received '../docs'"),
         (["--seeds", "0"], "seeds must be at least 1; received 0"),
         (
