@@ -22,14 +22,8 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run the pipeline on inputs of the remotes, and publish its experiment.
 
-    It is always an isolated run, since nobody looks at that machine's workspace.
-
-    Parameters
-    ----------
-    overrides, force, push, pull
-        As in `flows.pipeline.flow.pipeline`.
-    commit : str, optional
-        The commit to run, by its digest; default: that of the git remote's HEAD.
+    It is always an isolated run, since nobody looks at that machine's workspace, and starts from a commit, by default
+    the HEAD of the git remote.
     """
     root = Path.cwd()
     find_remotes(root)  # raises where one is missing

@@ -29,14 +29,7 @@ T = TypeVar("T")
 def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[str]]:
     """Make a Prefect task that brings one DVC stage up to date.
 
-    Parameters
-    ----------
-    limit_seconds : float
-        After so long, the stage and everything it started are ended.
-    needs : iterable of str
-        What the stage needs alone, such as "gpu": it waits for the server's limits of these names, if it has them.
-    **options
-        Further options of Prefect's `task`, such as `retries`.
+    It waits for the server's limits of the names in `needs`, if it has them. The options are those of Prefect's `task`.
     """
 
     @task(
@@ -79,7 +72,7 @@ def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 def verdict(root: Path, name: str) -> tuple[str, ...]:
-    """Return why DVC would run a stage now; those before it must have run."""
+    """Return why DVC would run a stage now."""
     reasons = stale_reasons(root, [name])[name]
     hint = (HINT,) if {reason.kind for reason in reasons} == {"layout"} else ()
     return (*map(str, reasons), *hint)

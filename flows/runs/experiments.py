@@ -1,4 +1,4 @@
-"""An isolated run: a git worktree with overrides, kept as a DVC experiment.
+"""An isolated run: a worktree with overrides, kept as an experiment.
 
 The worktree shares DVC's cache, so only what depends on the overrides is computed. `dvc exp save` is not used: it finds
 no worktree of a submodule, needs the user to have a git identity, and two of them collide. An experiment is a commit
@@ -60,19 +60,12 @@ def isolated_run(
 ) -> Iterator[Path]:
     """Yield a checkout with inputs, then keep its state as an experiment.
 
-    Parameters
-    ----------
-    remote : Remote, optional
-        Where the inputs come from, and where the experiment is published; default: this clone alone.
-    exists : callable
-        Whether there is an experiment of this name, which needs no run.
+    Inputs come from the remote, and the experiment is published there; without one, this clone has both.
 
     Raises
     ------
     ExistsError
         If the experiment exists, before the run or after it.
-    tasks.params.ParameterError
-        If the overrides break a rule of the parameters at that commit.
     RuntimeError, filelock.Timeout
         If the machine, its disk or a remote fails, or every run of this process is being ended.
     """
@@ -109,9 +102,9 @@ def uncommitted(root: Path, *ignored: Path) -> str:
 
 @contextmanager
 def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
-    """Make a worktree with overrides, yield the project in it, and remove it.
+    """Make a worktree with overrides, and remove it in the end.
 
-    Another run of the same name is waited for, as long as it takes.
+    The project is yielded, which may be a part of the repository. Another run of the same name is waited for.
     """
     worktree = root / WORKTREES / name
     checkout = worktree / repository(root).project

@@ -22,12 +22,7 @@ READERS = {"images": "download", "backbone": "train"}  # the stage that reads ea
 
 
 def check_run(root: Path, overrides: dict[str, Any], accept: bool) -> None:
-    """Check that the pipeline can begin; with overrides it starts from HEAD.
-
-    Raises
-    ------
-    flows.repo.git.GitError, tasks.params.ParameterError
-    """
+    """Check that the pipeline can begin; with overrides it starts from HEAD."""
     check_checkout(root)
     if not overrides:
         return
@@ -84,7 +79,7 @@ def check_inputs(root: Path) -> None:
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
-    """Whether HEAD has a file at a path, which must be relative."""
+    """Return whether HEAD has a file at a path; not at absolute ones."""
     return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 

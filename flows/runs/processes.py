@@ -42,12 +42,7 @@ def repro(
 ) -> list[str]:
     """Run `dvc repro` in a checkout, and return its lines.
 
-    Parameters
-    ----------
-    name : str
-        What is run, for messages.
-    share : Resources, optional
-        The cores and variables of the child and of everything that it starts. Cores are limited where the system can.
+    The share limits the child and everything that it starts, its cores where the system can.
 
     Raises
     ------
@@ -89,7 +84,7 @@ def _start(root: Path, options: tuple[str, ...], share: Resources | None) -> sub
 
 @contextmanager
 def _supervised(process: subprocess.Popen[str], limit_seconds: float) -> Iterator[threading.Event]:
-    """End a process tree after the block, at its limit or in `terminate_all`."""
+    """End a process tree after the block, or at its limit."""
     overdue = threading.Event()
 
     def end() -> None:

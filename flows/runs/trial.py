@@ -53,9 +53,7 @@ def run_trial(
     Raises
     ------
     flows.runs.processes.StageFailedError
-        If its training or another stage fails.
-    RuntimeError, filelock.Timeout
-        As in `isolated_run`.
+        If its training or another stage fails; for all else, see `isolated_run`.
     """
     started = time.perf_counter()
     exists = remote.exists if remote else lambda root, name: name in finished(root)

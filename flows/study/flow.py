@@ -5,7 +5,7 @@ A run whose experiment exists is not run again, so a study that was killed finis
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,10 @@ def study(
         strengths=describe_overrides(trials),
         swept={trial.variant: trial.swept for trial in trials if trial.swept},
     )
-    text = write_reports(root, report, trials, commits, context)
+    rows = collect(root, trials, commits)
+    with FileLock(root / WORKTREES / ".report.lock"):  # two studies may end together
+        text = write_report(root / report, rows, trials[0].variant, context)
+        write_hosts(root / report, rows, read_hosts(root, commits))
     create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
     logger.info("\n%s\n\nmade: %s", text, report)
     if failures:
@@ -128,12 +131,3 @@ def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str
             logger.info(progress, done, len(missing), trial.variant, trial.seed, minutes)
             raise_again()
     return failures
-
-
-def write_reports(root: Path, report: Path, trials: list[Trial], commits: Mapping[str, str], context: Context) -> str:
-    """Write the report of the finished trials, and that of their hosts."""
-    rows = collect(root, trials, commits)
-    with FileLock(root / WORKTREES / ".report.lock"):  # two studies may end together
-        text = write_report(root / report, rows, trials[0].variant, context)
-        write_hosts(root / report, rows, read_hosts(root, commits))
-    return text

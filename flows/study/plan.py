@@ -64,13 +64,8 @@ def report_folder(name: str | None) -> Path:
 def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], are_fixed: bool = False) -> list[Trial]:
     """List the trials of a study, seed by seed.
 
-    A study that is cut short then has all variants of its first seeds.
-
-    Parameters
-    ----------
-    are_fixed : bool
-        Whether each trial gets the precision, device and threads that this host would choose, so that all hosts run it
-        alike.
+    A study that is cut short then has all variants of its first seeds. With `are_fixed`, each trial gets the precision,
+    device and threads that this host would choose, so that all hosts run it alike.
     """
     workspace = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
@@ -161,16 +156,16 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     all_stages = parse_text(read_text(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
-    blobs = _blobs(root, commit)
-    code = {name: stage["cmd"] for name, stage in stages.items()}
-    code |= {
+    commands = {name: stage["cmd"] for name, stage in stages.items()}
+    code = {
         path: blob
-        for path, blob in sorted(blobs.items())
+        for path, blob in sorted(_blobs(root, commit).items())
         if path in needed or (str(Path(path).parent) in needed and path.endswith(CODE_SUFFIXES))
     }
-    names = {name for stage in stages.values() for name in _libraries(stage)}
-    versions = parse_text(read_text(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if names else {}
-    return {**code, **{name: str(versions.get(name)) for name in sorted(names)}}
+    files = [entry for stage in stages.values() for entry in stage.get("params", []) if isinstance(entry, dict)]
+    libraries = {name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])}
+    versions = parse_text(read_text(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if libraries else {}
+    return {**commands, **code, **{name: str(versions.get(name)) for name in sorted(libraries)}}
 
 
 def inputs_at(root: Path, commit: str) -> dict[str, str | None]:
@@ -186,12 +181,6 @@ def read_text(root: Path, commit: str, path: Path | str) -> str:
     if content is None:
         raise RuntimeError(f"{path} must be in commit {commit[:7]}; received none; `git add {path} && git commit`")
     return content.decode()
-
-
-def _libraries(stage: dict[str, Any]) -> list[str]:
-    """List the libraries that a stage of dvc.yaml names."""
-    files = [entry for entry in stage.get("params", []) if isinstance(entry, dict)]
-    return [name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])]
 
 
 def _blobs(root: Path, commit: str) -> dict[str, str]:

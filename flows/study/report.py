@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.results.tables import table
-from flows.study import learning_curve
-from flows.study.effects import MEASURES, Effects, Sweeps, analyse, describe, group_sweeps
+from flows.study.effects import MEASURES, Effects, Sweeps, analyse, describe, describe_learning_curve, group_sweeps
 from flows.study.results import Row
 from tasks.metrics import significance
 from tasks.reporting import study_figures, templates
@@ -47,7 +46,7 @@ def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Cont
     effects = analyse(rows, baseline)
     sweeps = group_sweeps(effects, context.swept)
     sentences = [
-        *learning_curve.sentences(rows, sweeps.get(learning_curve.PARAMETER, {})),
+        *describe_learning_curve(rows, sweeps.get("normalize.train_images", {})),
         *(describe(effects, name, context.strengths.get(name)) for name in list(effects["generalization_gap"])[1:]),
         *(f"{name} failed, and is not in these tables: {reason}" for name, reason in context.failures.items()),
     ]

@@ -1,7 +1,6 @@
 """The results of a study's finished trials, read from their experiments."""
 
 import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,20 +34,19 @@ def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list
     for trial in trials:
         if commit := commits.get(trial.name):
             metrics = json.loads(read_text(root, commit, metrics_file))
-            history = read_text(root, commit, history_file)
-            curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
+            history = list(csv.DictReader(read_text(root, commit, history_file).splitlines()))
             rows.append(
                 Row(
                     trial.variant,
                     trial.seed,
-                    len(curve),
+                    len(history),
                     metrics["train"]["accuracy"],
                     metrics["validation"]["accuracy"],
                     metrics["test"]["accuracy"],
                     round(metrics["train"]["accuracy"] - metrics["validation"]["accuracy"], 6),  # not of the headline
                     trial.name,
-                    tuple(row["generalization_gap"] for row in curve),
-                    tuple(row["validation_accuracy"] for row in curve),
+                    tuple(float(epoch["generalization_gap"]) for epoch in history),
+                    tuple(float(epoch["validation_accuracy"]) for epoch in history),
                 )
             )
     return rows

@@ -66,9 +66,7 @@ def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
     (clone.path / MODEL).unlink()
     (clone.path / "tasks/reporting/figures.py").write_text("# nothing\n")
     assert verdicts(clone)["train"] == (f"outputs: {MODEL} deleted",)
-    assert (
-        "code: tasks/reporting/figures.py:1: `from __future__ import annotations` is gone" in verdicts(clone)["report"]
-    )
+    assert any("code: tasks/reporting/figures.py:1: " in reason for reason in verdicts(clone)["report"])
 
 
 def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:
@@ -119,15 +117,13 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
         while "device:" not in first.stdout.readline():
             assert first.poll() is None
         said: list[str] = []
-
-        def ask(root: Path) -> tuple[str, ...]:
-            return stages.verdict(root, "train")
-
-        reasons = stages.retry_while_locked(clone.path, ask, lambda text, *values: said.append(text % values))
+        reasons = stages.retry_while_locked(
+            clone.path, lambda root: stages.verdict(root, "train"), lambda text, *values: said.append(text % values)
+        )
         assert first.wait() == 0
     assert reasons == ()
-    assert len(said) == 1
-    assert said[0].startswith(f"waiting for another DVC process in {clone.path}: ")
+    (line,) = said
+    assert line.startswith(f"waiting for another DVC process in {clone.path}: ")
 
 
 def test_flows_on_this_machine_import_neither_tensorflow_nor_what_several_machines_need() -> None:
