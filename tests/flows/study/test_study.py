@@ -155,19 +155,3 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     left = [one.pid for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
     assert set(left) <= {os.getpid()}  # Prefect's temporary server has ended, too
     assert "dropout" not in "".join(trial.finished(clone.path))
-
-
-@pytest.mark.slow
-def test_two_studies_at_once_share_the_work(clone: Clone) -> None:
-    both = [
-        subprocess.Popen(
-            command(seeds=1), cwd=clone.path, env=clone.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum(text.count("Running stage 'train'") for text in said) == 2
-    assert len(trial.finished(clone.path)) == 2
-    assert len(rows(clone)) == 2
