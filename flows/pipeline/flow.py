@@ -1,7 +1,4 @@
-"""The pipeline as a Prefect flow: stages as tasks, results as artifacts.
-
-Started by `python -m flows.pipeline` or `prefect deployment run pipeline/local`.
-"""
+"""The pipeline as a Prefect flow: stages as tasks, results as artifacts."""
 
 import csv
 import json

@@ -79,7 +79,7 @@ def check_inputs(root: Path) -> None:
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
-    """Return whether HEAD has a file at a path; not at absolute ones."""
+    """Return whether HEAD has a file at a relative path."""
     return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 

@@ -28,12 +28,11 @@ def read_hosts(root: Path, commits: Mapping[str, str]) -> dict[str, str]:
 def write_hosts(folder: Path, rows: Sequence[Row], hosts: Mapping[str, str]) -> None:
     """Write machines.md: the runs by host, and whether hosts differ."""
     row_hosts = [hosts.get(row.experiment, UNKNOWN) for row in rows]
-    counts = sorted(Counter(row_hosts).items())
     text = "\n".join(
         [
             "# Which machine made which run",
             "",
-            *table(("machine", "runs"), [(name, str(count)) for name, count in counts]),
+            *table(("machine", "runs"), [(name, str(n)) for name, n in sorted(Counter(row_hosts).items())]),
             "",
             *describe_difference(rows, row_hosts),
             "",
@@ -50,15 +49,13 @@ def describe_difference(rows: Sequence[Row], hosts: Sequence[str]) -> list[str]:
     """Say whether hosts differ in each measure, and how that was tested."""
     if len(set(hosts)) < 2:
         return ["One machine made all runs."]
-    p_values = {
-        name: significance.factor_p_value(
-            [100 * getattr(row, measure) for row in rows],
-            hosts,
-            [[row.variant for row in rows], [str(row.seed) for row in rows]],
-        )
-        for measure, name in MEASURES.items()
-    }
-    corrected = correct(p_values)
+    others = [[row.variant for row in rows], [str(row.seed) for row in rows]]
+    corrected = correct(
+        {
+            name: significance.factor_p_value([100 * getattr(row, measure) for row in rows], hosts, others)
+            for measure, name in MEASURES.items()
+        }
+    )
     if not corrected:
         return ["Too few runs to tell whether machines differ."]
     verdicts = {True: "machines differ", False: "a difference is not told from noise"}
