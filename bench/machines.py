@@ -27,7 +27,7 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.states import Completed, Pending, Running
 
 from bench.measure import Found, amount, ratio
-from flows.cluster import flow_runs, scheduler, status, sync
+from flows.cluster import flow_runs, scheduler, sync
 from flows.repo.git import git
 from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
@@ -129,7 +129,7 @@ def run_study(root: Path, count: int) -> Found:
                     memory.append(psutil.Process().memory_info().rss / 2**20)
                 yield one
 
-    where = study_flow.Executor(sync.fetch_experiments, looked_at, status.estimate_remaining)
+    where = study_flow.Executor(sync.fetch_experiments, looked_at)
     started, cpu = time.perf_counter(), time.process_time()
     missing = [trial for trial in trials if trial.name not in where.existing(root)]
     failures = study_flow.run_trials(root, missing, where)

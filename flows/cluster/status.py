@@ -4,15 +4,12 @@ It is read from the server, so that any clone can show it. A worker's speed is t
 that completed none yet counts as fast as the others.
 """
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.sorting import FlowRunSort
@@ -20,7 +17,6 @@ from prefect.client.schemas.sorting import FlowRunSort
 from flows.cluster.cordon import read_cordoned
 from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
 from flows.results.tables import table
-from flows.runs.eta import describe_remaining
 
 OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 LISTED = timedelta(days=1)  # since the last heartbeat of a worker
@@ -63,16 +59,17 @@ class Status:
     def estimate(self, n_left: int) -> str:
         """Estimate how long `n_left` trials take."""
         online = [worker for worker in self.workers if worker.state == "online"]
-        if n_left and not online:
+        if not n_left:
+            return "nothing to run"
+        if not online:
             return "no worker is online: run `make worker` on a host"
         timed = [seconds for worker in self.workers for seconds in worker.seconds]
-        slots = [
-            statistics.mean(worker.seconds or timed)
-            for worker in online
-            for _ in range(max(worker.running, 1))
-            if timed
-        ]
-        return describe_remaining(n_left, slots, f"on {len(online)} worker{'s' if len(online) > 1 else ''}")
+        if not timed:
+            return "no trial was completed yet: an estimate follows the first"
+        slots = [statistics.mean(worker.seconds or timed) for worker in online for _ in range(max(worker.running, 1))]
+        ends = sorted(seconds * n for seconds in slots for n in range(1, n_left + 1))
+        minutes, workers = math.ceil(ends[n_left - 1] / 60), len(online)
+        return f"about {minutes} minute{'s' * (minutes > 1)} on {workers} worker{'s' * (workers > 1)}"
 
 
 def read_status(client: SyncPrefectClient) -> Status:
@@ -113,10 +110,3 @@ def show_status() -> str:
     """Read the status from the server, and show it as Markdown."""
     with get_client(sync_client=True) as client:
         return read_status(client).markdown()
-
-
-def estimate_remaining(left: Sequence[Any]) -> str:
-    """Estimate how long trials take; empty while the server is away."""
-    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-        return read_status(client).estimate(len(left))
-    return ""

@@ -18,7 +18,7 @@ from flows.cluster import sync
 from flows.host.name import describe_host
 from flows.host.resources import assigned_resources
 from flows.repo.commands import redact
-from flows.runs.isolated import Remote
+from flows.runs.experiments import Remote
 from flows.runs.processes import StageFailedError, shutting_down, terminate_all
 from flows.runs.trial import Trial, run_trial
 

@@ -6,12 +6,10 @@ Prefect takes a second to import. So parameters are checked before, and Prefect'
 import argparse
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from flows.command_line import add_set, exit_status, parse_settings
-from flows.pipeline.checks import check_run
+from flows.runs.inputs import check_run
 from flows.server import connection
 
 
@@ -32,23 +30,17 @@ def main(arguments: list[str] | None = None) -> int:
         overrides = parse_settings(args.set)
         check_run(Path.cwd(), overrides, args.accept)
         server = connection.start_unless_named()
-        with _without_garbage_collection():
-            import dvc.repo  # noqa: F401  # the stages will need it
+        gc.disable()  # during imports it takes a fifth of the time
+        import dvc.repo  # noqa: F401  # the stages will need it
 
-            from flows.pipeline.flow import pipeline
+        from flows.pipeline.flow import pipeline
+
+        gc.freeze()
+        gc.enable()
         with connection.connected(server):
             pipeline(overrides, force=args.force, push=args.push, pull=args.pull, accept=args.accept)
 
     return exit_status(run, "every child was ended, and the next run starts where DVC finds things")
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Import without garbage collection, which takes a fifth of the time."""
-    gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
 
 
 if __name__ == "__main__":

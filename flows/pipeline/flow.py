@@ -1,7 +1,4 @@
-"""The pipeline as a Prefect flow: stages as tasks, results as artifacts.
-
-Started by `python -m flows.pipeline` or `prefect deployment run pipeline/local`.
-"""
+"""The pipeline as a Prefect flow: stages as tasks, results as artifacts."""
 
 import csv
 import json
@@ -14,7 +11,6 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
-from flows.pipeline.checks import check_run
 from flows.pipeline.stages import retry_while_locked, stage
 from flows.repo import commands
 from flows.repo.cosmetic import accept_edits
@@ -22,8 +18,8 @@ from flows.repo.git import git
 from flows.repo.graph import artifact
 from flows.results.comparison import IncomparableError, compare
 from flows.results.summary import summary
-from flows.runs.experiments import name_of, uncommitted
-from flows.runs.isolated import Remote, isolated_run
+from flows.runs.experiments import Remote, isolated_run, name_of, uncommitted
+from flows.runs.inputs import check_run
 
 MINUTE, HOUR = 60, 3600
 
@@ -53,7 +49,7 @@ def pipeline(
     pull: bool = False,
     accept: bool = False,
 ) -> dict[str, Any]:
-    """Bring the pipeline up to date and show its results.
+    """Bring the pipeline up to date, show its results, and return metrics.
 
     Parameters
     ----------
@@ -68,11 +64,6 @@ def pipeline(
         Fetch them from the DVC remote before the run.
     accept : bool
         Keep results of this workspace whose code differs only in comments and layout.
-
-    Returns
-    -------
-    dict
-        reports/metrics.json of the run.
     """
     root, overrides, options = Path.cwd(), overrides or {}, Options(force, push, pull, accept)
     check_run(root, overrides, accept)
@@ -91,11 +82,9 @@ def run_isolated(
     name = name_of(str(flow_run.get_name()), overrides)
     with isolated_run(root, name, overrides, commit, remote) as checkout:
         metrics = run_stages(checkout, options, name, remote is None or remote.has_images(checkout))
-    logger = get_run_logger()
-    if remote:
-        logger.info("published as a DVC experiment; `dvc exp pull REMOTE %s` fetches it from the git remote", name)
-    else:
-        logger.info("kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here", name)
+    kept = "kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here"
+    published = "published as a DVC experiment; `dvc exp pull REMOTE %s` fetches it from the git remote"
+    get_run_logger().info(published if remote else kept, name)
     return metrics
 
 

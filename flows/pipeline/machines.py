@@ -1,8 +1,4 @@
-"""The pipeline on any machine of the pool: `prefect deployment run pipeline/machines`.
-
-Always an isolated run, since nobody looks at that machine's workspace: its inputs come from the remotes, and its
-experiment is published there.
-"""
+"""The pipeline on any machine of the pool: `prefect deployment run pipeline/machines`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,17 +22,8 @@ def pipeline(
 ) -> dict[str, Any]:
     """Run the pipeline on inputs of the remotes, and publish its experiment.
 
-    Parameters
-    ----------
-    overrides, force, push, pull
-        As in `flows.pipeline.flow.pipeline`.
-    commit : str, optional
-        The commit to run, by its digest; default: that of the git remote's HEAD.
-
-    Returns
-    -------
-    dict
-        reports/metrics.json of the run.
+    It is always an isolated run, since nobody looks at that machine's workspace, and starts from a commit, by default
+    the HEAD of the git remote.
     """
     root = Path.cwd()
     find_remotes(root)  # raises where one is missing

@@ -1,19 +1,14 @@
 """A DVC stage as a Prefect task: verdict, run, log.
 
-DVC alone decides what is stale. Prefect's own caching is off, and its state `Cached` repeats what DVC decided. A stage
-runs in `dvc repro --single-item`.
+DVC alone decides what is stale. Prefect's own caching is off, and its state `Cached` repeats what DVC decided.
 """
 
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 from prefect import State, Task, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TaskRun
@@ -33,16 +28,7 @@ T = TypeVar("T")
 def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options: Any) -> Task[..., State[str]]:
     """Make a Prefect task that brings one DVC stage up to date.
 
-    Parameters
-    ----------
-    name : str
-        The stage in dvc.yaml, and the name of the task and of its runs.
-    limit_seconds : float
-        After so long, the stage and everything it started are ended.
-    needs : iterable of str
-        What the stage needs alone, such as "gpu": it waits for the server's limits of these names.
-    **options
-        Further options of Prefect's `task`, such as `retries`.
+    It waits for the server's limits of the names in `needs`, if it has them. The options are those of Prefect's `task`.
     """
 
     @task(
@@ -61,22 +47,12 @@ def stage(name: str, limit_seconds: float, needs: Iterable[str] = (), **options:
         if not reasons:
             return Completed(name="Cached", message="DVC: nothing changed, outputs are intact", data=name)
         logger.info("%s runs: %s", name, "; ".join(reasons))
-        with _concurrency_limits(needs):
-            status = reproduce(root, name, limit_seconds, _Progress(name, logger.info), force)
+        # Leases, which end with their holder. Prefect's limits on tags would outlive a run that was killed.
+        with concurrency([limit for limit in needs if _is_limited(limit)], lease_duration=LEASE_SECONDS):
+            status = reproduce(root, name, limit_seconds, logger.info, force)
         return Completed(message=f"{status}: {'; '.join(reasons)}", data=name)
 
     return bring_up_to_date
-
-
-@contextmanager
-def _concurrency_limits(names: Iterable[str]) -> Iterator[None]:
-    """Hold the server's concurrency limits of these names, if it has them.
-
-    These are leases, which end with their holder. Prefect's limits on tags would outlive a run that was killed, and
-    every later one would wait for it; and a task with a tag asks the server for them, limited or not.
-    """
-    with concurrency([name for name in names if _is_limited(name)], lease_duration=LEASE_SECONDS):
-        yield
 
 
 def _is_limited(name: str) -> bool:
@@ -90,28 +66,12 @@ def _is_limited(name: str) -> bool:
 
 def _is_retryable(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Retry only what may pass, such as a silent mirror."""
-    try:
-        state.result()
-    except StageFailedError as error:
-        return error.temporary
-    except Exception:
-        return False
-    return False
-
-
-# --- Staleness ------------------------------------------------------------------------------------
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageFailedError) and error.temporary
 
 
 def verdict(root: Path, name: str) -> tuple[str, ...]:
-    """Return why DVC would run a stage now; empty when not.
-
-    The stages before it must have run.
-
-    Raises
-    ------
-    dvc.lock.LockError
-        If another DVC process is using the workspace.
-    """
+    """Return why DVC would run a stage now."""
     reasons = stale_reasons(root, [name])[name]
     hint = (reasons[0].remedy,) if {reason.kind for reason in reasons} == {"layout"} else ()
     return (*map(str, reasons), *hint)
@@ -132,40 +92,10 @@ def retry_while_locked(root: Path, query: Callable[[Path], T], log: Callable[...
             time.sleep(POLL_SECONDS)
 
 
-# --- The run -------------------------------------------------------------------------------------
-
-
 def reproduce(root: Path, name: str, limit_seconds: float, log: Callable[[str], None], force: bool = False) -> str:
-    """Run one stage with `dvc repro`, and return what that did.
-
-    Raises
-    ------
-    StageFailedError
-        If it fails or exceeds its limit; the message ends with the stage's last lines.
-    """
+    """Run one stage with `dvc repro`, and return what that did."""
     options = ("--force",) if force else ()
     output = "\n".join(repro(root, name, limit_seconds, log, (*options, "--single-item", name)))
     if f"Stage '{name}' is cached - skipping run" in output:
         return "restored from the run cache"
     return "ran" if f"Running stage '{name}'" in output else "nothing to do"
-
-
-class _Progress:
-    """A log that shows epochs as a progress artifact."""
-
-    def __init__(self, name: str, log: Callable[[str], None]):
-        self.name, self.log = name, log
-        self.artifact: Any = None
-
-    def __call__(self, line: str) -> None:
-        self.log(line)
-        if not (match := re.match(r"epoch (\d+)/(\d+) ", line)):
-            return
-        percent = 100 * int(match[1]) / int(match[2])
-        try:
-            if self.artifact is None:
-                self.artifact = create_progress_artifact(percent, key=f"{self.name}-progress", description=line)
-            else:
-                update_progress_artifact(self.artifact, percent, description=line)
-        except httpx.HTTPError as error:  # a server that is away must not cost the training
-            self.log(f"the server did not take the progress: {error}")

@@ -90,7 +90,7 @@ def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason
     locked, digests = dvc_internals.locked_entry(stage), dict[str, str]()
     if locked is None:
         return [Reason("first run", "dvc.lock has no earlier one")], digests
-    if stage.deps and not locked.get("deps"):  # flows/runs/placeholders.py
+    if stage.deps and not locked.get("deps"):  # flows/runs/trial.py
         return [Reason("on demand", "the run that is here left it out")], digests
     reasons, status = [], {}
     for entry in stage.status().get(stage.addressing, []):  # a sentence, or {kind: {path: what happened}}

@@ -1,19 +1,17 @@
-"""A git worktree with overrides, and its state as a DVC experiment.
+"""An isolated run: a worktree with overrides, kept as an experiment.
 
-The user's workspace is never touched. The worktree shares DVC's cache, so that what does not depend on the changed
-parameters is restored and not computed. It is removed in the end, and the experiment stays. Uncommitted edits are not
-in HEAD, and not in the run.
-
-DVC's own `exp save` is not used: it finds no worktree of a submodule, needs the user to have a git identity, and two of
-them collide. An experiment is a commit under `refs/exps/`, which git makes by itself; all of `dvc exp` works on it.
+The worktree shares DVC's cache, so only what depends on the overrides is computed. `dvc exp save` is not used: it finds
+no worktree of a submodule, needs the user to have a git identity, and two of them collide. An experiment is a commit
+under `refs/exps/`, which git makes by itself; all of `dvc exp` works on it.
 """
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,67 @@ from ruamel.yaml import YAML
 from flows.host.name import describe_host
 from flows.repo.git import commit_to_ref, git, repository
 from flows.repo.graph import declared_outputs
-from flows.repo.merges import refuse_unresolved
-from flows.runs.inputs import read_inputs
+from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.processes import shutting_down
-from tasks.params import PARAMS_FILE, parse
-from tasks.params.document import override, validate
+from tasks.params import PARAMS_FILE
+from tasks.params.document import override
 from tasks.run.provenance import MADE_ON
 from tasks.training import checkpoints
 
-NULL = "tag:yaml.org,2002:null"
 WORKTREES = Path(".dvc/tmp/worktrees")
+
+
+class ExistsError(RuntimeError):
+    """Another run made an experiment of this name."""
+
+    def __init__(self, name: str):
+        super().__init__(f"an experiment must have a new name; received {name}, which exists; choose another name")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a run needs of remotes, which flows/cluster supplies."""
+
+    fetch_commit: Callable[[Path, str], None]
+    fetch_inputs: Callable[[Path], None]
+    has_images: Callable[[Path], bool]  # otherwise `data/raw` stands for the images, which another machine has
+    exists: Callable[[Path, str], bool]
+    publish: Callable[[Path, str], bool]  # False where another run published the experiment before
+
+
+@contextmanager
+def isolated_run(
+    root: Path,
+    name: str,
+    overrides: dict[str, Any],
+    commit: str = "HEAD",
+    remote: Remote | None = None,
+    exists: Callable[[Path, str], bool] = lambda root, name: False,
+) -> Iterator[Path]:
+    """Yield a checkout with inputs, then keep its state as an experiment.
+
+    Inputs come from the remote, and the experiment is published there; without one, this clone has both.
+
+    Raises
+    ------
+    ExistsError
+        If the experiment exists, before the run or after it.
+    RuntimeError, filelock.Timeout
+        If the machine, its disk or a remote fails, or every run of this process is being ended.
+    """
+    if exists(root, name):
+        raise ExistsError(name)
+    if remote:
+        remote.fetch_commit(root, commit)
+    with isolated_worktree(root, overrides, name, commit) as checkout:
+        if exists(root, name):  # made by the run that this one waited for
+            raise ExistsError(name)
+        if remote:
+            remote.fetch_inputs(checkout)
+        yield checkout
+        save(checkout, name)
+        if remote and not remote.publish(checkout, name):
+            raise ExistsError(name)
 
 
 def name_of(run: str, overrides: dict[str, Any]) -> str:
@@ -45,19 +94,6 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
     return f"{re.sub(r'[^A-Za-z0-9-]+', '-', run).strip('-')[:80] or 'run'}-{hashlib.sha256(settings).hexdigest()[:8]}"
 
 
-def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
-    """Check for unresolved merges, and check dvc.yaml and the parameters.
-
-    Raises
-    ------
-    flows.repo.git.GitError, tasks.params.ParameterError
-    """
-    refuse_unresolved(checkout)
-    read_inputs(checkout)
-    where = "overrides" if overrides else str(PARAMS_FILE)
-    validate(override(parse(checkout / PARAMS_FILE), overrides or {}), where)
-
-
 def uncommitted(root: Path, *ignored: Path) -> str:
     """List edits that an isolated run does not see, outside some folders."""
     excluded = (f":(exclude){path}" for path in ignored)
@@ -68,19 +104,7 @@ def uncommitted(root: Path, *ignored: Path) -> str:
 def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: str = "HEAD") -> Iterator[Path]:
     """Make a worktree with overrides, and remove it in the end.
 
-    Another run of the same name is waited for, as long as it takes.
-
-    Yields
-    ------
-    Path
-        The project in it, which may be a part of the repository.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If the overrides break a rule of the parameters at that commit.
-    filelock.Timeout
-        If every run of this process is being ended meanwhile.
+    The project is yielded, which may be a part of the repository. Another run of the same name is waited for.
     """
     worktree = root / WORKTREES / name
     checkout = worktree / repository(root).project
@@ -100,7 +124,7 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
 
 
 def _remove(root: Path, worktree: Path) -> None:
-    """Remove a worktree, and no other, as `git worktree prune` could."""
+    """Remove one worktree; `git worktree prune` could remove others."""
     with FileLock(worktree.parent / ".git.lock"), suppress(RuntimeError):
         git(root, "worktree", "remove", "--force", "--force", str(worktree))
     shutil.rmtree(worktree, ignore_errors=True)
@@ -108,7 +132,7 @@ def _remove(root: Path, worktree: Path) -> None:
 
 @contextmanager
 def _owned(worktree: Path, wait_seconds: float = 0) -> Iterator[None]:
-    """Hold the lock of a worktree's run, which ends with the process."""
+    """Hold a worktree's lock, which ends with the process."""
     lock = worktree.with_name(f".{worktree.name}.lock")
     with FileLock(lock).acquire(wait_seconds, cancel_check=shutting_down.is_set):
         try:
@@ -132,7 +156,8 @@ def _layout() -> YAML:
     yaml = YAML()
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    null = "tag:yaml.org,2002:null"
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(null, "null"))
     return yaml
 
 

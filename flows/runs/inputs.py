@@ -1,6 +1,6 @@
-"""The inputs of a run: the images and the backbone of dvc.yaml.
+"""What a run starts from, and its checks: parameters, images, backbone.
 
-An isolated run is named by what HEAD's dvc.lock records of them, and a photo that was changed since would go unnoticed.
+Prefect is not needed for them: the command lines call them before they load it.
 """
 
 import json
@@ -8,14 +8,37 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from flows.repo.commands import run
 from flows.repo.git import git, read_blob, repository
-from tasks.params import ParameterError, parse_text
+from flows.repo.merges import refuse_unresolved
+from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
+from tasks.params.document import override, validate
 
 READERS = {"images": "download", "backbone": "train"}  # the stage that reads each input
+
+
+def check_run(root: Path, overrides: dict[str, Any], accept: bool) -> None:
+    """Check that the pipeline can begin; with overrides it starts from HEAD."""
+    check_checkout(root)
+    if not overrides:
+        return
+    if accept:  # the worktree of an isolated run starts without outputs
+        received = ", ".join(overrides)
+        raise ParameterError(f"accept is for runs in the workspace; received overrides, too: {received}; leave one out")
+    at_head = parse_text(git(root, "show", f"HEAD:./{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
+    validate(override(at_head, overrides), "overrides")
+    check_inputs(root)
+
+
+def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
+    """Check for unresolved merges, and check dvc.yaml and the parameters."""
+    refuse_unresolved(checkout)
+    read_inputs(checkout)
+    validate(override(parse(checkout / PARAMS_FILE), overrides or {}), "overrides" if overrides else str(PARAMS_FILE))
 
 
 def read_inputs(checkout: Path) -> dict[str, str]:
@@ -32,9 +55,7 @@ def parse_inputs(text: str) -> dict[str, str]:
 def check_inputs(root: Path) -> None:
     """Check that HEAD's inputs are in git, or as DVC read them.
 
-    Raises
-    ------
-    tasks.params.ParameterError
+    An isolated run is named by what HEAD's dvc.lock records of them; a photo that was changed since would go unnoticed.
     """
     project = repository(root).project
     for name, path in read_inputs(root).items():
@@ -58,7 +79,7 @@ def check_inputs(root: Path) -> None:
 
 
 def is_in_git(checkout: Path, path: str) -> bool:
-    """Whether HEAD has a file at a path, which must be relative."""
+    """Return whether HEAD has a file at a relative path."""
     return not Path(path).is_absolute() and git(checkout, "ls-tree", "HEAD", "--", path).startswith("100")
 
 
@@ -77,12 +98,8 @@ def _is_as_committed(root: Path, name: str, path: str) -> bool:
     committed = recorded_digest(read_blob(root, "HEAD", "dvc.lock"), name, path)
     if committed is None or committed != recorded_digest(lock, name, path):
         return False
-    return not _has_changed(root, READERS[name], path)
-
-
-def _has_changed(root: Path, stage: str, path: str) -> bool:
-    """Whether a path has changed since the stage was run on it."""
+    stage = READERS[name]
     status = json.loads(run(root, sys.executable, "-m", "dvc", "status", "--json", stage)).get(stage, [])
     changed = {name for entry in status if isinstance(entry, dict) for name in entry.get("changed deps", {})}
     # DVC names what is below its root by the path from there, and everything else by its absolute path.
-    return os.path.normpath(root / path) in {os.path.normpath(root / name) for name in changed}
+    return os.path.normpath(root / path) not in {os.path.normpath(root / name) for name in changed}

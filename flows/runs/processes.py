@@ -1,7 +1,6 @@
 """`dvc repro` as a child process: output, time limit, end.
 
-DVC leaves the command of a stage running when it is killed. So a child that is cancelled, fails or exceeds its limit is
-ended with all its descendants.
+DVC leaves the command of a stage running when it is killed, so a child is ended with all its descendants.
 """
 
 import os
@@ -43,14 +42,7 @@ def repro(
 ) -> list[str]:
     """Run `dvc repro` in a checkout, and return its lines.
 
-    Parameters
-    ----------
-    name : str
-        What is run, for messages.
-    options : tuple of str
-        Further arguments of `dvc repro`.
-    share : Resources, optional
-        The cores and variables of the child and of everything that it starts. Cores are limited where the system can.
+    The share limits the child and everything that it starts, its cores where the system can.
 
     Raises
     ------
@@ -59,7 +51,7 @@ def repro(
     """
     lines: list[str] = []
     process = _start(root, options, share)
-    with _tracked(process), _time_limit(process, limit_seconds) as overdue:
+    with _supervised(process, limit_seconds) as overdue:
         with reraise_swallowed_signals() as raise_again:
             for line in process.stdout or ():
                 if line := line.strip():
@@ -91,40 +83,32 @@ def _start(root: Path, options: tuple[str, ...], share: Resources | None) -> sub
 
 
 @contextmanager
-def _tracked(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Let `terminate_all` find a process, and end its tree after the block."""
-    try:
-        _running.add(process)
-        if shutting_down.is_set():  # control: end of what is about to begin
-            terminate_tree(process)  # it was started while the others were ended
-        yield
-    finally:
-        terminate_tree(process)
-        _running.discard(process)
-
-
-@contextmanager
-def _time_limit(process: subprocess.Popen[str], seconds: float) -> Iterator[threading.Event]:
-    """End a process tree after some seconds, and set the event."""
+def _supervised(process: subprocess.Popen[str], limit_seconds: float) -> Iterator[threading.Event]:
+    """End a process tree after the block, or at its limit."""
     overdue = threading.Event()
 
     def end() -> None:
         overdue.set()
         terminate_tree(process)
 
-    watchdog = threading.Timer(seconds, end)
+    watchdog = threading.Timer(limit_seconds, end)
     watchdog.daemon = True
-    watchdog.start()
     try:
+        _running.add(process)
+        watchdog.start()
+        if shutting_down.is_set():  # control: end of what is about to begin
+            terminate_tree(process)  # it was started while the others were ended
         yield overdue
     finally:
         watchdog.cancel()
+        terminate_tree(process)
+        _running.discard(process)
 
 
 def _error_tail(lines: list[str]) -> str:
     """Return the lines from the step's own error on, or DVC's last."""
     first = next((n for n, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 3)
-    return "\n".join(line for line in lines[max(first, 0) :])
+    return "\n".join(lines[max(first, 0) :])
 
 
 def terminate_tree(process: subprocess.Popen[str]) -> None:
@@ -133,13 +117,15 @@ def terminate_tree(process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + END_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         for child in _descendants(process) - signalled:
-            _signal(child.terminate)  # control: end of children
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()  # control: end of children
             signalled.add(child)
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
     if process.poll() is None:
         for running in (*_descendants(process), process):
-            _signal(running.kill)
+            with suppress(psutil.NoSuchProcess):
+                running.kill()
         process.wait()
 
 
@@ -155,10 +141,3 @@ def terminate_all() -> None:
     shutting_down.set()
     for process in tuple(_running):
         terminate_tree(process)
-
-
-def _signal(send: Callable[[], None]) -> None:
-    try:
-        send()
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return

@@ -1,19 +1,20 @@
 """A trial: one isolated run of a study, up to its scores."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.host.resources import Resources
+from flows.repo.dvc_internals import locked_repo
 from flows.repo.git import git
-from flows.runs.isolated import ExistsError, Remote, isolated_run
-from flows.runs.placeholders import leave_out_others
+from flows.runs.experiments import ExistsError, Remote, isolated_run
 from flows.runs.processes import repro
 
 TRIAL_STAGES = ("download", "normalize", "train", "evaluate")  # a study reads nothing of the others
 LIMIT_SECONDS = 24 * 3600.0
+PLACEHOLDER = "`dvc repro` makes this: the run ended with its scores.\n"
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,12 @@ def run_trial(
 ) -> bool:
     """Run one trial in this clone; False where its experiment exists.
 
-    It ends with its scores: `dvc exp apply NAME && dvc repro` reports on it, which takes seconds and no training. A
-    worktree's lock claims a trial within a clone; between clones, the reference on the git remote does.
+    A worktree's lock claims a trial within a clone; between clones, the reference on the git remote does.
 
     Raises
     ------
     flows.runs.processes.StageFailedError
-        If its training or another stage fails.
-    RuntimeError, filelock.Timeout
-        If the machine, its disk or a remote fails, or every run of this process is being ended.
+        If its training or another stage fails; for all else, see `isolated_run`.
     """
     started = time.perf_counter()
     exists = remote.exists if remote else lambda root, name: name in finished(root)
@@ -76,3 +74,25 @@ def run_trial(
             f"run itself took {ran - fetched:.1f} s"
         )
     return True
+
+
+def leave_out_others(checkout: Path, stages: Collection[str]) -> None:
+    """Record all other stages as not run, with placeholders as outputs.
+
+    The entry of such a stage in dvc.lock belongs to another run: it would attribute that run's report to this one, and
+    ask for files that other machines never had. Without an entry, `dvc exp apply` fails, as DVC takes the outputs for
+    lost. So the stage gets an entry without inputs, which no run matches.
+    """
+    with locked_repo(checkout) as repo:
+        for stage in repo.stage.collect(str(checkout / "dvc.yaml")):
+            if stage.name in stages:
+                continue
+            for output in stage.outs:
+                output.remove()
+                path = Path(output.fs_path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(PLACEHOLDER, encoding="utf-8", newline="\n")
+                output.save()
+                output.commit()
+            stage.deps = []  # parameters are among them
+            stage.dump(update_pipeline=False)

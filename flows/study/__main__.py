@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_set(parser, "a parameter of all runs; may be repeated")
     parser.add_argument("--jobs", type=int, metavar="N", help="default: one for each GPU, or for each two cores")
     parser.add_argument("--name", metavar="NAME", help="of a study with a report of its own, reports/study-NAME")
-    where = "this one (default), or all whose workers run"
-    parser.add_argument("--on", choices=("here", "machines"), default="here", help=f"machines: {where}")
+    where = "machines: this one (default), or all whose workers run"
+    parser.add_argument("--on", choices=("here", "machines"), default="here", help=where)
     parser.add_argument("--status", action="store_true", help="machines, trials by state and when they will be done")
     args = parser.parse_args(arguments)
 
@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         if args.status or args.on == "machines":
             connection.require_named_server("--status" if args.status else "--on machines")
         if args.status:
-            _print_status()
+            from flows.cluster import status
+
+            with connection.connected():
+                print(status.show_status())
             return
         request: dict[str, Any] = {name: getattr(args, name) for name in ("variants", "seeds", "jobs", "name", "on")}
         request["settings"] = parse_settings(args.set)
@@ -39,13 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
             study(**request)
 
     return exit_status(run, "the same command finishes what is missing")
-
-
-def _print_status() -> None:
-    from flows.cluster import status
-
-    with connection.connected():
-        print(status.show_status())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """The effects of a study's variants: estimates, p-values and sentences."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import log
+from typing import TypeVar
 
 from flows.study.results import Row
 from tasks.metrics import significance
+
+T = TypeVar("T")
 
 MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
 
@@ -24,6 +29,7 @@ class Effect:
 
 
 Effects = dict[str, dict[str, Effect]]  # measure → variant → effect
+Scores = dict[int, float]  # of a variant by seed, in points
 Sweeps = dict[str, dict[str, dict[float, str]]]  # parameter → variant's name → value → variant
 
 
@@ -34,27 +40,39 @@ def analyse(rows: Sequence[Row], baseline: str) -> Effects:
 
 
 def _analyse_measure(rows: Sequence[Row], measure: str, variants: Sequence[str]) -> dict[str, Effect]:
-    values = {
-        variant: {row.seed: 100 * getattr(row, measure) for row in rows if row.variant == variant}
-        for variant in variants
-    }
+    values = {variant: _scores(rows, variant, measure) for variant in variants}
     baseline = values[variants[0]]
     differences: dict[str, significance.Estimate] = {}
-    raw: dict[str, float] = {}
+    p_values: dict[str, float | None] = {}
     for variant in variants[1:]:
-        if seeds := sorted(values[variant].keys() & baseline.keys()):
-            pair = [values[variant][seed] for seed in seeds], [baseline[seed] for seed in seeds]
+        pair = _pair(values[variant], baseline)
+        if pair[0]:
             differences[variant] = significance.mean([new - old for new, old in zip(*pair, strict=True)])
-            p = significance.paired_p_value(*pair) if measure in MEASURES else None
-            if p is not None:
-                raw[variant] = p
-    corrected = dict(zip(raw, significance.holm(list(raw.values())), strict=True)) if raw else {}
+            p_values[variant] = significance.paired_p_value(*pair) if measure in MEASURES else None
+    corrected = correct(p_values)
     return {
-        variant: Effect(
-            significance.mean(list(values[variant].values())), differences.get(variant), corrected.get(variant)
-        )
+        variant: Effect(_mean(values[variant]), differences.get(variant), corrected.get(variant))
         for variant in variants
     }
+
+
+def _scores(rows: Sequence[Row], variant: str, measure: str) -> Scores:
+    return {row.seed: 100 * getattr(row, measure) for row in rows if row.variant == variant}
+
+
+def _pair(first: Scores, second: Scores) -> tuple[list[float], list[float]]:
+    seeds = sorted(first.keys() & second.keys())
+    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+
+
+def _mean(scores: Scores) -> significance.Estimate:
+    return significance.mean(list(scores.values()))
+
+
+def correct(p_values: Mapping[T, float | None]) -> dict[T, float]:
+    """Correct p-values by Holm's method, without those that are None."""
+    known = {key: p for key, p in p_values.items() if p is not None}
+    return dict(zip(known, significance.holm(list(known.values())), strict=True))
 
 
 def describe(effects: Effects, variant: str, strength: str | None = None) -> str:
@@ -85,17 +103,61 @@ def group_sweeps(effects: Effects, swept: Mapping[str, str]) -> Sweeps:
     sweeps: Sweeps = {}
     for variant in effects["generalization_gap"]:
         name, _, value = variant.rpartition("=")
-        if variant in swept and _is_number(value):
-            sweeps.setdefault(swept[variant], {}).setdefault(name, {})[float(value)] = variant
+        if variant in swept:
+            with suppress(ValueError):  # a value that is no number
+                strength = float(value)
+                sweeps.setdefault(swept[variant], {}).setdefault(name, {})[strength] = variant
     return {
         parameter: {name: dict(sorted(points.items())) for name, points in lines.items()}
         for parameter, lines in sweeps.items()
     }
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def describe_learning_curve(rows: Sequence[Row], lines: Mapping[str, Mapping[float, str]]) -> list[str]:
+    """Say which variant to choose, and what more images would bring.
+
+    The lines hold variants by name and number of images; fewer than two names leave nothing to choose.
+    """
+    sizes: dict[float, dict[str, Scores]] = {}
+    for name, points in lines.items():
+        for n, variant in points.items():
+            if accuracies := _scores(rows, variant, "validation_accuracy"):
+                sizes.setdefault(n, {})[name] = accuracies
+    ranked = {n: sorted(sizes[n].items(), key=lambda item: -_mean(item[1]).mean) for n in sorted(sizes)}
+    choices = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1})
+    return [*choices, *_outlook({n: ranking[0][1] for n, ranking in ranked.items()})] if choices else []
+
+
+def _choices(ranked: Mapping[float, Sequence[tuple[str, Scores]]]) -> list[str]:
+    """Compare the best two of each size by corrected paired t-tests."""
+    pairs = {n: _pair(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
+    corrected = correct({n: significance.paired_p_value(*pair) for n, pair in pairs.items()})
+    choices = []
+    for n, ((best, accuracies), (second, _), *_) in ranked.items():
+        values = significance.show(_mean(accuracies))
+        gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
+        ahead = f", {significance.show(significance.mean(gained), '+', ' points')} over {second}" if gained else ""
+        is_real = corrected.get(n, 1.0) < significance.REAL
+        choice = f"choose {best}" if is_real else f"{best} is not told from {second}, so choose what trains faster"
+        choices.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
+    return choices
+
+
+def _outlook(best: Mapping[float, Scores]) -> list[str]:
+    """Extrapolate the error of the best to twice the images.
+
+    Errors fall as a power of the number of images (Hestness et al. 2017, https://arxiv.org/abs/1712.00409).
+    """
+    if len(best) < 2:
+        return []
+    fewer, most = sorted(best)[-2:]
+    error, last = (100 - _mean(best[n]).mean for n in (fewer, most))
+    if not 0 < last < error:
+        return [f"From {fewer:,.0f} to {most:,.0f} images the best did not gain: more images are not what is lacking."]
+    exponent = log(error / last) / log(most / fewer)
+    doubled = last * 2**-exponent
+    return [
+        f"From {fewer:,.0f} to {most:,.0f} images the error of the best falls from {error:.1f} to {last:.1f} %. If it "
+        f"goes on as this power of their number, {2 * most:,.0f} images would bring it to {doubled:.1f} %: "
+        f"{last - doubled:.1f} points of accuracy for twice the images."
+    ]

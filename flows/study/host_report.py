@@ -1,7 +1,4 @@
-"""The hosts of a study's runs, and whether their results differ.
-
-A file beside the report, whose other files are the same wherever the runs were made.
-"""
+"""The hosts of a study's runs, and whether their results differ."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,12 +6,10 @@ from pathlib import Path
 
 from flows.repo.git import git
 from flows.results.tables import table
-from flows.study.effects import MEASURES
+from flows.study.effects import MEASURES, correct
 from flows.study.results import Row
 from tasks.metrics import significance
-from tasks.metrics.significance import REAL
 
-TRAILER = "Machine"  # of the commit of an experiment
 UNKNOWN = "not recorded"
 METHODS_NOTE = (
     "The test is of the means of what is left after variant and seed: an F-test of the linear model with a term for "
@@ -23,34 +18,21 @@ METHODS_NOTE = (
 
 
 def read_hosts(root: Path, commits: Mapping[str, str]) -> dict[str, str]:
-    """Read the host of each experiment from its commit's trailer.
-
-    Parameters
-    ----------
-    commits : mapping
-        The commits of the experiments, by name.
-    """
-    pattern = f"%(objectname)%09%(contents:trailers:key={TRAILER},valueonly,separator=%x2C)"
+    """Read the host of each experiment from its commit's trailer."""
+    pattern = "%(objectname)%09%(contents:trailers:key=Machine,valueonly,separator=%x2C)"
     listed = git(root, "for-each-ref", f"--format={pattern}", "refs/exps/??/*/*").splitlines()
     trailers = dict(line.split("\t", 1) for line in listed if "\t" in line)
     return {name: trailers.get(commit, "").strip() or UNKNOWN for name, commit in commits.items()}
 
 
 def write_hosts(folder: Path, rows: Sequence[Row], hosts: Mapping[str, str]) -> None:
-    """Write machines.md: each host's runs, and whether hosts differ.
-
-    Parameters
-    ----------
-    hosts : mapping
-        The host of each experiment, by name.
-    """
+    """Write machines.md: the runs by host, and whether hosts differ."""
     row_hosts = [hosts.get(row.experiment, UNKNOWN) for row in rows]
-    counts = sorted(Counter(row_hosts).items())
     text = "\n".join(
         [
             "# Which machine made which run",
             "",
-            *table(("machine", "runs"), [(name, str(count)) for name, count in counts]),
+            *table(("machine", "runs"), [(name, str(n)) for name, n in sorted(Counter(row_hosts).items())]),
             "",
             *describe_difference(rows, row_hosts),
             "",
@@ -67,23 +49,18 @@ def describe_difference(rows: Sequence[Row], hosts: Sequence[str]) -> list[str]:
     """Say whether hosts differ in each measure, and how that was tested."""
     if len(set(hosts)) < 2:
         return ["One machine made all runs."]
-    p_values = {
-        name: significance.factor_p_value(
-            [100 * getattr(row, measure) for row in rows],
-            hosts,
-            [[row.variant for row in rows], [str(row.seed) for row in rows]],
-        )
-        for measure, name in MEASURES.items()
-    }
-    tested = {name: p for name, p in p_values.items() if p is not None}
-    if not tested:
+    others = [[row.variant for row in rows], [str(row.seed) for row in rows]]
+    corrected = correct(
+        {
+            name: significance.factor_p_value([100 * getattr(row, measure) for row in rows], hosts, others)
+            for measure, name in MEASURES.items()
+        }
+    )
+    if not corrected:
         return ["Too few runs to tell whether machines differ."]
-    corrected = dict(zip(tested, significance.holm(list(tested.values())), strict=True))
+    verdicts = {True: "machines differ", False: "a difference is not told from noise"}
     return [
-        *(
-            f"- {name}: {'machines differ' if p < REAL else 'a difference is not told from noise'}, p = {p:.3f}"
-            for name, p in corrected.items()
-        ),
+        *(f"- {name}: {verdicts[p < significance.REAL]}, p = {p:.3f}" for name, p in corrected.items()),
         "",
         METHODS_NOTE,
     ]

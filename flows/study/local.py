@@ -1,6 +1,5 @@
 """The trials of a study on this machine, each a Prefect task."""
 
-import time
 from collections.abc import Generator
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,21 +14,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.host.resources import Resources, run_resources
 from flows.runs.processes import shutting_down, terminate_all
 from flows.runs.trial import Ended, Trial, run_trial
-from flows.study.eta import remember
-
-SCRATCH = Path(".dvc/tmp/study")
 
 
 def run_locally(root: Path, trials: list[Trial], jobs: int) -> Generator[Ended]:
-    """Run trials side by side; one that fails does not stop others.
-
-    Yields
-    ------
-    Ended
-        Each trial that ended.
-    """
+    """Run trials side by side, and yield each that ended or failed."""
     shutting_down.clear()
-    (root / SCRATCH).mkdir(parents=True, exist_ok=True)
     shares: SimpleQueue[Resources] = SimpleQueue()
     runner: Any = ThreadPoolTaskRunner(max_workers=jobs)  # Prefect's own annotations do not fit each other
     with runner:
@@ -53,10 +42,8 @@ def run_task(root: Path, trial: Trial, shares: SimpleQueue[Resources]) -> State[
     """Run one trial, and return the name of its experiment."""
     own = shares.get()  # there are as many as trials at once
     try:
-        started = time.perf_counter()
         if not run_trial(root, trial, get_run_logger().info, own):
             return Completed(name="Cached", message=f"experiment {trial.name} exists", data=trial.name)
-        remember(root / SCRATCH, trial, time.perf_counter() - started)
     finally:
         shares.put(own)
     return Completed(message=f"kept as experiment {trial.name}", data=trial.name)

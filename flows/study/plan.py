@@ -12,18 +12,18 @@ from typing import Any
 
 from flows.host import capability
 from flows.host.resources import default_jobs, run_resources
-from flows.repo.git import git
-from flows.runs.experiments import check_checkout
-from flows.runs.inputs import check_inputs
-from flows.runs.trial import Trial
-from flows.study.identity import code_at, inputs_at, read_text
+from flows.repo.git import git, read_blob
+from flows.runs.inputs import check_checkout, check_inputs, parse_inputs, recorded_digest
+from flows.runs.trial import TRIAL_STAGES, Trial
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
+from tasks.run.libraries import LIBRARIES_FILE
 
 REPORT = Path("reports/study")
 SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
+CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
 
 
@@ -38,10 +38,6 @@ def prepare(
     """Check a study's arguments in the current folder, and plan its trials.
 
     Its command line calls this before it imports Prefect, its flow for the trials.
-
-    Raises
-    ------
-    tasks.params.ParameterError, flows.repo.git.GitError
     """
     root = Path.cwd()
     report_folder(name)
@@ -59,13 +55,7 @@ def prepare(
 
 
 def report_folder(name: str | None) -> Path:
-    """Return the folder of a study's report.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If the name has other characters than lower-case letters, digits and hyphens.
-    """
+    """Return the folder of a study's report."""
     if name is not None and not re.fullmatch("[a-z0-9-]{1,80}", name):
         raise ParameterError(f"name must be of lower-case letters, digits and hyphens; received {name!r}")
     return REPORT.with_name(f"{REPORT.name}-{name}") if name else REPORT
@@ -74,18 +64,8 @@ def report_folder(name: str | None) -> Path:
 def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], are_fixed: bool = False) -> list[Trial]:
     """List the trials of a study, seed by seed.
 
-    A study that is cut short then has all variants of its first seeds.
-
-    Parameters
-    ----------
-    are_fixed : bool
-        Whether each trial gets the precision, device and threads that this host would choose, so that all hosts run it
-        alike.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If a variant or a setting is unknown or breaks a rule.
+    A study that is cut short then has all variants of its first seeds. With `are_fixed`, each trial gets the precision,
+    device and threads that this host would choose, so that all hosts run it alike.
     """
     workspace = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
@@ -101,8 +81,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
             chosen, values = _resolve(at_head, chosen, variant, are_fixed)
             identity = [{block: values[block] for block in IDENTITY}, inputs, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-            label = re.sub(r"[^A-Za-z0-9-]+", "-", variant)
-            name = f"{label}-seed{seed}-{digest}"
+            name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"
             trials.append(Trial(variant, seed, chosen, name, commit, parameters[variant]))
     return trials
 
@@ -120,13 +99,8 @@ def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, 
     reserved |= dict.fromkeys(SEEDS, "what a seed sets")
     for key in settings:
         for other, owner in reserved.items():
-            if _overlap(key, other):
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):  # equal, or one holds the other
                 raise ParameterError(f"settings: {key}: is {owner}, so it cannot be set for all runs")
-
-
-def _overlap(key: str, other: str) -> bool:
-    """Whether two keys are equal, or one holds the other."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _resolve(
@@ -169,13 +143,50 @@ def _host_precision(device: str) -> str:
 
 
 def _host_device() -> str:
-    """Return what `train.device: auto` means on this host: cpu or gpu."""
     return "cpu" if capability.resolve_device("auto")[0] == "cpu" else "gpu"
 
 
 def _host_threads() -> int:
-    """Return what `train.threads: 0` means here: a job's share of the cores."""
+    """Return a job's share of the cores."""
     return int(run_resources(0, default_jobs()).variables["LOKY_MAX_CPU_COUNT"])
+
+
+def code_at(root: Path, commit: str) -> dict[str, str]:
+    """Return a trial's commands, digests of code, and versions of libraries."""
+    all_stages = parse_text(read_text(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
+    stages = {name: all_stages[name] for name in TRIAL_STAGES}
+    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
+    commands = {name: stage["cmd"] for name, stage in stages.items()}
+    code = {
+        path: blob
+        for path, blob in sorted(_blobs(root, commit).items())
+        if path in needed or (str(Path(path).parent) in needed and path.endswith(CODE_SUFFIXES))
+    }
+    files = [entry for stage in stages.values() for entry in stage.get("params", []) if isinstance(entry, dict)]
+    libraries = {name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])}
+    versions = parse_text(read_text(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if libraries else {}
+    return {**commands, **code, **{name: str(versions.get(name)) for name in sorted(libraries)}}
+
+
+def inputs_at(root: Path, commit: str) -> dict[str, str | None]:
+    """Return the digests of a commit's images and backbone."""
+    blobs, lock = _blobs(root, commit), read_blob(root, commit, "dvc.lock")
+    paths = parse_inputs(read_text(root, commit, "dvc.yaml"))
+    return {name: blobs.get(path) or recorded_digest(lock, name, path) for name, path in paths.items()}
+
+
+def read_text(root: Path, commit: str, path: Path | str) -> str:
+    """Read a file of a commit as text."""
+    content = read_blob(root, commit, path)
+    if content is None:
+        raise RuntimeError(f"{path} must be in commit {commit[:7]}; received none; `git add {path} && git commit`")
+    return content.decode()
+
+
+def _blobs(root: Path, commit: str) -> dict[str, str]:
+    """Return the blobs of files, not of links, whose targets may change."""
+    entries = [line.split("\t", 1) for line in git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]]
+    return {path: about.split()[2] for about, path in entries if about.startswith("100")}
 
 
 def describe_overrides(trials: list[Trial]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The report of a study: rows, tables, sentences, figures and a page.
 
-Decisions are made on validation; the test accuracies stand at the end, shown once. Gaps and accuracies are in points,
-which are hundredths.
+Decisions are made on validation. Gaps and accuracies are in points, which are hundredths.
 """
 
 import csv
@@ -11,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.results.tables import table
-from flows.study import learning_curve
-from flows.study.effects import MEASURES, Effects, Sweeps, analyse, describe, group_sweeps
+from flows.study.effects import MEASURES, Effects, Sweeps, analyse, describe, describe_learning_curve, group_sweeps
 from flows.study.results import Row
 from tasks.metrics import significance
 from tasks.reporting import study_figures, templates
@@ -41,33 +39,25 @@ class Context:
 
 
 def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Context | None = None) -> str:
-    """Write study.csv, study.md, study.html and figures; return the tables.
-
-    Parameters
-    ----------
-    baseline : str
-        The variant that the others are compared with.
-
-    Raises
-    ------
-    RuntimeError
-        If no run of the baseline has finished.
-    """
+    """Write study.csv, study.md, study.html and figures; return the tables."""
     if not any(row.variant == baseline for row in rows):
         raise RuntimeError(f"a study needs a finished run of its baseline, {baseline}; the log says why there is none")
     context = context or Context()
     effects = analyse(rows, baseline)
     sweeps = group_sweeps(effects, context.swept)
     sentences = [
-        *learning_curve.sentences(rows, sweeps.get(learning_curve.PARAMETER, {})),
+        *describe_learning_curve(rows, sweeps.get("normalize.train_images", {})),
         *(describe(effects, name, context.strengths.get(name)) for name in list(effects["generalization_gap"])[1:]),
         *(f"{name} failed, and is not in these tables: {reason}" for name, reason in context.failures.items()),
     ]
     title = baseline + "".join(f"; {key} = {value}" for key, value in context.settings.items())
     folder.mkdir(parents=True, exist_ok=True)
     _write_rows(folder / "study.csv", rows)
+    for old in folder.glob("*.svg"):
+        old.unlink(missing_ok=True)
     figures = _draw_figures(rows, effects, sweeps)
-    _write_figures(folder, figures)
+    for name, drawing in figures.items():
+        (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")
     text = _markdown(effects, sentences)
     (folder / "study.md").write_text(f"# Each variant against {title}\n\n{GAP_NOTE}\n\n{text}\n", encoding="utf-8")
     html = templates.render_template(
@@ -84,9 +74,6 @@ def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Cont
     )
     (folder / "study.html").write_text(html, encoding="utf-8")
     return text
-
-
-# --- Tables --------------------------------------------------------------------------------------
 
 
 def _write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -135,9 +122,6 @@ def _show_p(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-# --- Figures -------------------------------------------------------------------------------------
-
-
 def _draw_figures(rows: Sequence[Row], effects: Effects, sweeps: Sweeps) -> dict[str, str]:
     """Draw the effects, the learning curves, and each sweep."""
     gap, accuracy = (effects[measure] for measure in MEASURES)
@@ -158,10 +142,3 @@ def _draw_figures(rows: Sequence[Row], effects: Effects, sweeps: Sweeps) -> dict
         }
         figures[f"sweep-{parameter}"] = study_figures.sweep(parameter, estimates)
     return figures
-
-
-def _write_figures(folder: Path, figures: Mapping[str, str]) -> None:
-    for old in folder.glob("*.svg"):
-        old.unlink(missing_ok=True)
-    for name, drawing in figures.items():
-        (folder / f"{name}.svg").write_text(drawing, encoding="utf-8")

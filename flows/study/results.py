@@ -1,7 +1,6 @@
 """The results of a study's finished trials, read from their experiments."""
 
 import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from flows.repo.graph import artifact
 from flows.runs.trial import Trial
-from flows.study.identity import read_text
+from flows.study.plan import read_text
 
 
 @dataclass(frozen=True)
@@ -29,32 +28,25 @@ class Row:
 
 
 def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list[Row]:
-    """Read the results of the finished trials from their experiments.
-
-    Parameters
-    ----------
-    commits : mapping
-        The commits of the experiments that exist, by name.
-    """
+    """Read the finished trials' results; `commits` are by experiment."""
     metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
     rows = []
     for trial in trials:
         if commit := commits.get(trial.name):
             metrics = json.loads(read_text(root, commit, metrics_file))
-            history = read_text(root, commit, history_file)
-            curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
+            history = list(csv.DictReader(read_text(root, commit, history_file).splitlines()))
             rows.append(
                 Row(
                     trial.variant,
                     trial.seed,
-                    len(curve),
+                    len(history),
                     metrics["train"]["accuracy"],
                     metrics["validation"]["accuracy"],
                     metrics["test"]["accuracy"],
                     round(metrics["train"]["accuracy"] - metrics["validation"]["accuracy"], 6),  # not of the headline
                     trial.name,
-                    tuple(row["generalization_gap"] for row in curve),
-                    tuple(row["validation_accuracy"] for row in curve),
+                    tuple(float(epoch["generalization_gap"]) for epoch in history),
+                    tuple(float(epoch["validation_accuracy"]) for epoch in history),
                 )
             )
     return rows

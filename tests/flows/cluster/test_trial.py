@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,16 +23,15 @@ from flows.cluster import sync
 from flows.cluster import trial as trial_module
 from flows.cluster.trial import REMOTE, trial
 from flows.pipeline import machines as run_on_workers
+from flows.repo.staleness import stale_reasons
 from flows.runs import experiments
-from flows.runs.placeholders import PLACEHOLDER
 from flows.runs.processes import shutting_down
-from flows.runs.trial import TRIAL_STAGES, Trial, run_trial
-from flows.study import plan, results
+from flows.runs.trial import PLACEHOLDER, TRIAL_STAGES, Trial, run_trial
+from flows.study import plan
 from tests.support import machines
-from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
 from tests.support.machines import EVERYTHING, Meeting
-from tests.support.own_images import GIVEN, write_files
+from tests.support.own_images import write_files
 from tests.support.toy_pipeline import commit, dvc, git
 
 pytestmark = pytest.mark.slow
@@ -54,6 +52,12 @@ def going_on() -> Iterator[None]:
     shutting_down.clear()
 
 
+def apply(meeting: Meeting, made: Trial) -> None:
+    if made.name in meeting.references():
+        dvc(meeting.head, "exp", "pull", "origin", made.name)
+    dvc(meeting.head, "exp", "apply", made.name)
+
+
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, place: str) -> None:
     with machines.bucket() if place == "bucket" else nullcontext() as port:
@@ -68,8 +72,7 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
         assert "exchanged with the remotes in" in said[-1]
         assert sync.fetch_experiments(meeting.head).keys() == {asked.name}
         assert not (meeting.head / "model").exists()
-        dvc(meeting.head, "exp", "pull", "origin", asked.name)
-        dvc(meeting.head, "exp", "apply", asked.name)
+        apply(meeting, asked)
         assert (meeting.head / "model").read_text() == "weights\n"
         assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
         meeting.assert_each_is_complete()
@@ -96,37 +99,9 @@ def test_own_images_travel_as_the_head_packed_them(meeting: Meeting, there: str)
     sync.push_inputs(meeting.head, asked.commit)
     assert run_trial(other, asked, said.append, EVERYTHING, REMOTE)
     assert not any("Running stage 'download'" in line for line in said)
-    sync.fetch_experiments(meeting.head)
-    dvc(meeting.head, "exp", "pull", "origin", asked.name)
-    dvc(meeting.head, "exp", "apply", asked.name)
+    apply(meeting, asked)
     assert (meeting.head / "data/normalized/batch").read_text() == "rose.jpg\n"
     assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
-
-
-def test_own_photographs_train_on_a_machine_that_never_had_them(tmp_path: Path) -> None:
-    """The real stages, which read the packed images."""
-    origin = Clone(tmp_path / "origin")
-    copy_tracked(origin.path)
-    (origin.path / "dvc.lock").unlink()
-    substitute(origin.path / "dvc.yaml", "images: data/cifar10.sha256", "images: data/photos")
-    (origin.path / ".gitignore").open("a").write("/data/photos\n")
-    write_files(origin.path / "data/photos", GIVEN)
-    origin.edit(
-        normalize__size=8, normalize__train_images=None, normalize__validation_fraction=0.25, model__filters=[4],
-        train__epochs=1, train__precision="float32",
-    )  # fmt: skip
-    origin.run("git", "init", "--quiet", "--initial-branch", "main")
-    origin.commit("start")
-    origin.repro()
-    origin.commit("first run")
-    meeting = Meeting(tmp_path, origin.path)
-    write_files(meeting.head / "data/photos", GIVEN)
-    settings = {"normalize.train_images": None, "train.epochs": 2, "train.precision": "float32", "model.filters": [4]}
-    asked = plan.plan(meeting.head, ["none"], 1, settings)[0]
-    sync.push_inputs(meeting.head, asked.commit)
-    assert run_trial(meeting.machine("other"), asked, print, EVERYTHING, REMOTE)
-    (row,) = results.collect(meeting.head, [asked], sync.fetch_experiments(meeting.head))
-    assert row.epochs == 2
 
 
 @pytest.mark.parametrize("is_remote", [False, True])
@@ -141,11 +116,11 @@ def test_a_trial_is_reported_on_demand_without_training(meeting: Meeting, is_rem
     place = meeting.machine("other") if is_remote else meeting.head
     assert run_trial(place, asked, said.append, EVERYTHING, REMOTE if is_remote else None)
     assert [line for line in said if "Running stage" in line][-1] == "Running stage 'evaluate':"
-    if is_remote:
-        dvc(meeting.head, "exp", "pull", "origin", asked.name)
-    dvc(meeting.head, "exp", "apply", asked.name)
+    apply(meeting, asked)
     assert page.read_text() == PLACEHOLDER
     assert not (meeting.head / "reports/evaluation/per_class.csv").exists()
+    reasons = {name: list(map(str, found)) for name, found in stale_reasons(meeting.head).items() if found}
+    assert reasons == {"report": ["on demand: the run that is here left it out"]}
     assert json.loads(dvc(meeting.head, "status", "--json")).keys() == {"report"}
     ran = dvc(meeting.head, "repro")
     assert [line for line in ran.splitlines() if "Running stage" in line] == ["Running stage 'report':"]

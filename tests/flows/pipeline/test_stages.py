@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,32 +52,25 @@ def test_a_changed_parameter_is_named_with_both_values(clone: Clone) -> None:
     }
 
 
-def test_a_flipped_byte_in_an_output_is_never_fresh(clone: Clone) -> None:
+def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
+    (clone.path / MODEL).unlink()
+    (clone.path / "tasks/reporting/figures.py").write_text("# nothing\n")
+    assert verdicts(clone)["train"] == (f"outputs: {MODEL} deleted",)
+    assert any("code: tasks/reporting/figures.py:1: " in reason for reason in verdicts(clone)["report"])
+
+
+def test_a_flipped_byte_in_an_output_is_never_fresh_and_restored_without_training(clone: Clone) -> None:
+    before = (clone.path / MODEL).read_bytes()
     flip_a_byte(clone.path / MODEL)
     assert verdicts(clone) == {
         "train": (f"outputs: {MODEL} modified",),
         "evaluate": (f"data: {MODEL} modified",),
         "report": (f"data: {MODEL} modified",),
     }
-
-
-def test_a_deleted_output_and_an_edited_source_are_named(clone: Clone) -> None:
-    (clone.path / MODEL).unlink()
-    (clone.path / "tasks/reporting/figures.py").write_text("# nothing\n")
-    assert verdicts(clone)["train"] == (f"outputs: {MODEL} deleted",)
-    assert (
-        "code: tasks/reporting/figures.py:1: `from __future__ import annotations` is gone" in verdicts(clone)["report"]
-    )
-
-
-def test_a_lost_output_is_restored_and_not_computed_again(clone: Clone) -> None:
-    before = (clone.path / MODEL).read_bytes()
-    flip_a_byte(clone.path / MODEL)
-    lines: list[str] = []
-    assert stages.reproduce(clone.path, "train", 60, lines.append) == "restored from the run cache"
+    assert stages.reproduce(clone.path, "train", 60, print) == "restored from the run cache"
     assert (clone.path / MODEL).read_bytes() == before
     assert verdicts(clone) == {}
-    assert stages.reproduce(clone.path, "train", 60, lines.append) == "nothing to do"
+    assert stages.reproduce(clone.path, "train", 60, print) == "nothing to do"
 
 
 def test_a_failed_stage_says_the_last_words_of_its_step(clone: Clone) -> None:
@@ -119,15 +111,13 @@ def test_a_second_dvc_waits_for_the_first(clone: Clone) -> None:
         while "device:" not in first.stdout.readline():
             assert first.poll() is None
         said: list[str] = []
-
-        def ask(root: Path) -> tuple[str, ...]:
-            return stages.verdict(root, "train")
-
-        reasons = stages.retry_while_locked(clone.path, ask, lambda text, *values: said.append(text % values))
+        reasons = stages.retry_while_locked(
+            clone.path, lambda root: stages.verdict(root, "train"), lambda text, *values: said.append(text % values)
+        )
         assert first.wait() == 0
     assert reasons == ()
-    assert len(said) == 1
-    assert said[0].startswith(f"waiting for another DVC process in {clone.path}: ")
+    (line,) = said
+    assert line.startswith(f"waiting for another DVC process in {clone.path}: ")
 
 
 def test_flows_on_this_machine_import_neither_tensorflow_nor_what_several_machines_need() -> None:
@@ -136,14 +126,3 @@ def test_flows_on_this_machine_import_neither_tensorflow_nor_what_several_machin
         "assert not {'tensorflow', 'keras', 'flows.cluster'} & loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-@pytest.mark.timing
-def test_flows_start_in_less_than_three_times_what_prefect_alone_takes() -> None:
-    seconds: dict[str, list[float]] = {"flows.pipeline.flow": [], "prefect.flows": []}
-    for _ in range(3):
-        for module, found in seconds.items():
-            code = f"import time; before = time.perf_counter(); import {module}; print(time.perf_counter() - before)"
-            found.append(float(subprocess.check_output([sys.executable, "-c", code])))
-    assert min(seconds["flows.pipeline.flow"]) < 3 * min(seconds["prefect.flows"]), seconds

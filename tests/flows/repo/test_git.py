@@ -20,7 +20,7 @@ from flows.repo import commands
 from flows.runs import experiments, inputs, trial
 from flows.runs.processes import repro
 from flows.study import __main__ as study
-from flows.study import identity, plan, results
+from flows.study import plan, results
 from tasks.params import ParameterError
 from tasks.params import __main__ as params
 from tasks.training.checkpoints import Checkpoints, TrainingState
@@ -120,7 +120,7 @@ def test_an_isolated_run_is_kept_wherever_the_project_lies(origin: Path, tmp_pat
     (row,) = results.collect(root, [found], trial.finished(root))
     assert row.test_accuracy == pytest.approx(0.75)
     assert row.generalization_gap == 0  # of accuracy; the headline of metrics.json has another
-    assert identity.code_at(root, "HEAD").keys() == {*trial.TRIAL_STAGES, "step.py"}
+    assert plan.code_at(root, "HEAD").keys() == {*trial.TRIAL_STAGES, "step.py"}
 
 
 @pytest.mark.slow

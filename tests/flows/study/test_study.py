@@ -41,17 +41,11 @@ def names(clone: Clone) -> list[str]:
         (["--set", "train.epochs=["], "--set train.epochs, line "),
         (["--set", "train.seed=3"], "train.seed: is what a seed sets, so it cannot be set for all runs"),
         (["--variants", "none,l2", "--set", "regularize.l2=0.1"], "regularize.l2: is what variant l2 varies"),
-        (
-            ["--variants", "none,augmentation", "--set", "regularize.augment={flip: none}"],
-            "is what variant augmentation",
-        ),
-        (["--variants", "none,reference+fast"], "must be set alike by its parts; received two values"),
+        (["--variants", "none,augmentation", "--set", "regularize.augment={flip: none}"], "is what variant augment"),
+        (["--variants", "none,reference+fast"], "must have one value in all parts; received two"),
         (["--name", "../docs"], "name must be of lower-case letters, digits and hyphens; received '../docs'"),
         (["--seeds", "0"], "seeds must be at least 1; received 0"),
-        (
-            ["--on", "machines"],
-            "--on machines needs a Prefect server that all machines reach; received none",
-        ),
+        (["--on", "machines"], "--on machines needs a Prefect server that all machines reach; received none"),
         (["--status"], "--status needs a Prefect server that all machines reach; received none"),
         (["--set", "normalize.validation_fraction=0"], "a study needs normalize.validation_fraction above 0"),
     ],
@@ -145,19 +139,8 @@ def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: signal.Signals) -> None:
-    long = [
-        "python",
-        "-m",
-        "flows.study",
-        "--variants",
-        "none,dropout",
-        "--seeds",
-        "2",
-        "--set",
-        f"train.epochs={LONG}",
-    ]
     with subprocess.Popen(
-        [*long, "--set", "normalize.train_images=500"], cwd=clone.path, env=clone.environment, text=True,
+        command("--set", f"train.epochs={LONG}"), cwd=clone.path, env=clone.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -169,22 +152,6 @@ def test_a_signal_ends_a_study_and_everything_below_it(clone: Clone, signal_: si
     assert time.monotonic() - started < 2 * CANCEL_SECONDS
     assert "error: interrupted; the same command finishes what is missing" in rest
     assert workers_of(clone) == []
-    left = [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
-    assert [one for one in left if one.pid != os.getpid()] == []  # Prefect's temporary server neither
+    left = [one.pid for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(clone.path))]
+    assert set(left) <= {os.getpid()}  # Prefect's temporary server has ended, too
     assert "dropout" not in "".join(trial.finished(clone.path))
-
-
-@pytest.mark.slow
-def test_two_studies_at_once_share_the_work(clone: Clone) -> None:
-    both = [
-        subprocess.Popen(
-            command(seeds=1), cwd=clone.path, env=clone.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum(text.count("Running stage 'train'") for text in said) == 2
-    assert len(trial.finished(clone.path)) == 2
-    assert len(rows(clone)) == 2
