@@ -14,11 +14,7 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Model(Block):
-    """The network: its width, or the pretrained layers that are trained.
-
-    `filters` belongs to the networks that are trained from scratch, `dense_units` and `pool_before_norm` to
-    `notebook_cnn` alone, `negative_slope` to `whitened_cnn`.
-    """
+    """The network: its width, or the pretrained layers that are trained."""
 
     network: Literal["notebook_cnn", "whitened_cnn", "efficientnet_lite0", "pretrained"]
     trainable: Literal["all", "head"]

@@ -82,15 +82,6 @@ def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, ex
     assert {label: result[label] for label in expected} == pytest.approx(expected, abs=0.01)
 
 
-def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:
-    """Shuffle kernels as a reader does that ignores strides."""
-    shuffled = {
-        name: array.transpose(3, 2, 1, 0).reshape(array.shape) if array.ndim == 4 else array
-        for name, array in state.items()
-    }
-    assert probabilities(filled(shuffled, 224), "coffee")[967] < 0.05
-
-
 def test_resizing_comes_behind_scaling_so_that_nothing_is_rounded(state: State) -> None:
     model = efficientnet.build(96)
     resized = keras.Model(model.input, model.get_layer("resizing").output).predict_on_batch(gradient(32))

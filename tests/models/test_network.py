@@ -33,12 +33,9 @@ def test_notebook_cnn_is_the_notebooks_layer_for_layer() -> None:
     assert penalized == ["conv1", "conv2", "conv3", "dense"]
     assert all(float(built.get_layer(name).kernel_regularizer.l2) == pytest.approx(0.01) for name in penalized)
     assert built.get_layer("dropout").rate == 0.5
-
-
-def test_pooling_first_keeps_the_parameters_and_moves_the_layer() -> None:
-    built = build({"pool_before_norm": True})
-    assert built.count_params() == 619_146
-    assert layers(built)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
+    pooled = build({"pool_before_norm": True})
+    assert pooled.count_params() == 619_146
+    assert layers(pooled)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
 
 
 def test_every_relu_of_whitened_cnn_has_the_slope() -> None:

@@ -91,7 +91,7 @@ OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
     "function": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "evaluate", f"{NETWORK}: `if "),
     "no Python": (added(COUNTS, "if:\n"), "evaluate", f"{COUNTS}: its text differs"),
     "one of two files": (
-        both(added("tasks/models/fused.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
+        both(added("tasks/models/fast_layers.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
         "train",
         f"{NETWORK}: `WHITENING_FILTERS = 25` differs",
     ),

@@ -1,4 +1,4 @@
-"""The fast convolution gives the numbers of Keras' own layer."""
+"""The fast layers give the numbers of Keras' own."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.models import convolution
-from tasks.models.convolution import FastConv2D
+from tasks.models import fast_layers
+from tasks.models.fast_layers import FastConv2D, FusedBatchNormalization
 
-TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 1e-2}
+TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 2e-2}
 FAST_SHAPE, CHANNELS, FILTERS = (8, 7, 5), 64, 128
 OPTIONS: dict[str, Any] = {"filters": FILTERS, "kernel_size": 3, "padding": "same", "use_bias": False}
 
@@ -25,55 +25,77 @@ def inputs() -> np.ndarray:
 def forms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """List the types that took the fast form."""
     taken: list[str] = []
-
-    sliced = convolution.convolve_with_sliced_gradient
+    sliced = fast_layers.convolve_with_sliced_gradient
 
     def noted(images: Any, kernel: Any) -> Any:
         taken.append(keras.backend.standardize_dtype(images.dtype))
         return sliced(images, kernel)
 
-    monkeypatch.setattr(convolution, "convolve_with_sliced_gradient", noted)
+    monkeypatch.setattr(fast_layers, "convolve_with_sliced_gradient", noted)
     return taken
 
 
-def layer(kind: type[keras.layers.Conv2D], policy: str) -> keras.layers.Conv2D:
-    made = kind(**OPTIONS, dtype=policy)
-    made.build((None, *FAST_SHAPE[1:], CHANNELS))
+def with_weights(layer: keras.Layer, low: float, high: float) -> keras.Layer:
+    layer.build((None, *FAST_SHAPE[1:], CHANNELS))
     rng = np.random.default_rng(1)
-    made.set_weights([rng.normal(size=weight.shape).astype("float32") / 24 for weight in made.weights])
-    return made
+    layer.set_weights([rng.uniform(low, high, weight.shape).astype("float32") for weight in layer.weights])
+    return layer
 
 
-def outputs_and_gradients(made: keras.layers.Conv2D, inputs: np.ndarray) -> list[np.ndarray]:
-    x = tf.cast(inputs, made.compute_dtype)
-    upstream = tf.cast(np.random.default_rng(2).normal(size=(*FAST_SHAPE, FILTERS)), made.compute_dtype)
+def numbers(layer: keras.Layer, inputs: np.ndarray, **how: bool) -> list[np.ndarray]:
+    """Compute outputs, gradients of inputs and weights, and the weights afterwards."""
+    x = tf.cast(inputs, layer.compute_dtype)
 
     @tf.function  # type: ignore[untyped-decorator]
     def step() -> list[Any]:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            outputs = made(x)
-        sources = [x, *(variable.value for variable in made.trainable_variables)]
+            outputs = layer(x, **how)
+        upstream = tf.cast(np.random.default_rng(2).normal(size=outputs.shape), outputs.dtype)
+        sources = [x, *(variable.value for variable in layer.trainable_variables)]
         return [outputs, *tape.gradient(outputs, sources, upstream)]
 
     computed = step()
-    assert computed[0].dtype == made.compute_dtype
-    return [tf.cast(value, "float32").numpy() for value in computed]
+    assert computed[0].dtype == layer.compute_dtype
+    return [tf.cast(value, "float32").numpy() for value in (*computed, *layer.get_weights())]
+
+
+def assert_same(ours: list[np.ndarray], theirs: list[np.ndarray], tolerance: float) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
 @pytest.mark.parametrize("policy", TOLERANCE)
-def test_outputs_and_gradients_are_those_of_keras(inputs: np.ndarray, policy: str, forms: list[str]) -> None:
-    kinds = keras.layers.Conv2D, FastConv2D
-    for theirs, ours in zip(*(outputs_and_gradients(layer(kind, policy), inputs) for kind in kinds), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=TOLERANCE[policy] * np.abs(theirs).max())
-    assert forms == (["bfloat16"] if policy == "mixed_bfloat16" else [])
+def test_convolutions_are_those_of_keras_and_repeat_to_the_bit(
+    inputs: np.ndarray, policy: str, forms: list[str]
+) -> None:
+    theirs, ours, again = (
+        numbers(with_weights(kind(**OPTIONS, dtype=policy), -0.07, 0.07), inputs)
+        for kind in (keras.layers.Conv2D, FastConv2D, FastConv2D)
+    )
+    assert_same(ours, theirs, TOLERANCE[policy])
+    assert_same(again, ours, 0)
+    assert forms == (["bfloat16"] * 2 if policy == "mixed_bfloat16" else [])
 
 
 @pytest.mark.parametrize("policy", TOLERANCE)
-def test_the_same_step_gives_the_same_bits(inputs: np.ndarray, policy: str) -> None:
-    first, second = (outputs_and_gradients(layer(FastConv2D, policy), inputs) for _ in range(2))
-    for once, again in zip(first, second, strict=True):
-        np.testing.assert_array_equal(once, again)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", [{}, {"scale": False, "momentum": 0.9}], ids=["as it is", "as in whitened_cnn"])
+def test_normalizations_are_those_of_keras(
+    inputs: np.ndarray, policy: str, training: bool, options: dict[str, Any]
+) -> None:
+    theirs, ours = (
+        numbers(with_weights(kind(**options, dtype=policy), 0.5, 1.5), 1.5 + 2 * inputs, training=training)
+        for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)
+    )
+    assert_same(ours, theirs, TOLERANCE[policy])
+
+
+def test_a_frozen_normalization_keeps_its_statistics(inputs: np.ndarray) -> None:
+    fused = with_weights(FusedBatchNormalization(trainable=False), 0.5, 1.5)
+    before = fused.get_weights()
+    fused(inputs, training=True)
+    assert_same(fused.get_weights(), before, 0)
 
 
 @pytest.mark.parametrize(
