@@ -190,18 +190,6 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
 
 
 @pytest.mark.usefixtures("finished")
-def test_another_headline_changes_the_metrics_by_its_score_alone() -> None:
-    before = run_evaluate()
-    edit(Path("params.yaml"), evaluate__headline="balanced_accuracy")
-    after = run_evaluate()
-    recalls = [values.pop("balanced_accuracy") for split, values in after.items() if split in SIZES]
-    gap = after.pop("generalization_gap")
-    assert gap == pytest.approx(recalls[0] - recalls[1], abs=1.1e-6)
-    del before["generalization_gap"]
-    assert after == before
-
-
-@pytest.mark.usefixtures("finished")
 def test_evaluating_twice_gives_the_same_bytes_whatever_the_batches() -> None:
     first = run_evaluate()
     edit(Path("params.yaml"), evaluate__batch_size=7)

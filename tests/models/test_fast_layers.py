@@ -1,6 +1,5 @@
 """The fast layers give the numbers of Keras' own."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -117,19 +116,13 @@ def test_what_is_not_faster_stays_keras(change: dict[str, Any], shape: tuple[int
     assert not forms
 
 
-def test_any_number_of_images_trains_and_the_weights_load_in_keras_own(tmp_path: Path, forms: list[str]) -> None:
-    def model(kind: type[keras.layers.Conv2D]) -> keras.Model:
-        images, pool = keras.Input((*FAST_SHAPE[1:], CHANNELS)), keras.layers.GlobalAveragePooling2D()
-        return keras.Model(images, pool(kind(**OPTIONS, dtype="mixed_bfloat16")(images)))
-
-    trained, rng = model(FastConv2D), np.random.default_rng(0)
+def test_any_number_of_images_trains(forms: list[str]) -> None:
+    images, rng = keras.Input((*FAST_SHAPE[1:], CHANNELS)), np.random.default_rng(0)
+    outputs = keras.layers.GlobalAveragePooling2D()(FastConv2D(**OPTIONS, dtype="mixed_bfloat16")(images))
+    trained = keras.Model(images, outputs)
     trained.compile("sgd", "mse")
     for n in (3, 5):
+        before = trained.get_weights()
         trained.train_on_batch(rng.normal(size=(n, *FAST_SHAPE[1:], CHANNELS)), rng.normal(size=(n, FILTERS)))
+        assert not np.array_equal(trained.get_weights(), before)
     assert set(forms) == {"bfloat16"}
-    standard = model(keras.layers.Conv2D)
-    standard.set_weights(trained.get_weights())
-    standard.save(tmp_path / "model.keras")
-    images = rng.normal(size=(2, *FAST_SHAPE[1:], CHANNELS)).astype("float32")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(images), trained.predict(images), atol=1e-2)

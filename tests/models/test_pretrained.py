@@ -1,24 +1,18 @@
 """Training from pretrained weights, to a model that plain Keras loads."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
-from tasks import classify, train
+from tasks import train
 from tasks.device.precision import precision
 from tasks.errors import RefusedError
-from tasks.evaluate import evaluate
 from tasks.models import network, pretrained, saved_model
-from tasks.report import report
-from tests.support import ROOT
-from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, REPORTED, SIZES, write_arrays
-from tests.support.parameters import SMALL, edit
+from tests.support.arrays import BACKBONE, DATA, HISTORY, MODEL, SIZES, write_arrays
+from tests.support.parameters import edit
 from tests.support.training import model_params, regularize, save_earlier, train_params
 
 LITE0 = {"model__network": "efficientnet_lite0", "train__epochs": 1, "train__batch_size": 60}
@@ -29,58 +23,22 @@ def fit(backbone: Path = BACKBONE) -> dict[str, Any]:
     return train.train(normalized=DATA, backbone=backbone, model_path=MODEL, history_path=HISTORY)
 
 
-@pytest.fixture(scope="module")
-def fine_tuned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fine-tune EfficientNet-Lite0 on small arrays, in a folder."""
-    folder = tmp_path_factory.mktemp("fine-tuned")
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copy(ROOT / name, folder)
-    edit(folder / "params.yaml", **{**SMALL, **LITE0}, train__learning_rate=0.01, regularize__dropout=0.1)
-    write_arrays(folder / DATA, **SIZES)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        fit()
-    return folder
-
-
-@pytest.fixture
-def fine_tuned(fine_tuned_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keras.Model:
-    shutil.copytree(fine_tuned_once, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return saved_model.load_model(MODEL, (32, 32, 3), 4)
-
-
 @pytest.mark.slow
-def test_fine_tuning_moves_every_layer(fine_tuned: keras.Model) -> None:
-    source = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", None)
-    assert not [layer.name for layer in source.layers[:-1] if layer.weights and _equal(layer, fine_tuned)]
-    assert fine_tuned.name == "efficientnet_lite0"
-    assert [layer.name for layer in fine_tuned.layers[-3:]] == ["features", "dropout", "logits"]
-    scaling = fine_tuned.get_layer("normalization").get_config()
-    assert (scaling["mean"], scaling["variance"]) == ([127.0] * 3, [128.0**2] * 3)
-
-
-def _equal(layer: keras.Layer, model: keras.Model) -> bool:
-    return all(map(np.array_equal, layer.get_weights(), model.get_layer(layer.name).get_weights()))
-
-
-@pytest.mark.slow
-def test_training_twice_gives_the_same_bytes(fine_tuned: keras.Model) -> None:
-    first = MODEL.read_bytes(), HISTORY.read_bytes()
+def test_fine_tuning_moves_every_layer_and_repeats_to_the_byte(workplace: Path) -> None:
+    edit(workplace / "params.yaml", **LITE0, train__learning_rate=0.01, regularize__dropout=0.1)
+    write_arrays(workplace / DATA, **SIZES)
     assert fit()["precision"] == "float32"
+    source = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", None)
+    model = saved_model.load_model(MODEL, (32, 32, 3), 4)
+    for layer in (layer for layer in source.layers[:-1] if layer.weights):
+        assert not all(map(np.array_equal, layer.get_weights(), model.get_layer(layer.name).get_weights()))
+    assert model.name == "efficientnet_lite0"
+    assert [layer.name for layer in model.layers[-3:]] == ["features", "dropout", "logits"]
+    scaling = model.get_layer("normalization").get_config()
+    assert (scaling["mean"], scaling["variance"]) == ([127.0] * 3, [128.0**2] * 3)
+    first = MODEL.read_bytes(), HISTORY.read_bytes()
+    fit()
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("fine_tuned")
-def test_it_is_evaluated_and_classifies_as_any_other(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
-    report(normalized=DATA, model_path=MODEL, **REPORTED)
-    Image.fromarray(np.load(DATA / "test_images.npy")[0]).save("picture.png")
-    capsys.readouterr()
-    assert classify.main(["picture.png", "--json"]) == 0
-    (result,) = json.loads(capsys.readouterr().out)
-    assert set(result["classes"]) == {"zero", "one", "two", "three"}
 
 
 @pytest.mark.usefixtures("workplace")

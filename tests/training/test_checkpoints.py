@@ -81,13 +81,6 @@ def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> Non
     assert saved.newest() is None
 
 
-def test_checkpoints_unused_for_a_month_are_removed(saved: Checkpoints) -> None:
-    saved.save(state(1))
-    os.utime(saved.folder, (0, 0))
-    Checkpoints("another")
-    assert saved.newest() is None
-
-
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
     data = tmp_path / "images.npy"
     data.write_bytes(b"1")
