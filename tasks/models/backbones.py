@@ -22,12 +22,7 @@ def hidden_layers(
 ) -> Any:
     """Add a classifier's layers up to its logits, without dropout.
 
-    `penalty` returns the penalty on a kernel, or None.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the layers cannot take images of this size.
+    `penalty` returns the penalty on a kernel, or None. Images of a size that the layers cannot take are refused.
     """
 
     def rebuilt(layer: keras.Layer) -> keras.Layer:

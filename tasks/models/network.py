@@ -56,10 +56,7 @@ def build_for_training(
 ) -> keras.Model:
     """Build a network; its first weights may depend on the training images.
 
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the images are too small for the poolings, or have a size that a pretrained network cannot take.
+    Images that are too small for it, or have a size that a pretrained network cannot take, are refused.
     """
     model = build(model_params, regularize, data_spec, precision, pretrained=pretrained)
     if pretrained is not None:

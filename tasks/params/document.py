@@ -48,12 +48,7 @@ def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[
     """Expand a variant into overrides of the file, `study.base` included.
 
     Names joined by `+` apply together. A sweep becomes one entry for each of its values: `{"l2": …}`, or
-    `{"l2_strength=0.001": …, …}`.
-
-    Raises
-    ------
-    ParameterError
-        If the variant is unknown, or sweeps over more than one parameter.
+    `{"l2_strength=0.001": …, …}`. A variant that is unknown, or sweeps over two parameters, raises ParameterError.
     """
     merged, key = _merged(content, variant, where)
     if not key:

@@ -21,13 +21,7 @@ class LinearProbe:
         self.backbone = keras.Model(model.input, self.logits.input)
 
     def fit(self, splits: Splits, train_params: Train, threads: int) -> None:
-        """Fit the logits on the training images.
-
-        Raises
-        ------
-        tasks.errors.RefusedError
-            If a weight of the network or a feature is not a finite number.
-        """
+        """Fit the logits; refuse weights or features that are not finite."""
         for weight in self.model.weights:
             if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
                 raise errors.RefusedError(

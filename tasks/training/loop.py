@@ -39,26 +39,9 @@ def fit_network(
     feed: type[Batches] = Batches,
     progress: Progress = Progress(),
 ) -> list[Row]:
-    """Train a model in place.
+    """Train a model in place, and return a row of the history per epoch.
 
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits.
-    splits : Splits
-        Without validation, its columns are left out of the history.
-    feed : type
-        `Batches` augments the images in the host's memory, `IndexBatches` in the device's.
-
-    Returns
-    -------
-    list of dict
-        A row of `reports/history.csv` per epoch.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the loss or a weight stops being finite.
+    `Batches` augment the images in the host's memory, `IndexBatches` in the device's.
     """
     rows = list(progress.resume_from.rows) if progress.resume_from else []
     epochs_done, patience = len(rows), regularize.early_stopping.patience
