@@ -41,8 +41,6 @@ from tests.support.arrays import (
 from tests.support.jax import needs_jax, on_jax
 from tests.support.parameters import SMALL, edit
 
-REGULARIZED = {"regularize__l2": 0.01, "regularize__dropout": 0.2}
-
 
 @pytest.fixture
 def arrays(workplace: Path) -> Path:
@@ -55,7 +53,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train on small arrays, in a folder."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copy(ROOT / "params.yaml", folder)
-    edit(folder / "params.yaml", **SMALL, **REGULARIZED)
+    edit(folder / "params.yaml", **SMALL, regularize__l2=0.01, regularize__dropout=0.2)
     write_arrays(folder / DATA, **SIZES)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -45,9 +45,7 @@ GOOD = state_dicts.written(VALUES, plain=(0, (3, 4), (4, 1)))
         (GOOD[:90], "it is no state dict in PyTorch's legacy format: "),
         (GOOD + b"\0", "it goes on after its last storage"),
         (GOOD.replace((12).to_bytes(8, "little"), (11).to_bytes(8, "little")), "must have 12 values; .* states 11"),
-        (state_dicts.written(VALUES, w="no tensor"), "it is no state dict|unpack"),
         (b"", "it is no state dict in PyTorch's legacy format: "),
-        (b"PK\x03\x04", "it is no state dict in PyTorch's legacy format: "),
         (b"\x80\x02K\x01.\x80\x02K\x01.", "it is no state dict in PyTorch's legacy format, little-endian"),
     ],
 )
