@@ -79,10 +79,10 @@ def _check_finite(epoch: int, values: Mapping[str, Any]) -> None:
 class ResumeState(keras.callbacks.Callback):  # type: ignore[misc]
     """The state of a training, resumed at first and given after epochs.
 
-    The last epoch gives none. A resumed training ends with the bits of an uninterrupted one; with Keras'
-    BackupAndRestore it does not, which omits the seeds of dropout and the counters of EarlyStopping. EarlyStopping must
-    come first in the list: it resets its counters when a training begins. `model` is without the images that a wrapped
-    model holds. The caller must not resume from a state of other inputs, which this callback cannot notice.
+    A resumed training ends with the bits of an uninterrupted one; Keras' BackupAndRestore omits the seeds of dropout
+    and the counters of EarlyStopping. EarlyStopping must come first in the list: it resets its counters when a training
+    begins. `model` is the one without the images. The last epoch gives no state. The caller must not resume from a
+    state of other inputs, which this callback cannot notice.
     """
 
     COUNTERS = ("wait", "best", "best_epoch")

@@ -76,7 +76,7 @@ class Checkpoints:
         try:
             _write_checkpoint(state, self.folder / f"epoch-{len(state.rows):05}")
             for old in self._newest_first()[KEPT:]:
-                old.unlink()
+                old.unlink(missing_ok=True)
         except OSError as error:
             # control: training without checkpoints
             print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")
