@@ -88,7 +88,6 @@ def train_params(**changes: Any) -> Train:
 
 
 def fit(
-    validation: Split | None = VALIDATION,
     patience: int = 0,
     augment: dict[str, Any] = PLAIN,
     batch_norm: bool = True,
@@ -109,8 +108,8 @@ def fit(
     )
     network = model_params(filters=(4, 8), dense_units=16, pool_before_norm=True)
     model = build(network, regularizers, DataSpec((32, 32, 3), 10, [20.0] * 3, [60.0] * 3))
-    splits, progress = Splits(TRAIN, validation), Progress(resume_from, on_state)
-    rows = fit_network(model, splits, train_params(**recipe), regularizers, feed, progress)
+    progress = Progress(resume_from, on_state)
+    rows = fit_network(model, Splits(TRAIN, VALIDATION), train_params(**recipe), regularizers, feed, progress)
     return model, rows
 
 
