@@ -3,12 +3,9 @@
 `python -m tasks.train --normalized data/normalized --backbone data/efficientnet_lite0.sha256
 --model models/classifier.keras --history reports/history.csv`
 
-A pretrained network starts from a linear probe: its logits are fitted on the features of its frozen layers. With
-`model.trainable: head` that is the whole training. With `all` every layer is then trained; logits that already fit
-distort the pretrained features less than random ones (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
-
-The model takes raw pixels, loads with plain `keras.models.load_model` without this project's code, and the same weights
-are always the same bytes. Nothing is published when training diverges.
+A pretrained network starts from a linear probe of its frozen layers. With `model.trainable: head` that is the whole
+training. With `all` every layer is then trained; logits that already fit distort the pretrained features less than
+random ones (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
 """
 
 import csv
@@ -63,51 +60,37 @@ class Inputs(NamedTuple):
 def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: Path) -> command_line.RunInfo:
     """Train the network of params.yaml and publish it with its history.
 
-    `backbone` names the weights that a pretrained network starts from; other networks ignore it.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If the parameters break a rule.
-    tasks.errors.RefusedError
-        If the data or the backbone cannot be trained on, the device is missing, or training diverges.
+    `backbone` names the weights that a pretrained network starts from. Nothing is published when training diverges.
     """
-    recipe = load_recipe(has_validation="validation" in arrays.splits(normalized))
+    recipe = Recipe(load_block("model", Model), load_block("regularize", Regularize), load_block("train", Train))
+    check_joint_rules(*recipe, "validation" in arrays.splits(normalized), str(PARAMS_FILE))
+    model_params, regularize, train_params = recipe
     device = runtime.prepare(
-        recipe.train.device,
-        recipe.train.threads,
-        precision(recipe.model, recipe.train),
-        recipe.train.seed,
-        recipe.train.deterministic,
+        train_params.device,
+        train_params.threads,
+        precision(model_params, train_params),
+        train_params.seed,
+        train_params.deterministic,
     )
     print(device)
     inputs = load_inputs(recipe, normalized, backbone)
-    model = build_for_training(
-        recipe.model,
-        recipe.regularize,
-        inputs.data_spec,
-        images=inputs.splits.train.images,
-        precision=device.precision,
-        pretrained=inputs.classifier,
-    )
-    settings = f"{device} {keras.backend.backend()}"
-    checkpoints = Checkpoints(cache_key(recipe, inputs.files, settings))
+    data_spec, classifier, images = inputs.data_spec, inputs.classifier, inputs.splits.train.images
+    model = build_for_training(model_params, regularize, data_spec, images, device.precision, classifier)
+    checkpoints = Checkpoints(cache_key(recipe, inputs.files, f"{device} {keras.backend.backend()}"))
     throughput: list[float] = []
     rows = fit_or_resume(model, recipe, inputs, device, checkpoints, throughput)
-    saved = build_for_saving(model, recipe.model, recipe.regularize, inputs.data_spec, pretrained=inputs.classifier)
-    publish(saved, rows, model_path, history_path, resize_mode=arrays.resize_mode(normalized))
+    saved = build_for_saving(model, model_params, regularize, data_spec, classifier)
+    with atomic_outputs(model_path, history_path) as (model_file, history_file):
+        saved_model.save_model(saved, model_file, arrays.resize_mode(normalized))
+        with history_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
     checkpoints.remove()
     made_with = {**asdict(device), "backend": keras.backend.backend()}
     provenance.record(made_with)
     speed = {"images_per_second": round(float(np.median(throughput)))} if throughput else {}
     return {**made_with, "epochs": len(rows), **speed}
-
-
-def load_recipe(has_validation: bool) -> Recipe:
-    """Load the blocks of params.yaml, and check the rules that join them."""
-    recipe = Recipe(load_block("model", Model), load_block("regularize", Regularize), load_block("train", Train))
-    check_joint_rules(*recipe, has_validation, str(PARAMS_FILE))
-    return recipe
 
 
 def load_inputs(recipe: Recipe, normalized: Path, backbone: Path) -> Inputs:
@@ -139,13 +122,7 @@ def fit_or_resume(
     checkpoints: Checkpoints,
     throughput: list[float],
 ) -> list[Row]:
-    """Train a model from its newest checkpoint, or from the start.
-
-    Returns
-    -------
-    list of dict
-        The history. The images per second of each epoch are appended to `throughput`.
-    """
+    """Train from the newest checkpoint or the start; append to `throughput`."""
     state = checkpoints.newest()
     if state:
         print(f"resuming after epoch {len(state.rows)}, where an earlier run of the same inputs was interrupted")
@@ -172,16 +149,6 @@ def fit_or_resume(
 def choose_feed(device: runtime.DeviceConfig, train: Split) -> type[Batches]:
     """Feed from a GPU's memory, where the images have room."""
     return IndexBatches if device.has_gpu and train.images.nbytes <= DEVICE_BYTES else Batches
-
-
-def publish(model: keras.Model, rows: list[Row], model_path: Path, history_path: Path, resize_mode: str) -> None:
-    """Publish a model and its history: both files or none."""
-    with atomic_outputs(model_path, history_path) as (model_file, history_file):
-        saved_model.save_model(model, model_file, resize_mode)
-        with history_file.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 if __name__ == "__main__":

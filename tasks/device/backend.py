@@ -1,8 +1,7 @@
 """Keras, imported into a process that is tuned for it.
 
-`from tasks.device.backend import keras` makes glibc keep freed memory, silences the backend while it starts, spares its
-objects from garbage collection, and skips imports that no step needs. A step imports this before any module that
-imports Keras itself.
+It keeps freed memory, silences the backend while it starts, spares its objects from garbage collection, and skips
+imports that no step needs. A step imports this before any module that imports Keras itself.
 """
 
 import ctypes
@@ -23,7 +22,7 @@ def _keep_freed_memory() -> None:
     """Make glibc keep freed memory, which each training step allocates again.
 
     By default glibc returns large blocks to the system, which clears them page by page at the next allocation: a third
-    of an epoch. Other C libraries have no `mallopt`. The numbers are those of glibc's malloc.h.
+    of an epoch. The numbers are those of glibc's malloc.h.
     """
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         trim_threshold, mmap_max = -1, -4

@@ -31,13 +31,7 @@ class DeviceConfig:
 def prepare(
     device: str = "auto", threads: int = 0, precision: str = "float32", seed: int = 0, deterministic: bool = True
 ) -> DeviceConfig:
-    """Set up the backend; the arguments are keys of block `train`.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If `device` is gpu and there is none.
-    """
+    """Set up the backend by block `train`; refuse without a required GPU."""
     threads = threads or joblib.cpu_count()  # within the affinity and a container's quota
     with quiet_start(device != "gpu"):  # for `gpu`, the backend's messages say why none is available
         gpu = _gpu(device)
@@ -45,7 +39,9 @@ def prepare(
             _prepare_tensorflow(threads, gpu is not None, deterministic)
     keras.utils.set_random_seed(seed)
     if precision == "auto":
-        precision = "mixed_bfloat16" if _has_bfloat16(gpu) else "float32"
+        # GPUs since Ampere compute in bfloat16.
+        native = _compute_capability() >= (8, 0) if gpu else cpu.has_bfloat16(keras.backend.backend())
+        precision = "mixed_bfloat16" if native else "float32"
     return DeviceConfig(precision=precision, threads=threads, device=gpu or "cpu")
 
 
@@ -79,20 +75,12 @@ def _prepare_tensorflow(threads: int, use_gpu: bool, deterministic: bool) -> Non
 
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     if not use_gpu:
         tf.config.set_visible_devices([], "GPU")
     for gpu in tf.config.get_visible_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _has_bfloat16(gpu: str | None) -> bool:
-    """Tell whether bfloat16 is native, as on GPUs since Ampere."""
-    if gpu is not None:
-        return _compute_capability() >= (8, 0)
-    return cpu.has_bfloat16(keras.backend.backend())
 
 
 def _compute_capability() -> tuple[int, ...]:

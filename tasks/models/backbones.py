@@ -22,21 +22,7 @@ def hidden_layers(
 ) -> Any:
     """Add a classifier's layers up to its logits, without dropout.
 
-    Parameters
-    ----------
-    pixels : keras.KerasTensor
-        Raw uint8 pixels.
-    classifier : keras.Model
-        From pixels to logits; the last layer gives the logits.
-    precision : str
-        Keras dtype policy; layers that scale and resize pixels stay float32.
-    penalty : callable
-        Returns the penalty on a kernel, or None.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the layers cannot take images of this size.
+    `penalty` returns the penalty on a kernel, or None. Images of a size that the layers cannot take are refused.
     """
 
     def rebuilt(layer: keras.Layer) -> keras.Layer:
@@ -62,10 +48,7 @@ def hidden_layers(
 def copy_weights(classifier: keras.Model, model: keras.Model) -> None:
     """Copy a classifier's weights into the same layers of a network.
 
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If a layer has another shape, as a dense layer has with images of another size.
+    Refuse a layer of another shape, as a dense layer has with images of another size.
     """
     for source in classifier.layers[:-1]:
         if source.weights:

@@ -1,14 +1,12 @@
 """EfficientNet-Lite0 in Keras' layers, with weights from a PyTorch state dict.
 
-Lite0 classifies ImageNet. It is EfficientNet without squeeze-and-excitation, and with ReLU6 for swish (Tan and Le,
-"EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, https://arxiv.org/abs/1905.11946;
-layers and constants after https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). A layer has
-the name of its module in the state dict, without leading underscores: `blocks.3.expand_conv` for
-`_blocks.3._expand_conv`.
+Lite0 classifies ImageNet. It is EfficientNet without squeeze-and-excitation, and with ReLU6 for swish (Tan and Le 2019,
+https://arxiv.org/abs/1905.11946; layers and constants after
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). A layer has the name of its module in
+the state dict without leading underscores: `blocks.3.expand_conv` for `_blocks.3._expand_conv`.
 
-Each batch normalization is folded into the convolution before it: with fixed statistics it scales and shifts each
-channel, as a kernel and a bias can. TensorFlow on a CPU then processes 1.4 times as many images a second, as it fuses a
-convolution with its bias and its ReLU6.
+Each batch normalization is folded into the convolution before it. TensorFlow on a CPU then processes 1.4 times as many
+images a second, as it fuses a convolution with its bias and its ReLU6.
 """
 
 from collections.abc import Mapping
@@ -54,21 +52,12 @@ BATCH_NORMS = {
     "project_conv": "bn2",
     "conv_head": "bn1",
 }
-UNUSED = "num_batches_tracked"  # PyTorch counts the batches of each batch normalization
 
 
 def build(input_size: int | None) -> keras.Model:
-    """Build the classifier with random weights.
+    """Build the classifier with random weights, from uint8 pixels to 1000 logits.
 
-    Parameters
-    ----------
-    input_size : int or None
-        Side of the square, in pixels, that images are resized to. None: they stay as they are.
-
-    Returns
-    -------
-    keras.Model
-        (n, height, width, 3) uint8 → (n, 1000) float32 logits.
+    Images are resized to a square of the side `input_size`, in pixels; with None they stay as they are.
     """
     inputs = keras.Input((None, None, 3), dtype="uint8", name="pixels")
     x = layers.Normalization(mean=[MEAN] * 3, variance=[STD * STD] * 3, name="normalization")(inputs)
@@ -99,24 +88,24 @@ def _block(x: Any, stage: Stage, name: str, first: bool) -> Any:
 
 
 def set_weights(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None:
-    """Set the weights of every layer from a state dict.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The result of `build`.
-    state : mapping
-        Arrays by PyTorch's names.
+    """Set the weights of every layer from arrays by PyTorch's names.
 
     Raises
     ------
     ValueError
         If an array is missing, unused, of another shape, or not finite.
     """
-    arrays = {_layer_name(name): array for name, array in state.items() if not name.endswith(f".{UNUSED}")}
+    arrays = {
+        name.removeprefix("_").replace("._", "."): array
+        for name, array in state.items()
+        if not name.endswith(".num_batches_tracked")
+    }
     for layer in model.layers:
-        if layer.weights:
-            layer.set_weights(_dense(arrays, layer) if isinstance(layer, layers.Dense) else _convolution(arrays, layer))
+        if isinstance(layer, layers.Dense):
+            kernel = _pop_array(arrays, f"{layer.name}.weight", (1, 0), layer.kernel)
+            layer.set_weights([kernel, _pop_array(arrays, f"{layer.name}.bias", (0,), layer.bias)])
+        elif layer.weights:
+            layer.set_weights(_convolution(arrays, layer))
     if arrays:
         raise ValueError(
             f"it holds {len(arrays)} arrays that EfficientNet-Lite0 has no layer for, such as {min(arrays)}"
@@ -135,17 +124,6 @@ def _convolution(arrays: Arrays, layer: keras.Layer) -> list[NDArray[Any]]:
     )
     scale = gamma / np.sqrt(variance + EPSILON)
     return [kernel * (scale[:, None] if is_depthwise else scale), beta - mean * scale]
-
-
-def _dense(arrays: Arrays, layer: keras.Layer) -> list[NDArray[Any]]:
-    return [
-        _pop_array(arrays, f"{layer.name}.weight", (1, 0), layer.kernel),
-        _pop_array(arrays, f"{layer.name}.bias", (0,), layer.bias),
-    ]
-
-
-def _layer_name(name: str) -> str:
-    return name.removeprefix("_").replace("._", ".")
 
 
 def _pop_array(arrays: Arrays, name: str, axes: tuple[int, ...], like: Any) -> NDArray[Any]:

@@ -22,22 +22,11 @@ class Images(Protocol):
 def predict(
     model: Any, images: NDArray[np.uint8], batch_size: int, test_time_augmentation: str = "none"
 ) -> NDArray[np.float64]:
-    """Compute class probabilities, with one batch of images in memory.
+    """Compute class probabilities, (n, n_classes), with one batch in memory.
 
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits.
-    images : ndarray of shape (n, height, width, 3), dtype=uint8
-    batch_size : int
-    test_time_augmentation : {"none", "mirror", "mirror_and_shift"}
-        Whose logits are averaged. `mirror`: those of an image and its mirror image. `mirror_and_shift`: where these
-        leave a class in doubt, both are also shifted by a pixel up and left, and down and right, with the same weight
-        (Jordan 2024, https://arxiv.org/abs/2404.00498, shifts all images, which changes only the doubtful ones).
-
-    Returns
-    -------
-    ndarray of shape (n, n_classes)
+    `test_time_augmentation` averages logits. `mirror`: those of an image and its mirror image. `mirror_and_shift`:
+    where these leave a class in doubt, both are also shifted by a pixel up and left, and down and right, with the same
+    weight (Jordan 2024, https://arxiv.org/abs/2404.00498, shifts all images, which changes only the doubtful ones).
     """
     probabilities = np.empty((len(images), model.output_shape[-1]))
     for start in range(0, len(images), batch_size):

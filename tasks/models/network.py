@@ -1,9 +1,8 @@
 """The networks, and where each regularizer attaches to them.
 
-A network takes raw uint8 pixels and gives logits: the constants that scale the pixels are its first layer. A pretrained
-network brings its own constants, and all layers up to its logits (tasks/models/backbones.py). While it trains, a
-network may run convolution and batch normalization in faster forms, and in bfloat16. The saved one has the same weights
-in Keras' own layers, in float32.
+A network takes raw uint8 pixels and gives logits; its first layer scales the pixels. While it trains, it may run
+convolution and batch normalization in faster forms, and in bfloat16. The saved one has the same weights in Keras' own
+layers, in float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +16,7 @@ from keras import layers, regularizers
 from tasks import errors
 from tasks.data.pixels import Images
 from tasks.models import backbones
-from tasks.models.convolution import FastConv2D
-from tasks.models.fused import FusedBatchNormalization
+from tasks.models.fast_layers import FastConv2D, FusedBatchNormalization
 from tasks.models.whitening import whitening_filters
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
@@ -29,20 +27,11 @@ WHITENING_PIXELS = 5_000 * 32 * 32  # more would take memory, and change the fil
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The images and classes that a network is built for.
+    """The images and classes that a network is built for."""
 
-    Attributes
-    ----------
-    image_shape : tuple of int
-        Height, width and channels.
-    n_classes : int
-    mean, std : sequence of float
-        Constants that scale the pixels of each channel, in units of 0–255.
-    """
-
-    image_shape: tuple[int, ...]
+    image_shape: tuple[int, ...]  # height, width and channels
     n_classes: int
-    mean: Sequence[float]
+    mean: Sequence[float]  # of each channel, in units of 0–255, as is the deviation
     std: Sequence[float]
 
 
@@ -65,21 +54,9 @@ def build_for_training(
     precision: str,
     pretrained: keras.Model | None = None,
 ) -> keras.Model:
-    """Build a network with its first weights.
+    """Build a network; its first weights may depend on the training images.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width, 3), dtype=uint8
-        The training images, which the first weights may depend on.
-    precision : str
-        Keras dtype policy of the hidden layers.
-    pretrained : keras.Model, optional
-        A classifier that lends its layers and weights, up to its logits.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the images are too small for the poolings, or have a size that a pretrained network cannot take.
+    Images that are too small for it, or have a size that a pretrained network cannot take, are refused.
     """
     model = build(model_params, regularize, data_spec, precision, pretrained=pretrained)
     if pretrained is not None:
@@ -113,25 +90,16 @@ def build(
     layer_types: LayerTypes = FAST,
     pretrained: keras.Model | None = None,
 ) -> keras.Model:
-    """Build a network with random weights.
+    """Build a network with random weights, from uint8 pixels to float32 logits.
 
     Parameters
     ----------
-    model_params : Model
-    regularize : Regularize
-    data_spec : DataSpec
-        Its `mean` and `std` are not used with `pretrained`.
     precision : str
         Keras dtype policy of the hidden layers; the first layer and the logits stay float32.
     layer_types : LayerTypes
         The layer classes of a network from scratch.
     pretrained : keras.Model, optional
         A classifier that lends its layers, up to its logits.
-
-    Returns
-    -------
-    keras.Model
-        (n, height, width, channels) uint8 → (n, n_classes) float32 logits.
     """
     inputs = keras.Input(data_spec.image_shape, dtype="uint8", name="pixels")
     if pretrained is None:
@@ -147,16 +115,13 @@ def build(
 
 
 def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
-    """Add the notebook's hidden layers: convolutions, then one dense layer.
-
-    Each convolution is normalized, and all but the last are pooled. `pool_before_norm` pools first, which leaves a
-    quarter of the values to normalize.
-    """
+    """Add the notebook's hidden layers: convolutions, then one dense layer."""
     _check_size(x, len(model_params.filters) - 1)
     for number, filters in enumerate(model_params.filters, start=1):
         pool = number < len(model_params.filters)
+        regularizer = penalty(regularize)
         x = layers.Conv2D(
-            filters, 3, padding="same", kernel_regularizer=penalty(regularize), dtype=precision, name=f"conv{number}"
+            filters, 3, padding="same", kernel_regularizer=regularizer, dtype=precision, name=f"conv{number}"
         )(x)
         if pool and model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
@@ -166,13 +131,8 @@ def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
         if pool and not model_params.pool_before_norm:
             x = layers.MaxPooling2D(dtype=precision, name=f"pool{number}")(x)
     x = layers.Flatten(dtype=precision, name="flatten")(x)
-    x = layers.Dense(
-        model_params.dense_units,
-        activation="relu",
-        kernel_regularizer=penalty(regularize),
-        dtype=precision,
-        name="dense",
-    )(x)
+    units, regularizer = model_params.dense_units, penalty(regularize)
+    x = layers.Dense(units, "relu", kernel_regularizer=regularizer, dtype=precision, name="dense")(x)
     if regularize.dropout:
         x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)
     return x
@@ -222,18 +182,14 @@ def _check_size(x: Any, halvings: int) -> None:
 
 
 def penalty(regularize: Regularize) -> regularizers.Regularizer | None:
-    """Make the L2 penalty on a kernel, or none.
-
-    Each kernel needs its own, since Keras writes the address of a shared penalty into the saved model.
-    """
+    """Make the penalty of one kernel: Keras saves a shared one's address."""
     return regularizers.L2(regularize.l2) if regularize.l2 else None
 
 
 def initialize_whitened_cnn(model: keras.Model, images: Images, data_spec: DataSpec) -> None:
     """Fit the whitening layer to images, and make convolutions pass inputs on.
 
-    The first filters of each convolution are identities, as many as it has inputs, and the rest stay random (Jordan
-    2024).
+    As many filters as a convolution has inputs become identities, the rest stay random (Jordan 2024).
     """
     height, width = data_spec.image_shape[:2]
     # The first images are a fair sample: CIFAR-10's files are shuffled, packed images are sorted by digest.

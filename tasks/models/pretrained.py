@@ -23,19 +23,8 @@ SUFFIXES = {"efficientnet_lite0": ".sha256", "pretrained": ".keras"}  # of the s
 def load_pretrained(path: Path, network: str, input_size: int | None) -> keras.Model:
     """Load the classifier that a network starts from.
 
-    Parameters
-    ----------
-    path : Path
-        `backbone` of dvc.yaml.
-    network : str
-        `model.network`.
-    input_size : int or None
-        Side of the square, in pixels, that EfficientNet-Lite0 resizes images to. None: they stay as they are.
-
-    Returns
-    -------
-    keras.Model
-        From uint8 pixels to logits; the last layer gives the logits.
+    It leads from uint8 pixels to logits. `path` is `backbone` of dvc.yaml, the others `model.network` and
+    `model.input_size`.
 
     Raises
     ------
@@ -53,7 +42,10 @@ def load_pretrained(path: Path, network: str, input_size: int | None) -> keras.M
 
 
 def _load_efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
-    digest, name = _checksum(path)
+    checksums = read_checksums(path)
+    if len(checksums) != 1:
+        raise errors.RefusedError(f"{path} must name one file; received {len(checksums)}; `git checkout {path}`")
+    ((name, digest),) = checksums.items()
     content = _read_installed(name)
     received = hashlib.sha256(content).hexdigest()
     if received != digest:  # control: digest of the weights
@@ -66,15 +58,6 @@ def _load_efficientnet_lite0(path: Path, input_size: int | None) -> keras.Model:
             f"{name} must hold the weights of EfficientNet-Lite0: {error}; `git checkout {path} && make setup`"
         ) from error
     return model
-
-
-def _checksum(path: Path) -> tuple[str, str]:
-    """Read the digest and the name of the one file that the list has."""
-    checksums = read_checksums(path)
-    if len(checksums) != 1:
-        raise errors.RefusedError(f"{path} must name one file; received {len(checksums)}; `git checkout {path}`")
-    ((name, digest),) = checksums.items()
-    return digest, name
 
 
 def _read_installed(name: str) -> bytes:

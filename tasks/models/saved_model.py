@@ -26,14 +26,8 @@ def save_model(model: keras.Model, path: Path, resize_mode: str) -> None:
     """Save a model so that the same weights are the same bytes.
 
     Keras writes the time into the archive's entries and metadata; both are replaced here, and so is the configuration,
-    by one that older versions know.
-
-    Parameters
-    ----------
-    model : keras.Model
-    path : Path
-    resize_mode : str
-        How images of another shape are brought to the model's: key `fit` of the metadata.
+    by one that older versions know. `resize_mode`, key `fit` of the metadata, states how images of another shape are
+    brought to the model's.
 
     Raises
     ------
@@ -64,24 +58,21 @@ def save_model(model: keras.Model, path: Path, resize_mode: str) -> None:
 
 
 def without_defaults(config: Any) -> Any:
-    """Remove initializers and default values of layers from Keras' configuration.
-
-    At any depth, a mapping with `module`, `class_name` and `config` is an object of Keras.
-    """
+    """Remove initializers and default values of layers from Keras' configuration."""
     if isinstance(config, list):
         return [without_defaults(item) for item in config]
     if not isinstance(config, dict):
         return config
-    kept = {key: without_defaults(value) for key, value in config.items() if not _is_initializer(value)}
+    kept = {
+        key: without_defaults(value)
+        for key, value in config.items()
+        if not (isinstance(value, dict) and value.get("module") == "keras.initializers")
+    }
     if {"module", "class_name", "config"} <= kept.keys():
         kind = getattr(import_module(kept["module"]), kept["class_name"])
         if issubclass(kind, keras.Layer):
             kept["config"] = _differences(kind, kept["config"])
     return kept
-
-
-def _is_initializer(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("module") == "keras.initializers"
 
 
 def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, Any]:
@@ -98,13 +89,7 @@ def _differences(kind: type[keras.Layer], config: dict[str, Any]) -> dict[str, A
 
 
 def read_resize_mode(path: Path) -> str:
-    """Read how images of another shape are brought to the model's.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the file does not state it.
-    """
+    """Read how images are resized for the model; refuse a file without."""
     try:
         with zipfile.ZipFile(path) as archive:
             resize_mode = json.loads(archive.read("metadata.json"))["fit"]
@@ -119,13 +104,7 @@ def read_resize_mode(path: Path) -> str:
 def load_model(path: Path, image_shape: tuple[int, ...] | None, n_classes: int | None) -> keras.Model:
     """Load a model for inference; never run code of the file.
 
-    Parameters
-    ----------
-    path : Path
-    image_shape : tuple of int or None
-        The required height, width and channels. None: any height and width.
-    n_classes : int or None
-        The required number of logits. None: any number.
+    `image_shape` (height, width and channels) and `n_classes` are required; None takes any size or number.
 
     Raises
     ------

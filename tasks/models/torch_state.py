@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001  # as torch/serialization.py writes them
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-COUNT_BYTES = 8  # before each storage: the number of its values
 
 
 class _ClosedUnpickler(pickle.Unpickler):
@@ -44,17 +43,7 @@ class _ClosedUnpickler(pickle.Unpickler):
 
 
 def read_state_dict(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a state dict.
-
-    Parameters
-    ----------
-    file : binary file
-        At its start.
-
-    Returns
-    -------
-    dict
-        Arrays by the names of the parameters, each contiguous, float32 or int64.
+    """Read the arrays of a state dict, each contiguous, float32 or int64.
 
     Raises
     ------
@@ -86,7 +75,7 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 
 def _read_storage(file: BinaryIO, key: str, dtype: str, size: int) -> NDArray[Any]:
-    stated = int.from_bytes(file.read(COUNT_BYTES), "little")
+    stated = int.from_bytes(file.read(8), "little")  # before each storage: the number of its values
     n_bytes = stated * np.dtype(dtype).itemsize
     content = file.read(n_bytes) if stated == size else b""
     if stated != size or len(content) != n_bytes:  # control: size of a storage
@@ -97,7 +86,6 @@ def _read_storage(file: BinaryIO, key: str, dtype: str, size: int) -> NDArray[An
 def _tensor(
     name: str, storage: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> NDArray[Any]:
-    """Copy a tensor, which is a view of a storage."""
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     # control: views of a storage
     if min(offset, *shape, *strides, 0) < 0 or last >= storage.size or math.prod(shape) > storage.size:

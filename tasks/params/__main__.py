@@ -1,7 +1,4 @@
-"""`python -m tasks.params [FILE]`: check a parameter file.
-
-Status 2, and one line, when it breaks a rule.
-"""
+"""`python -m tasks.params [FILE]`: check a parameter file; status 2: invalid."""
 
 import argparse
 import sys
@@ -12,11 +9,8 @@ from tasks.params.document import load_params
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check a parameter file, and return the status of the process."""
     parser = argparse.ArgumentParser(prog="python -m tasks.params", description="Check a parameter file.")
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=PARAMS_FILE, metavar="FILE", help=f"default {PARAMS_FILE}"
-    )
+    parser.add_argument("file", nargs="?", type=Path, default=PARAMS_FILE, help=f"default {PARAMS_FILE}")
     path = parser.parse_args(arguments).file
     try:
         load_params(path)

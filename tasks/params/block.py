@@ -29,21 +29,7 @@ B = TypeVar("B", bound=Block)
 
 
 def load_block(key: str, block: type[B], path: Path = PARAMS_FILE) -> B:
-    """Load one block of a parameter file.
-
-    Parameters
-    ----------
-    key : str
-        The name of the block in the file.
-    block : subclass of Block
-        The class that validates it.
-    path : Path
-
-    Raises
-    ------
-    ParameterError
-        If the file cannot be read, or the block breaks a rule.
-    """
+    """Load one block of a parameter file, or raise ParameterError."""
     content = parse(path)
     if key not in content:
         raise ParameterError(f"{path}: {key}: this block is missing; `python -m tasks.params` names the mistake")
@@ -51,14 +37,9 @@ def load_block(key: str, block: type[B], path: Path = PARAMS_FILE) -> B:
 
 
 def validate_block(block: type[B], values: object, where: str, *keys: str) -> B:
-    """Validate values as a block.
+    """Validate values as a block, or raise ParameterError for the first mistake.
 
     `where` and the dotted `keys` open the message. Unknown keys come first: a misspelled key is also a missing one.
-
-    Raises
-    ------
-    ParameterError
-        On the first rule that is broken; the message counts the others.
     """
     try:
         return block.model_validate(values)

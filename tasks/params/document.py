@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,7 @@ class Params(Block):
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Load and check the whole file, its variants included.
-
-    Raises
-    ------
-    ParameterError
-        On the first rule that the file breaks.
-    """
+    """Load and check the whole file, its variants included, or raise ParameterError."""
     content = parse(path)
     params = validate(content, str(path))
     if not params.normalize.validation_fraction:  # no study runs without it
@@ -51,24 +47,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 def expand(content: dict[str, Any], variant: str, where: str = "study") -> dict[str, Overrides]:
     """Expand a variant into overrides of the file, `study.base` included.
 
-    A sweep becomes one entry for each of its values.
-
-    Parameters
-    ----------
-    content : dict
-        The parsed file.
-    variant : str
-        A name, or several joined by `+`, which then apply together.
-
-    Returns
-    -------
-    dict
-        Overrides by name: `{"l2": …}`, or for a sweep `{"l2_strength=0.001": …, …}`.
-
-    Raises
-    ------
-    ParameterError
-        If the variant is unknown, or sweeps over more than one parameter.
+    Names joined by `+` apply together. A sweep becomes one entry for each of its values: `{"l2": …}`, or
+    `{"l2_strength=0.001": …, …}`. A variant that is unknown, or sweeps over two parameters, raises ParameterError.
     """
     merged, key = _merged(content, variant, where)
     if not key:
@@ -95,7 +75,8 @@ def _merged(content: dict[str, Any], variant: str, where: str) -> tuple[Override
                 raise ParameterError(f"{where}: {variant}: {key}: must have one value in all parts; received two")
     merged = {**base, **differences}
     override(content, merged, f"{where}.{variant}")
-    sweeps = [key for key, value in merged.items() if isinstance(value, list) and not _is_list(content, key)]
+    lists = [key for key, value in merged.items() if isinstance(value, list)]
+    sweeps = [key for key in lists if not isinstance(reduce(getitem, key.split("."), content), list)]
     if len(sweeps) > 1:
         raise ParameterError(f"{where}: {variant}: must sweep over one parameter; received {', '.join(sweeps)}")
     if sweeps and not merged[sweeps[0]]:
@@ -103,22 +84,8 @@ def _merged(content: dict[str, Any], variant: str, where: str) -> tuple[Override
     return merged, sweeps[0] if sweeps else None
 
 
-def _is_list(content: dict[str, Any], key: str) -> bool:
-    """Tell whether a parameter of the file holds a list."""
-    value: Any = content
-    for part in key.split("."):
-        value = value[part]
-    return isinstance(value, list)
-
-
 def validate(content: dict[str, Any], where: str) -> Params:
-    """Validate parsed parameters and the rules that join blocks.
-
-    Raises
-    ------
-    ParameterError
-        On the first broken rule; `where` opens the message.
-    """
+    """Validate blocks and the rules that join them; `where` opens the message."""
     params = validate_block(Params, content, where)
     has_validation = params.normalize.validation_fraction > 0
     check_joint_rules(params.model, params.regularize, params.train, has_validation, where)
@@ -126,13 +93,7 @@ def validate(content: dict[str, Any], where: str) -> Params:
 
 
 def override(content: dict[str, Any], overrides: Overrides, where: str = "overrides") -> dict[str, Any]:
-    """Copy parsed parameters with dotted keys replaced.
-
-    Raises
-    ------
-    ParameterError
-        If a key names no parameter of the file.
-    """
+    """Copy parsed parameters with dotted keys replaced, or raise ParameterError."""
     content = deepcopy(content)
     for key, value in overrides.items():
         *blocks, name = key.split(".")

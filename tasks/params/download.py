@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -59,9 +59,4 @@ def _without_query(url: str) -> str:
 class Download(Block):
     """The sources of the data set, which may change without a rerun."""
 
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _as_tuple(cls, sources: Any) -> Any:
-        return tuple(sources) if isinstance(sources, list) else sources
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, strict=False)]

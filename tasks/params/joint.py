@@ -7,21 +7,7 @@ from tasks.params.train import Train
 
 
 def check_joint_rules(model: Model, regularize: Regularize, train: Train, has_validation: bool, where: str) -> None:
-    """Check the rules that join `model`, `regularize`, `train` and the splits.
-
-    Parameters
-    ----------
-    model, regularize, train : Block
-    has_validation : bool
-        Whether there is, or will be, a validation split.
-    where : str
-        The start of each message.
-
-    Raises
-    ------
-    ParameterError
-        On the first broken rule.
-    """
+    """Raise ParameterError, which `where` opens, for the first broken rule."""
     patience, weight_decay = regularize.early_stopping.patience, regularize.weight_decay
     if patience > 0 and not has_validation:
         raise ParameterError(

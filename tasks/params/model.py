@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from tasks.params import Block
 
@@ -14,24 +14,15 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Model(Block):
-    """The network: its width, or the pretrained layers that are trained.
-
-    `filters` belongs to the networks that are trained from scratch, `dense_units` and `pool_before_norm` to
-    `notebook_cnn` alone, `negative_slope` to `whitened_cnn`.
-    """
+    """The network: its width, or the pretrained layers that are trained."""
 
     network: Literal["notebook_cnn", "whitened_cnn", "efficientnet_lite0", "pretrained"]
     trainable: Literal["all", "head"]
     input_size: Annotated[int, Field(ge=32, le=1024)] | None
-    filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5)]
+    filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5, strict=False)]  # YAML has lists alone
     dense_units: Width
     pool_before_norm: bool
     negative_slope: Annotated[float, Field(ge=0, lt=1)]
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _as_tuple(cls, filters: Any) -> Any:
-        return tuple(filters) if isinstance(filters, list) else filters
 
     @property
     def is_pretrained(self) -> bool:

@@ -1,7 +1,4 @@
-"""The parser of parameter files: strict YAML into plain dictionaries.
-
-It rejects repeated keys, anchors, an unresolved merge, broken YAML, and a file too large to be a parameter file.
-"""
+"""The parser of parameter files: strict YAML into plain dictionaries."""
 
 import re
 from pathlib import Path
@@ -31,13 +28,7 @@ class _WithoutAnchors(Composer):
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """Parse a parameter file.
-
-    Raises
-    ------
-    ParameterError
-        If the file cannot be read, or is no parameter file.
-    """
+    """Parse a parameter file, or raise ParameterError."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:  # control: size of a parameter file
@@ -51,13 +42,7 @@ def parse(path: Path) -> dict[str, Any]:
 
 
 def parse_text(text: str, where: str) -> dict[str, Any]:
-    """Parse the text of a parameter file; `where` opens each message.
-
-    Raises
-    ------
-    ParameterError
-        If the text is no parameter file.
-    """
+    """Parse the text of a parameter file; `where` opens messages."""
     if (marker := MERGE_MARKER.search(text)) is not None:
         number = text.count("\n", 0, marker.start()) + 1
         raise ParameterError(

@@ -14,10 +14,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]  # part of fil
 
 
 class Study(Block):
-    """The variants of a study: `base` is shared, each adds its differences.
-
-    A list where a parameter takes a single value is a sweep: a variant for each of its values.
-    """
+    """The variants of a study: `base` is shared, each adds its differences."""
 
     seeds: int = Field(ge=2, le=1000)
     compared: tuple[str, ...] = Field(min_length=1, strict=False)

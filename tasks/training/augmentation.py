@@ -1,15 +1,10 @@
 """Augmentation: random changes to training images, the same for the same seed.
 
-`sample_grid` draws the row and the column of an image that each pixel is read from: flips, shifts and zooms. The pixels
-are then read once, by `apply_grid` in the host's memory or by `apply_grid_on_device`. A `BatchTransform` changes the
-batch that was read: `Cutout`, or those of `colour` and `mixing`.
-
-Keras' layers (RandomBrightness, RandomContrast, MixUp, CutMix) draw from states of their own, which a resumed run would
-lack, and give floats, whose last bits differ between host and device. Here both compute in integers, and give the same
-uint8 pixels.
+A `SamplingGrid` states where each pixel is read from: flips, shifts and zooms. A `BatchTransform` then changes the
+batch. Keras' layers draw from states of their own, which a resumed run would lack, and give floats, whose last bits
+differ between host and device. These compute in integers, and give both the same uint8 pixels.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,26 +19,12 @@ MAX_STRETCH = np.log(4 / 3)  # of the aspect ratio
 Flags = NDArray[np.bool_]
 Images = NDArray[np.uint8]
 
-# The images of a batch that are mirrored, by `augment.flip`.
-FLIPS: dict[str, Callable[[np.random.Generator, Flags], Flags]] = {
-    "none": lambda rng, flip_parity: np.zeros_like(flip_parity),
-    "random": lambda rng, flip_parity: rng.random(len(flip_parity)) < 0.5,
-    "alternating": lambda rng, flip_parity: flip_parity,
-}
-
 
 class SamplingGrid(NamedTuple):
-    """The places that the pixels of n images are read from.
+    """The row and column that each pixel is read from."""
 
-    Attributes
-    ----------
-    rows : array of shape (n, height), dtype=int32
-    columns : array of shape (n, width), dtype=int32
-        The row and the column of the original image that each pixel is read from.
-    """
-
-    rows: NDArray[np.int32]
-    columns: NDArray[np.int32]
+    rows: NDArray[np.int32]  # (n, height)
+    columns: NDArray[np.int32]  # (n, width)
 
 
 class BatchTransform(Protocol):
@@ -57,17 +38,10 @@ class BatchTransform(Protocol):
 
 
 class Cutout(NamedTuple):
-    """A grey square over each of n images.
+    """A grey square over each image: row and column are True."""
 
-    Attributes
-    ----------
-    rows : array of shape (n, height), dtype=bool
-    columns : array of shape (n, width), dtype=bool
-        A pixel is greyed where its row and its column are both True.
-    """
-
-    rows: Flags
-    columns: Flags
+    rows: Flags  # (n, height)
+    columns: Flags  # (n, width)
 
     def apply(self, images: Images) -> Images:
         images[outer_mask(self.rows, self.columns)] = GREY
@@ -75,6 +49,22 @@ class Cutout(NamedTuple):
 
     def apply_on_device(self, images: Any) -> Any:
         return ops.where(outer_mask(self.rows, self.columns)[..., None], np.uint8(GREY), images)
+
+
+class ColourJitter(NamedTuple):
+    """A table for each image, from old pixel values to new ones."""
+
+    values: NDArray[np.uint8]  # (n, 256)
+
+    def apply(self, images: Images) -> Images:
+        for image, values in zip(images, self.values, strict=True):
+            values.take(image, out=image, mode="clip")  # other modes need a buffer
+        return images
+
+    def apply_on_device(self, images: Any) -> Any:
+        n = ops.shape(images)[0]
+        places = ops.arange(n, dtype="int32")[:, None, None, None] * 256 + ops.cast(images, "int32")
+        return ops.take(ops.reshape(self.values, (-1,)), places, axis=0)
 
 
 def sample_grid(augment: Augment, rng: np.random.Generator, flip_parity: Flags, shape: tuple[int, int]) -> SamplingGrid:
@@ -88,14 +78,14 @@ def sample_grid(augment: Augment, rng: np.random.Generator, flip_parity: Flags, 
         `zoom` enlarges a random part, of at least this share of the area, to the whole image.
     rng : numpy Generator
     flip_parity : ndarray of shape (n,), dtype=bool
-        The images that an alternating flip mirrors in this epoch. The next epoch must mirror the others, so that two
-        epochs show both sides of every image (Jordan 2024, https://arxiv.org/abs/2404.00498).
+        The next epoch must mirror the others, so that two epochs show both sides of every image (Jordan 2024,
+        https://arxiv.org/abs/2404.00498).
     shape : tuple of int
         Height and width of an image, in pixels.
     """
     n, (height, width) = len(flip_parity), shape
     down, right = rng.integers(-augment.translate, augment.translate + 1, (2, n))
-    flipped = FLIPS[augment.flip](rng, flip_parity)
+    flipped = rng.random(n) < 0.5 if augment.flip == "random" else flip_parity & (augment.flip == "alternating")
     rows, columns = _shifted(down, height), _shifted(right, width)
     if augment.zoom < 1:
         zoomed = _zoomed(augment.zoom, rng, n, shape)
@@ -104,9 +94,7 @@ def sample_grid(augment: Augment, rng: np.random.Generator, flip_parity: Flags, 
     return SamplingGrid(rows, columns)
 
 
-def _zoomed(
-    least: float, rng: np.random.Generator, n: int, shape: tuple[int, int]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _zoomed(least: float, rng: np.random.Generator, n: int, shape: tuple[int, int]) -> list[NDArray[np.int32]]:
     """Draw the rows and columns of a part of each image.
 
     Its area is uniform, and so is the logarithm of its aspect ratio where the image has room (Szegedy et al. 2015,
@@ -121,7 +109,7 @@ def _zoomed(
         start = rng.uniform(0, 1, n) * (side - length)
         places = start[:, None] + (np.arange(side) + 0.5) * (length / side)[:, None]
         read.append(np.minimum(places, side - 1).astype(np.int32))
-    return read[0], read[1]
+    return read
 
 
 def _shifted(shifts: NDArray[np.int64], side: int) -> NDArray[np.int32]:
@@ -142,11 +130,22 @@ def sample_cutout(augment: Augment, rng: np.random.Generator, n: int, shape: tup
     return Cutout(*(interval_mask(start, augment.cutout, side) for start, side in zip((top, left), shape, strict=True)))
 
 
-def interval_mask(starts: NDArray[np.int64], lengths: int | NDArray[np.int64], side: int) -> Flags:
-    """Mask an interval of the positions of a side, for each start.
+def sample_colour_jitter(augment: Augment, rng: np.random.Generator, n: int) -> ColourJitter | None:
+    """Draw brightness and contrast of each image; None where both are off.
 
-    `lengths` is a number, or an array of shape (n, 1).
+    `augment.brightness` b adds a number, uniform in ±255 b, to all values. `augment.contrast` c stretches their
+    distances to grey by a factor, uniform in 1 ± c; Keras takes each image's mean for grey. Results are rounded, and
+    clipped to 0 … 255.
     """
+    if not (augment.brightness or augment.contrast):
+        return None
+    added = 255 * rng.uniform(-augment.brightness, augment.brightness, (n, 1))
+    stretched = (np.arange(256) - GREY) * rng.uniform(1 - augment.contrast, 1 + augment.contrast, (n, 1))
+    return ColourJitter((stretched + GREY + added).round().clip(0, 255).astype(np.uint8))
+
+
+def interval_mask(starts: NDArray[np.int64], lengths: int | NDArray[np.int64], side: int) -> Flags:
+    """Mask an interval of a side for each start."""
     offsets = np.arange(side) - starts[:, None]
     inside: Flags = (offsets >= 0) & (offsets < lengths)
     return inside
@@ -158,46 +157,21 @@ def outer_mask(rows: Any, columns: Any) -> Any:
 
 
 def apply_grid(images: Images, indices: NDArray[np.integer], grid: SamplingGrid) -> Images:
-    """Read the pixels of a batch by a sampling grid.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width, 3), dtype=uint8
-        May be mapped into memory.
-    indices : ndarray of shape (n,), dtype=int
-        The images of the batch.
-    grid : SamplingGrid
-
-    Returns
-    -------
-    ndarray of shape (n, height, width, 3), dtype=uint8
-    """
+    """Read images, which may be mapped into memory, by a sampling grid."""
     # Whole rows first, then the values in them: several times as fast as single pixels.
     by_row = images.reshape(*images.shape[:2], -1)
     values = (grid.columns[:, :, None] * 3 + np.arange(3)).reshape(len(indices), -1)
     batch = np.empty((len(indices), *by_row.shape[1:]), np.uint8)
     for changed, index, rows, places in zip(batch, indices, grid.rows, values, strict=True):
-        by_row[index].take(rows, axis=0).take(
-            places, axis=1, out=changed, mode="clip"
-        )  # other modes copy through a buffer
+        # Modes other than clip copy through a buffer.
+        by_row[index].take(rows, axis=0).take(places, axis=1, out=changed, mode="clip")
     return batch.reshape(len(indices), *images.shape[1:])
 
 
 def apply_grid_on_device(images: Any, indices: Any, grid: SamplingGrid) -> Any:
-    """Read a batch by a sampling grid in the device's memory.
+    """Read images by a sampling grid, all of them tensors.
 
     Whole images come first: indices of the pixels of all images would exceed the device's 32 bits.
-
-    Parameters
-    ----------
-    images : tensor of shape (n_images, height, width, 3), dtype=uint8
-    indices : tensor of shape (n,), dtype=int32
-    grid : SamplingGrid
-        Of tensors.
-
-    Returns
-    -------
-    tensor of shape (n, height, width, 3), dtype=uint8
     """
     height, width = images.shape[1:3]
     batch = ops.take(images, indices, axis=0)

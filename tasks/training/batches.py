@@ -8,29 +8,23 @@ from numpy.typing import NDArray
 
 from tasks.params.regularize import Augment
 from tasks.params.train import Train
-from tasks.training.augmentation import BatchTransform, SamplingGrid, apply_grid, sample_cutout, sample_grid
-from tasks.training.colour import sample_colour_jitter
+from tasks.training.augmentation import (
+    BatchTransform,
+    SamplingGrid,
+    apply_grid,
+    sample_colour_jitter,
+    sample_cutout,
+    sample_grid,
+)
 from tasks.training.image_splits import Split
 from tasks.training.mixing import sample_mixing
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """The shuffled, augmented uint8 batches of an epoch.
+    """The shuffled, augmented uint8 batches of an epoch, the first one 0.
 
-    Keras prepares the next batches in threads while the current one trains. The order and the augmentation depend on
-    (seed, epoch, step) alone, so neither threads nor a resumed run can change them.
-
-    Parameters
-    ----------
-    train : Split
-    n_classes : int
-    augment : Augment
-    train_params : Train
-        `batch_size` and `seed`. The last batch of an epoch holds the rest.
-    epoch : int
-        The first epoch, counted from 0.
-    class_weights : ndarray of shape (n_classes,), optional
-        The weight of an image of each class in the loss: the third part of each batch.
+    Order and augmentation depend on (seed, epoch, step) alone, so neither Keras' threads nor a resumed run change them.
+    The last batch holds the rest. With class weights, (n_classes,), the third part of a batch has those of its images.
     """
 
     # A single worker would leave the input to TensorFlow's autotuning, whose end makes an epoch take up to twice its
@@ -70,16 +64,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         cutout = sample_cutout(self.augment, rng, n, shape)
         mixing = sample_mixing(self.augment, rng, n, shape)
         transforms: list[BatchTransform] = [drawn for drawn in (colours, cutout, mixing) if drawn is not None]
-        targets = self._targets(self.labels[indices])
+        labels = self.labels[indices]
+        targets = [(labels[:, None] == np.arange(self.n_classes)).astype(np.float32)]
+        if self.class_weights is not None:
+            targets.append(self.class_weights[labels])
         if mixing is not None:
             targets = [mixing.blend(target) for target in targets]
         return self._inputs(indices, grid, transforms), *targets
-
-    def _targets(self, labels: NDArray[np.int32]) -> list[NDArray[np.float32]]:
-        """Return the one-hot labels, and the weights where classes have them."""
-        one_hot = np.zeros((len(labels), self.n_classes), np.float32)
-        one_hot[np.arange(len(labels)), labels] = 1
-        return [one_hot] if self.class_weights is None else [one_hot, self.class_weights[labels]]
 
     def _inputs(self, indices: NDArray[np.int64], grid: SamplingGrid, transforms: list[BatchTransform]) -> Any:
         images = apply_grid(self.images, indices, grid)

@@ -7,50 +7,34 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.models.inference import logits
+from tasks.models.inference import Images, logits
 from tasks.training.checkpoints import TrainingState
-from tasks.training.history import Row, Scores, make_row, score_logits
-from tasks.training.image_splits import Split, Subset
+from tasks.training.history import Row, make_row, score_logits
+from tasks.training.image_splits import ImageRows, Splits, train_eval_rows
 
 PREDICT_BATCH = 500
 
 
 class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
-    """The scores of each epoch, its printed line, and divergence.
+    """The scores of each epoch in inference mode, its line, and divergence.
 
-    Raises RefusedError where the loss or a weight is no longer finite. Keras' TerminateOnNaN checks the loss alone,
-    which stays finite for one more epoch.
-
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits; scored in inference mode.
-    train_subset : Subset
-        The training images to score.
-    validation : Split or None
-        Without it, its columns are left out.
-    rows : list of dict
-        The history; each epoch appends a row.
-    n_images : int
-        The number of training images.
-    on_throughput : callable
-        Receives the images per second of each epoch.
+    Appends to `rows`, and gives `on_throughput` the images per second. Raises RefusedError where the loss or a weight
+    is no longer finite: Keras' TerminateOnNaN checks the loss alone, which stays finite for one more epoch.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        train_subset: Subset,
-        validation: Split | None,
-        rows: list[Row],
-        n_images: int,
-        on_throughput: Callable[[float], None],
+        self, model: keras.Model, splits: Splits, seed: int, rows: list[Row], on_throughput: Callable[[float], None]
     ):
         super().__init__()
-        self.scored_model, self.train_subset, self.validation = model, train_subset, validation
-        self.rows, self.n_images, self.on_throughput = rows, n_images, on_throughput
+        self.scored_model, self.rows, self.on_throughput = model, rows, on_throughput
+        self.n_images, chosen = len(splits.train), train_eval_rows(splits, seed)
+        self.scored: list[tuple[Images, NDArray[np.int32]]]
+        self.scored = [(ImageRows(splits.train.images, chosen), splits.train.labels[chosen])]
+        if splits.validation:
+            self.scored.append((splits.validation.images, splits.validation.labels))
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.started, self.first_epoch = time.perf_counter(), len(self.rows)
@@ -63,20 +47,16 @@ class EpochScores(keras.callbacks.Callback):  # type: ignore[misc]
         throughput = self.n_images / (time.perf_counter() - self.epoch_started)
         weights = {weight.path: weight for weight in self.scored_model.weights}
         _check_finite(epoch, {"loss": logs["loss"], **weights})
-        row = self._row(epoch)
+        scores = [
+            score_logits(logits(self.scored_model, images, PREDICT_BATCH), labels) for images, labels in self.scored
+        ]
+        learning_rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = make_row(epoch + 1, scores, learning_rate)
         _check_finite(epoch, row)  # finite weights may be too large to compute with
         logs.update(row)  # early stopping reads validation_loss here
         self.rows.append(row)
         self.on_throughput(throughput)
         self._print(epoch, row, throughput)
-
-    def _row(self, epoch: int) -> Row:
-        validation = self._score(self.validation) if self.validation else None
-        learning_rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        return make_row(epoch + 1, self._score(self.train_subset), validation, learning_rate)
-
-    def _score(self, split: Split | Subset) -> Scores:
-        return score_logits(logits(self.scored_model, split.images, PREDICT_BATCH), split.labels)
 
     def _print(self, epoch: int, row: Row, throughput: float) -> None:
         epochs, elapsed = self.params["epochs"], time.perf_counter() - self.started
@@ -97,28 +77,12 @@ def _check_finite(epoch: int, values: Mapping[str, Any]) -> None:
 
 
 class ResumeState(keras.callbacks.Callback):  # type: ignore[misc]
-    """The state of a training: resumed at first, given after each epoch.
+    """The state of a training, resumed at first and given after epochs.
 
-    A resumed training ends with the bits of an uninterrupted one. Keras' BackupAndRestore does not: it omits the seeds
-    of dropout and the counters of EarlyStopping.
-
-    The last epoch, also one that early stopping makes the last, gives no state: nothing is left to resume. The caller
-    must not resume from a state of other inputs, which this callback cannot notice.
-
-    It must come after EarlyStopping in the list of callbacks, which resets its counters when a training begins and
-    updates them when an epoch ends.
-
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits; without the images that a wrapped model holds.
-    rows : list of dict
-        The history up to the epoch that has ended.
-    stopping : keras.callbacks.EarlyStopping
-        Its counters and best weights are part of the state.
-    resume_from : TrainingState or None
-    on_state : callable
-        Receives each state.
+    A resumed training ends with the bits of an uninterrupted one; Keras' BackupAndRestore omits the seeds of dropout
+    and the counters of EarlyStopping. EarlyStopping must come first in the list: it resets its counters when a training
+    begins. `model` is the one without the images. The last epoch gives no state. The caller must not resume from a
+    state of other inputs, which this callback cannot notice.
     """
 
     COUNTERS = ("wait", "best", "best_epoch")

@@ -32,11 +32,7 @@ class IndexBatches(Batches):
 
 
 class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
-    """All training images, as a weight of a layer.
-
-    So they lie on the device. It takes the indices of a batch, its sampling grid and its transforms, and gives the
-    augmented images.
-    """
+    """All training images, on the device as a weight of a layer."""
 
     def __init__(self, images: NDArray[np.uint8]):
         super().__init__(dtype="uint8", trainable=False)
@@ -53,38 +49,23 @@ class DeviceDataset(keras.layers.Layer):  # type: ignore[misc]
 
 
 class OnDeviceModel(keras.Model):  # type: ignore[misc]
-    """A wrapped model that takes indices of images on the device.
-
-    `get_weights` and `set_weights` leave the images out, since EarlyStopping copies the weights.
-    """
+    """A model whose weights, which EarlyStopping copies, omit the images."""
 
     def __init__(self, inputs: Any, outputs: Any, model: keras.Model):
         super().__init__(inputs, outputs)
         self.model = model
 
-    def get_weights(self) -> list[NDArray[Any]]:
-        weights: list[NDArray[Any]] = self.model.get_weights()
-        return weights
+    def get_weights(self) -> Any:
+        return self.model.get_weights()
 
     def set_weights(self, weights: list[NDArray[Any]]) -> None:
         self.model.set_weights(weights)
 
 
 def with_device_dataset(model: keras.Model, images: NDArray[np.uint8], example: Any) -> OnDeviceModel:
-    """Put training images in front of a model.
+    """Put training images in front of a model, which shares its weights.
 
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits. The result shares its weights.
-    images : ndarray of shape (n, height, width, 3), dtype=uint8
-    example : tuple
-        The inputs of a batch of `IndexBatches`, for their shapes and dtypes.
-
-    Returns
-    -------
-    OnDeviceModel
-        From such inputs to logits.
+    `example` has the inputs of a batch of `IndexBatches`, for their shapes and dtypes.
     """
     inputs = keras.tree.map_structure(lambda array: keras.Input(array.shape[1:], dtype=array.dtype.name), example)
     return OnDeviceModel(inputs, model(DeviceDataset(images)(*inputs)), model)

@@ -40,7 +40,7 @@ def compute_features(model: keras.Model, images: Images, key: str) -> Features:
     model : keras.Model
         From pixels to features.
     images : ndarray of shape (n, height, width, 3), dtype=uint8
-        Read batch by batch: they may be larger than memory.
+        May be larger than memory.
     key : str
         A digest of everything that decides the features of an image, besides its pixels.
 
@@ -66,15 +66,11 @@ def compute_features(model: keras.Model, images: Images, key: str) -> Features:
         for digest, values in zip(part, computed, strict=True):
             result[missing[digest]] = values
         _store(folder, part, computed)
-        done = start + len(part)
-        throughput = done / (time.perf_counter() - started)
-        if done < len(digests):
-            remaining = (len(digests) - done) / throughput
-            print(
-                f"features: {done:,} of {len(digests):,} computed  {throughput:,.0f} images/s  {remaining:.0f} s left"
-            )
-    seconds = time.perf_counter() - started
-    n_stored = len(images) - n_computed
+        done, left = start + len(part), len(digests) - start - len(part)
+        if left:
+            speed = done / (time.perf_counter() - started)
+            print(f"features: {done:,} of {done + left:,} computed  {speed:,.0f} images/s  {left / speed:.0f} s left")
+    n_stored, seconds = len(images) - n_computed, time.perf_counter() - started
     print(f"features: {n_stored:,} of {len(images):,} kept from before, {n_computed:,} computed in {seconds:.0f} s")
     return result
 

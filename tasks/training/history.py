@@ -1,5 +1,6 @@
 """A row of `reports/history.csv`, and its scores."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -23,11 +24,12 @@ def score_logits(y_score: NDArray[np.float32], labels: NDArray[np.int32]) -> Sco
     return Scores(float(ops.mean(losses)), float(np.mean(y_score.argmax(axis=1) == labels)))
 
 
-def make_row(epoch: int, train: Scores, validation: Scores | None, learning_rate: float) -> Row:
-    """Make the row of an epoch, counted from 1."""
-    row: Row = {"train_loss": train.loss, "train_accuracy": train.accuracy}
-    if validation:
-        row["validation_loss"], row["validation_accuracy"] = validation
-        row["generalization_gap"] = train.accuracy - validation.accuracy
+def make_row(epoch: int, scores: Sequence[Scores], learning_rate: float) -> Row:
+    """Make an epoch's row from the scores of train, and of validation."""
+    row: Row = {}
+    for split, values in zip(("train", "validation"), scores, strict=False):
+        row[f"{split}_loss"], row[f"{split}_accuracy"] = values
+    if len(scores) == 2:
+        row["generalization_gap"] = row["train_accuracy"] - row["validation_accuracy"]
     row["learning_rate"] = learning_rate
     return {"epoch": epoch, **{name: round(value, 6) for name, value in row.items()}}

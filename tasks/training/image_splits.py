@@ -41,47 +41,23 @@ class Splits(NamedTuple):
     validation: Split | None
 
 
-class Subset(NamedTuple):
-    """Some images of a split, and their labels."""
-
-    images: ImageRows
-    labels: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def train_eval_subset(splits: Splits, seed: int) -> Subset:
+def train_eval_rows(splits: Splits, seed: int) -> NDArray[np.int64]:
     """Choose as many training images as validation has, for scoring epochs.
 
     Keras' running average of an epoch includes dropout and augmentation, so it cannot be compared with validation.
     """
     train, validation = splits
     n = min(len(train), len(validation) if validation else 5_000)
-    rows = np.sort(np.random.default_rng([seed, 0x9806E]).permutation(len(train))[:n])
-    return Subset(ImageRows(train.images, rows), train.labels[rows])
+    return np.sort(np.random.default_rng([seed, 0x9806E]).permutation(len(train))[:n])
 
 
 def class_weights(labels: NDArray[np.int32], n_classes: int, train_params: Train) -> NDArray[np.float32] | None:
-    """Weigh the classes as `train.class_weight` asks; None: all images alike."""
-    return balanced_weights(labels, n_classes) if train_params.class_weight == "balanced" else None
+    """Weigh each class by the inverse of its share; None without `train.class_weight`.
 
-
-def balanced_weights(labels: NDArray[np.int32], n_classes: int) -> NDArray[np.float32]:
-    """Weigh each class by the inverse of its share.
-
-    The mean over images is 1.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n,)
-    n_classes : int
-
-    Returns
-    -------
-    ndarray of shape (n_classes,)
-        0 for a class without images.
+    The mean over images is 1. A class without images has 0.
     """
+    if train_params.class_weight == "none":
+        return None
     from sklearn.utils.class_weight import compute_class_weight  # takes a second, and few trainings weigh classes
 
     weights = np.zeros(n_classes, np.float32)

@@ -30,21 +30,14 @@ MAX_ITERATIONS = 1_000
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int32]
+Rows = NDArray[np.int64]
 
 
 class Head(NamedTuple):
-    """A dense layer from features to logits.
+    """A dense layer of logits, and the strength of its L2 penalty."""
 
-    Attributes
-    ----------
-    kernel : ndarray of shape (n_features, n_classes), dtype=float32
-    bias : ndarray of shape (n_classes,), dtype=float32
-    strength : float
-        The strength of the L2 penalty that it was fitted with.
-    """
-
-    kernel: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    kernel: NDArray[np.float32]  # (n_features, n_classes)
+    bias: NDArray[np.float32]  # (n_classes,)
     strength: float
 
 
@@ -55,8 +48,7 @@ class Samples(NamedTuple):
     labels: Labels
     weights: NDArray[np.float32]
 
-    def take(self, rows: NDArray[np.int64]) -> Samples:
-        """Take some of the images."""
+    def take(self, rows: Rows) -> Samples:
         return Samples(self.features[rows], self.labels[rows], self.weights[rows])
 
 
@@ -71,20 +63,18 @@ def fit_head(
     """Fit logistic regression with the cross-validated strength.
 
     It minimizes the mean cross-entropy + strength / 2 × the sum of squares of the kernel (strength × that sum with two
-    classes), for features scaled to a mean of 0 and a mean variance of 1. The result depends neither on `threads` nor
-    on their order.
+    classes), for features scaled to a mean of 0 and a mean variance of 1. The result does not depend on `threads`.
 
     Parameters
     ----------
     features : ndarray of shape (n, n_features), dtype=float32
-        Those of the training images.
     labels : ndarray of shape (n,), dtype=int32
     n_classes : int
         A class without images is never predicted.
     seed : int
         Draws the folds.
     class_weights : ndarray of shape (n_classes,), optional
-        The weight of an image of each class, in the fit and in the choice of the strength.
+        They count in the fit and in the choice of the strength.
     threads : int
         The number of folds that are fitted at once, each on one thread.
 
@@ -147,11 +137,10 @@ def _best_strength(samples: Samples, seed: int, threads: int) -> float:
     return best
 
 
-def _folds(labels: Labels, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Draw stratified folds, as fitted and held-out rows.
+def _folds(labels: Labels, seed: int) -> list[tuple[Rows, Rows]]:
+    """Draw stratified folds; none where each class has one image.
 
-    The only image of a class is never held out. There are as many folds as the largest class has images, up to five;
-    none where each class has one image.
+    The only image of a class is never held out.
     """
     counts = np.bincount(labels)
     n_folds = min(FOLDS, int(counts.max()))
@@ -171,17 +160,12 @@ def _make_regression(tolerance: float) -> LogisticRegression:
 
 
 def _fit_regression(regression: LogisticRegression, samples: Samples, strength: float) -> LogisticRegression:
-    """Fit a regression, starting from its last fit."""
     regression.C = 1 / (strength * float(samples.weights.sum(dtype=np.float64)))  # scikit-learn sums over images
     return regression.fit(*samples)
 
 
 def _held_out_loss(
-    samples: Samples,
-    strength: float,
-    fitted: NDArray[np.int64],
-    held_out: NDArray[np.int64],
-    regression: LogisticRegression,
+    samples: Samples, strength: float, fitted: Rows, held_out: Rows, regression: LogisticRegression
 ) -> float:
     """Fit a fold, and sum its held-out cross-entropies."""
     _fit_regression(regression, samples.take(fitted), strength)

@@ -15,22 +15,15 @@ from tasks.training.batches import Batches
 from tasks.training.callbacks import EpochScores, ResumeState
 from tasks.training.checkpoints import TrainingState
 from tasks.training.history import Row
-from tasks.training.image_splits import Splits, class_weights, train_eval_subset
+from tasks.training.image_splits import Splits, class_weights
 from tasks.training.optimizers import make_optimizer
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The start of a training, and the receivers of its progress.
+    """The start of a training, and receivers of states and throughputs.
 
-    Attributes
-    ----------
-    resume_from : TrainingState, optional
-        Weights and history end as those of a training that was never interrupted.
-    on_state : callable
-        Receives the state after each epoch but the last.
-    on_throughput : callable
-        Receives the images per second of each epoch. They depend on the machine, so they are no part of the history.
+    The images per second depend on the machine, so they are no part of the history.
     """
 
     resume_from: TrainingState | None = None
@@ -46,30 +39,9 @@ def fit_network(
     feed: type[Batches] = Batches,
     progress: Progress = Progress(),
 ) -> list[Row]:
-    """Train a model in place.
+    """Train a model in place, and return a row of the history per epoch.
 
-    Parameters
-    ----------
-    model : keras.Model
-        From pixels to logits.
-    splits : Splits
-        Validation is scored after each epoch; without it, its columns are left out of the history.
-    train_params : Train
-    regularize : Regularize
-    feed : type
-        `Batches` augments the images in the host's memory, `IndexBatches` in the device's.
-    progress : Progress
-
-    Returns
-    -------
-    list of dict
-        A row per epoch: the columns of `reports/history.csv`. Losses are mean cross-entropies in nats, without
-        penalties or smoothing.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the loss or a weight stops being finite.
+    `Batches` augment the images in the host's memory, `IndexBatches` in the device's.
     """
     rows = list(progress.resume_from.rows) if progress.resume_from else []
     epochs_done, patience = len(rows), regularize.early_stopping.patience
@@ -83,8 +55,7 @@ def fit_network(
         steps_per_execution=batches.steps_per_execution,
         jit_compile="auto",
     )
-    subset = train_eval_subset(splits, train_params.seed)
-    scores = EpochScores(model, subset, splits.validation, rows, len(splits.train), progress.on_throughput)
+    scores = EpochScores(model, splits, train_params.seed, rows, progress.on_throughput)
     stopping = keras.callbacks.EarlyStopping(
         monitor="validation_loss", mode="min", patience=patience, restore_best_weights=True
     )

@@ -4,7 +4,6 @@ Both blend a part of an image with the same part of its partner: MixUp the whole
 entirely. Labels and weights are blended by the partner's share of the pixels.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,23 +17,12 @@ WHOLE = 256  # shares are integers, in 256ths
 
 
 class Mixing(NamedTuple):
-    """The parts that n images of a batch take from their partners.
+    """Parts of partners that images take where row and column are True."""
 
-    Attributes
-    ----------
-    partners : array of shape (n,), dtype=int32
-        The position of the partner in the batch.
-    shares : array of shape (n,), dtype=int32
-        The partner's share of a blended pixel, in 256ths.
-    rows : array of shape (n, height), dtype=bool
-    columns : array of shape (n, width), dtype=bool
-        A pixel is blended where its row and its column are both True.
-    """
-
-    partners: NDArray[np.int32]
-    shares: NDArray[np.int32]
-    rows: Flags
-    columns: Flags
+    partners: NDArray[np.int32]  # (n,): the place of the partner in the batch
+    shares: NDArray[np.int32]  # (n,): the partner's share of a blended pixel, in 256ths
+    rows: Flags  # (n, height)
+    columns: Flags  # (n, width)
 
     def apply(self, images: Images) -> Images:
         # One image at a time, as rows of values: it fits into the CPU's cache, which is several times as fast.
@@ -53,10 +41,7 @@ class Mixing(NamedTuple):
         return ops.cast(_blended(own, ops.take(own, self.partners, axis=0), shares[..., None]), "uint8")
 
     def blend(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Blend labels or weights as the pixels were.
-
-        They have the shape (n, n_classes) or (n,). Label smoothing may follow: it is linear.
-        """
+        """Blend labels or weights; smoothing may follow, as it is linear."""
         taken = self.shares / WHOLE * self.rows.mean(axis=1) * self.columns.mean(axis=1)
         taken = taken.astype(np.float32).reshape(-1, *[1] * (targets.ndim - 1))
         mixed: NDArray[np.float32] = (1 - taken) * targets + taken * targets[self.partners]
@@ -76,12 +61,11 @@ def sample_mixing(augment: Augment, rng: np.random.Generator, n: int, shape: tup
     are on, chance chooses one for each batch. Each image has its own share, as in Keras' layers; the papers draw one
     for a batch.
     """
-    on = [name for name in MIXES if getattr(augment, name)]
+    on = [(alpha, draw) for alpha, draw in ((augment.mixup, _whole_images), (augment.cutmix, _boxes)) if alpha]
     if not on:
         return None
-    name = on[rng.integers(len(on))]
-    alpha = getattr(augment, name)
-    return Mixing(rng.permutation(n).astype(np.int32), *MIXES[name](rng, rng.beta(alpha, alpha, n), shape))
+    alpha, draw = on[rng.integers(len(on))]
+    return Mixing(rng.permutation(n).astype(np.int32), *draw(rng, rng.beta(alpha, alpha, n), shape))
 
 
 MixedParts = tuple[NDArray[np.int32], Flags, Flags]
@@ -94,21 +78,10 @@ def _whole_images(rng: np.random.Generator, shares: NDArray[np.float64], shape: 
 
 
 def _boxes(rng: np.random.Generator, shares: NDArray[np.float64], shape: tuple[int, int]) -> MixedParts:
-    """Replace a box with the share as its area.
-
-    It has the image's aspect ratio; its part beyond an edge is lost.
-    """
-    n = len(shares)
+    """Replace a box; its part beyond an edge is lost."""
     lengths = [(np.sqrt(shares) * side).astype(np.int64) for side in shape]
-    starts = [rng.integers(0, side, n) - length // 2 for side, length in zip(shape, lengths, strict=True)]
+    starts = [rng.integers(0, side, len(shares)) - length // 2 for side, length in zip(shape, lengths, strict=True)]
     rows, columns = (
         interval_mask(start, length[:, None], side) for start, length, side in zip(starts, lengths, shape, strict=True)
     )
-    return np.full(n, WHOLE, np.int32), rows, columns
-
-
-# The functions that turn shares into pixels, by their parameter.
-MIXES: dict[str, Callable[[np.random.Generator, NDArray[np.float64], tuple[int, int]], MixedParts]] = {
-    "mixup": _whole_images,
-    "cutmix": _boxes,
-}
+    return np.full(len(shares), WHOLE, np.int32), rows, columns

@@ -14,15 +14,8 @@ NEWTON_SCHULZ = 3.4445, -4.775, 2.0315  # Jordan's, with the largest slope at 0
 def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
     """Make the optimizer, with decoupled weight decay on kernels alone.
 
-    See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. Biases and normalization do not decay.
-
-    Parameters
-    ----------
-    train_params : Train
-    weight_decay : float
-        Multiplied by the learning rate in each update; `adam` ignores it.
-    steps : int
-        The number of updates of the whole training.
+    See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. `adam` ignores `weight_decay`, the others multiply
+    it by the learning rate. `steps` counts the updates of the whole training.
     """
     momentum, decay = train_params.momentum, weight_decay or None
     nesterov = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay}
@@ -44,9 +37,9 @@ def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> kera
 def with_backbone_rate(
     kind: type[keras.optimizers.Optimizer], backbone_rate: float
 ) -> type[keras.optimizers.Optimizer]:
-    """Derive an optimizer with lower rates outside the logits.
+    """Derive an optimizer with lower rates and decay outside the logits.
 
-    Weight decay is lower, too. Pretrained weights need smaller steps than new logits. Both follow one schedule.
+    Pretrained weights need smaller steps than new logits. Both follow one schedule.
     """
 
     class WithBackboneRate(kind):  # type: ignore[misc]
@@ -81,12 +74,8 @@ class Muon(keras.optimizers.SGD):  # type: ignore[misc]
     dimensions to AdamW; here a kernel is a matrix with a row for each value of a patch and a column for each filter.
     Before each update, filters are scaled to norms with a root mean square of 1, so that a rate always means the same
     angle, and weight decay of kernels has no effect. Each convolution needs a following normalization, which makes the
-    kernel's norm irrelevant.
-
-    Parameters
-    ----------
-    kernel_rate : float
-        Times the learning rate, it gives the singular values of an update; those of a kernel are about 1.
+    kernel's norm irrelevant. `kernel_rate` times the learning rate gives the singular values of an update; those of a
+    kernel are about 1.
     """
 
     def __init__(self, *args: Any, kernel_rate: float, **kwargs: Any):
@@ -111,10 +100,7 @@ def orthogonalize(kernel: Any) -> Any:
 
     X ← aX + bXXᵀX + cXXᵀXXᵀX with Jordan's constants, after which all but the smallest lie between about
     0.6 and 1.2. All steps multiply X from the right by polynomials of XᵀX, the smaller matrix that they compute on.
-
-    Parameters
-    ----------
-    kernel : tensor of shape (height, width, inputs, filters)
+    `kernel` has the shape (height, width, inputs, filters).
     """
     matrix = ops.reshape(kernel, (-1, kernel.shape[-1]))
     is_wide = matrix.shape[0] < matrix.shape[1]
@@ -148,13 +134,7 @@ def make_schedule(train_params: Train, steps: int) -> float | keras.optimizers.s
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A rate that rises linearly to its peak, then falls to zero.
 
-    See Smith 2018, https://arxiv.org/abs/1803.09820.
-
-    Parameters
-    ----------
-    peak : float
-    steps, warmup_steps : int
-        The number of all updates, and of those that rise.
+    See Smith 2018, https://arxiv.org/abs/1803.09820. `steps` counts all updates, `warmup_steps` those that rise.
     """
 
     def __init__(self, peak: float, steps: int, warmup_steps: int):

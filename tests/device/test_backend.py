@@ -11,7 +11,6 @@ import pytest
 from tasks.device.backend import BLOCKED_IMPORTS, block_imports
 
 MEASURE = """
-
 import json, resource, sys, numpy as np
 import tasks.{}
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

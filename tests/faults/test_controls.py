@@ -52,9 +52,7 @@ CONTROLS = {
         "run/test_outputs.py::test_outputs_appear_when_the_block_ends_well_and_only_then",
         (r'f"\.part-\{(\w+)\.name\}"', r"\1.name"),
     ),
-    "checkpoint digest": Control(
-        f"{CHECKPOINTS}::test_a_flipped_digit_of_the_history_is_damage_too", (r"!= \w+\([^)]*\)", "is None")
-    ),
+    "checkpoint digest": Control(f"{CHECKPOINTS}::test_a_flipped_digit_of_the_history_is_damage_too"),
     "checkpoint key": Control(f"{CHECKPOINTS}::test_other_data_or_another_machine_is_another_key", '"one for all"'),
     "checkpoint before a damaged one": Control(
         f"{CHECKPOINTS}::test_a_damaged_checkpoint_gives_way_to_the_one_before", "return None"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +21,7 @@ BOUNDS: dict[type, tuple[str, str, int]] = {
     Le: ("above its range", "le", 1),
     Lt: ("at the end of its range", "lt", 0),
 }
+MISSING = object()
 FREE_FORM = {"study.base", "study.variants"}  # their keys are those of the other blocks, checked by `load_params`
 
 
@@ -67,10 +70,10 @@ CASES = {key: dict(wrong_values(field)) for key, field in FIELDS.items()}
 def with_value(key: str, value: Any) -> dict[str, Any]:
     changed = deepcopy(CONTENT)
     *blocks, name = key.split(".")
-    place = changed
-    for block in blocks:
-        place = place[block]
+    place = reduce(getitem, blocks, changed)
     place[name] = value
+    if value is MISSING:
+        del place[name]
     return changed
 
 
@@ -105,10 +108,4 @@ def test_an_unknown_sibling_is_named_with_the_known_ones(key: str) -> None:
 
 @pytest.mark.parametrize("key", sorted(FIELDS))
 def test_a_missing_key_is_named(key: str) -> None:
-    content = with_value(key, None)
-    *blocks, name = key.split(".")
-    place = content
-    for block in blocks:
-        place = place[block]
-    del place[name]
-    assert complaint(content).startswith(f"params.yaml: {key}: Field required")
+    assert complaint(with_value(key, MISSING)).startswith(f"params.yaml: {key}: Field required")

@@ -1,7 +1,7 @@
 """Well-formed data that makes no sense: an error, and no output."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,44 +15,29 @@ from tests.support.raw import linked
 pytestmark = pytest.mark.slow
 
 RAW, DATA, REPORT = Path("data/raw"), Path("data/normalized"), Path("reports/dataset.json")
-Records = np.ndarray
 
 
-def black(records: Records) -> None:
-    records[:, 1:] = 0
-
-
-def without_green(records: Records) -> None:
-    records[:, 1025:2049] = 7
-
-
-def one_class(records: Records) -> None:
-    records[:, 0] = 3
-
-
-def unknown_class(records: Records) -> None:
-    records[17, 0] = 10
-
-
-REFUSED: dict[Callable[[Records], None], str] = {
-    black: "every colour channel must vary over the training images; received deviations [0.0, 0.0, 0.0]",
-    without_green: "every colour channel must vary over the training images",
-    one_class: "labels: must be of at least 2 classes; received only [3]",
-    unknown_class: "data_batch_1.bin: record 17: label must be at most 9; received 10",
+# The values of some records, and the rule that they break.
+REFUSED: dict[str, tuple[Any, int, str]] = {
+    "black": (np.s_[:, 1:], 0, "every colour channel must vary over the training images; received deviations [0.0, "),
+    "without green": (np.s_[:, 1025:2049], 7, "every colour channel must vary over the training images"),
+    "one class": (np.s_[:, 0], 3, "labels: must be of at least 2 classes; received only [3]"),
+    "unknown class": (np.s_[17, 0], 10, "data_batch_1.bin: record 17: label must be at most 9; received 10"),
 }
 
 
 @pytest.fixture(scope="module", params=REFUSED)
 def spoiled(request: pytest.FixtureRequest, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Spoil six files, and return the rule that they break."""
+    place, value, rule = REFUSED[request.param]
     folder = tmp_path_factory.mktemp("spoiled")
     first, *others = cifar10.FILES
     records = np.fromfile(raw / first, np.uint8).reshape(cifar10.RECORDS, -1)
-    request.param(records)
+    records[place] = value
     records.tofile(folder / first)
     for name in others:
         (folder / name).hardlink_to(folder / first)
-    return folder, REFUSED[request.param]
+    return folder, rule
 
 
 @pytest.mark.parametrize("method", ["standardize", "rescale"])

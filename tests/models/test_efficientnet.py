@@ -58,7 +58,6 @@ def test_its_logits_are_those_that_were_recorded(state: State) -> None:
 def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
     """Classify the middle of a photograph, as Lite0 was evaluated."""
     image = getattr(data, photograph)()
-    image = image[0] if isinstance(image, tuple) else image  # a stereo pair
     height, width = image.shape[:2]
     side = min(height, width) * 7 // 8
     top, left = (height - side) // 2, (width - side) // 2
@@ -72,23 +71,12 @@ def probabilities(model: keras.Model, photograph: str) -> NDArray[np.float32]:
     [
         ("coffee", {967: 0.95}),  # espresso
         ("chelsea", {282: 0.39, 285: 0.36, 281: 0.17}),  # tiger cat, Egyptian cat, tabby
-        ("rocket", {657: 0.32, 744: 0.21}),  # missile, projectile
-        ("stereo_motorcycle", {665: 0.53, 670: 0.14}),  # moped, motor scooter
     ],
 )
 def test_photographs_are_what_they_show(at_224: keras.Model, photograph: str, expected: dict[int, float]) -> None:
     result = probabilities(at_224, photograph)
     assert result.argmax() == next(iter(expected))
     assert {label: result[label] for label in expected} == pytest.approx(expected, abs=0.01)
-
-
-def test_kernels_with_their_values_in_another_order_are_noticed(state: State) -> None:
-    """Shuffle kernels as a reader does that ignores strides."""
-    shuffled = {
-        name: array.transpose(3, 2, 1, 0).reshape(array.shape) if array.ndim == 4 else array
-        for name, array in state.items()
-    }
-    assert probabilities(filled(shuffled, 224), "coffee")[967] < 0.05
 
 
 def test_resizing_comes_behind_scaling_so_that_nothing_is_rounded(state: State) -> None:

@@ -33,12 +33,9 @@ def test_notebook_cnn_is_the_notebooks_layer_for_layer() -> None:
     assert penalized == ["conv1", "conv2", "conv3", "dense"]
     assert all(float(built.get_layer(name).kernel_regularizer.l2) == pytest.approx(0.01) for name in penalized)
     assert built.get_layer("dropout").rate == 0.5
-
-
-def test_pooling_first_keeps_the_parameters_and_moves_the_layer() -> None:
-    built = build({"pool_before_norm": True})
-    assert built.count_params() == 619_146
-    assert layers(built)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
+    pooled = build({"pool_before_norm": True})
+    assert pooled.count_params() == 619_146
+    assert layers(pooled)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
 
 
 def test_every_relu_of_whitened_cnn_has_the_slope() -> None:
@@ -96,19 +93,13 @@ def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
     assert len(built.losses) == 4
 
 
-def test_whitening_decorrelates_the_first_outputs() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+def test_whitened_cnn_starts_by_decorrelating_and_passing_inputs_on() -> None:
     built = build(WHITENED)
+    drawn = built.get_layer("conv2a").get_weights()[0]
+    images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     network.initialize_whitened_cnn(built, images, DATA_SPEC)
     outputs = keras.Model(built.input, built.get_layer("whitening").output)(images).numpy().reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(outputs.T @ outputs / len(outputs), np.eye(12), atol=0.01)
-
-
-def test_convolutions_start_by_passing_their_inputs_on() -> None:
-    built = build(WHITENED)
-    drawn = built.get_layer("conv2a").get_weights()[0]
-    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
-    network.initialize_whitened_cnn(built, images, replace(DATA_SPEC, std=[9.0] * 3))
     inputs = np.random.default_rng(0).random((2, 15, 15, 8), np.float32)
     layer = built.get_layer("conv2a")
     np.testing.assert_array_equal(layer(inputs)[..., :8], inputs)

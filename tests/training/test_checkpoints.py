@@ -1,6 +1,5 @@
 """Checkpoints: a killed run resumes to the bits of an undisturbed one."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -18,7 +17,7 @@ from tasks.training.checkpoints import TRAINING_CODE, Checkpoints, TrainingState
 from tasks.training.features import FEATURES_CODE
 from tests.support import ROOT
 from tests.support.clone import Clone
-from tests.support.edits import substitute
+from tests.support.damage import flip_a_byte
 from tests.support.serving import heed_interrupts
 
 MODEL, HISTORY = Path("models/classifier.keras"), Path("reports/history.csv")
@@ -51,22 +50,17 @@ def test_a_state_reads_back_and_two_are_kept(saved: Checkpoints) -> None:
     assert saved.newest() is None
 
 
-@pytest.mark.parametrize("file", ["arrays.npz", "state.json"])
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    saved: Checkpoints, capsys: pytest.CaptureFixture[str], file: str, damage: str
+    saved: Checkpoints, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    """Print its name."""
     saved.save(state(1))
     saved.save(state(2))
-    path = saved.folder / "epoch-00002" / file
-    content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(content[: len(content) // 2])
+    path = saved.folder / "epoch-00002"
+    if damage == "flipped":
+        flip_a_byte(path)
     else:
-        path.write_bytes(content[:10] + bytes([content[10] ^ 0xFF]) + content[11:])
+        path.write_bytes(path.read_bytes()[: 300 if damage == "truncated" else 0])
     result = saved.newest()
     assert result is not None
     assert len(result.rows) == 1
@@ -82,23 +76,9 @@ def test_training_goes_on_without_a_checkpoint(saved: Checkpoints, capsys: pytes
 
 def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> None:
     saved.save(state(1))
-    substitute(saved.folder / "epoch-00001/state.json", '"best": 0.3', '"best": 0.2')
+    path = saved.folder / "epoch-00001"
+    path.write_bytes(path.read_bytes().replace(b'"best": 0.3', b'"best": 0.2'))
     assert saved.newest() is None
-
-
-def test_checkpoints_unused_for_a_month_are_removed(saved: Checkpoints) -> None:
-    saved.save(state(1))
-    os.utime(saved.folder, (0, 0))
-    Checkpoints("another")
-    assert saved.newest() is None
-
-
-def test_a_half_written_checkpoint_is_skipped(saved: Checkpoints) -> None:
-    saved.save(state(1))
-    (saved.folder / ".part-123").mkdir()
-    result = saved.newest()
-    assert result is not None
-    assert len(result.rows) == 1
 
 
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
@@ -120,7 +100,6 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keys() -> list[str]:
-    """Return the keys of a training and of its features."""
     return [cache_key((), [], "cpu", code) for code in (TRAINING_CODE, FEATURES_CODE)]
 
 
@@ -157,26 +136,25 @@ def test_an_editors_lock_is_no_code(code: Path) -> None:
     assert keys() == before
 
 
-def digests(clone: Clone) -> list[str]:
-    return [hashlib.sha256((clone.path / file).read_bytes()).hexdigest() for file in (MODEL, HISTORY)]
+def outputs(clone: Clone) -> list[bytes]:
+    return [(clone.path / file).read_bytes() for file in (MODEL, HISTORY)]
 
 
 SIX_EPOCHS = {"train__epochs": 6, "regularize__dropout": 0.2, "normalize__train_images": 6000}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(clone: Clone) -> list[str]:
-    """Train without a kill, and return the digests."""
+def undisturbed(clone: Clone) -> list[bytes]:
+    """Train without a kill."""
     clone.edit(**SIX_EPOCHS)
     assert "epoch 1/6" in clone.run("dvc", "repro", "train")
-    return digests(clone)
+    return outputs(clone)
 
 
 @pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[str], blow: signal.Signals) -> None:
-    """Compare with an undisturbed run."""
+def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[bytes], blow: signal.Signals) -> None:
     clone.reset()  # the run cache too, which would bring the undisturbed run back
     clone.edit(**SIX_EPOCHS)
     command = [sys.executable, "-m", "dvc", "repro", "train"]
@@ -192,11 +170,10 @@ def test_a_killed_run_resumes_to_the_same_bits(clone: Clone, undisturbed: list[s
     assert "resuming after epoch " in resumed
     assert "epoch 1/6" not in resumed
     assert list((clone.path / ".checkpoints").iterdir()) == []
-    assert digests(clone) == undisturbed
+    assert outputs(clone) == undisturbed
 
 
 def wait_for_epoch(clone: Clone, epoch: int) -> None:
-    """Wait for the checkpoint of an epoch."""
     until = time.monotonic() + 120
     while not list(clone.path.glob(f".checkpoints/*/epoch-{epoch:05}")):
         assert time.monotonic() < until

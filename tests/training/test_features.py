@@ -43,19 +43,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.training.features, "STORED_TOGETHER", 128)
 
 
-@pytest.mark.parametrize("n_features", [112, 100])
-def test_an_image_has_the_same_bits_in_any_batch_and_place(n_features: int) -> None:
+@pytest.mark.parametrize(("n_features", "batch_size"), [(112, 32), (100, 1)])
+def test_an_image_has_the_same_bits_in_any_batch_and_place(n_features: int, batch_size: int) -> None:
     model = network(n_features)
+    assert tasks.training.features._batch_size(model, IMAGES.shape[1:]) == batch_size
     expected = compute_features(model, IMAGES, "k")
     assert expected.shape == (200, n_features)
     assert expected.dtype == np.float32
     np.testing.assert_allclose(expected, model.predict(IMAGES, verbose=0), atol=1e-5)
     for number, rows in enumerate((np.arange(200)[::-1], np.arange(3, 200, 7), np.array([42]))):
         assert compute_features(model, IMAGES[rows], f"other-{number}").tobytes() == expected[rows].tobytes()
-
-
-def test_batches_are_large_where_the_place_decides_nothing() -> None:
-    assert tasks.training.features._batch_size(network(112), IMAGES.shape[1:]) == tasks.training.features.BATCH_SIZE
 
 
 def test_another_draw_of_the_images_computes_only_new_ones(

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -14,13 +13,11 @@ from tasks import train
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
 from tasks.models import network, saved_model
-from tasks.params import load_block
-from tasks.params.model import Model
-from tasks.params.regularize import Regularize
 from tasks.training.checkpoints import Checkpoints, TrainingState
 from tasks.training.history import score_logits
 from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, METRICS, MODEL, SIZES, write_arrays
 from tests.support.parameters import edit
+from tests.support.training import save_earlier
 
 EARLIER = Path("earlier.keras")
 HEAD = {"model__trainable": "head"}
@@ -40,12 +37,7 @@ def history() -> list[dict[str, str]]:
 def earlier(workplace: Path) -> None:
     """Write small arrays, and a small network to start from."""
     write_arrays(workplace / DATA, **SIZES)
-    edit(workplace / "params.yaml", model__network="notebook_cnn", model__dense_units=64)
-    model_params, regularize = load_block("model", Model), load_block("regularize", Regularize)
-    keras.utils.set_random_seed(3)
-    data_spec = network.DataSpec((32, 32, 3), 10, [60.0] * 3, [40.0] * 3)
-    made = network.build(model_params, regularize, data_spec, layer_types=network.KERAS_OWN)
-    saved_model.save_model(made, EARLIER, "crop")
+    save_earlier(workplace / EARLIER, network.DataSpec((32, 32, 3), 10, [60.0] * 3, [40.0] * 3), filters=(8, 16))
     edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2)
 
 
@@ -110,7 +102,6 @@ def test_training_every_layer_starts_from_the_probe(capsys: pytest.CaptureFixtur
 
 
 def logits() -> list[np.ndarray]:
-    """Return the weights of the trained logits."""
     weights: list[np.ndarray] = saved_model.load_model(MODEL, (32, 32, 3), 4).get_layer("logits").get_weights()
     return weights
 

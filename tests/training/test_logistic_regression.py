@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 
 from tasks.errors import RefusedError
 from tasks.training import logistic_regression
-from tasks.training.image_splits import balanced_weights
-from tasks.training.logistic_regression import FIXED_STRENGTH, STRENGTHS, Head, fit_head
+from tasks.training.image_splits import class_weights
+from tasks.training.logistic_regression import STRENGTHS, Head, fit_head
+from tests.support.training import train_params
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -112,23 +113,16 @@ def test_balanced_weights_find_more_of_a_rare_class() -> None:
     features, labels = samples(1200, n_classes=2, noise=6.0)
     kept = (labels == 0) | (np.arange(1200) < 100)
     rare, test = [], samples(1000, n_classes=2, noise=6.0, seed=1)
-    for weights in (None, balanced_weights(labels[kept], 2)):
+    for weights in (None, class_weights(labels[kept], 2, train_params(class_weight="balanced"))):
         head = fit_head(features[kept], labels[kept], 2, seed=0, class_weights=weights)
         rare.append(np.mean(logits(head, test[0][test[1] == 1]).argmax(axis=1)))
     assert rare[1] > rare[0] + 0.2
 
 
-def test_features_that_are_not_finite_are_refused() -> None:
+def test_infinite_features_and_a_single_class_are_refused() -> None:
     features, labels = samples(40)
     features[3, 5] = np.inf
     with pytest.raises(RefusedError, match="features of the network must be finite"):
         fit_head(features, labels, 4, seed=0)
-
-
-def test_one_class_alone_is_refused() -> None:
     with pytest.raises(RefusedError, match="must be of two classes or more; received 1"):
         fit_head(samples(40)[0], np.zeros(40, np.int32), 4, seed=0)
-
-
-def test_the_fixed_strength_is_one_that_the_search_knows() -> None:
-    assert min(abs(np.log(strength / FIXED_STRENGTH)) for strength in STRENGTHS) < 1e-9

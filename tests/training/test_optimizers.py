@@ -88,7 +88,6 @@ def updated(
 
 
 def test_muon_moves_kernels_by_one_length_whatever_the_gradient() -> None:
-    """Ignore norms and weight decay; a bias moves by its gradient."""
     kernel, bias = updated([1.0], 1.0)
     larger, other_bias = updated([100.0], 7.0, weight_decay=0.9)
     np.testing.assert_allclose(kernel, larger, rtol=1e-4)

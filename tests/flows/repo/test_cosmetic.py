@@ -88,7 +88,7 @@ SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
 OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
     "function": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "evaluate", f"code: {NETWORK}: `if "),
     "one of two files": (
-        both(added("tasks/models/fused.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
+        both(added("tasks/models/fast_layers.py", "# a comment\n"), replaced(NETWORK, "= 24 ", "= 25 ")),
         "train",
         f"code: {NETWORK}: `WHITENING_FILTERS = 25` differs",
     ),

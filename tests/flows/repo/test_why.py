@@ -129,7 +129,7 @@ def test_reasons_come_in_their_order_each_kind_with_its_remedy(
     edits = "parameter", "command", "library", "code", "folder", "lost output"
     for name in edits:
         REASONS[name][0](clone)
-    added("tasks/training/colour.py", "# why\n")(clone)
+    added("tasks/training/mixing.py", "# why\n")(clone)
     reasons = stale_reasons(clone.path, ["train"], upstream=True)["train"]
     assert ["first run", "on demand", *(reason.kind for reason in reasons)] == list(REMEDIES)
     assert why.main(["train"]) == 0

@@ -1,8 +1,8 @@
-"""A faster convolution of small images on a CPU.
+"""Faster forms of Keras' layers on TensorFlow; elsewhere Keras' own.
 
-oneDNN's kernels, which Keras' layer runs on, use the CPU fully where images are large. Deep in a network, with at most
-8 × 8 pixels and many channels, the gradient of the weights is faster in bfloat16 as nine matrix products. Otherwise, on
-other backends and on a GPU this is Keras' layer, unchanged.
+oneDNN's convolutions, which Keras' layer runs on, use a CPU fully where images are large. With at most 8 × 8 pixels and
+many channels, the gradient of the weights is faster in bfloat16 as nine matrix products. Keras composes batch
+normalization from means and arithmetic, in float32; the fused kernel makes one pass each way, and reads bfloat16.
 """
 
 from itertools import product
@@ -14,6 +14,7 @@ import keras
 # training would not repeat to the bit.
 LARGEST_SIDE = 8  # pixels
 FEWEST_PAIRS = 64 * 128  # input channels × filters; with fewer, moving the pixels costs what is saved
+SHIFTS = (-1, 0, 1)  # of a kernel's places
 
 
 class FastConv2D(keras.layers.Conv2D):  # type: ignore[misc]
@@ -35,7 +36,6 @@ class FastConv2D(keras.layers.Conv2D):  # type: ignore[misc]
 
 
 def _is_small(images_shape: tuple[int | None, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Tell whether the images are small and have enough channels."""
     sides, pairs = images_shape[1:3], kernel_shape[2] * kernel_shape[3]
     return all(side is not None and side <= LARGEST_SIDE for side in sides) and pairs >= FEWEST_PAIRS
 
@@ -49,10 +49,7 @@ def _is_on_cpu() -> bool:
 
 
 def convolve_with_sliced_gradient(images: Any, kernel: Any) -> Any:
-    """Convolve with oneDNN's kernels, except for the gradient of the weights.
-
-    `images` has the shape (n, height, width, channels), `kernel` (3, 3, channels, filters).
-    """
+    """Convolve with oneDNN's kernels, except for the gradient of the weights."""
     import tensorflow as tf
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -92,10 +89,34 @@ def weights_gradient(images: Any, upstream: Any) -> Any:
     return tf.reshape(tf.stack(places), (3, 3, images.shape[-1], upstream.shape[-1]))
 
 
-SHIFTS = (-1, 0, 1)
-
-
 def overlap(shift: int, side: int) -> tuple[slice, slice]:
     """Return the inputs and outputs that meet at a kernel's shift."""
     start, end = max(shift, 0), side + min(shift, 0)
     return slice(start, end), slice(start - shift, end - shift)
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Batch normalization of 4-D tensors with the kernel `FusedBatchNormV3`."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4 or not self.center:
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        is_training = bool(training and self.trainable)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(self.moving_variance),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=tf.zeros([0]) if is_training else tf.convert_to_tensor(self.moving_mean),
+            variance=tf.zeros([0]) if is_training else tf.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=is_training,
+        )
+        if is_training:
+            # The kernel reports the unbiased variance; Keras keeps the biased one.
+            n = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
+            old, new = self.momentum, 1 - self.momentum
+            self.moving_mean.assign(self.moving_mean * old + mean * new)
+            self.moving_variance.assign(self.moving_variance * old + variance * ((n - 1) / n) * new)
+        return outputs
