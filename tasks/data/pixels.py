@@ -11,18 +11,13 @@ Images = NDArray[np.uint8]
 def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float], list[float]]:
     """Compute each channel's mean and deviation, in units of 0–255.
 
-    They come from counts of the 256 values, so the result is exact, does not depend on the order or size of the
-    batches, and needs no float copy of the images.
+    They come from counts of the 256 values. So they are exact, and the order and size of the batches do not matter.
 
     Parameters
     ----------
     batches : iterable of ndarray of shape (n, height, width, 3), dtype=uint8
     method : {"standardize", "rescale"}
         Zero mean and unit variance; or simply the range 0–1.
-
-    Returns
-    -------
-    mean, std : list of 3 floats
 
     Raises
     ------

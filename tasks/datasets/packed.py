@@ -26,7 +26,6 @@ MANIFEST = "manifest.csv"
 SPLITS = ("", "train", "validation", "test")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can state
-UNIX = 3  # the system that a member's attributes belong to
 OPEN_SHARDS = 2  # a list of members takes memory, and ascending rows need one shard after the other
 ADVICE = "`make doctor` restores it"
 
@@ -52,10 +51,7 @@ class Row(NamedTuple):
 
 
 def write_packed(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
-    """Pack files into a folder, with one in memory at a time.
-
-    The folder exists and is empty; the bytes are the files' contents; the rows that are returned are the manifest.
-    """
+    """Pack files into an empty folder, with one in memory at a time; return the manifest."""
     rows = []
     places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard
     with ExitStack() as stack:
@@ -85,7 +81,7 @@ def _write_shard(path: Path, members: Iterable[tuple[str, int, int]], contents: 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as shard:
         for name, start, size in members:
             member = zipfile.ZipInfo(name, DATE)
-            member.create_system = UNIX
+            member.create_system = 3  # Unix, whose attributes follow
             member.external_attr = 0o644 << 16
             contents.seek(start)
             shard.writestr(member, contents.read(size))
@@ -96,13 +92,7 @@ def _shard_path(raw: Path, sha256: str) -> Path:
 
 
 def read_content(raw: Path, sha256: str) -> bytes:
-    """Read a file's content by its SHA-256; fastest in the manifest's order.
-
-    Raises
-    ------
-    ValueError
-        If the shard is damaged, or its member is missing or not the one of this name.
-    """
+    """Read a file's content by its SHA-256; fastest in the manifest's order."""
     path = _shard_path(raw, sha256)
     try:
         content = _shard(path, path.stat().st_mtime_ns, os.getpid()).read(sha256)

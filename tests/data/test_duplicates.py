@@ -111,9 +111,3 @@ def test_small_and_odd_sizes_are_compared(side: int) -> None:
     pixels = np.concatenate([small, small[:3, :, ::-1]])
     found = duplicates.find_duplicates(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side))
     assert found == [Pair(20 + number, number, "mirrored") for number in range(3)]
-
-
-def test_clusters_join_what_pairs_connect() -> None:
-    numbers = duplicates.number_clusters(6, [(1, 0), (2, 1), (5, 4)])
-    assert [numbers[0] == number for number in numbers] == [True, True, True, False, False, False]
-    assert numbers[4] == numbers[5] != numbers[3]
