@@ -38,20 +38,9 @@ def read_first_shape(dataset: Dataset) -> tuple[int, int]:
 def decode_images(dataset: Dataset, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
     """Write the pixels of all rows into a file, in order.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    path : Path
-        Becomes uint8 of shape (n, height, width, 3), without a header. Rows that cannot be read stay 0.
-    shape : tuple of int
-        Height and width that each image is brought to, in pixels.
-    resize_mode : str or None
-        A key of `tasks.data.images.RESIZE_MODES`. None: all images must have the shape.
-
-    Raises
-    ------
-    ValueError
-        If the data set is damaged, or an image has another shape than it must have.
+    The file becomes uint8 of shape (n, height, width, 3), without a header; rows that cannot be read stay 0. `shape` is
+    the height and width that each image is brought to. Without a `resize_mode` each must have it, or ValueError is
+    raised.
     """
     n, part = len(dataset.labels), dataset.rows_at_once
     path = path.absolute()  # a process that is used again may be in another folder

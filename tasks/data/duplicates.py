@@ -65,7 +65,7 @@ def find_duplicates(parts: Iterable[Images], contents: Sequence[str], sizes: NDA
     Returns
     -------
     list of Pair
-        Every row that has an earlier twin, at least once, by row. All pairs together connect each set of twins.
+        By row. All pairs together connect each set of twins.
     """
     signatures = _compute_signatures(parts)
     pairs, first = _pair_equal(contents, signatures.pixels)
@@ -79,7 +79,7 @@ def find_duplicates(parts: Iterable[Images], contents: Sequence[str], sizes: NDA
 
 
 def _pair_equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair], NDArray[np.int64]]:
-    """Pair rows of equal pixels; return the first equal row of each, too."""
+    """Pair rows of equal pixels; also return each row's first equal."""
     seen: dict[bytes, int] = {}
     first = np.array([seen.setdefault(digest, row) for row, digest in enumerate(pixels)], np.int64)
     kinds = {True: "identical", False: "equal pixels"}

@@ -18,11 +18,6 @@ def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float
     batches : iterable of ndarray of shape (n, height, width, 3), dtype=uint8
     method : {"standardize", "rescale"}
         Zero mean and unit variance; or simply the range 0–1.
-
-    Raises
-    ------
-    ValueError
-        If a channel never varies. Its deviation would divide by zero, and it has nothing to teach.
     """
     counts = np.zeros((3, 256), np.int64)
     for images in batches:
@@ -32,7 +27,7 @@ def channel_mean_std(batches: Iterable[Images], method: str) -> tuple[list[float
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
-    if not (std > 0).all():
+    if not (std > 0).all():  # it would divide by zero, and teach nothing
         raise ValueError(f"every colour channel must vary over the training images; received deviations {std.tolist()}")
     if method == "rescale":
         return [0.0] * 3, [255.0] * 3

@@ -24,12 +24,10 @@ def split_rows(
 
     Parameters
     ----------
-    labels : ndarray of shape (n,)
     validation_fraction : float
         Share of all rows that goes to validation; 0 leaves it empty.
     train_images : int or None
         Keep only this many of the remaining rows, with the same share of each class.
-    seed : int
 
     Returns
     -------
@@ -110,15 +108,8 @@ def assign_splits(
         Rows of one number get one split.
     fractions : mapping
         The shares of "test" and "validation", in this order.
-    seed : int
     class_names : sequence of str
         In the order of their labels.
-
-    Raises
-    ------
-    ValueError
-        If there is only one class, a class has too few rows or groups to be in training, or some rows alone have a
-        given split.
     """
     if len(classes := np.unique(labels)) < 2:
         raise ValueError(f"images must be of at least 2 classes; received only {class_names[classes[0]]}")
@@ -147,7 +138,7 @@ def assign_splits(
 def _hold_out(
     labels: NDArray[np.int32], groups: NDArray[np.int64], fraction: float, seed: int, setting: str
 ) -> NDArray[np.bool_]:
-    """Choose about a fraction of the rows, by whole groups, and no class whole."""
+    """Choose about a fraction of the rows: whole groups, no whole class."""
     share = min(fraction, 1 - fraction)
     n_folds = min((math.floor(1 / share), math.ceil(1 / share)), key=lambda n: abs(1 / n - share))
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)

@@ -37,5 +37,5 @@ class Dataset(Protocol):
 
 
 def open_dataset(raw: Path) -> Dataset:
-    """Open the data set of a folder; ValueError names file and row of damage."""
+    """Open the data set of a folder; ValueError names what is damaged."""
     return Packed(raw) if (raw / packed.MANIFEST).exists() else Cifar10(raw)

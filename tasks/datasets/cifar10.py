@@ -26,7 +26,7 @@ Labels = NDArray[np.uint8]
 
 
 def decode(content: NDArray[np.uint8], name: str) -> tuple[Images, Labels]:
-    """Split the bytes of one file into images and labels; `name` is for messages.
+    """Split the bytes of the file `name` into images and labels.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def encode(images: Images, labels: Labels) -> bytes:
 
 
 class Cifar10:
-    """The six files as a data set, in their order, one in memory at a time."""
+    """The six files as a data set, one in memory at a time."""
 
     splits_single_images = True  # its published split is one of single images
     is_encoded = False

@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 def write_packed(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
-    """Pack files into an empty folder, with one in memory at a time; return the manifest."""
+    """Pack files into an empty folder; return the rows of the manifest."""
     rows = []
     places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ class Packed:
 
     def __init__(self, raw: Path):
         self.raw = raw
-        rows = list(_read_manifest(raw / MANIFEST))
+        rows = _read_manifest(raw / MANIFEST)
         self.classes = sorted({row.label for row in rows})
         index = {name: number for number, name in enumerate(self.classes)}
         self.labels: NDArray[np.int32] = np.array([index[row.label] for row in rows], np.int32)
@@ -143,29 +143,26 @@ def _read_rows(raw: Path, rows: list[tuple[int, str, str]]) -> Iterator[tuple[in
             raise ValueError(f"row {row} ({file}): {error}") from error
 
 
-def _read_manifest(path: Path) -> Iterator[Row]:
-    before = ("", "")
+def _read_manifest(path: Path) -> list[Row]:
+    rows: list[Row] = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, strict=True)
             if (header := next(lines, [])) != list(Row._fields):
                 raise ValueError(f"its header must be {','.join(Row._fields)}; received {','.join(header)[:200]}")
             for number, line in enumerate(lines):
-                try:
-                    row = _parse_row(line)
-                except ValueError as error:
-                    raise ValueError(f"row {number}: {error}") from error
-                if (key := (row.sha256, row.file)) <= before:
+                row = _parse_row(number, line)
+                if rows and (row.sha256, row.file) <= (rows[-1].sha256, rows[-1].file):
                     raise ValueError(f"row {number}: must come after the row before it, by sha256 and file")
-                before = key
-                yield row
+                rows.append(row)
+            return rows
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}; {ADVICE}") from error
 
 
-def _parse_row(line: list[str]) -> Row:
+def _parse_row(number: int, line: list[str]) -> Row:
     if len(line) == len(Row._fields):
         file, label, split, group, sha256, size = line
         if file and label and split in SPLITS and SHA256.fullmatch(sha256) and size.isdecimal():
             return Row(file, label, split, group, sha256, int(size))
-    raise ValueError(f"must be {', '.join(Row._fields)}; received {','.join(line)[:300]}")
+    raise ValueError(f"row {number}: must be {', '.join(Row._fields)}; received {','.join(line)[:300]}")

@@ -69,10 +69,10 @@ def _cached_archive(source: Source) -> Path:
 
 @contextmanager
 def quarantine_if_refused(archive: Path) -> Iterator[None]:
-    """Rename a cached archive if the block refuses it, or the next run takes it again."""
+    """Rename a cached archive if the block refuses it."""
     try:
         yield
-    except SourceError:
+    except SourceError:  # the next run would take it again
         if archive.parent == cache_folder():  # control: refused archive
             archive.replace(archive.with_name(f"{archive.name}.refused"))
         raise
@@ -80,7 +80,7 @@ def quarantine_if_refused(archive: Path) -> Iterator[None]:
 
 @cache
 def cache_folder() -> Path:
-    """Choose the cache folder, in the clone where a user's cannot be written."""
+    """Choose the user's cache folder, or one in the clone."""
     try:
         folder = user_cache_path(APPLICATION, appauthor=False).expanduser()
         folder.mkdir(parents=True, exist_ok=True)

@@ -161,6 +161,6 @@ def _retry_after(response: httpx.Response) -> float:
 
 
 def _validator(response: httpx.Response) -> str:
-    """Read the strong ETag or the date: a weak tag cannot join two parts (13.1.5)."""
+    # A weak tag cannot join two parts (RFC 9110, section 13.1.5).
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")  # control: weak tags

@@ -10,7 +10,7 @@ ADVICE = "a manifest.csv (path,label,split,group) states what is meant"
 
 
 def label_files(paths: list[str], folders: list[str]) -> list[Example]:
-    """Label files by the folders that they are in; all paths are relative."""
+    """Label the files of a folder by the folders inside it."""
     tops = sorted({path.partition("/")[0] for path in (*folders, *(path for path in paths if "/" in path))})
     splits = _splits(tops)
     depth = 1 if splits else 0  # of the folders of classes

@@ -73,7 +73,7 @@ def end_with_parent() -> None:
 
 
 def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
-    """Parse the paths of a step's parameters; a flag is the name without `_path`."""
+    """Parse a step's paths; a flag is the parameter without `_path`."""
     names = {f"--{name.removesuffix('_path')}": name for name in inspect.signature(step).parameters}
     program = f"python -m tasks.{step.__name__}"
     parser = argparse.ArgumentParser(

@@ -114,25 +114,16 @@ def with_another_content(raw: Path, digest: str) -> None:
         shard.writestr(digest, b"another")
 
 
-def flipped(raw: Path, digest: str) -> None:
-    path = raw / f"images-{digest[0]}.zip"
-    content = bytearray(path.read_bytes())
-    content[content.index(digest.encode()) + len(digest)] ^= 1  # the first byte after the name
-    path.write_bytes(content)
-
-
-def cut(raw: Path, digest: str) -> None:
-    os.truncate(raw / f"images-{digest[0]}.zip", 50)
-
-
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (without_a_member, "images-0.zip: lacks member 0"),
         (with_another_content, "must have the SHA-256 of its name; received "),
-        (cut, r"images-0.zip: member 0\w{63} cannot be read: File is not a zip file"),
+        (
+            lambda raw, _: os.truncate(raw / "images-0.zip", 50),
+            r"images-0.zip: member 0\w{63} cannot be read: File is not a zip file",
+        ),
         (lambda raw, digest: (raw / "images-0.zip").unlink(), "cannot be read: .*No such file"),
-        (flipped, "cannot be read: Bad CRC-32"),
     ],
 )
 def test_damage_to_a_shard_names_shard_and_row(raw: Path, damage: Callable[[Path, str], None], says: str) -> None:

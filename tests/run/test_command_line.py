@@ -12,13 +12,11 @@ import pytest
 from filelock import FileLock
 
 from tasks import errors
-from tasks.download import download
 from tasks.normalize import normalize
 from tasks.params import ParameterError
 from tasks.run import command_line, libraries
 from tasks.run.metadata import RUN_INFO
 from tests.support import ROOT
-from tests.support.parameters import edit
 
 STEP_SECONDS = 10  # of one that its caller's death must end before it says more
 
@@ -99,29 +97,6 @@ def test_a_damaged_record_of_earlier_runs_costs_no_run(monkeypatch: pytest.Monke
     assert info == ({"download": {"seconds": 3}} if b"download" in content else {})
 
 
-@pytest.mark.parametrize(
-    ("step", "arguments"),
-    [
-        (download, ("--images", str(ROOT / "data/cifar10.sha256"), "--raw", "raw")),
-        (normalize, ("--raw", "raw", "--normalized", "out", "--report", "report.json")),
-    ],
-)
-@pytest.mark.usefixtures("workplace")
-def test_a_bad_parameter_ends_with_status_two(
-    step: command_line.Step,
-    arguments: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    name = step.__name__
-    edit(Path("params.yaml"), **{f"{name}__surprise": 1})
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    with pytest.raises(SystemExit) as ended:
-        command_line.run(step)
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {name}: params.yaml: {name}.surprise: is no parameter; ")
-
-
 USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH"
 REPORT = ("--report", "report.json")
 
@@ -130,7 +105,6 @@ REPORT = ("--report", "report.json")
     ("arguments", "complaint"),
     [
         (REPORT, "the following arguments are required: --raw, --normalized"),
-        (("data/raw", "data/normalized", *REPORT), "the following arguments are required: --raw, --normalized"),
         (("--raw", "--normalized", "out", *REPORT), "argument --raw: expected one argument"),
         (("--raw", "raw", "--norm", "out", *REPORT), "the following arguments are required: --normalized"),
         (("--raw", "raw", "--normalized", "out", *REPORT, "--model", "m"), "unrecognized arguments: --model m"),
