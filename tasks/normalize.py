@@ -2,9 +2,8 @@
 
 `python -m tasks.normalize --raw data/raw --normalized data/normalized --report reports/dataset.json`
 
-Decodes every image once, finds what would spoil the results (files that cannot be read, duplicates, one picture with
-two labels), splits the images so that copies and groups stay on one side, and writes each split as a uint8 array that
-can be memory-mapped. The constants that scale pixels are fitted on training pixels alone. With
+Decodes every image once, finds what would spoil the results, splits the images so that copies and groups stay on one
+side, and writes each split as a uint8 array. The constants that scale pixels are fitted on training pixels alone. With
 `validation_fraction: 0` there are no validation files.
 """
 
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data import arrays, decoding, group_splits, pixels, splits
+from tasks.data import arrays, decoding, pixels, splits
 from tasks.data.arrays import Finding
 from tasks.data.duplicates import find_duplicates
 from tasks.data.leaks import find_leaks
@@ -44,13 +43,7 @@ class Readable(NamedTuple):
 
 
 def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line.RunInfo:
-    """Write the arrays of each split, and a report on them.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the raw data are damaged, an image cannot be read, or a split cannot be made.
-    """
+    """Write the arrays of each split, and a report on them."""
     params = load_block("normalize", Normalize)
     with atomic_outputs(normalized, report_path) as (folder, report):
         folder.mkdir()
@@ -59,8 +52,9 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
             readable, unreadable = _decode(dataset, folder / "decoded", params)
             split_of, findings = _split(dataset, readable, params)
             _write_splits(folder, dataset, readable, split_of)
+            training = _parts(readable.images, readable.rows[split_of == "train"])
+            mean, std = pixels.channel_mean_std(training, params.method)
             (folder / "decoded").unlink()
-            mean, std = pixels.channel_mean_std(_parts(arrays.load_images(folder, "train")), params.method)
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
         arrays.write_findings(folder, [*unreadable, *findings])
@@ -122,9 +116,9 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Spl
     if dataset.splits_single_images:
         split_of = _split_as_published(labels, given, params)
     else:
-        groups = group_splits.merge_groups(names, pairs)
-        fractions = group_splits.Fractions(params.test_fraction, params.validation_fraction)
-        split_of = group_splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
+        groups = splits.merge_groups(names, pairs)
+        fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
+        split_of = splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
         split_of = splits.limit_training(labels, split_of, params.train_images, params.seed)
 
     def finding(kind: str, row: int, other: int, detail: str) -> Finding:
@@ -151,12 +145,10 @@ def _split_as_published(labels: NDArray[np.int32], given: Splits, params: Normal
     return split_of
 
 
-def _parts(images: arrays.Images, rows: splits.Rows | None = None) -> Iterator[arrays.Images]:
+def _parts(images: arrays.Images, rows: splits.Rows) -> Iterator[arrays.Images]:
     """Yield images in parts that fit into memory."""
-    n = len(images) if rows is None else len(rows)
-    for start in range(0, n, ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        yield images[part] if rows is None else images[rows[part]]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield images[rows[start : start + ROWS_AT_ONCE]]
 
 
 def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: Splits) -> None:
@@ -164,9 +156,8 @@ def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: 
         rows = readable.rows[split_of == split]
         if len(rows):
             files = [dataset.files[row] for row in rows]
-            with arrays.split_writer(folder, split, files, dataset.labels[rows], readable.images.shape[1:]) as append:
-                for part in _parts(readable.images, rows):
-                    append(part)
+            parts = _parts(readable.images, rows)
+            arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
 
 
 def _count(

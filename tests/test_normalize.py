@@ -69,7 +69,10 @@ def test_the_constants_come_from_training_pixels_alone(normalized: tuple[Path, R
     assert constants["method"] == "standardize"
 
 
-def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+@pytest.mark.usefixtures("linked_raw")
+def test_rescaling_and_no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is decoded twice for its images: once for the labels, once for them; the first for their shape, too."""
+    edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
     decode, decoded = cifar10.decode, Counter[str]()
 
     def count(content: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -77,21 +80,10 @@ def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return decode(content, name)
 
     monkeypatch.setattr(cifar10, "decode", count)
-    return decoded
-
-
-@pytest.mark.usefixtures("linked_raw")
-def test_rescaling_and_no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file is decoded twice for its images: once for the labels, once for them; the first for their shape, too."""
-    edit(Path("params.yaml"), normalize__method="rescale", normalize__validation_fraction=0)
-    decoded = count_decodings(monkeypatch)
     assert normalize(raw=RAW, normalized=OUT, report_path=REPORT)["validation"] == 0
     assert decoded == {**dict.fromkeys(cifar10.FILES, 2), cifar10.FILES[0]: 3}
-    assert json.loads((OUT / "dataset.json").read_text())["scaling"] == {
-        "method": "rescale",
-        "mean": [0] * 3,
-        "std": [255] * 3,
-    }
+    scaling = json.loads((OUT / "dataset.json").read_text())["scaling"]
+    assert scaling == {"method": "rescale", "mean": [0] * 3, "std": [255] * 3}
     assert not list(OUT.glob("validation*"))
 
 

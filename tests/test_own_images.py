@@ -1,7 +1,6 @@
 """Own images as a new user has them: from a folder to a model, by DVC and by the flow, without CIFAR-10."""
 
 import csv
-import io
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.support.clone import Clone, copy_tracked
 from tests.support.import_graph import STAGES
 from tests.support.own_images import write_files
 from tests.support.parameters import edit
+from tests.support.pictures import encoded
 
 pytestmark = pytest.mark.slow
 
@@ -38,15 +38,9 @@ def photograph(label: int, seed: int) -> Image.Image:
     return Image.fromarray((np.asarray(blurred) * 0.5 + waves[..., None] + 64).clip(0, 255).astype(np.uint8))
 
 
-def encoded(image: Image.Image, form: str = "JPEG", **settings: object) -> bytes:
-    content = io.BytesIO()
-    image.save(content, form, **({"quality": 90} | settings if form == "JPEG" else settings))
-    return content.getvalue()
-
-
 def photos(n: int, first: int = 0) -> dict[str, bytes]:
     return {
-        f"{label}/{number:03}.jpg": encoded(photograph(LABELS.index(label), number))
+        f"{label}/{number:03}.jpg": encoded(photograph(LABELS.index(label), number), "JPEG", quality=90)
         for label in LABELS
         for number in range(first, first + n)
     }
@@ -75,14 +69,9 @@ def use(clone: Clone, images: str, **parameters: object) -> None:
     edit(clone.path / "params.yaml", **parameters)
 
 
-def link(clone: Clone, folder: Path) -> None:
-    (clone.path / "data/images").unlink()
-    (clone.path / "data/images").symlink_to(folder)
-
-
 def report(clone: Clone) -> dict[str, object]:
-    found: dict[str, object] = json.loads((clone.path / "reports/dataset.json").read_text())
-    return found
+    counts: dict[str, object] = json.loads((clone.path / "reports/dataset.json").read_text())
+    return counts
 
 
 def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
@@ -111,7 +100,7 @@ def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
 
 def test_the_flow_finds_nothing_to_do_and_classify_knows_the_classes(project: Clone, tmp_path: Path) -> None:
     assert "Cached" in project.run("python", "-m", "flows.pipeline")
-    (tmp_path / "new.jpg").write_bytes(encoded(photograph(1, 999).resize((300, 400))))
+    (tmp_path / "new.jpg").write_bytes(encoded(photograph(1, 999).resize((300, 400)), "JPEG", quality=90))
     said = project.run("python", "-m", "tasks.classify", str(tmp_path / "new.jpg"), "--json")
     (answer,) = json.loads(said[said.index("[\n") :])
     assert sorted(answer["classes"]) == sorted(LABELS)
@@ -133,7 +122,7 @@ def test_a_study_compares_on_own_images_and_the_gate_reads_both_sides(project: C
 
 def test_a_new_photo_is_seen_and_no_study_takes_old_results_for_it(project: Clone) -> None:
     folder = (project.path / "data/images").resolve()
-    write_files(folder, {"rose/new.jpg": encoded(photograph(1, 500))})
+    write_files(folder, {"rose/new.jpg": encoded(photograph(1, 500), "JPEG", quality=90)})
     study = ("python", "-m", "flows.study", "--variants", "none,dropout", "--seeds", "2")
     refused = project.run(*study, status=2)
     assert "data/images must be committed as `dvc repro download` found it" in refused

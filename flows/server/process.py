@@ -16,7 +16,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from tasks.run.parent import end_with_parent
+from tasks.run.command_line import end_with_parent
 
 START_SECONDS = 120.0
 NOTICE_SECONDS = 3.0

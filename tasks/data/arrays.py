@@ -12,8 +12,9 @@ Raises RefusedError where a file is damaged, no array, or does not fit the other
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -44,7 +45,6 @@ class Finding(NamedTuple):
 
 
 def images_path(normalized: Path, split: str) -> Path:
-    """Name the file of a split's images."""
     return normalized / f"{split}_images.npy"
 
 
@@ -53,35 +53,27 @@ def _labels_path(normalized: Path, split: str) -> Path:
 
 
 def description_path(normalized: Path) -> Path:
-    """Name the file that describes the arrays, with a digest of each."""
     return normalized / "dataset.json"
 
 
-@contextmanager
-def split_writer(
-    normalized: Path, split: str, files: Sequence[str], labels: Labels, image_shape: Sequence[int]
-) -> Iterator[Callable[[Images], int]]:
-    """Open the arrays of a split for writing, part by part.
+def write_split(
+    normalized: Path,
+    split: str,
+    files: Sequence[str],
+    labels: Labels,
+    image_shape: Sequence[int],
+    parts: Iterable[Images],
+) -> None:
+    """Write the arrays of a split.
 
-    Parameters
-    ----------
-    normalized : Path
-    split : str
-    files : sequence of str
-        The name of each image's file.
-    labels : ndarray of shape (n,), dtype=int32
-    image_shape : sequence of int
-        Height, width and channels.
-
-    Yields
-    ------
-    callable
-        Appends images of shape (n, height, width, channels), in the order of their labels.
+    `files` has the name of each image's file, `image_shape` is (height, width, channels), and `parts` together hold the
+    images, in the order of their labels.
     """
     with images_path(normalized, split).open("wb") as file:  # no memory map: a full disk would kill the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image_shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        yield lambda images: file.write(np.ascontiguousarray(images).data)
+        for images in parts:
+            file.write(np.ascontiguousarray(images).data)
     np.save(_labels_path(normalized, split), labels.astype(np.int32))
     names = "".join(f"{name}\n" for name in files)
     (normalized / f"{split}_files.txt").write_text(names, encoding="utf-8", newline="\n")
@@ -112,7 +104,6 @@ def write_description(
 
 
 def write_findings(normalized: Path, findings: Iterable[Finding]) -> None:
-    """Write findings.csv."""
     with (normalized / FINDINGS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Finding._fields)
@@ -125,13 +116,7 @@ def splits(normalized: Path) -> list[str]:
 
 
 def image_shape(normalized: Path) -> tuple[int, int, int]:
-    """Read the height, width and channels of the training images.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If they do not have three channels.
-    """
+    """Read the height, width and channels of the training images."""
     path = images_path(normalized, "train")
     shape = _map(path).shape
     if len(shape) != 4 or shape[3] != 3:
@@ -146,11 +131,6 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
     -------
     images : ndarray of shape (n, height, width, 3), dtype=uint8
     labels : ndarray of shape (n,), dtype=int32
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If there is no image, an image has no label of a known class, or another shape than the training images.
     """
     path, shape = images_path(normalized, split), image_shape(normalized)
     images, labels = _map(path), _map(_labels_path(normalized, split))
@@ -165,11 +145,6 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
             f"received {np.unique(labels)[[0, -1]].tolist() if len(labels) else None}; {ADVICE}"
         )
     return images, np.array(labels)
-
-
-def load_images(normalized: Path, split: str) -> Images:
-    """Map the images of a split into memory."""
-    return _map(images_path(normalized, split))
 
 
 def files(normalized: Path, split: str) -> list[str]:
@@ -199,13 +174,7 @@ def digests(normalized: Path) -> dict[str, str]:
 
 
 def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
-    """Read each channel's mean and deviation, in units of 0–255.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If they would not scale pixels to finite numbers.
-    """
+    """Read each channel's mean and deviation, in units of 0–255."""
     mean, std = (_description(normalized, "scaling", name) for name in ("mean", "std"))
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and np.greater(std, 0).all()):
         raise errors.RefusedError(
@@ -216,8 +185,6 @@ def mean_std(normalized: Path) -> tuple[list[float], list[float]]:
 
 
 def findings(normalized: Path) -> list[Finding]:
-    """Read findings.csv."""
-
     def read_rows(path: Path) -> list[Finding]:
         with path.open(encoding="utf-8", newline="") as file:
             return [Finding(**row) for row in csv.DictReader(file)]
@@ -226,13 +193,9 @@ def findings(normalized: Path) -> list[Finding]:
 
 
 def _description(normalized: Path, *keys: str) -> Any:
-    def read_value(path: Path) -> Any:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for key in keys:
-            content = content[key]
-        return content
-
-    return _read_undamaged(description_path(normalized), read_value)
+    return _read_undamaged(
+        description_path(normalized), lambda path: reduce(getitem, keys, json.loads(path.read_text(encoding="utf-8")))
+    )
 
 
 def _map(path: Path) -> NDArray[Any]:

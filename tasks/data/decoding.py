@@ -1,7 +1,7 @@
 """Decoding: all images of a data set into one file.
 
-Each process reads and decodes a part of the rows and writes their pixels where they belong, so that no pixel passes
-through another process and memory does not grow with the number of images.
+Each process decodes a part of the rows and writes their pixels where they belong. So no pixel passes through another
+process, and memory does not grow with the number of images.
 """
 
 import os
@@ -16,8 +16,6 @@ from tqdm import tqdm
 
 from tasks.data import images
 from tasks.datasets import Dataset, Image
-
-Reader = Callable[[], Iterator[tuple[int, Image]]]
 
 
 class Decoded(NamedTuple):
@@ -40,27 +38,9 @@ def read_first_shape(dataset: Dataset) -> tuple[int, int]:
 def decode_images(dataset: Dataset, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
     """Write the pixels of all rows into a file, in order.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    path : Path
-        Becomes uint8 of shape (n, height, width, 3), without a header. Rows that cannot be read stay 0.
-    shape : tuple of int
-        Height and width that each image is brought to, in pixels.
-    resize_mode : str or None
-        A key of `tasks.data.images.RESIZE_MODES`. None: all images must have the shape.
-
-    Returns
-    -------
-    list of Decoded
-        By row.
-
-    Raises
-    ------
-    ValueError
-        If the data set is damaged, or an image has another shape than it must have.
-    OSError
-        If the file cannot be written.
+    The file becomes uint8 of shape (n, height, width, 3), without a header; rows that cannot be read stay 0. `shape` is
+    the height and width that each image is brought to. Without a `resize_mode` each must have it, or ValueError is
+    raised.
     """
     n, part = len(dataset.labels), dataset.rows_at_once
     path = path.absolute()  # a process that is used again may be in another folder
@@ -90,7 +70,9 @@ def _refuse_another_shape(dataset: Dataset, decoded: list[Decoded], shape: tuple
             )
 
 
-def _decode_part(reader: Reader, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
+def _decode_part(
+    reader: Callable[[], Iterator[tuple[int, Image]]], path: Path, shape: tuple[int, int], resize_mode: str | None
+) -> list[Decoded]:
     decoded = []
     with path.open("r+b", buffering=0) as file:
         for row, image in reader():

@@ -1,4 +1,4 @@
-"""MD5 of files, and `sha256sum`'s lists of checksums."""
+"""MD5 of files, and lists of checksums in the format of `sha256sum`."""
 
 import hashlib
 import re
@@ -10,33 +10,17 @@ LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def compute_md5(path: Path) -> str:
-    """Compute the MD5 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Read a list of checksums in the format of `sha256sum`.
-
-    Returns
-    -------
-    dict of str
-        The SHA-256 of each file, by its name.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If there is no such list, or a line of it is something else.
-    """
+    """Read the SHA-256 of each file by its name."""
     restore = f"`git checkout {path}`"
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except FileNotFoundError as error:
         raise errors.RefusedError(f"{path} must be a list of checksums; received no file; {restore}") from error
-    except UnicodeDecodeError as error:
-        raise errors.RefusedError(
-            f"{path}: must be ASCII; received {error.reason} at byte {error.start}; {restore}"
-        ) from error
     checksums: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         parts = LINE.fullmatch(line)

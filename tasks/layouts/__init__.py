@@ -5,11 +5,11 @@ folders. What could mean two things is refused by name, all cases at once: no la
 An archive is read as a stream and never unpacked. Nothing is written into the user's folder.
 """
 
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+
+from tqdm import tqdm
 
 from tasks import errors
 from tasks.datasets.packed import Example
@@ -17,40 +17,21 @@ from tasks.layouts import class_folders, manifest, rules
 from tasks.layouts.archived import SUFFIXES, Archive
 from tasks.layouts.folder import Folder
 
-PROGRESS_SECONDS = 5.0
-
-
-class Files(Protocol):
-    """Files of a folder or an archive, by sorted, relative paths."""
-
-    paths: list[str]
-    folders: list[str]
-
-    def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each path with its content, in the fastest order."""
-        ...
+Files = Folder | Archive
 
 
 def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     """Yield each image with its label and the content of its file.
 
-    Parameters
-    ----------
-    images : Path
-        A folder, a .zip, .tar, .tar.gz or .tgz of one, or a manifest (.csv) beside its images.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If a label, a split or a file is not what it must be: before anything is read where that shows.
-    tasks.errors.TemporaryError
-        If a file goes away meanwhile.
+    `images` is a folder, an archive of one, or a manifest (.csv) beside its images. What breaks a rule is refused
+    before any image is read, where that shows.
     """
     files, outer, examples = _find_examples(images)
     rules.check_examples(examples)
     print(f"download: {_summary(examples)}")
     by_path = {outer + example.file: example for example in examples}
-    for path, content in _with_progress(files.read(by_path), len(by_path)):
+    contents = files.read(by_path)
+    for path, content in tqdm(contents, "download", len(by_path), unit=" images", mininterval=5, delay=5):
         yield by_path[path], content
 
 
@@ -87,7 +68,6 @@ def _open_files(images: Path) -> Files:
 
 
 def _outer_folder(files: Files) -> str:
-    """Find the folder around everything, with its slash; "" if none."""
     tops = {folder.partition("/")[0] for folder in files.folders}
     if len(tops) != 1 or _holds_examples(files, ""):
         return ""
@@ -100,7 +80,6 @@ def _outer_folder(files: Files) -> str:
 
 
 def _holds_examples(files: Files, folder: str) -> bool:
-    """Return whether images or a manifest lie directly in a folder."""
     inside = (path.removeprefix(folder) for path in files.paths if path.startswith(folder))
     return any(name == manifest.NAME or rules.looks_like_image(name) for name in inside if "/" not in name)
 
@@ -110,12 +89,3 @@ def _summary(examples: list[Example]) -> str:
     splits = Counter(example.split for example in examples if example.split)
     given = "; given split: " + ", ".join(f"{count:,} {split}" for split, count in sorted(splits.items()))
     return f"{len(examples):,} images of {len(labels):,} classes: {rules.shorten(labels)}{given if splits else ''}"
-
-
-def _with_progress(contents: Iterable[tuple[str, bytes]], n: int) -> Iterator[tuple[str, bytes]]:
-    printed = time.monotonic()
-    for number, item in enumerate(contents, 1):
-        yield item
-        if time.monotonic() - printed > PROGRESS_SECONDS:
-            printed = time.monotonic()
-            print(f"download: {number:,} of {n:,} images packed")

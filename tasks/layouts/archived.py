@@ -36,7 +36,6 @@ class Archive:
         self.paths, self.folders = self._list()
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each of the paths with its content."""
         for member in self._members(paths):
             if member.is_file and (path := _path(member.name)) in paths:
                 yield path, member.content
@@ -100,6 +99,5 @@ def _zip_members(archive: Path, limit: int, wanted: Collection[str]) -> Iterator
 
 
 def _read_stated(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Read no more bytes than the member states, as `ZipFile.read` would."""
-    with opened.open(info) as file:
+    with opened.open(info) as file:  # `ZipFile.read` would read more than the member states
         return file.read(max(info.file_size, 1))

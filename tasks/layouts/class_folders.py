@@ -10,20 +10,7 @@ ADVICE = "a manifest.csv (path,label,split,group) states what is meant"
 
 
 def label_files(paths: list[str], folders: list[str]) -> list[Example]:
-    """Label files by the folders that they are in.
-
-    Parameters
-    ----------
-    paths : list of str
-        Of files, relative, with slashes.
-    folders : list of str
-        Relative, with slashes; an empty one is refused by name.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the meaning of a folder or a file is not clear, or a class has no image.
-    """
+    """Label the files of a folder by the folders inside it."""
     tops = sorted({path.partition("/")[0] for path in (*folders, *(path for path in paths if "/" in path))})
     splits = _splits(tops)
     depth = 1 if splits else 0  # of the folders of classes

@@ -41,13 +41,6 @@ class Folder:
         return cls(root, paths, folders)
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield each of the paths with its content.
-
-        Raises
-        ------
-        tasks.errors.TemporaryError
-            If a file is gone.
-        """
         for path in sorted(paths):
             try:
                 yield path, (self.root / path).read_bytes()

@@ -15,24 +15,11 @@ from tasks.layouts import rules
 
 NAME = "manifest.csv"
 COLUMNS = ("path", "label", "split", "group")
-REQUIRED = ("path", "label")
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def parse_manifest(content: bytes, where: str) -> list[Example]:
-    """Parse a manifest.
-
-    Parameters
-    ----------
-    content : bytes
-    where : str
-        The beginning of each message: the manifest's path.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If it is no such table; the message names lines.
-    """
+    """Parse a manifest; `where` is its path, for messages."""
     reader = csv.reader(io.StringIO(_decode(content, where), newline=""), strict=True)
     try:
         columns = _check_header(next(reader, []), where)
@@ -82,7 +69,7 @@ def _check_header(header: list[str], where: str) -> list[str]:
                 raise errors.RefusedError(
                     f"{where}: must be separated by commas; received {name}; save it as `CSV UTF-8`"
                 )
-    if missing := [name for name in REQUIRED if name not in header]:
+    if missing := [name for name in COLUMNS[:2] if name not in header]:
         raise errors.RefusedError(
             f"{where}: must have the columns path and label, and may have split and group; its header lacks "
             f"{' and '.join(missing)}; received {rules.shorten(header) or 'an empty file'}"

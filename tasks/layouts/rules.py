@@ -27,7 +27,7 @@ SHOWN = 10
 
 
 def refuse(broken: Mapping[str, Sequence[str]]) -> None:
-    """Raise RefusedError for the first broken rule, with ten names."""
+    """Raise RefusedError for the first broken rule that has names."""
     for rule, names in broken.items():
         if names:
             raise errors.RefusedError(f"{rule}; received {shorten(names)}")
@@ -45,7 +45,6 @@ def is_left_by_a_system(path: str) -> bool:
 
 
 def looks_like_image(path: str) -> bool:
-    """Return whether a path has the suffix of an image."""
     return PurePosixPath(path).suffix.casefold() in IMAGE_SUFFIXES
 
 

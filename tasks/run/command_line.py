@@ -4,13 +4,15 @@ The arguments are the parameters of the step's function: `model_path` is given a
 something. 75: a retry may succeed (the shell's EX_TEMPFAIL). 1: everything else. A step returns facts on its run
 (device, throughput); they go to `reports/run.json` and never into an output, since outputs must depend on inputs alone.
 
-A step never runs twice at once in one folder, and on Linux it ends with its parent process. Steps write their
-outputs through `tasks.run.outputs`.
+A step never runs twice at once in one folder, and on Linux it ends with its parent process: a killed DVC would leave
+it running, and the next `dvc repro` would start a second one.
 """
 
 import argparse
+import ctypes
 import errno
 import inspect
+import os
 import signal
 import sys
 import time
@@ -21,11 +23,11 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from tasks import PARENT_PID
 from tasks.errors import RefusedError, TemporaryError
 from tasks.params import ParameterError
 from tasks.run.libraries import check_libraries
 from tasks.run.metadata import RUN_INFO, add_note
-from tasks.run.parent import end_with_parent
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no room: on the disk, of the quota, for so large a file
 
@@ -60,12 +62,18 @@ def run(step: Step) -> NoReturn:
     sys.exit(0)
 
 
-def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
-    """Parse the paths of a step's parameters.
+def end_with_parent() -> None:
+    """Let Linux send SIGTERM to this process when its parent ends."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)  # control: end with the caller
+        # control: caller that died before
+        if os.getppid() != PARENT_PID:  # the parent was killed while this process imported
+            sys.exit(143)  # as SIGTERM would have ended it
 
-    The flag of a parameter is its name without `_path`. `--help` shows the flags and exits with 0; a missing or unknown
-    flag exits with 2.
-    """
+
+def parse_paths(step: Step, arguments: list[str]) -> dict[str, Path]:
+    """Parse a step's paths; a flag is the parameter without `_path`."""
     names = {f"--{name.removesuffix('_path')}": name for name in inspect.signature(step).parameters}
     program = f"python -m tasks.{step.__name__}"
     parser = argparse.ArgumentParser(

@@ -26,8 +26,7 @@ def check_libraries(path: Path = LIBRARIES_FILE) -> None:
 
 
 def _installed(name: str) -> str:
-    """Return a package's version, without a build label such as `+cpu`."""
     try:
-        return version(name).partition("+")[0]
+        return version(name).partition("+")[0]  # without a build label such as `+cpu`
     except PackageNotFoundError:
         return "none"

@@ -10,22 +10,8 @@ from pathlib import Path
 def atomic_outputs(*outputs: Path) -> Iterator[list[Path]]:
     """Yield temporary paths, and rename them when the block ends well.
 
-    Otherwise remove what was written. The next call removes what a killed process left.
-
-    Parameters
-    ----------
-    *outputs : Path
-        Files or folders. Their parents are made.
-
-    Yields
-    ------
-    list of Path
-        Where to write each output, in the same order, in the same folder.
-
-    Raises
-    ------
-    OSError
-        From the block or a rename. If it has no file name, as from a write, it gets that of the first output.
+    Outputs are files or folders; their parents are made. Otherwise what was written is removed; the next call removes
+    what a killed process left. An OSError without a file name, as from a write, gets that of the first output.
     """
     partial = [output.with_name(f".part-{output.name}") for output in outputs]  # control: atomic outputs
     try:

@@ -1,9 +1,8 @@
 """Provenance of a model: reports/made_on.json.
 
-It has the precision, threads, device, backend and CPU of the training. They change bits but are no inputs, so the file
-is no output of a stage, which would never be up to date. Git keeps it beside the dvc.lock of the same commit. Only a
-training writes it, and only if it changes, so that another run on the same machine leaves it as it is. So does DVC when
-it restores a model from its run cache.
+The settings and the CPU of a training change bits but are no inputs, so the file is no output of a stage, which would
+never be up to date. Git keeps it beside the dvc.lock of the same commit. Only a training writes it: DVC leaves it alone
+when it restores a model from its run cache.
 """
 
 import json

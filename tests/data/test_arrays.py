@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,8 @@ def normalized(tmp_path: Path) -> Path:
     labels = np.arange(20, dtype=np.int32) % 10
     for split in ("train", "test"):
         files = [f"{split}/{number}.png" for number in range(20)]
-        with arrays.split_writer(tmp_path, split, files, labels, (32, 32, 3)) as append:
-            for part in (labels[:15], labels[15:]):
-                append(np.repeat(part.astype(np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3))
+        images = np.repeat(labels.astype(np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
+        arrays.write_split(tmp_path, split, files, labels, (32, 32, 3), [images[:15], images[15:]])
     arrays.write_findings(tmp_path, FINDINGS)
     arrays.write_description(tmp_path, ["a", "é"], "crop", "standardize", [1, 2, 3], [4, 5, 6])
     return tmp_path
@@ -81,45 +80,36 @@ def test_the_files_are_those_of_numpy_and_json(normalized: Path, tmp_path: Path)
     }
 
 
+def full_disk() -> Iterator[arrays.Images]:
+    yield np.zeros((1, 32, 32, 3), np.uint8)
+    raise OSError("full")
+
+
 def test_a_split_that_fails_halfway_is_not_listed(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OSError, match="full"),
-        arrays.split_writer(tmp_path, "validation", ["a.png"], np.zeros(1, np.int32), (32, 32, 3)),
-    ):
-        raise OSError("full")
+    with pytest.raises(OSError, match="full"):
+        arrays.write_split(tmp_path, "validation", ["a.png"], np.zeros(1, np.int32), (32, 32, 3), full_disk())
     assert arrays.splits(tmp_path) == ["train", "test"]
-
-
-def test_images_of_any_size_are_read(tmp_path: Path) -> None:
-    with arrays.split_writer(tmp_path, "train", ["a", "b"], np.zeros(2, np.int32), (48, 36, 3)) as append:
-        append(np.zeros((2, 48, 36, 3), np.uint8))
-    assert load_split(tmp_path, "train", 1)[0].shape == (2, 48, 36, 3)
 
 
 @pytest.mark.parametrize(
     ("name", "damage", "says"),
     [
         ("train_images.npy", cut, "cannot be read: mmap length is greater than file size"),
-        ("train_images.npy", text(""), "cannot be read"),
         ("train_images.npy", text("no array"), "cannot be read"),
         ("train_images.npy", header("}", "|"), "cannot be read"),  # a bit of it
         ("train_images.npy", saved(np.zeros((20, 32, 32, 3)), float), "must be uint8 of shape (n, 32, 32, 3)"),
         ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "received uint8 of (20, 28, 28, 3)"),
-        ("test_images.npy", saved(np.zeros((20, 28, 28, 3))), "must be uint8 of shape (n, 32, 32, 3)"),
         ("train_images.npy", saved(np.zeros((20, 32, 32, 4))), "received (20, 32, 32, 4)"),
-        ("train_images.npy", saved(np.zeros((20, 3072))), "received (20, 3072)"),
         ("train_labels.npy", saved(np.zeros(19)), "with n labels"),
         ("train_labels.npy", saved([10] * 20), "must hold labels from 0 to 9; received [10, 10]"),
         ("test_labels.npy", saved([-1] * 20, np.int32), "must hold labels from 0 to 9; received [-1, -1]"),
         ("train_labels.npy", saved([print] * 20, object), "cannot be read"),  # a pickle, which could run code
         ("train_files.txt", text("one.png\n"), "must hold a line for each label; received 1"),
-        ("train_files.txt", cut, "must hold a line for each label"),
         ("dataset.json", text("{"), "cannot be read"),
         ("dataset.json", text("[]"), "cannot be read"),
         ("dataset.json", text('{"scaling": {"mean": [0, 0, 0]}}'), "cannot be read"),
         ("dataset.json", text('{"scaling": {"mean": [0, 0, 0], "std": [1, 0, 1]}}'), "positive deviations"),
         ("dataset.json", text('{"scaling": {"mean": [0, NaN, 0], "std": [1, 1, 1]}}'), "finite means"),
-        ("dataset.json", text("\x00"), "cannot be read"),
         ("findings.csv", text("kind,where\nleak,here\n"), "cannot be read"),
     ],
 )

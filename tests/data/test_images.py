@@ -66,15 +66,12 @@ def test_what_was_changed_is_noted(name: str) -> None:
 def test_an_opaque_picture_is_unchanged_to_the_bit(form: str) -> None:
     settings = {"lossless": True} if form == "WEBP" else {}
     assert_same(images.read_picture(encoded(scene(), form, **settings)), scene())
+    assert_same(images.read_picture(encoded(scene("RGBA"), "PNG")), scene())
 
 
 def assert_same(picture: images.Picture, image: Image.Image) -> None:
     np.testing.assert_array_equal(picture.pixels, np.asarray(image))
     assert picture.notes == ()
-
-
-def test_an_alpha_of_255_leaves_pixels_to_the_bit() -> None:
-    assert_same(images.read_picture(encoded(scene("RGBA"), "PNG")), scene())
 
 
 def test_transparency_is_rounded_to_the_nearest_for_every_colour_and_alpha() -> None:

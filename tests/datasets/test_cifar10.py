@@ -1,9 +1,11 @@
-"""CIFAR-10's binary records, read and refused."""
+"""CIFAR-10's six files: their records, what is refused, and their data set."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks.datasets import cifar10
+from tasks.datasets import cifar10, open_dataset
 
 
 def test_decoding_gives_back_what_was_encoded(raw_files: dict[str, bytes]) -> None:
@@ -23,13 +25,20 @@ def test_a_record_is_a_label_and_three_planes() -> None:
     assert images[0, 1, 0].tolist() == [1, 2, 3]
 
 
-def test_a_file_of_the_wrong_size_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"data_batch_2.bin: must have 30,730,000 bytes .* received 5"):
-        cifar10.decode(np.zeros(5, np.uint8), "data_batch_2.bin")
-
-
 def test_a_label_above_nine_is_refused_by_file_and_record() -> None:
     content = np.zeros(cifar10.FILE_BYTES, np.uint8)
     content[3073 * 41] = 10
     with pytest.raises(ValueError, match=r"batch.bin: record 41: label must be at most 9; received 10"):
         cifar10.decode(content, "batch.bin")
+
+
+def test_rows_are_the_records_of_the_files_in_their_order(raw: Path) -> None:
+    dataset = open_dataset(raw)
+    assert dataset.classes == list(cifar10.CLASS_NAMES) == sorted(dataset.classes)
+    assert dataset.labels.dtype == np.int32
+    assert dataset.files[10_017] == "data_batch_2.bin/17"
+    assert dataset.splits == ["train"] * 50_000 + ["test"] * 10_000
+    images, labels = cifar10.decode(np.fromfile(raw / "data_batch_2.bin", np.uint8), "")
+    ((row, pixels),) = dataset.reader([10_017])()
+    assert (row, dataset.labels[row]) == (10_017, labels[17])
+    np.testing.assert_array_equal(pixels, images[17])

@@ -40,13 +40,8 @@ def test_every_file_comes_back_with_what_is_known_of_it(raw: Path) -> None:
         for row, content in dataset.reader(range(len(dataset.files)))()
     }
     assert read == {(e.file, e.label, e.split, e.group, content) for e, content in EXAMPLES}
-    assert not dataset.splits_single_images
-
-
-def test_rows_are_read_in_the_order_asked_for(raw: Path) -> None:
-    dataset, rows = Packed(raw), [70, 3, 3, 41]
-    contents = dict(EXAMPLES)
-    by_file = {example.file: content for example, content in contents.items()}
+    rows = [70, 3, 3, 41]  # in the order asked for
+    by_file = {example.file: content for example, content in EXAMPLES}
     assert list(dataset.reader(rows)()) == [(row, by_file[dataset.files[row]]) for row in rows]
 
 
@@ -98,9 +93,8 @@ with get_context("fork").Pool(2) as pool:
 
 def test_a_process_that_was_forked_reads_for_itself(tmp_path: Path) -> None:
     """A file that both had open would have one position for the two."""
-    write_packed(
-        tmp_path, [(Example(f"{n}.jpg", "rose"), bytes([n]) * 100_000) for n in range(80)]
-    )  # larger than a buffer
+    larger_than_a_buffer = [(Example(f"{n}.jpg", "rose"), bytes([n]) * 100_000) for n in range(80)]
+    write_packed(tmp_path, larger_than_a_buffer)
     # In a process of its own: this one has threads of other tests, whose locks a fork would never see released.
     subprocess.run([sys.executable, "-c", IN_FORKS, tmp_path], cwd=ROOT, check=True)
 
@@ -120,25 +114,16 @@ def with_another_content(raw: Path, digest: str) -> None:
         shard.writestr(digest, b"another")
 
 
-def flipped(raw: Path, digest: str) -> None:
-    path = raw / f"images-{digest[0]}.zip"
-    content = bytearray(path.read_bytes())
-    content[content.index(digest.encode()) + len(digest)] ^= 1  # the first byte after the name
-    path.write_bytes(content)
-
-
-def cut(raw: Path, digest: str) -> None:
-    os.truncate(raw / f"images-{digest[0]}.zip", 50)
-
-
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (without_a_member, "images-0.zip: lacks member 0"),
         (with_another_content, "must have the SHA-256 of its name; received "),
-        (cut, r"images-0.zip: member 0\w{63} cannot be read: File is not a zip file"),
+        (
+            lambda raw, _: os.truncate(raw / "images-0.zip", 50),
+            r"images-0.zip: member 0\w{63} cannot be read: File is not a zip file",
+        ),
         (lambda raw, digest: (raw / "images-0.zip").unlink(), "cannot be read: .*No such file"),
-        (flipped, "cannot be read: Bad CRC-32"),
     ],
 )
 def test_damage_to_a_shard_names_shard_and_row(raw: Path, damage: Callable[[Path, str], None], says: str) -> None:
@@ -155,16 +140,11 @@ def test_damage_to_a_shard_names_shard_and_row(raw: Path, damage: Callable[[Path
     ("change", "says"),
     [
         (lambda lines: lines[1:], "its header must be file,label,split,group,sha256,bytes; received "),
-        (
-            lambda lines: [*lines[:3], lines[3][:50]],
-            "row 2: must be file, label, split, group, sha256, bytes; received",
-        ),
+        (lambda lines: [*lines[:3], lines[3][:50]], "row 2: must be file, label, split, group, sha256, bytes"),
         (lambda lines: [lines[0], lines[1].replace(",,", ",dev,", 1)], "row 0: must be file, label"),
         (lambda lines: [lines[0], lines[1] + "x"], "row 0: must be file, label"),
         (lambda lines: [lines[0], lines[2], lines[1]], "row 1: must come after the row before it"),
-        (lambda lines: [lines[0], lines[1], lines[1]], "row 1: must come after the row before it"),
         (lambda lines: [lines[0], "\udcff" + lines[1]], "can't decode byte"),
-        (lambda lines: [], "its header must be"),
     ],
 )
 def test_a_manifest_that_does_not_parse_names_the_row(

@@ -46,13 +46,6 @@ def add(tar: tarfile.TarFile, name: str, content: bytes = b"", **changes: object
     tar.addfile(member, io.BytesIO(content))
 
 
-def pack(path: Path) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in FILES.items():
-            add(tar, f"cifar/{name}", content)
-    return path
-
-
 def named(name: str) -> Spoil:
     """The first file under another name."""
     return lambda tar, files: add(tar, name, files.pop(FIRST))
@@ -142,18 +135,21 @@ def test_a_bomb_is_refused_beyond_the_data_sets_size(
         unpack(tmp_path / "bomb.tar.gz", folder, DIGESTS)
 
 
-@pytest.mark.parametrize("n", [0, 1, 300, 20_000])
-def test_a_truncated_archive_is_no_archive(folder: Path, tmp_path: Path, n: int) -> None:
-    path = pack(tmp_path / "cut.tar.gz")
-    path.write_bytes(path.read_bytes()[:n])
-    with pytest.raises(SourceError, match=r"cut.tar.gz (is not a readable archive|lacks)"):
-        unpack(path, folder, DIGESTS)
+def flip(content: bytes) -> bytes:
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
-def test_flipped_bytes_in_the_compressed_stream_are_found(folder: Path, tmp_path: Path) -> None:
-    path = pack(tmp_path / "flipped.tar.gz")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
+@pytest.mark.parametrize(
+    "damage", [*(lambda content, n=n: content[:n] for n in (0, 1, 300, 20_000)), flip], ids=[0, 1, 300, 20_000, "flip"]
+)
+def test_a_truncated_or_damaged_archive_is_no_archive(
+    folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "damaged.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in FILES.items():
+            add(tar, f"cifar/{name}", content)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(SourceError, match=r"is not a readable archive|SHA-256|must be|lacks"):
         unpack(path, folder, DIGESTS)

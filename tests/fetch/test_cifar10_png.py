@@ -42,8 +42,5 @@ def test_a_wrong_file_of_labels_is_refused_by_name(content: bytes) -> None:
 def test_a_wrong_png_is_refused_by_name(content: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=f"test_batch.png {says}" if says[0] != "r" else says):
         cifar10_png.to_binary(content, LABELS, "test_batch.png")
-
-
-def test_a_png_without_its_labels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"test_batch.png comes without its labels"):
-        cifar10_png.to_binary(b"", None, "test_batch.png")
+        cifar10_png.to_binary(content, None, "test_batch.png")

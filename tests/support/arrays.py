@@ -26,7 +26,6 @@ def write_arrays(folder: Path, **sizes: int) -> None:
         images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
         images[np.arange(n), :, labels * 8, :] = 200
         files = [f"{split}/{number}.png" for number in range(n)]
-        with arrays.split_writer(folder, split, files, labels, images.shape[1:]) as append:
-            append(images)
+        arrays.write_split(folder, split, files, labels, images.shape[1:], [images])
     arrays.write_findings(folder, [])
     arrays.write_description(folder, NAMES, "crop", "x", [60.0] * 3, [40.0] * 3)

@@ -117,10 +117,6 @@ def body(content: bytes) -> Answer:
     return lambda request: request.send(200, content)
 
 
-def redirect(url: str) -> Answer:
-    return lambda request: request.send(302, Location=url)
-
-
 @contextmanager
 def serving(content: bytes, *script: Answer) -> Iterator[Scripted]:
     with Scripted(content) as server:
