@@ -8,8 +8,7 @@ import pytest
 from sklearn import calibration, metrics
 from sklearn.datasets import load_sample_image
 
-from tasks.reporting.evaluation import Evaluation, Findings
-from tasks.reporting.leakage import Leak
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
 from tests.support.reports import Page, evaluation, history, render_page, with_test
 

@@ -8,8 +8,7 @@ from io import StringIO
 import numpy as np
 import pytest
 
-from tasks.reporting.evaluation import Evaluation, Findings
-from tasks.reporting.leakage import Leak
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
 from tasks.reporting.tables import detail_tables
 from tests.support.reports import evaluation, with_test
