@@ -17,7 +17,7 @@ def correct(y_true: Labels, y_prob: Probabilities) -> Values:
 
 
 def in_top_3(y_true: Labels, y_prob: Probabilities) -> Values:
-    """Give 1.0 where at most two classes are more probable than the label."""
+    """Give 1.0 where at most two classes beat the label, else 0.0."""
     n_above = (y_prob > y_prob[np.arange(len(y_true)), y_true][:, None]).sum(axis=1)
     values: Values = (n_above < 3).astype(np.float64)
     return values

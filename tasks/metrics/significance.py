@@ -15,10 +15,10 @@ REAL = 0.05  # a corrected p-value below is called real
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds, with its 95 % interval if n > 1."""
+    """A mean over `n` seeds, with its 95 % interval."""
 
     mean: float
-    low: float | None
+    low: float | None  # None of one seed
     high: float | None
     n: int
 

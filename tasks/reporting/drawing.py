@@ -45,7 +45,7 @@ def svg(figure: Figure) -> str:
 
 
 def elide(name: str, n: int = 24) -> str:
-    """Take out the middle of a name, as names often differ at one of their ends."""
+    """Take out the middle of a name; ends often differ."""
     if len(name) <= n:
         return name
     return f"{name[: n // 2]}…{name[len(name) - (n - 1) // 2 :]}"

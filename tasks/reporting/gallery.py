@@ -83,7 +83,7 @@ def picture(evaluation: Evaluation, split: str, row: int) -> Picture:
 
 
 def _encode(pixels: NDArray[np.uint8]) -> str:
-    """Encode a picture as a data address: PNG, or a small WebP if it is large."""
+    """Encode a picture as a data address: PNG, or WebP if large."""
     image = Image.fromarray(pixels)
     form: dict[str, Any] = {"format": "PNG"}
     if max(image.size) > SHOWN:

@@ -32,7 +32,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Leakage:
-    """The number of images that leak, and what they add to the test score."""
+    """The leaking images, and what they add to the test score."""
 
     counts: Mapping[str, int]  # images with a duplicate in training, by split
     score: float  # on all test images
@@ -42,7 +42,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Results:
-    """The numbers of the report, on test unless a field names another split."""
+    """The numbers of the report, on test unless noted otherwise."""
 
     scores: Mapping[str, ScoreValues]  # by split
     primary: ScoreEstimate

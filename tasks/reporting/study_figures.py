@@ -49,7 +49,10 @@ def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -
 
 
 def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
-    """Draw gap and validation accuracy by epoch, as means over the seeds that got there."""
+    """Draw the mean gap and validation accuracy by epoch.
+
+    Later epochs are means over the seeds that got there.
+    """
     with drawing_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
         panels = _panels(figure, "epoch")
