@@ -1,8 +1,7 @@
 """Run the benchmark and keep its ratios in docs/bench.json.
 
-`python -m bench [GROUP …]` in a clone after `make run`; the groups are those of GROUPS, and all of them run when
-none is named. Sides are interleaved (A B A B), each run in a fresh process on the same cores. A missed goal is recorded
-as missed.
+`python -m bench [GROUP …]` in a clone after `make run`; the default is all groups of GROUPS. Sides are interleaved
+(A B A B), each run in a fresh process on the same cores. A missed goal is recorded as missed.
 """
 
 import argparse
@@ -18,9 +17,9 @@ from bench.accuracy import accuracy
 from bench.epochs import epochs, epochs_before, epochs_pytorch
 from bench.few_images import few_images
 from bench.machines import loop_alone
-from bench.measure import Found, interleaved, machine, ratio, run, runs_of, side, versions
+from bench.measure import Found, compare, interleaved, machine, ratio, run, runs_of, side, versions
 from bench.photographs import photographs
-from bench.studies import study, study_bare, study_before
+from bench.studies import study, study_bare
 from bench.two_machines import s3_bucket, two_machines
 
 RESULTS = Path("docs/bench.json")
@@ -30,24 +29,22 @@ def pipeline() -> list[Found]:
     """Measure what DVC and Prefect add to the work itself."""
     repro, flow = [sys.executable, "-m", "dvc", "repro"], [sys.executable, "-m", "flows.pipeline"]
     stages = [*repro, "--force", "--single-item", "train", "evaluate", "report"]
-    work = interleaved({"stages": stages, "script": side("bare")}, rounds=3)
-    everything = interleaved({"dvc": [*repro, "--force"], "flow": [*flow, "--force"]}, rounds=3)
     # The whole varies by more between two runs than checkpoints cost, so their share is taken within each run.
     checkpoints = [run(side("checkpointed")) for _ in range(3)]
     return [
-        ratio(
+        compare(
             "train, evaluate and report as stages / the same work in one script",
             1.05,
-            runs_of(work["stages"], "dvc repro of the stages"),
-            runs_of(work["script"], "one script"),
-            "lower",
+            {"dvc repro of the stages": stages, "one script": side("bare")},
+            rounds=3,
+            better="lower",
         ),
-        ratio(
+        compare(
             "a whole run as a flow, without a lasting server / dvc repro --force",
             1.05,
-            runs_of(everything["flow"], "python -m flows.pipeline, forced"),
-            runs_of(everything["dvc"], "dvc repro --force"),
-            "lower",
+            {"python -m flows.pipeline, forced": [*flow, "--force"], "dvc repro --force": [*repro, "--force"]},
+            rounds=3,
+            better="lower",
         ),
         ratio(
             "training with a checkpoint after each epoch / the same less the time that these took",
@@ -100,17 +97,9 @@ def _toy(folder: Path) -> Path:
 
 def memory() -> list[Found]:
     """Measure peaks of anonymous memory in MiB."""
-    whole = interleaved({"ours": side("our_memory"), "stock": side("stock_memory")}, rounds=3)
-    return [
-        ratio(
-            "peak anonymous memory of training: ours / the reference script",
-            0.6,
-            runs_of(whole["ours"], "ours", "peak_mib"),
-            runs_of(whole["stock"], "reference script", "peak_mib"),
-            "lower",
-            "MiB",
-        ),
-    ]
+    sides = {"ours": side("our_memory"), "reference script": side("stock_memory")}
+    name = "peak anonymous memory of training: ours / the reference script"
+    return [compare(name, 0.6, sides, 3, "lower", "peak_mib")]
 
 
 GROUPS: dict[str, Callable[[], list[Found]]] = {
@@ -122,7 +111,6 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "unchanged": unchanged,
     "memory": memory,
     "study": study,
-    "study_before": study_before,
     "study_bare": study_bare,
     "photographs": photographs,
     "few_images": few_images,
@@ -143,10 +131,7 @@ def row(one: Found) -> str:
 
 
 def main(groups: list[str]) -> None:
-    """Run groups and replace their ratios in docs/bench.json.
-
-    Each ratio names the CPU that measured it.
-    """
+    """Run groups and replace their ratios in docs/bench.json, each with its CPU."""
     about = {"machine": machine(), "versions": versions()}
     for group in groups:
         old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"ratios": []}

@@ -5,9 +5,8 @@ again in turn with the others.
 """
 
 from collections.abc import Iterable
-from importlib.util import find_spec
 
-from bench.measure import Found, interleaved, ratio, run, runs_of, side
+from bench.measure import Found, compare, has_torch, interleaved, ratio, run, runs_of, side
 from tasks.device.cpu import has_bfloat16
 
 BATCHES = (64, 128, 256, 512)
@@ -19,7 +18,7 @@ Timed = list[tuple[Settings, float]]
 
 
 def epochs(rounds: int = 3) -> list[Found]:
-    """Time an epoch of stock Keras and ours, and the cost of determinism."""
+    """Time an epoch of stock Keras and ours; determinism, too."""
     batches = [{"batch": batch} for batch in BATCHES]
     stock_best, ours_best = (fastest(timed_once(name, batches)) for name in ("stock", "ours"))
     found = interleaved(
@@ -58,8 +57,7 @@ def epochs(rounds: int = 3) -> list[Found]:
 
 def epochs_pytorch(rounds: int = 3) -> list[Found]:
     """Time an epoch of PyTorch and ours, at best and in float32."""
-    if not find_spec("torch"):
-        print("epochs in PyTorch: left out; `make bench` installs it")
+    if not has_torch("epochs in PyTorch"):
         return []
     # Without the hardware, bfloat16 takes ten times as long.
     precisions = (1, 0) if has_bfloat16("tensorflow") else (0,)
@@ -115,12 +113,5 @@ def _label(who: str, settings: Settings) -> str:
 
 def epochs_before(rounds: int = 3) -> list[Found]:
     """Time an epoch of `fast` with Keras' convolutions and with ours."""
-    found = interleaved({"before": side("fast", own_convolution=0), "after": side("fast")}, rounds)
-    return [
-        ratio(
-            "one epoch of fast: with Keras' own convolution / with ours",
-            1.4,
-            runs_of(found["before"], "keras.layers.Conv2D"),
-            runs_of(found["after"], "ours"),
-        )
-    ]
+    sides = {"keras.layers.Conv2D": side("fast", own_convolution=0), "ours": side("fast")}
+    return [compare("one epoch of fast: with Keras' own convolution / with ours", 1.4, sides, rounds)]

@@ -8,13 +8,12 @@ import os
 import tempfile
 import time
 from contextlib import chdir
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.measure import Found, interleaved, ratio, runs_of, side
+from bench.measure import Found, compare, has_torch, side
 from bench.project import project
 
 BACKBONE = Path("data/efficientnet_lite0.sha256").resolve()
@@ -27,30 +26,16 @@ BATCH_SIZE = 32
 def few_images(computed: int = 4_000, probed: int = 5_000, rounds: int = 3) -> list[Found]:
     """Compare features with PyTorch's, and a probe with a plain script."""
     found = []
-    if find_spec("torch"):
-        sides = {"torch": side("torch_features", n=computed), "ours": side("our_features", n=computed)}
-        runs = interleaved(sides, rounds)
-        found.append(
-            ratio(
-                f"features of {computed:,} images at {INPUT_SIZE} px, EfficientNet-Lite0: PyTorch / ours",
-                1,
-                runs_of(runs["torch"], "PyTorch, channels last"),
-                runs_of(runs["ours"], "ours"),
-            )
-        )
-    else:
-        print("features in PyTorch: left out; `make bench` installs it")
-    runs = interleaved({"ours": side("our_probe", n=probed), "script": side("script_probe", n=probed)}, rounds)
-    return [
-        *found,
-        ratio(
-            f"a probe of {probed:,} images, end to end: ours / a plain script",
-            1.1,
-            runs_of(runs["ours"], "train, model.trainable: head"),
-            runs_of(runs["script"], "Keras' predict and LogisticRegressionCV"),
-            "lower",
-        ),
-    ]
+    if has_torch("features in PyTorch"):
+        name = f"features of {computed:,} images at {INPUT_SIZE} px, EfficientNet-Lite0: PyTorch / ours"
+        sides = {"PyTorch, channels last": side("torch_features", n=computed), "ours": side("our_features", n=computed)}
+        found.append(compare(name, 1, sides, rounds))
+    name = f"a probe of {probed:,} images, end to end: ours / a plain script"
+    sides = {
+        "train, model.trainable: head": side("our_probe", n=probed),
+        "Keras' predict and LogisticRegressionCV": side("script_probe", n=probed),
+    }
+    return [*found, compare(name, 1.1, sides, rounds, "lower")]
 
 
 def our_features(n: int = 4_000) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """On a GPU: stock Keras on JAX against this project, in docs/gpu.json.
 
-`python -m bench.gpu [GROUP …]` in a clone after `make run`, with a GPU that JAX sees; the groups are those of
-GROUPS, and all of them run when none is named. Each side is a process of its own, in turn with the others. The file is
-written after each of them, so that what was measured stays when a run is cut short. It asserts nothing.
+`python -m bench.gpu [GROUP …]` in a clone after `make run`, with a GPU that JAX sees; the default is all groups of
+GROUPS. Each side is a process of its own, in turn with the others. The file is written after each of them, so that what
+was measured stays when a run is cut short.
 """
 
 import argparse

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Hashable, Iterable, Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,10 +34,7 @@ def side(name: str, **settings: Any) -> Command:
 
 
 def run(command: Command, folder: Path = Path()) -> Found:
-    """Run a side, and return its figures.
-
-    These are what it printed, or its wall time, and its peak of anonymous memory in MiB.
-    """
+    """Run a side; return what it printed or its wall time, and its peak of memory."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
@@ -58,10 +56,7 @@ def run(command: Command, folder: Path = Path()) -> Found:
 
 
 def _anonymous(pid: int) -> int:
-    """Measure the anonymous memory of a process and its children, in bytes.
-
-    Mapped files do not count. It is 0 outside Linux.
-    """
+    """Measure the anonymous memory of a process tree in bytes; 0 outside Linux."""
     total = 0
     try:
         root = psutil.Process(pid)
@@ -83,8 +78,16 @@ def interleaved(sides: Mapping[Key, Command], rounds: int) -> dict[Key, list[Fou
 
 
 def runs_of(runs: list[Found], label: str, figure: str = "seconds") -> tuple[str, list[float]]:
-    """Return a side of a ratio: its label and a figure of each run."""
+    """Make a side of a ratio from a figure of its runs."""
     return label, [one[figure] for one in runs]
+
+
+def compare(
+    name: str, goal: float, sides: Mapping[str, Command], rounds: int, better: str = "higher", figure: str = "seconds"
+) -> Found:
+    """Run two sides in turn, and compute the ratio of their medians."""
+    above, below = (runs_of(runs, label, figure) for label, runs in interleaved(sides, rounds).items())
+    return ratio(name, goal, above, below, better, "MiB" if figure == "peak_mib" else "s")
 
 
 def ratio(name: str, goal: float, above: Side, below: Side, better: str = "higher", unit: str = "s") -> Found:
@@ -130,10 +133,7 @@ def machine() -> dict[str, str]:
 
 
 def cpu() -> str:
-    """Describe the processor by name, family, model and bfloat16.
-
-    Two processors may have one name.
-    """
+    """Describe the processor by name, family, model and bfloat16, as names are shared."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor()
@@ -142,6 +142,14 @@ def cpu() -> str:
     model = "".join(f", {key.split()[-1]} {about[key]}" for key in ("cpu family", "model") if key in about)
     has_bfloat16 = not {"avx512_bf16", "amx_bf16"}.isdisjoint(about.get("flags", "").split())
     return f"{about.get('model name', platform.processor())}{model}, with{'' if has_bfloat16 else 'out'} bfloat16"
+
+
+def has_torch(what: str) -> bool:
+    """Check for PyTorch, and print what is left out without it."""
+    if not find_spec("torch"):
+        print(f"{what}: left out; `make bench` installs PyTorch")
+        return False
+    return True
 
 
 def versions() -> dict[str, str]:

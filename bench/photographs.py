@@ -1,12 +1,7 @@
 """The group `photographs`: own images, and folders of many files.
 
-The photographs are those of `synthetic`, of 500 × 375 pixels. An epoch at 160 px is that of a network of three
-convolutions, the same layers, batch size and precision (float32) on all sides, as what differs is how images come to
-it: Keras and PyTorch read and decode the files in each epoch, and here normalize has decoded them once.
-
-Where nothing changed, `dvc repro` takes longer for a folder because DVC lists it, holds each name against .dvcignore,
-asks the system for the size, time and inode of each file, and looks these up in its table of known digests. No file is
-read.
+The network, its batch size and its precision (float32) are the same on all sides: what differs is how images come to
+it. Keras and PyTorch decode the files in each epoch, and here normalize has decoded them once.
 """
 
 import os
@@ -15,14 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import synthetic
-from bench.measure import Found, interleaved, ratio, runs_of, side
+from bench.measure import Found, compare, has_torch, interleaved, ratio, runs_of, side
 from bench.project import project
 from bench.recipes import blocks
 
@@ -45,11 +39,7 @@ RECIPE: dict[str, Any] = {
 
 
 def photographs(decoded: int = 20_000, trained: int = 2_000, files: int = 50_000, rounds: int = 3) -> list[Found]:
-    """Measure decoding, epochs, memory, and DVC where nothing changed.
-
-    decoded, trained: so many photographs; memory is that of the former and of a tenth of them. files: images of the
-    folder that DVC watches.
-    """
+    """Measure decoding, epochs, memory, and DVC where nothing changed."""
     for count in (decoded, trained, decoded // 10):
         synthetic.photographs(count)
     return [
@@ -61,70 +51,42 @@ def photographs(decoded: int = 20_000, trained: int = 2_000, files: int = 50_000
 
 
 def _decoding(n: int, rounds: int) -> list[Found]:
-    found = interleaved({"pillow": side("pillow", n=n), "ours": side("our_decoding", n=n)}, rounds)
-    return [
-        ratio(
-            f"decoding {n:,} JPEG photographs of 500 × 375 to {SIDE} px: Pillow in one process / normalize",
-            1.8,
-            runs_of(found["pillow"], "Pillow in one process"),
-            runs_of(found["ours"], "normalize's decoding on all cores"),
-        )
-    ]
+    name = f"decoding {n:,} JPEG photographs of 500 × 375 to {SIDE} px: Pillow in one process / normalize"
+    sides = {
+        "Pillow in one process": side("pillow", n=n),
+        "normalize's decoding on all cores": side("our_decoding", n=n),
+    }
+    return [compare(name, 1.8, sides, rounds)]
 
 
 def _epochs(n: int, rounds: int) -> list[Found]:
-    sides = {"keras": side("keras_photographs", n=n), "ours": side("our_photographs", n=n)}
-    if find_spec("torch"):
-        sides["torch"] = side("torch_photographs", n=n)
-    else:
-        print("an epoch of photographs in PyTorch: left out; `make bench` installs it")
-    found = interleaved(sides, rounds)
-    ours = runs_of(found["ours"], "ours, arrays that are mapped into memory")
-    others = {
-        "keras": ("image_dataset_from_directory", "Keras, image_dataset_from_directory"),
-        "torch": ("PyTorch's loader of two workers", "PyTorch, DataLoader of two workers"),
-    }
+    others = {"keras": ("image_dataset_from_directory", "Keras, image_dataset_from_directory")}
+    if has_torch("an epoch of photographs in PyTorch"):
+        others["torch"] = ("PyTorch's loader of two workers", "PyTorch, DataLoader of two workers")
+    found = interleaved({key: side(f"{key}_photographs", n=n) for key in (*others, "our")}, rounds)
+    ours = runs_of(found["our"], "ours, arrays that are mapped into memory")
+    epoch = f"one epoch of {n:,} photographs at {SIDE} px, small network"
     return [
-        ratio(
-            f"one epoch of {n:,} photographs at {SIDE} px, small network: {name} / ours",
-            2,
-            runs_of(runs, label),
-            ours,
-        )
-        for key, runs in found.items()
-        if key in others
-        for name, label in [others[key]]
+        ratio(f"{epoch}: {name} / ours", 2, runs_of(found[key], label), ours) for key, (name, label) in others.items()
     ]
 
 
 def _memory(tenth: int, rounds: int) -> list[Found]:
-    found = interleaved({"once": side("bulk", n=tenth), "ten": side("bulk", n=10 * tenth)}, rounds)
-    return [
-        ratio(
-            "peak anonymous memory of normalize and train: 10 × the data / 1 ×",
-            1.3,
-            runs_of(found["ten"], f"{10 * tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
-            runs_of(found["once"], f"{tenth:,} photographs at {SMALL_SIDE} px", "peak_mib"),
-            "lower",
-            "MiB",
-        )
-    ]
+    sides = {f"{n:,} photographs at {SMALL_SIDE} px": side("bulk", n=n) for n in (10 * tenth, tenth)}
+    name = "peak anonymous memory of normalize and train: 10 × the data / 1 ×"
+    return [compare(name, 1.3, sides, rounds, "lower", "peak_mib")]
 
 
 def _unchanged(files: int) -> list[Found]:
     dvc, stages = [sys.executable, "-m", "dvc"], ["repro", "normalize"]
     with tempfile.TemporaryDirectory() as folder:
         clone = _clone_with_own_images(Path(folder), files)
-        found = interleaved({"own": [*dvc, "--cd", str(clone), *stages], "cifar10": [*dvc, *stages]}, rounds=5)
-    return [
-        ratio(
-            f"dvc repro normalize with nothing changed: {files:,} own images / CIFAR-10",
-            2,
-            runs_of(found["own"], f"a folder of {files:,} files"),
-            runs_of(found["cifar10"], "a list of checksums"),
-            "lower",
-        )
-    ]
+        sides = {
+            f"a folder of {files:,} files": [*dvc, "--cd", str(clone), *stages],
+            "a list of checksums": [*dvc, *stages],
+        }
+        name = f"dvc repro normalize with nothing changed: {files:,} own images / CIFAR-10"
+        return [compare(name, 2, sides, 5, "lower")]
 
 
 def _clone_with_own_images(folder: Path, files: int) -> Path:

@@ -1,9 +1,8 @@
 """Accuracy over seeds, by epoch, of our variants and PyTorch's rival.
 
-`python -m bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process: a minute or two for a
-seed of the default or of `quick`, five to fifteen for the others. A seed that is there with the same parameters is not
-run again; rows of earlier recipes stay, and count for nothing. `seconds` are those of training up to an epoch's end, on
-the CPU that is named; compiling counts, scores do not.
+`python -m bench.recipes` runs what docs/recipes.csv lacks, each seed in a fresh process of one to fifteen minutes. Rows
+of earlier recipes stay, and count for nothing. `seconds` are those of training up to an epoch's end, on the CPU that is
+named; compiling counts, scores do not.
 """
 
 import argparse
@@ -13,12 +12,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
-from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Command, cpu, run, side
+from bench.measure import cpu, has_torch, run, side
 from bench.pytorch import RIVALS
 
 CURVES = Path("docs/recipes.csv")
@@ -72,16 +70,13 @@ def missing() -> Iterator[tuple[str, int]]:
     """List variants and seeds that are not in the file."""
     for seed in range(max(SEEDS.values())):
         for variant, seeds in SEEDS.items():
-            if seed < seeds and seed not in curves(variant):
-                if variant in RIVALS and not find_spec("torch"):
-                    print(f"{variant}: left out; `make bench` installs PyTorch")
-                else:
-                    yield variant, seed
+            if seed < seeds and seed not in curves(variant) and (variant not in RIVALS or has_torch(variant)):
+                yield variant, seed
 
 
 def measure(variant: str, seed: int) -> None:
     """Run a whole training, and add its epochs to the file."""
-    found = run(_command(variant, seed))
+    found = run(side("torch_recipe" if variant in RIVALS else "recipe", variant=variant, seed=seed))
     new = not CURVES.exists()
     reached = {name: f"{found[name]:.4f}" for name in TEST_COLUMNS if name in found}
     scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])
@@ -105,16 +100,7 @@ def measure(variant: str, seed: int) -> None:
             )
 
 
-def _command(variant: str, seed: int) -> Command:
-    return side("torch_recipe" if variant in RIVALS else "recipe", variant=variant, seed=seed)
-
-
-def main() -> None:
-    """Run the seeds that are missing."""
-    for variant, seed in missing():
-        measure(variant, seed)
-
-
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m bench.recipes", description=(__doc__ or "").splitlines()[0]).parse_args()
-    main()
+    for missing_variant, missing_seed in missing():
+        measure(missing_variant, missing_seed)

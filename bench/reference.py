@@ -86,7 +86,7 @@ def _log(seed: int) -> Path:
 
 
 def curves() -> dict[int, list[dict[str, float]]]:
-    """docs/reference.csv: the rows of each finished seed."""
+    """Read the rows of each finished seed in docs/reference.csv."""
     if not CURVE.exists():
         return {}
     found: dict[int, list[dict[str, float]]] = {}

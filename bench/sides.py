@@ -1,8 +1,7 @@
 """The sides that the benchmark compares, each in its own process.
 
 `python -m bench.sides NAME [key=value …]` in a clone after `make run`. Epochs are timed on the first 10,000 training
-images: the mean of three after one that warms up, in seconds for 45,000. Results are printed as JSON. On JAX each also
-names its device, and the peak of a GPU's memory.
+images: the mean of three after one that warms up, in seconds for 45,000. Results are printed as JSON.
 """
 
 import argparse
@@ -208,7 +207,7 @@ def main(name: str, *arguments: str) -> None:
 
 
 def _device() -> dict[str, Any]:
-    """Describe the device of JAX, and the peak of its memory in MiB."""
+    """Describe JAX's device, and the peak of its memory in MiB."""
     if os.environ.get("KERAS_BACKEND") != "jax":
         return {}
     import jax

@@ -12,8 +12,6 @@ from pathlib import Path
 from bench.measure import Command, Found, ratio, run, runs_of, side
 from tasks.params import PARAMS_FILE, parse
 
-BEFORE = "0d1dc14b8ade155b6b62c1072f98746cf0d821ed"  # the last commit before a trial of a study became cheaper
-
 
 def study(rounds: int = 3) -> list[Found]:
     """Time six runs of a study, one at a time or two."""
@@ -22,7 +20,7 @@ def study(rounds: int = 3) -> list[Found]:
         clone = _clone(Path(folder, "clone"))
         for _ in range(rounds):
             for jobs, runs in found.items():
-                runs.append(run(_study("none,l2,dropout", seeds=2, jobs=jobs, epochs=4), clone))
+                runs.append(run(_study("none,l2,dropout", 2, jobs, "train.epochs=4"), clone))
     return [
         ratio(
             "six runs of a study: two jobs / one job",
@@ -30,25 +28,6 @@ def study(rounds: int = 3) -> list[Found]:
             runs_of(found[2], "--jobs 2"),
             runs_of(found[1], "--jobs 1"),
             "lower",
-        )
-    ]
-
-
-def study_before(rounds: int = 3) -> list[Found]:
-    """Time six short runs at an earlier commit and at HEAD."""
-    found: dict[str, list[Found]] = {BEFORE: [], "HEAD": []}
-    with tempfile.TemporaryDirectory() as folder:
-        clones = {commit: _clone(Path(folder, commit), commit) for commit in found}
-        for _ in range(rounds):
-            for commit, runs in found.items():
-                short = {"epochs": 1, "images": 2_000}
-                runs.append(run(_study("none,l2,dropout", seeds=2, jobs=1, **short), clones[commit]))
-    return [
-        ratio(
-            "a study of six short runs, one job: before / after",
-            2,
-            runs_of(found[BEFORE], f"at {BEFORE[:7]}"),
-            runs_of(found["HEAD"], "now"),
         )
     ]
 
@@ -72,25 +51,18 @@ def study_bare(rounds: int = 1) -> list[Found]:
     ]
 
 
-def _clone(folder: Path, commit: str = "HEAD") -> Path:
-    """Clone this repository at a commit, with this folder's DVC cache."""
+def _clone(folder: Path) -> Path:
+    """Clone this repository, with this folder's DVC cache."""
     subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-    subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
     dvc = [sys.executable, "-m", "dvc"]
     cache = subprocess.run([*dvc, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     subprocess.run([*dvc, "config", "--local", "cache.dir", cache], cwd=folder, check=True)
     return folder
 
 
-def _study(variants: str, seeds: int, jobs: int, epochs: int | None = None, images: int | None = None) -> Command:
-    """Return the command of a study on normalized images.
-
-    With a learning rate of its own each training gives another model, which is scored anew.
-    """
-    rate = 0.001 + random.random() / 1e5
-    settings = {"train.learning_rate": f"{rate:.12f}", "train.epochs": epochs, "normalize.train_images": images}
-    given = [part for key, value in settings.items() if value for part in ("--set", f"{key}={value}")]
-    return [
-        *(sys.executable, "-m", "flows.study"),
-        *("--variants", variants, "--seeds", str(seeds), "--jobs", str(jobs), *given),
-    ]
+def _study(variants: str, seeds: int, jobs: int, *settings: str) -> Command:
+    """Return the command of a study, whose learning rate no model had before."""
+    rate = f"train.learning_rate={0.001 + random.random() / 1e5:.12f}"
+    given = [part for setting in (rate, *settings) for part in ("--set", setting)]
+    study = ["--variants", variants, "--seeds", str(seeds), "--jobs", str(jobs)]
+    return [sys.executable, "-m", "flows.study", *study, *given]

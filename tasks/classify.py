@@ -2,14 +2,12 @@
 
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
-Takes image files of any format and size, as a browser shows them on a white page. It fits them to the model as its
-training images were, and notes each change. The model is loaded in safe mode: one that carries code is refused. A file
-that is no image ends the command with status 2, after the others are classified.
+Images are read as a browser shows them on a white page and resized as the training images were; each change is noted. A
+file that is no image ends the command with status 2, after the others are classified.
 """
 
 import argparse
 import json
-import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +27,6 @@ from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
 BATCH_SIZE = 500
-ClassProbabilities = dict[str, float]  # by class name, most probable first
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,15 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return errors.RefusedError.status
-    notes = ["; ".join(picture.notes) for picture in pictures.values()]
-    rows = list(zip(pictures, notes, results, strict=True))
+    rows: list[dict[str, Any]] = [
+        {"image": str(path), "note": "; ".join(picture.notes), "classes": classes}
+        for (path, picture), classes in zip(pictures.items(), results, strict=True)
+    ]
     if args.json:
-        content = [{"image": str(path), "note": note, "classes": classes} for path, note, classes in rows]
-        print(json.dumps(content, indent=2))
+        print(json.dumps(rows, indent=2))
     else:
-        for path, note, classes in rows:
-            top = ", ".join(f"{name} {probability:.1%}" for name, probability in list(classes.items())[: args.top])
-            print(_escape(f"{path}: {top}{f'  ({note})' if note else ''}"))
+        for row in rows:
+            top = [f"{name} {probability:.1%}" for name, probability in row["classes"].items()]
+            note = f"  ({row['note']})" if row["note"] else ""
+            print(_escape(f"{row['image']}: {', '.join(top[: args.top])}{note}"))
     for message in refusals:
         print(_escape(f"error: {message}"), file=sys.stderr)
     return errors.RefusedError.status if refusals else 0
@@ -61,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _classify(
     model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
-) -> list[ClassProbabilities]:
-    """Predict the calibrated class probabilities of images of the model's size."""
+) -> list[dict[str, float]]:
+    """Predict calibrated probabilities by class, most probable first."""
     if not pixels:
         return []
     names = calibration["classes"]
@@ -85,7 +84,6 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _find_artifacts() -> tuple[Path, Path]:
-    """Find the model and its calibration, as dvc.yaml names them."""
     artifacts = parse(Path("dvc.yaml"))["artifacts"]
     model_path, calibration_path = (Path(artifacts[name]["path"]) for name in ("classifier", "calibration"))
     for path in (model_path, calibration_path):
@@ -95,13 +93,14 @@ def _find_artifacts() -> tuple[Path, Path]:
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
-    """Read class names, temperature and test-time augmentation."""
     try:
         calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names, temperature = calibration["classes"], calibration["temperature"]
-        if not all(isinstance(name, str) for name in names) or not (temperature is None or temperature > 0):
-            raise ValueError
-        if calibration["test_time_augmentation"] not in get_args(TestTimeAugmentation):
+        if (
+            not all(isinstance(name, str) for name in names)
+            or not (temperature is None or temperature > 0)
+            or calibration["test_time_augmentation"] not in get_args(TestTimeAugmentation)
+        ):
             raise ValueError
     except (ValueError, LookupError, TypeError) as error:
         rule = "must hold class names, a temperature above 0 and `test_time_augmentation`"
@@ -117,19 +116,15 @@ def _read_images(
     refusals = []
     for path in dict.fromkeys(paths):
         try:
-            pictures[path] = _read_image(path, shape, fit)
+            if path.exists() and not path.is_file():  # opening a pipe would wait until somebody writes into it
+                raise images.PictureError("must be an image, such as a PNG or JPEG file: it is no regular file")
+            with path.open("rb") as file:
+                pictures[path] = images.read_resized_picture(file, shape, fit)
         except images.PictureError as error:
             refusals.append(f"{path}: {error}")
         except OSError as error:
             refusals.append(f"{path}: must be an image, such as a PNG or JPEG file: {error.strerror or error}")
     return pictures, refusals
-
-
-def _read_image(path: Path, shape: tuple[int, int], fit: str) -> images.Picture:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait until somebody writes into it
-        raise images.PictureError("must be an image, such as a PNG or JPEG file: it is no regular file")
-    with path.open("rb") as file:
-        return images.read_resized_picture(file, shape, fit)
 
 
 def _escape(text: str) -> str:

@@ -4,7 +4,7 @@
 --metrics reports/metrics.json --predictions reports/predictions.npz`
 
 No other stage scores on test. Everything is measured in inference mode, in float32 and without augmentation.
-RefusedError: a model that needs code to load, or that does not fit the data.
+RefusedError: damaged data, or a model that does not load in safe mode or does not fit the data.
 """
 
 import time
@@ -13,9 +13,8 @@ from pathlib import Path
 from tasks.data import arrays
 from tasks.device import runtime
 from tasks.metrics import scores
-from tasks.metrics.predictions import Predictions, write_predictions
+from tasks.metrics.predictions import Predicted, Predictions, write_predictions
 from tasks.metrics.summarize import summarize, to_json
-from tasks.metrics.types import Predicted
 from tasks.models import saved_model
 from tasks.models.inference import predict
 from tasks.params import load_block
@@ -25,13 +24,7 @@ from tasks.run.outputs import atomic_outputs
 
 
 def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predictions_path: Path) -> command_line.RunInfo:
-    """Score a model, and write metrics and predictions.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the data is damaged, or the model cannot be loaded in safe mode or has another number of classes.
-    """
+    """Score a model, and write metrics and predictions."""
     evaluate_params = load_block("evaluate", Evaluate)
     machine = runtime.prepare()
     print(machine)
@@ -47,7 +40,7 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}")
 
     seconds = time.perf_counter() - started
-    metrics = summarize(predicted, class_names, primary_metric=evaluate_params.headline)
+    metrics = summarize(predicted, class_names, evaluate_params.headline)
     predictions = Predictions(
         y_true=predicted["test"].y_true,
         y_prob={split: y_prob for split, (_, y_prob) in predicted.items()},

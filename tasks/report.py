@@ -3,8 +3,7 @@
 `python -m tasks.report --normalized data/normalized --model models/classifier.keras --history reports/history.csv
 --predictions reports/predictions.npz --details reports/evaluation --page reports/index.html`
 
-It loads no model and no backend: of the model's file it shows digest and size. A trial of a study is reported only on
-demand: `dvc exp apply NAME && dvc repro`.
+It loads no model and no backend: of the model's file it shows digest and size.
 RefusedError: data, predictions or a history that are damaged, or do not fit each other.
 """
 
@@ -15,13 +14,11 @@ from pathlib import Path
 from tasks import errors
 from tasks.data import arrays
 from tasks.data.digests import compute_md5
-from tasks.metrics.predictions import Predictions, read_predictions
-from tasks.metrics.types import Labels, Predicted
+from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
-from tasks.reporting.evaluation import Evaluation, Findings
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.figures import draw_figures
-from tasks.reporting.leakage import Leak
 from tasks.reporting.page import render_page
 from tasks.reporting.results import compute_results
 from tasks.reporting.tables import detail_tables
@@ -40,13 +37,7 @@ def report(
     details: Path,
     page_path: Path,
 ) -> command_line.RunInfo:
-    """Write tables, figures and the page that report on a model.
-
-    Raises
-    ------
-    tasks.errors.RefusedError
-        If the data, the predictions or the history are damaged, or do not fit each other.
-    """
+    """Write tables, figures and the page that report on a model."""
     evaluate_params, content = load_block("evaluate", Evaluate), parse(PARAMS_FILE)
     parameters = {block: content[block] for block in SHOWN_BLOCKS}
     class_names = arrays.class_names(normalized)
@@ -71,18 +62,16 @@ def report(
     )
     results = compute_results(evaluation)
     svgs = draw_figures(evaluation, results)
-    texts = {f"{name}.svg": svg for name, svg in svgs.items()}
-    texts |= detail_tables(evaluation, results, evaluate_params.test_time_augmentation)
+    tables = detail_tables(evaluation, results, evaluate_params.test_time_augmentation)
     with atomic_outputs(details, page_path) as (folder, html):
         folder.mkdir()
-        for name, text in texts.items():
+        for name, text in [*((f"{name}.svg", svg) for name, svg in svgs.items()), *tables.items()]:
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
         html.write_text(render_page(evaluation, results, svgs), encoding="utf-8", newline="\n")
     return {}
 
 
 def _load_predictions(path: Path, y_true: Mapping[str, Labels], n_classes: int) -> Predictions:
-    """Read a probability of each class for each label."""
     try:
         predictions = read_predictions(path, list(y_true))
         for split, labels in y_true.items():

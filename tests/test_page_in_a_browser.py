@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tasks.reporting.evaluation import Evaluation, Findings
-from tasks.reporting.leakage import Leak
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tests.support.reports import evaluation, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,46 +1,43 @@
 """Calibration: confidence against accuracy, and a temperature that corrects it.
 
-Confidence is the probability of the predicted class. The error and the temperature are those of Guo et al. 2017, "On
-Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
+Confidence is the probability of the predicted class. Error and temperature are of Guo et al. 2017, "On Calibration of
+Modern Neural Networks", https://arxiv.org/abs/1706.04599.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from tasks.metrics.per_sample import correct, log_loss_per_sample
-from tasks.metrics.types import Labels, Probabilities, Values
+from tasks.metrics.predictions import Labels, Probabilities, Values
 
-BINS = 15  # of confidence, equally wide: Guo et al. 2017
+BINS = 15  # of confidence, equally wide, from 0 to 1: Guo et al. 2017
 
 
 class ReliabilityBins(NamedTuple):
     """Images by confidence, as arrays of shape (bins,)."""
 
     n: NDArray[np.int64]
-    accuracy: NDArray[np.floating[Any]]  # the mean of the bin; NaN where it is empty
-    confidence: NDArray[np.floating[Any]]  # likewise
+    accuracy: Values  # the mean of the bin; NaN where it is empty
+    confidence: Values  # likewise
 
 
-def reliability_bins(y_true: Labels, y_prob: Probabilities, bins: int = BINS) -> ReliabilityBins:
-    """Count images, and average accuracy and confidence, in bins of confidence.
-
-    The bins are equally wide and span 0 to 1.
-    """
+def reliability_bins(y_true: Labels, y_prob: Probabilities) -> ReliabilityBins:
+    """Count images, and average accuracy and confidence, in bins of confidence."""
     confidence = y_prob.max(axis=1)
     values: Values = np.stack([correct(y_true, y_prob), confidence])
     # A float32 softmax may exceed 1 by a rounding error, and would fall out of the last bin.
-    binned = stats.binned_statistic(np.clip(confidence, 0, 1), values, "mean", bins, range=(0, 1))
-    n = np.bincount(binned.binnumber - 1, minlength=bins)
+    binned = stats.binned_statistic(np.clip(confidence, 0, 1), values, "mean", BINS, range=(0, 1))
+    n = np.bincount(binned.binnumber - 1, minlength=BINS)
     return ReliabilityBins(n, *binned.statistic)
 
 
 def calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
-    """Compute the expected calibration error: the mean |accuracy − confidence| over bins.
+    """Compute the expected calibration error: Guo et al. 2017, equation 3.
 
-    Each bin weighs as much as it has images: Guo et al. 2017, equation 3.
+    It is the mean |accuracy − confidence| over bins, weighted by their images.
     """
     n, accuracy, confidence = reliability_bins(y_true, y_prob)
     filled = n > 0
@@ -50,14 +47,13 @@ def calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
 def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
     """Find the temperature T whose softmax(logits / T) has the lowest loss.
 
-    It is one number that changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. The logits are
-    the logarithms of the probabilities, which differ from the network's by a constant for each image.
+    It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. The logits are the logarithms of the
+    probabilities, which differ from the network's by a constant for each image.
 
     Returns
     -------
     float
-        Between 0.05 and 20; 1 where every image is classified right, since the loss would then fall without end as
-        T does.
+        Between 0.05 and 20; 1 where every image is classified right, since a lower T would always lower the loss.
     """
     if correct(y_true, y_prob).all():
         return 1.0

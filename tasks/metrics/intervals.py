@@ -2,42 +2,44 @@
 
 All are 95 % percentile intervals. They cover the choice of images, not what another seed would train.
 
-A mean resamples the values of all images. A score such as balanced accuracy has no value for each image; it resamples
-images within their class (a stratified bootstrap: Davison and Hinkley 1997, "Bootstrap Methods and their Application",
-section 3.2), so that no resample lacks a rare class. A class of n images adds (n − 1) / n of its variance: intervals
+Scores from counts resample images within their class, so that no resample lacks a rare class (Davison and Hinkley 1997,
+"Bootstrap Methods and their Application", section 3.2). A class of n images adds (n − 1) / n of its variance: intervals
 are too narrow where most classes have two or three images.
 """
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from tasks.metrics.class_counts import ClassCounts
-from tasks.metrics.types import Interval, Labels, Probabilities, Values
+from tasks.metrics.predictions import Labels, Probabilities, Values
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
+Interval = tuple[float, float]
 
 
-def mean_interval(values: Values, seed: int = 0) -> Interval:
-    """Compute the interval of a mean.
+class ScoreEstimate(NamedTuple):
+    """A score or a difference of scores, with its interval over images."""
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        A value for each image. For two models on the same images, pass the differences.
-    seed : int
-        Of the resampling.
+    value: float
+    interval: Interval
+
+
+def mean_interval(values: Values) -> Interval:
+    """Compute the interval of a mean over images.
+
+    For two models on the same images, pass the differences.
     """
-    return _bootstrap(np.mean, values, seed=seed)
+    return _bootstrap(np.mean, values)
 
 
-def gap_interval(first: Values, second: Values, seed: int = 0) -> Interval:
+def gap_interval(first: Values, second: Values) -> Interval:
     """Compute the interval of mean(first) − mean(second) over different images."""
-    return _bootstrap(_gap, first, second, seed=seed)
+    return _bootstrap(lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis), first, second)
 
 
 def percentile_interval(resampled: Values) -> Interval:
@@ -52,18 +54,10 @@ def resample_counts(y_true: Labels, *models: Probabilities, seed: int = 0) -> li
     Images of one class with one prediction are alike and are drawn together, so that the time grows with the filled
     cells of the confusion matrix and not with the images.
 
-    Parameters
-    ----------
-    y_true : ndarray of shape (n,)
-    *models : ndarray of shape (n, n_classes)
-        The class probabilities of each model; all models are counted on the same resampled images.
-    seed : int
-        Of the resampling.
-
     Returns
     -------
     list of ClassCounts
-        The counts of each model.
+        The counts of each model, all on the same resampled images.
     """
     rng, n_classes = np.random.default_rng(seed), max(y_prob.shape[1] for y_prob in models)
     predicted = [y_prob.argmax(axis=1) for y_prob in models]
@@ -83,11 +77,7 @@ def resample_counts(y_true: Labels, *models: Probabilities, seed: int = 0) -> li
     return [ClassCounts(hits[model].T, n_predicted[model].T, support) for model in range(len(predicted))]
 
 
-def _gap(first: Values, second: Values, axis: int) -> Any:
-    return np.mean(first, axis=axis) - np.mean(second, axis=axis)
-
-
-def _bootstrap(statistic: Callable[..., Any], *samples: Values, seed: int) -> Interval:
+def _bootstrap(statistic: Callable[..., Any], *samples: Values) -> Interval:
     if all(len(np.unique(sample)) == 1 for sample in samples):  # a perfect model: nothing to resample
         value = float(statistic(*samples, axis=0))
         return value, value
@@ -100,6 +90,6 @@ def _bootstrap(statistic: Callable[..., Any], *samples: Values, seed: int) -> In
         batch=50,
         confidence_level=CONFIDENCE,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return float(interval.low), float(interval.high)

@@ -5,7 +5,7 @@ Intervals and paired comparisons of two models resample these values.
 
 import numpy as np
 
-from tasks.metrics.types import Labels, Probabilities, Values
+from tasks.metrics.predictions import Labels, Probabilities, Values
 
 EPS = np.finfo(np.float64).eps  # a smaller probability counts as this one, or its logarithm would be infinite
 
@@ -17,10 +17,7 @@ def correct(y_true: Labels, y_prob: Probabilities) -> Values:
 
 
 def in_top_3(y_true: Labels, y_prob: Probabilities) -> Values:
-    """Give 1.0 where the label is among the three most probable classes.
-
-    A class that is as probable as the label does not push it out.
-    """
+    """Give 1.0 where at most two classes beat the label, else 0.0."""
     n_above = (y_prob > y_prob[np.arange(len(y_true)), y_true][:, None]).sum(axis=1)
     values: Values = (n_above < 3).astype(np.float64)
     return values

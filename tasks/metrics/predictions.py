@@ -1,10 +1,9 @@
-"""The file reports/predictions.npz: a model's predictions of every image.
+"""Predictions of a model, and the file reports/predictions.npz, which keeps them.
 
-labels, probabilities         of the test images, in file order; int32 of shape (n,), float64 of shape (n, n_classes)
-{split}_probabilities         of the images of another split, whose labels data/normalized has
-classes                       the names of the classes, in the order of their labels
-images                        the MD5 of the test images
-n_parameters                  the number of the model's parameters
+labels, probabilities  of the test images, in file order; int32 of shape (n,), float64 of shape (n, n_classes)
+{split}_probabilities  of the images of another split, whose labels data/normalized has
+classes                the names of the classes, in the order of their labels
+images, n_parameters   the MD5 of the test images; the number of the model's parameters
 
 Files of earlier commits have neither the other splits nor n_parameters; the gate reads those, too.
 """
@@ -14,8 +13,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.metrics.types import Labels, Probabilities
+Labels = NDArray[np.integer[Any]]  # of shape (n,)
+Probabilities = NDArray[np.floating[Any]]  # of shape (n, n_classes)
+Values = NDArray[np.floating[Any]]
+
+
+class Predicted(NamedTuple):
+    """The labels of images, and a model's class probabilities for them."""
+
+    y_true: Labels
+    y_prob: Probabilities
 
 
 class Predictions(NamedTuple):

@@ -4,10 +4,11 @@
 resample images; those of the others resample images within their class.
 """
 
+from tasks.metrics import intervals
 from tasks.metrics.class_counts import COUNT_METRICS, count_classes
-from tasks.metrics.intervals import gap_interval, mean_interval, percentile_interval, resample_counts
+from tasks.metrics.intervals import ScoreEstimate
+from tasks.metrics.predictions import Labels, Predicted, Probabilities
 from tasks.metrics.scores import SCORES
-from tasks.metrics.types import Interval, Labels, Predicted, Probabilities, ScoreEstimate
 
 
 def compute(name: str, predicted: Predicted) -> float:
@@ -18,44 +19,38 @@ def compute(name: str, predicted: Predicted) -> float:
 def estimate(name: str, predicted: Predicted) -> ScoreEstimate:
     """Compute a score with its interval."""
     if per_sample := SCORES[name].per_sample:
-        interval = mean_interval(per_sample(*predicted))
+        interval = intervals.mean_interval(per_sample(*predicted))
     else:
-        (counts,) = resample_counts(*predicted)
-        interval = percentile_interval(COUNT_METRICS[name](counts))
+        (counts,) = intervals.resample_counts(*predicted)
+        interval = intervals.percentile_interval(COUNT_METRICS[name](counts))
     return ScoreEstimate(compute(name, predicted), interval)
 
 
 def gap(name: str, train: Predicted, validation: Predicted) -> ScoreEstimate:
     """Compute the score on train − that on validation, with its interval."""
     if per_sample := SCORES[name].per_sample:
-        interval = gap_interval(per_sample(*train), per_sample(*validation))
+        interval = intervals.gap_interval(per_sample(*train), per_sample(*validation))
     else:
-        (first,), (second,) = resample_counts(*train), resample_counts(*validation, seed=1)
-        interval = percentile_interval(COUNT_METRICS[name](first) - COUNT_METRICS[name](second))
+        (first,), (second,) = intervals.resample_counts(*train), intervals.resample_counts(*validation, seed=1)
+        interval = intervals.percentile_interval(COUNT_METRICS[name](first) - COUNT_METRICS[name](second))
     return ScoreEstimate(compute(name, train) - compute(name, validation), interval)
 
 
-def paired(name: str, y_true: Labels, base: Probabilities, head: Probabilities) -> Interval:
+def paired(name: str, y_true: Labels, base: Probabilities, head: Probabilities) -> intervals.Interval:
     """Compute the interval of head's score − base's, on the same images."""
-    before, after = map(COUNT_METRICS[name], resample_counts(y_true, base, head))
-    return percentile_interval(after - before)
+    before, after = map(COUNT_METRICS[name], intervals.resample_counts(y_true, base, head))
+    return intervals.percentile_interval(after - before)
 
 
 def score_excluding(name: str, excluded: Predicted, others: Predicted) -> tuple[float, ScoreEstimate]:
     """Compute the score without some images, and what they add to it.
 
-    The excluded images and the others are resampled separately, so that each resample has as many of both.
-
-    Returns
-    -------
-    score : float
-        On the others alone.
-    difference : ScoreEstimate
-        The score on all images − the score on the others.
+    The difference is the score on all images − that on the others. Both groups are resampled separately, so that each
+    resample has as many of both.
     """
     metric = COUNT_METRICS[name]
     score = compute(name, others)
     difference = float(metric(count_classes(*excluded) + count_classes(*others))) - score
-    (first,), (second,) = resample_counts(*excluded), resample_counts(*others, seed=1)
-    interval = percentile_interval(metric(first + second) - metric(second))
+    (first,), (second,) = intervals.resample_counts(*excluded), intervals.resample_counts(*others, seed=1)
+    interval = intervals.percentile_interval(metric(first + second) - metric(second))
     return score, ScoreEstimate(difference, interval)

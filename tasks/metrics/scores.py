@@ -13,7 +13,7 @@ from sklearn import metrics
 from tasks.metrics.calibration import calibration_error
 from tasks.metrics.class_counts import COUNT_METRICS, ClassCounts, count_classes
 from tasks.metrics.per_sample import EPS, brier_per_sample, correct, in_top_3, log_loss_per_sample
-from tasks.metrics.types import Labels, Probabilities, Values
+from tasks.metrics.predictions import Labels, Probabilities, Values
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Statistics over seeds: means with intervals, and tests of differences, corrected.
 
-SciPy does the arithmetic. A seed gives every variant the same split and the same order of images, so differences are
-taken seed by seed.
+A seed gives every variant the same split and the same order of images, so differences are taken seed by seed.
 """
 
 from collections.abc import Sequence
@@ -10,17 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
 MIN_PAIRS = 3  # with fewer, no difference is called real
 REAL = 0.05  # a corrected p-value below is called real
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds, with its 95 % interval if n > 1."""
+    """A mean over `n` seeds, with its 95 % interval."""
 
     mean: float
-    low: float | None
+    low: float | None  # None of one seed
     high: float | None
     n: int
 
@@ -33,17 +31,14 @@ def mean(values: Sequence[float]) -> Estimate:
     error = float(stats.sem(values))
     if error == 0.0:  # SciPy's interval would be NaN
         return Estimate(centre, centre, centre, n)
-    low, high = stats.t.interval(CONFIDENCE, n - 1, centre, error)
+    low, high = stats.t.interval(0.95, n - 1, centre, error)
     return Estimate(centre, float(low), float(high), n)
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
     """Compute the two-sided p-value of a paired t-test.
 
-    Returns
-    -------
-    float or None
-        None below MIN_PAIRS, and where all differences are equal.
+    It is None below MIN_PAIRS, and where all differences are equal.
     """
     differences = np.asarray(values, float) - np.asarray(baseline, float)
     if len(differences) < MIN_PAIRS or np.ptp(differences) < 1e-12:
@@ -54,16 +49,8 @@ def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float 
 def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Sequence[Sequence[str]]) -> float | None:
     """Compute the p-value of a factor beside other factors.
 
-    This is the F-test of two nested linear models (J. Fox, "Applied Regression Analysis", section 8.2): does the factor
-    explain more of the values than chance?
-
-    Parameters
-    ----------
-    values : sequence of float, of length n
-    factor : sequence of str, of length n
-        Such as the machine of each value.
-    others : sequence of sequences of str, each of length n
-        Factors that are accounted for first.
+    The F-test of two nested linear models (J. Fox, "Applied Regression Analysis", section 8.2): does the factor explain
+    more of the values than chance, once the others are accounted for?
 
     Returns
     -------
@@ -84,7 +71,6 @@ def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Seque
 
 
 def _indicators(factor: Sequence[str]) -> np.ndarray:
-    """Encode a factor as indicator columns, of shape (n, levels)."""
     columns: np.ndarray = np.equal.outer(np.asarray(factor), np.unique(factor)).astype(float)
     return columns
 
@@ -99,16 +85,15 @@ def _unexplained(model: np.ndarray, values: Sequence[float]) -> tuple[float, int
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for their number by Holm's method.
 
-    After S. Holm, "A simple sequentially rejective multiple test procedure" (1979). Calling real only what stays
-    below 0.05 keeps the chance of even one false finding below 5 %. That holds for dependent tests, as these are:
-    they share a baseline.
+    S. Holm, "A simple sequentially rejective multiple test procedure" (1979). Calling real only what stays below 0.05
+    keeps the chance of even one false finding below 5 %, also for tests that share a baseline, as these do.
     """
     p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(adjusted, 1.0)
-    return [float(value) for value in corrected]
+    return corrected.tolist()  # type: ignore[no-any-return]
 
 
 def show(estimate: Estimate | None, sign: str = "", unit: str = "") -> str:

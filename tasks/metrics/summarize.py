@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.metrics.class_counts import per_class
+from tasks.metrics.predictions import Predicted
 from tasks.metrics.scores import SCORES
-from tasks.metrics.types import Predicted
 
-SPLIT_METRICS = ("accuracy", "loss")
 MANY_CLASSES = 30  # with more, results do not list every class
 DIGITS = 6
 
@@ -19,18 +18,9 @@ DIGITS = 6
 def summarize(predictions: Mapping[str, Predicted], class_names: Sequence[str], primary_metric: str) -> dict[str, Any]:
     """Compute the metrics from the predictions on each split.
 
-    These are accuracy, loss and the primary metric of each split, the primary metric's gap, and F1 of each class,
-    unless there are more than MANY_CLASSES: each number is a column of `dvc exp show`.
-
-    Parameters
-    ----------
-    predictions : mapping of str to Predicted
-        By split: train, validation where there is one, test.
-    class_names : sequence of str
-    primary_metric : str
-        One of `class_counts.COUNT_METRICS`.
+    F1 of each class is left out for more than MANY_CLASSES, as each number is a column of `dvc exp show`.
     """
-    names = dict.fromkeys((*SPLIT_METRICS, primary_metric))
+    names = dict.fromkeys(("accuracy", "loss", primary_metric))
     summary: dict[str, Any] = {
         split: {name: SCORES[name].compute(*predicted) for name in names} for split, predicted in predictions.items()
     }

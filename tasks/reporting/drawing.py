@@ -45,10 +45,7 @@ def svg(figure: Figure) -> str:
 
 
 def elide(name: str, n: int = 24) -> str:
-    """Shorten a name to `n` characters by taking out its middle.
-
-    Names of files and classes often differ at one of their ends.
-    """
+    """Take out the middle of a name; ends often differ."""
     if len(name) <= n:
         return name
     return f"{name[: n // 2]}…{name[len(name) - (n - 1) // 2 :]}"

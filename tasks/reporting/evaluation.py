@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.types import Predicted
-from tasks.reporting.gallery import Gallery
-from tasks.reporting.leakage import Leak
+from tasks.metrics.predictions import Predicted
 
 History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
+
+
+class Leak(NamedTuple):
+    """A held-out image and its duplicate in training."""
+
+    split: str  # validation or test
+    row: int
+    train_row: int
+    kind: str  # what makes them duplicates
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,3 @@ class Evaluation:
         if not self.has_early_stopping:
             return None
         return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])
-
-    def gallery(self, split: str) -> Gallery:
-        """Return the images of a split with their predictions."""
-        return Gallery(self.images[split], self.files[split], self.predictions[split], self.class_names)

@@ -1,7 +1,4 @@
-"""Figures of an evaluation: arrays in, SVG text out.
-
-The same arrays are always the same text.
-"""
+"""Figures of an evaluation: arrays in, SVG text out, always the same."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from tasks.metrics.calibration import ReliabilityBins
-from tasks.metrics.confusion import most_confused_classes
+from tasks.metrics.class_counts import Counts, most_confused_classes
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting.drawing import INK, THIRD, TRAIN, VALIDATION, drawing_style, elide, svg
 from tasks.reporting.evaluation import Evaluation, History
@@ -23,24 +19,15 @@ MAX_NUMBERED = 20  # classes; with more, the cells of a confusion matrix have no
 
 def draw_figures(evaluation: Evaluation, results: Results) -> dict[str, str]:
     """Draw the figures of the report: name → SVG."""
-    counts = results.confusion_matrix
     return {
         "curves": learning_curves(evaluation.history, evaluation.best_epoch),
-        "confusion": confusion_matrix(counts, evaluation.class_names, most_confused_classes(counts, MANY_CLASSES)),
+        "confusion": confusion_matrix(results.confusion_matrix, evaluation.class_names),
         "reliability": reliability(results.calibration.bins),
     }
 
 
 def learning_curves(history: History, best_epoch: int | None = None) -> str:
-    """Draw loss, accuracy with the gap, and learning rate by epoch.
-
-    Parameters
-    ----------
-    history : sequence of mappings
-        Rows with the columns of reports/history.csv.
-    best_epoch : int, optional
-        The epoch whose weights early stopping kept.
-    """
+    """Draw loss, accuracy with the gap, and learning rate by epoch."""
     with drawing_style():
         figure = Figure(figsize=(10.5, 3.4), layout="constrained")
         loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
@@ -68,22 +55,12 @@ def _label_epochs(axes: Axes, label: str, best_epoch: int | None) -> None:
         axes.axvline(best_epoch, color=INK, linestyle=":", linewidth=1.2, label="kept by early stopping")
 
 
-def confusion_matrix(
-    counts: NDArray[np.int64], class_names: Sequence[str], drawn: NDArray[np.int64] | None = None
-) -> str:
+def confusion_matrix(counts: Counts, class_names: Sequence[str]) -> str:
     """Draw a confusion matrix, coloured by the share of the true class.
 
-    Each cell has its count and below it that share in percent, unless more than MAX_NUMBERED classes are drawn.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (n_classes, n_classes)
-        Rows are true classes.
-    class_names : sequence of str
-    drawn : ndarray of shape (n,), optional
-        The classes of the rows and columns to draw; shares stay those of whole rows.
+    Of many classes the most confused are drawn; shares stay those of whole rows.
     """
-    drawn = np.arange(len(class_names)) if drawn is None else drawn
+    drawn = most_confused_classes(counts, MANY_CLASSES)
     shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(drawn, drawn)]
     counts, class_names = counts[np.ix_(drawn, drawn)], [elide(class_names[label]) for label in drawn]
     numbered = len(class_names) <= MAX_NUMBERED
@@ -105,27 +82,18 @@ def confusion_matrix(
         return svg(figure)
 
 
-def reliability(bins: Mapping[str, ReliabilityBins]) -> str:
-    """Draw accuracy over confidence, and below it the share of images.
-
-    Parameters
-    ----------
-    bins : mapping of str to ReliabilityBins
-        By the label of their curve.
-    """
+def reliability(curves: Mapping[str, ReliabilityBins]) -> str:
+    """Draw accuracy over confidence, and below it the share of images."""
     with drawing_style():
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
         diagram, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         diagram.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="confidence is accuracy")
-        for (label, (n, accuracy, confidence)), colour, marker in zip(
-            bins.items(), (VALIDATION, TRAIN), "os", strict=False
-        ):
+        styles = ((VALIDATION, "o"), (TRAIN, "s"))
+        for (label, (n, accuracy, confidence)), (colour, marker) in zip(curves.items(), styles, strict=False):
             filled = n > 0
             diagram.plot(confidence[filled], accuracy[filled], color=colour, marker=marker, markersize=5, label=label)
-            edges = np.linspace(0, 1, len(n) + 1)
-            share.stairs(n / n.sum(), edges, color=colour, fill=False, linewidth=1.5)
+            share.stairs(n / n.sum(), np.linspace(0, 1, len(n) + 1), color=colour, linewidth=1.5)
         diagram.set_ylabel("accuracy")
-        diagram.set_aspect("auto")
         diagram.legend(labelcolor=INK)
         share.set_xlabel("confidence: probability of the predicted class")
         share.set_ylabel("share of images")

@@ -1,8 +1,8 @@
 """Doubtful labels: images whose label the model contradicts with confidence.
 
-cleanlab does the arithmetic: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
-Labels", https://arxiv.org/abs/1911.00068. Its thresholds are per class: another class must be more probable than it
-usually is for images with that label. A model of low confidence therefore does not flag everything.
+By cleanlab: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
+https://arxiv.org/abs/1911.00068. Another class must be more probable than it usually is for images with that label, so
+that a model of low confidence does not flag everything.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.metrics.types import Labels, Predicted, Probabilities
+from tasks.metrics.predictions import Labels, Predicted, Probabilities
 
 
 class LabelIssue(NamedTuple):
@@ -40,9 +40,8 @@ def find_doubtful_labels(predictions: Mapping[str, Predicted]) -> list[LabelIssu
 
 
 def _doubtful_rows(y_true: Labels, y_prob: Probabilities) -> NDArray[np.int64]:
-    """Find the rows of doubtful labels; one class has none."""
     if len(np.unique(y_true)) < 2:
-        return np.empty(0, np.int64)
+        return np.empty(0, np.int64)  # cleanlab needs two classes
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]  # takes seconds, with pandas
 
     with warnings.catch_warnings():

@@ -8,9 +8,8 @@ from tasks.metrics import calibration
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting import headline, sentences
-from tasks.reporting.evaluation import Evaluation
-from tasks.reporting.gallery import N_CLASSES, Picture
-from tasks.reporting.leakage import Leak
+from tasks.reporting.evaluation import Evaluation, Leak
+from tasks.reporting.gallery import N_CLASSES, Picture, examples, mistakes, picture
 from tasks.reporting.results import CALIBRATION_SCORES, Results
 from tasks.reporting.templates import render_template
 
@@ -22,7 +21,6 @@ N_UNREADABLE = 10
 
 def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) -> str:
     """Render the page as HTML; `svgs` are the figures by name."""
-    test = evaluation.gallery("test")
     labels = list(range(len(evaluation.class_names)))
     if len(labels) > N_CLASSES:
         labels = [evaluation.class_names.index(row.name) for row in results.ranked[:N_CLASSES]]
@@ -34,7 +32,7 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         sentences=sentences,
         evaluation=evaluation,
         results=results,
-        n_test=len(test.files),
+        n_test=len(evaluation.files["test"]),
         primary_title=SCORES[evaluation.primary_metric].title,
         registry=SCORES,
         classes=sorted(results.classes, key=lambda row: -row.f1),
@@ -42,11 +40,9 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         calibration_scores=CALIBRATION_SCORES,
         n_bins=calibration.BINS,
         figures=svgs,
-        mistakes=test.mistakes(),
-        examples=test.examples(labels),
-        issues=[
-            (issue, evaluation.gallery(issue.split).picture(issue.row)) for issue in results.label_issues[:N_ISSUES]
-        ],
+        mistakes=mistakes(evaluation),
+        examples=examples(evaluation, labels),
+        issues=[(issue, picture(evaluation, issue.split, issue.row)) for issue in results.label_issues[:N_ISSUES]],
         leaks=_leak_pictures(evaluation),
         n_conflicts=N_CONFLICTS,
         n_unreadable=N_UNREADABLE,
@@ -59,7 +55,7 @@ def _leak_pictures(evaluation: Evaluation) -> list[tuple[Leak, Picture, Picture]
     by_image = {(leak.split, leak.row): leak for leak in reversed(evaluation.findings.leaks)}
     shown = sorted(by_image.values(), key=lambda leak: (leak.split, leak.row))[:N_LEAKS]
     return [
-        (leak, evaluation.gallery(leak.split).picture(leak.row), evaluation.gallery("train").picture(leak.train_row))
+        (leak, picture(evaluation, leak.split, leak.row), picture(evaluation, "train", leak.train_row))
         for leak in shown
     ]
 

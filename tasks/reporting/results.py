@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from tasks.metrics import primary
 from tasks.metrics.calibration import ReliabilityBins, apply_temperature, fit_temperature, reliability_bins
-from tasks.metrics.class_counts import ClassScores, per_class
-from tasks.metrics.confusion import confusion_matrix, most_confused
+from tasks.metrics.class_counts import ClassScores, confusion_matrix, most_confused, per_class
+from tasks.metrics.intervals import ScoreEstimate
+from tasks.metrics.predictions import Predicted
 from tasks.metrics.scores import SCORES, compute_all
-from tasks.metrics.types import Predicted, ScoreEstimate
-from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.evaluation import Evaluation, Leak
 from tasks.reporting.label_issues import LabelIssue, find_doubtful_labels
-from tasks.reporting.leakage import Leakage, measure_leakage
 
 ScoreValues = Mapping[str, float | None]  # by the score's name
 
@@ -32,8 +31,18 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Leakage:
+    """The leaking images, and what they add to the test score."""
+
+    counts: Mapping[str, int]  # images with a duplicate in training, by split
+    score: float  # on all test images
+    score_excluding: float | None  # on those without a duplicate; None if no test image leaks, or all do
+    inflation: ScoreEstimate | None  # score − score_excluding; likewise
+
+
+@dataclass(frozen=True)
 class Results:
-    """The numbers of the report, on test unless a field names another split."""
+    """The numbers of the report, on test unless noted otherwise."""
 
     scores: Mapping[str, ScoreValues]  # by split
     primary: ScoreEstimate
@@ -73,7 +82,6 @@ def compute_results(evaluation: Evaluation) -> Results:
 
 
 def _calibrate(test: Predicted, validation: Predicted | None) -> Calibration:
-    """Fit a temperature on validation, and score test with and without it."""
     y_true, y_prob = test
     models = {"as trained": y_prob}
     temperature = fit_temperature(*validation) if validation else None
@@ -87,3 +95,20 @@ def _calibrate(test: Predicted, validation: Predicted | None) -> Calibration:
         },
         bins={model: reliability_bins(y_true, y_prob) for model, y_prob in models.items()},
     )
+
+
+def measure_leakage(name: str, test: Predicted, leaks: Sequence[Leak]) -> Leakage | None:
+    """Measure what leaking test images add to a score; None without leaks.
+
+    A model that memorized the duplicate is right for the wrong reason.
+    """
+    if not leaks:
+        return None
+    rows = {split: {leak.row for leak in leaks if leak.split == split} for split in ("validation", "test")}
+    counts = {split: len(leaking) for split, leaking in rows.items()}
+    leaking = np.isin(np.arange(len(test.y_true)), list(rows["test"]))
+    score = primary.compute(name, test)
+    if leaking.all() or not leaking.any():
+        return Leakage(counts, score, None, None)
+    excluded, others = (Predicted(test.y_true[chosen], test.y_prob[chosen]) for chosen in (leaking, ~leaking))
+    return Leakage(counts, score, *primary.score_excluding(name, excluded, others))

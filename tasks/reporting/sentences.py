@@ -2,7 +2,7 @@
 
 from tasks.reporting.evaluation import History
 from tasks.reporting.headline import count_leaks
-from tasks.reporting.leakage import Leakage
+from tasks.reporting.results import Leakage
 
 
 def describe_curves(history: History, best_epoch: int | None = None) -> str:

@@ -1,9 +1,9 @@
 """Figures of a study: estimates in, SVG text out."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,7 +41,6 @@ def effects(values: Mapping[str, Estimates], differences: Mapping[str, Differenc
 
 
 def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -> None:
-    """Draw a mean as a dot and its interval as a line."""
     if estimate is None:
         return
     axes.plot([estimate.mean], [place], marker="o", markersize=6, color=colour)
@@ -50,37 +49,34 @@ def _whisker(axes: Axes, place: float, estimate: Estimate | None, colour: str) -
 
 
 def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
-    """Draw every variant's gap and validation accuracy by epoch.
+    """Draw the mean gap and validation accuracy by epoch.
 
-    A point is the mean over the seeds that trained for so many epochs.
+    Later epochs are means over the seeds that got there.
     """
     with drawing_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
-        panels = figure.subplots(1, 2)
+        panels = _panels(figure, "epoch")
         for number, (name, seeds) in enumerate(variants.items()):
             for column, axes in enumerate(panels):
-                means = _mean_by_epoch([seed[column] for seed in seeds])
+                by_epoch = zip_longest(*(seed[column] for seed in seeds), fillvalue=np.nan)
+                means = np.nanmean([*by_epoch], axis=1)
                 style = _line_style(number) | {"markevery": max(len(means) // 6, 1), "markersize": 4, "linewidth": 1.4}
                 axes.plot(range(1, len(means) + 1), 100 * means, label=name, **style)
-        for axes, label in zip(panels, ("gap (points)", "validation accuracy (%)"), strict=True):
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(label)
+        for axes in panels:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", labelcolor=INK)
         return svg(figure)
 
 
 def _line_style(number: int) -> dict[str, Any]:
-    """Choose colour and marker of a line by its number."""
-    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    return {"color": colours[number % len(colours)], "marker": MARKERS[number % len(MARKERS)]}
+    return {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)]}
 
 
-def _mean_by_epoch(seeds: Sequence[Sequence[float]]) -> np.ndarray:
-    longest = max(map(len, seeds))
-    padded = np.array([[*seed, *[np.nan] * (longest - len(seed))] for seed in seeds], float)
-    means: np.ndarray = np.nanmean(padded, axis=0)
-    return means
+def _panels(figure: Figure, parameter: str) -> list[Axes]:
+    gap, accuracy = figure.subplots(1, 2)
+    gap.set(xlabel=parameter, ylabel="gap (points)")
+    accuracy.set(xlabel=parameter, ylabel="validation accuracy (%)")
+    return [gap, accuracy]
 
 
 def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
@@ -92,9 +88,8 @@ def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str
     positive = [value for value in values if value > 0]
     with drawing_style():
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-        panels = figure.subplots(1, 2)
-        labels = ("gap (points)", "validation accuracy (%)")
-        for column, (axes, label) in enumerate(zip(panels, labels, strict=True)):
+        panels = _panels(figure, parameter)
+        for column, axes in enumerate(panels):
             for number, (name, points) in enumerate(lines.items()):
                 style = _line_style(number)
                 means = [estimates[column].mean for estimates in points.values()]
@@ -107,8 +102,6 @@ def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str
                 axes.set_xscale("symlog", linthresh=min(positive))
             axes.set_xticks(values, [f"{value:,g}" for value in values])
             axes.minorticks_off()
-            axes.set_xlabel(parameter)
-            axes.set_ylabel(label)
         if len(lines) > 1:
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", labelcolor=INK)
         return svg(figure)

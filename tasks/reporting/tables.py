@@ -12,18 +12,11 @@ from sklearn.metrics import classification_report
 from tasks.metrics.class_counts import ClassScores
 from tasks.metrics.summarize import rounded, to_json
 from tasks.reporting.evaluation import Evaluation
-from tasks.reporting.leakage import Leakage
-from tasks.reporting.results import Results
+from tasks.reporting.results import Leakage, Results
 
 
 def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentation: str) -> dict[str, str]:
-    """Write every table of the report: file name → text.
-
-    Parameters
-    ----------
-    test_time_augmentation : {"none", "mirror", "mirror_and_shift"}
-        As the predictions were made; calibration.json passes it on to users of the model.
-    """
+    """Write every table of the report: file name → text."""
     names, (y_true, y_prob) = list(evaluation.class_names), evaluation.predictions["test"]
     y_pred, labels = y_prob.argmax(axis=1), np.arange(len(names))
     calibration = {
@@ -50,7 +43,13 @@ def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentati
         ),
         "labels.csv": _csv(["actual", "predicted"], named),  # which `dvc plots` counts
         "predictions.csv": _csv(["file", "label", "predicted", "probability"], predictions),
-        "label_issues.csv": _label_issues(evaluation, results),
+        "label_issues.csv": _csv(
+            ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"],
+            (
+                [split, evaluation.files[split][row], names[label], names[suggested], *rounded(numbers)]
+                for split, row, label, suggested, *numbers in results.label_issues
+            ),
+        ),
     }
 
 
@@ -84,16 +83,6 @@ def _leakage(leakage: Leakage) -> dict[str, Any]:
 
 def _class_row(row: ClassScores) -> dict[str, Any]:
     return {"class" if field == "name" else field: value for field, value in row._asdict().items()}
-
-
-def _label_issues(evaluation: Evaluation, results: Results) -> str:
-    names, files = evaluation.class_names, evaluation.files
-    rows = (
-        [split, files[split][row], names[label], names[suggested], *rounded(numbers)]
-        for split, row, label, suggested, *numbers in results.label_issues
-    )
-    columns = ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"]
-    return _csv(columns, rows)
 
 
 def _csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -1,7 +1,7 @@
 """HTML pages from templates, each one file that needs nothing else.
 
-The same content is the same bytes. All that comes from data or parameters is escaped; a page may load nothing from
-anywhere, and says so in its content security policy.
+All that comes from data or parameters is escaped. A page may load nothing from anywhere, and says so in its content
+security policy.
 """
 
 from typing import Any
@@ -14,10 +14,9 @@ from tasks.reporting import drawing
 
 def render_template(template: str, **content: Any) -> str:
     """Fill a template of this folder; a missing value is an error."""
-    loader = PackageLoader("tasks.reporting", ".")
     environment = Environment(
         # control: escaping
-        loader=loader,
+        loader=PackageLoader("tasks.reporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Scores from counts by class against scikit-learn's."""
+"""Scores from counts by class against scikit-learn's, and the most frequent mistakes."""
 
 from typing import get_args, get_type_hints
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from tasks.metrics.class_counts import COUNT_METRICS, count_classes, per_class
+from tasks.metrics.class_counts import (
+    COUNT_METRICS,
+    confusion_matrix,
+    count_classes,
+    most_confused,
+    most_confused_classes,
+    per_class,
+)
 from tasks.params.evaluate import Evaluate
 
 
@@ -43,3 +50,25 @@ def test_scores_of_each_class_are_scikit_learns(n_classes: int) -> None:
     rows = per_class(y_true, y_prob, [f"class {n}" for n in range(n_classes)])
     for row, expected in zip(rows, zip(*columns, strict=True), strict=True):
         assert row[1:] == pytest.approx(expected, abs=1e-12)
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes() -> None:
+    y_pred = np.array([0, 1, 1, 2, 0, 2])
+    assert confusion_matrix(np.array([0, 0, 1, 2, 2, 2]), np.eye(3)[y_pred]).tolist() == [
+        [1, 1, 0],
+        [0, 1, 0],
+        [1, 0, 2],
+    ]
+
+
+def test_only_mistakes_that_were_made_are_listed_most_frequent_first() -> None:
+    counts = np.array([[9, 1, 0], [4, 9, 2], [0, 0, 9]])
+    assert most_confused(counts) == [(1, 0, 4), (1, 2, 2), (0, 1, 1)]
+    assert most_confused(counts, 1) == [(1, 0, 4)]
+    assert most_confused(np.diag([3, 3])) == []
+
+
+def test_the_most_confused_classes_have_the_most_mistakes_both_ways() -> None:
+    counts = np.array([[9, 0, 0, 0], [5, 9, 0, 0], [0, 0, 9, 1], [0, 0, 0, 9]])
+    assert most_confused_classes(counts, 2).tolist() == [0, 1]
+    assert most_confused_classes(counts, 9).tolist() == [0, 1, 2, 3]

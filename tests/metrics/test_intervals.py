@@ -14,13 +14,9 @@ def test_the_interval_of_a_mean_matches_theory_every_time() -> None:
     assert mean_interval(correct) == (low, high)
 
 
-def test_equal_values_have_an_interval_without_width() -> None:
+def test_equal_values_and_a_single_image_have_an_interval() -> None:
     assert mean_interval(np.ones(10)) == (1.0, 1.0)
-
-
-def test_a_gap_to_a_single_image_has_an_interval() -> None:
-    low, high = gap_interval(np.array([1.0, 0.0, 1.0, 1.0]), np.array([1.0]))
-    assert (low, high) == pytest.approx((-0.75, 0.0))
+    assert gap_interval(np.array([1.0, 0.0, 1.0, 1.0]), np.array([1.0])) == pytest.approx((-0.75, 0.0))
 
 
 def test_the_interval_of_a_gap_adds_both_variances() -> None:

@@ -6,7 +6,7 @@ import pytest
 from tasks.metrics import primary
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
-from tasks.metrics.types import Predicted
+from tasks.metrics.predictions import Predicted
 
 
 def predicted(supports: list[int], recalls: list[float]) -> Predicted:

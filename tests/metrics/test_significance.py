@@ -13,17 +13,11 @@ OLD = [10.0, 11.0, 9.5, 10.5, 12.0]
 NEW = [8.0, 9.5, 8.5, 8.0, 10.0]
 
 
-def test_an_interval_is_students() -> None:
+def test_an_interval_is_students_where_the_values_differ() -> None:
     found = significance.mean(NEW)
     half = stats.t.ppf(0.975, 4) * np.std(NEW, ddof=1) / np.sqrt(5)
     assert (found.mean, found.low, found.high, found.n) == pytest.approx((8.8, 8.8 - half, 8.8 + half, 5))
-
-
-def test_one_seed_has_no_interval() -> None:
     assert significance.mean([3.0]) == significance.Estimate(3.0, None, None, 1)
-
-
-def test_equal_values_have_an_interval_without_width() -> None:
     assert significance.mean([2.0, 2.0, 2.0]) == significance.Estimate(2.0, 2.0, 2.0, 3)
 
 

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.metrics.types import Predicted
-from tasks.reporting.gallery import Gallery
-
-
-def gallery(height: int, width: int, n: int = 6) -> Gallery:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    labels = np.arange(n) % 2
-    return Gallery(images, [f"{row}.png" for row in range(n)], Predicted(labels, np.eye(2)[labels]), ["a", "b"])
+from tasks.reporting import gallery
+from tests.support.reports import evaluation
 
 
 @pytest.mark.parametrize(
@@ -32,20 +25,21 @@ def gallery(height: int, width: int, n: int = 6) -> Gallery:
 def test_a_picture_keeps_its_shape_and_is_stored_small(
     shape: tuple[int, int], stored: tuple[int, int], shown: tuple[int, int]
 ) -> None:
-    made = gallery(*shape)
-    picture = made.picture(3)
+    images = np.random.default_rng(0).integers(0, 256, (6, *shape, 3), dtype=np.uint8)
+    made = evaluation(n=6, images={"test": images})
+    picture = gallery.picture(made, "test", 3)
     kind, content = picture.source.split(";base64,")
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
         assert image.size == stored
         assert kind == f"data:image/{(image.format or '').lower()}"
         if max(shape) <= 96:  # as it is, pixel by pixel
-            np.testing.assert_array_equal(np.asarray(image), made.images[3])
+            np.testing.assert_array_equal(np.asarray(image), images[3])
     assert (picture.width, picture.height) == shown
     assert picture.is_enlarged == (max(shape) < 96)
-    assert picture == made.picture(3)
+    assert picture == gallery.picture(made, "test", 3)
     assert len(content) < 60_000
 
 
 def test_examples_are_of_the_classes_that_are_asked_for() -> None:
-    assert [shown.name for shown in gallery(8, 8).examples([1, 0])] == ["b", "a"]
-    assert [shown.name for shown in gallery(8, 8, n=1).examples([0, 1])] == ["a"]  # b has no image
+    made = evaluation(n=2, n_classes=3)
+    assert [shown.name for shown in gallery.examples(made, [1, 0, 2])] == ["class 1", "class 0"]  # 2 has no image

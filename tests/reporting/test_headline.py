@@ -2,9 +2,8 @@
 
 import pytest
 
-from tasks.reporting.evaluation import Findings
+from tasks.reporting.evaluation import Findings, Leak
 from tasks.reporting.headline import headline, leak_warning, page_title
-from tasks.reporting.leakage import Leak
 from tasks.reporting.results import compute_results
 from tests.support.reports import Page, evaluation, render_page
 

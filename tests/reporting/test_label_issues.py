@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tasks.metrics.types import Predicted
+from tasks.metrics.predictions import Predicted
 from tasks.reporting.label_issues import find_doubtful_labels
 
 

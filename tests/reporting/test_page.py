@@ -1,83 +1,48 @@
-"""The page shows the numbers of independent computations, edge cases included."""
+"""The page shows all numbers, pictures and findings, edge cases included."""
 
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn import calibration, metrics
+from sklearn import metrics
 from sklearn.datasets import load_sample_image
 
-from tasks.reporting.evaluation import Evaluation, Findings
-from tasks.reporting.leakage import Leak
+from tasks.metrics.scores import SCORES
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
 from tests.support.reports import Page, evaluation, history, render_page, with_test
 
 
-def test_the_scores_of_every_split_are_scikit_learns() -> None:
-    made = evaluation(n=500, n_classes=5)
-    header, *rows = Page(render_page(made)).tables[0]
+def test_the_numbers_of_the_results_are_shown() -> None:
+    made = evaluation(n=500)
+    results, page = compute_results(made), Page(render_page(made))
+    header, *rows = page.tables[0]
     assert header == ["score", "train", "validation", "test", "better"]
-    shown = {row[0]: dict(zip(header[1:4], row[1:4], strict=True)) for row in rows}
-    for split, (y_true, y_prob) in made.predictions.items():
-        predicted = y_prob.argmax(axis=1)
-        expected = {
-            "accuracy": metrics.accuracy_score(y_true, predicted),
-            "negative log likelihood (nats)": metrics.log_loss(y_true, y_prob),
-            "Brier score": metrics.brier_score_loss(y_true, y_prob, scale_by_half=False),
-            "top-3 accuracy": metrics.top_k_accuracy_score(y_true, y_prob, k=3),
-            "balanced accuracy": metrics.balanced_accuracy_score(y_true, predicted),
-            "F1, mean over classes": metrics.f1_score(y_true, predicted, average="macro"),
-            "Cohen's kappa": metrics.cohen_kappa_score(y_true, predicted),
-            "ROC AUC, one against the rest": metrics.roc_auc_score(y_true, y_prob, multi_class="ovr"),
-            "expected calibration error": calibration_error(y_true, y_prob),
-        }
-        assert {name: shown[name][split] for name in shown} == {
-            name: f"{value:.4f}" for name, value in expected.items()
-        }
+    assert rows == [
+        [score.title, *(f"{values[name]:.4f}" for values in results.scores.values()), score.better]
+        for name, score in SCORES.items()
+    ]
+    (classes,) = (table for table in page.tables if table[0][0] == "class")
+    assert classes[1:] == [
+        [row.name, f"{row.f1:.3f}", f"{row.precision:.3f}", f"{row.recall:.3f}", str(row.support)]
+        for row in reversed(results.ranked)
+    ]
+    assert results.gap
+    assert f"{100 * results.gap.value:.1f} points" in page.words
 
 
-def calibration_error(y_true: np.ndarray, y_prob: np.ndarray) -> float:
-    """Compute it from scikit-learn's calibration curve, with the same bins."""
-    confidence, correct = y_prob.max(axis=1), y_prob.argmax(axis=1) == y_true
-    accuracy, mean = calibration.calibration_curve(correct, confidence, n_bins=15)
-    shares = np.histogram(confidence, bins=15, range=(0, 1))[0]
-    shares = shares[shares > 0] / len(y_true)
-    return float(shares @ np.abs(accuracy - mean))
-
-
-def test_classes_and_mistakes_are_counted_from_the_predictions() -> None:
+def test_mistakes_are_counted_from_the_predictions() -> None:
     made = evaluation(n=500)
     page = Page(render_page(made))
     y_true, y_prob = made.predictions["test"]
-    predicted = y_prob.argmax(axis=1)
-    columns = metrics.precision_recall_fscore_support(y_true, predicted)
-    expected = sorted(zip(made.class_names, *columns, strict=True), key=lambda row: -row[3])
-    rows = [[name, f"{f1:.3f}", f"{p:.3f}", f"{r:.3f}", str(n)] for name, p, r, f1, n in expected]
-    (classes,) = (table for table in page.tables if table[0][0] == "class")
-    assert classes[1:] == rows
-
-    counts = metrics.confusion_matrix(y_true, predicted)
+    counts = metrics.confusion_matrix(y_true, y_prob.argmax(axis=1))
     listed = re.findall(r"(class \d) predicted as (class \d): (\d+) of (\d+) images", page.words)
     for true, predicted_name, count, support in listed:
         row = counts[made.class_names.index(true)]
         assert (int(count), int(support)) == (row[made.class_names.index(predicted_name)], row.sum())
-    numbers = [int(count) for _, _, count, _ in listed]
     off_diagonal = counts[~np.eye(4, dtype=bool)]
-    assert numbers == sorted(off_diagonal, reverse=True)[:10]
-
-
-def test_the_gap_lies_in_its_interval() -> None:
-    made = evaluation()
-    gap = compute_results(made).gap
-    assert gap is not None
-    train, validation = (
-        metrics.accuracy_score(y_true, y_prob.argmax(axis=1))
-        for y_true, y_prob in (made.predictions["train"], made.predictions["validation"])
-    )
-    assert gap.value == pytest.approx(train - validation)
-    assert gap.interval[0] < gap.value < gap.interval[1]
-    assert f"{100 * gap.value:.1f} points" in Page(render_page(made)).words
+    assert [int(count) for _, _, count, _ in listed] == sorted(off_diagonal, reverse=True)[:10]
 
 
 def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
@@ -120,37 +85,31 @@ def test_names_and_values_are_text_and_never_markup() -> None:
     assert hostile in Page(made).words
 
 
-EDGES: dict[str, Evaluation] = {
-    "a class never predicted": with_test(evaluation(), [0, 1, 2, 3], np.eye(4)[[0, 1, 2, 0]] * 0.96 + 0.01),
-    "one epoch only": evaluation(history=history(1)),
-    "no validation split": evaluation(validation=False, history=history(validation=False)),
-    "a perfect model": with_test(evaluation(), [0, 1, 2, 3], np.eye(4)),
-    "a model that predicts one class": with_test(
-        evaluation(), np.arange(40) % 4, np.tile([0.7, 0.1, 0.1, 0.1], (40, 1))
+EDGES: dict[str, tuple[Evaluation, str]] = {
+    "a class never predicted": (with_test(evaluation(), [0, 1, 2, 3], np.eye(4)[[0, 1, 2, 0]]), "class 0"),
+    "one epoch only": (evaluation(history=history(1)), "After 1 epoch the gap"),
+    "no validation split": (evaluation(validation=False, history=history(validation=False)), "is no validation split"),
+    "a perfect model": (with_test(evaluation(), [0, 1, 2, 3], np.eye(4)), "No test image is classified wrong"),
+    "a model that predicts one class": (
+        with_test(evaluation(), np.arange(40) % 4, np.tile([0.7, 0.1, 0.1, 0.1], (40, 1))),
+        "predicted as class 0: 10 of 10",
     ),
-    "two classes": evaluation(n_classes=2),
-    "a hundred classes": evaluation(n_classes=100),
-    "a class without test images": with_test(evaluation(), [0, 1, 2, 2], np.eye(4)[[0, 1, 2, 0]] * 0.96 + 0.01),
-    "early stopping": evaluation(history=history(5, best=2), has_early_stopping=True),
-}
-WORDS = {
-    "a class never predicted": "class 0",
-    "one epoch only": "After 1 epoch the gap",
-    "no validation split": "there is no validation split",
-    "a perfect model": "No test image is classified wrong",
-    "a model that predicts one class": "predicted as class 0: 10 of 10",
-    "two classes": "class 1 predicted as class 0",
-    "a hundred classes": "class 99",
-    "a class without test images": "class 3",
-    "early stopping": "epoch 2, whose weights early stopping kept",
+    "two classes": (evaluation(n_classes=2), "class 1 predicted as class 0"),
+    "a hundred classes": (evaluation(n_classes=100), "class 99"),
+    "a class without test images": (with_test(evaluation(), [0, 1, 2, 2], np.eye(4)[[0, 1, 2, 0]]), "class 3"),
+    "early stopping": (
+        evaluation(history=history(5, best=2), has_early_stopping=True),
+        "epoch 2, whose weights early stopping kept",
+    ),
 }
 
 
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 def test_the_page_holds_on_the_edge_of(edge: str) -> None:
-    page = Page(render_page(EDGES[edge], own_figures=True))
-    assert WORDS[edge] in page.words
+    made, words = EDGES[edge]
+    page = Page(render_page(made, own_figures=True))
+    assert words in page.words
     assert "nan" not in page.words.lower()
 
 
@@ -209,11 +168,8 @@ def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
     assert "were left out: 12" in page.words
     assert "c/9.png: truncated" in page.words
     assert "and 2 more" in page.words
-
-
-def test_without_findings_the_page_does_not_mention_them() -> None:
-    words = Page(render_page(evaluation())).words
-    assert not [word for word in ("duplicate", "Leaks", "Problems with the files") if word in words]
+    without = Page(render_page(evaluation())).words
+    assert not [word for word in ("duplicate", "Leaks", "Problems with the files") if word in without]
 
 
 def test_doubtful_labels_are_shown_with_their_files() -> None:

@@ -5,11 +5,9 @@ import json
 from dataclasses import replace
 from io import StringIO
 
-import numpy as np
 import pytest
 
-from tasks.reporting.evaluation import Evaluation, Findings
-from tasks.reporting.leakage import Leak
+from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
 from tasks.reporting.tables import detail_tables
 from tests.support.reports import evaluation, with_test
@@ -48,26 +46,21 @@ def test_the_calibration_holds_the_whole_temperature() -> None:
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
 
 
-def test_class_names_survive_csv() -> None:
-    names = ["a,b", 'say "c"', "d\ne", "é"]
+def test_names_survive_csv_in_the_order_of_the_images() -> None:
+    names, files = ["a,b", 'say "c"', "d\ne", "é"], [f'x,"{n}".png' for n in range(40)]
     made = evaluation(n=40, class_names=names)
-    rows = list(csv.reader(StringIO(tables(made)["labels.csv"], newline="")))
+    made = replace(made, files={**made.files, "test": files})
     y_true, y_prob = made.predictions["test"]
-    assert rows[0] == ["actual", "predicted"]
-    assert rows[1:] == [[names[t], names[p]] for t, p in zip(y_true, y_prob.argmax(axis=1), strict=True)]
-    assert [row[0] for row in csv.reader(StringIO(tables(made)["confusion.csv"], newline=""))][1:] == names
-    assert np.sum([int(row["support"]) for row in csv.DictReader(StringIO(tables(made)["per_class.csv"]))]) == 40
-
-
-def test_predictions_name_files_and_classes_in_the_order_of_the_images() -> None:
-    made = evaluation(n=40, class_names=["a,b", "b", "c", "d"])
-    made = replace(made, files={**made.files, "test": [f'x,"{n}".png' for n in range(40)]})
-    rows = list(csv.DictReader(StringIO(tables(made)["predictions.csv"], newline="")))
-    y_true, y_prob = made.predictions["test"]
-    assert [row["file"] for row in rows] == [f'x,"{n}".png' for n in range(40)]
-    assert [row["label"] for row in rows] == [made.class_names[label] for label in y_true]
-    assert [row["predicted"] for row in rows] == [made.class_names[label] for label in y_prob.argmax(axis=1)]
-    assert [float(row["probability"]) for row in rows] == pytest.approx(y_prob.max(axis=1), abs=1e-6)
+    pairs = [[names[t], names[p]] for t, p in zip(y_true, y_prob.argmax(axis=1), strict=True)]
+    read = {name: list(csv.reader(StringIO(text, newline=""))) for name, text in tables(made).items()}
+    assert read["labels.csv"] == [["actual", "predicted"], *pairs]
+    assert [row[0] for row in read["confusion.csv"]][1:] == names
+    assert sum(int(row[-1]) for row in read["per_class.csv"][1:]) == 40
+    assert read["predictions.csv"][0] == ["file", "label", "predicted", "probability"]
+    assert [row[:3] for row in read["predictions.csv"][1:]] == [
+        [file, *pair] for file, pair in zip(files, pairs, strict=True)
+    ]
+    assert [float(row[3]) for row in read["predictions.csv"][1:]] == pytest.approx(y_prob.max(axis=1), abs=1e-6)
     assert "\r" not in tables(made)["predictions.csv"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from tasks.metrics.types import Predicted
+from tasks.metrics.predictions import Predicted
 from tasks.reporting import page
 from tasks.reporting.evaluation import Evaluation, Findings
 from tasks.reporting.figures import draw_figures

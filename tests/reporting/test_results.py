@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.types import Predicted
-from tasks.reporting.leakage import Leak, measure_leakage
+from tasks.metrics.predictions import Predicted
+from tasks.reporting.evaluation import Leak
+from tasks.reporting.results import measure_leakage
 
 # Of 1,000 test images of two classes the first 200 leak and are all right; of the others three in four are.
 LABELS = np.arange(1000) % 2
