@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tasks.run.libraries import LIBRARIES_FILE
+from tests.support import ROOT
 from tests.support.import_graph import (
     LOCK,
     PACKAGES,
-    ROOT,
     STAGES,
     TRACKED,
     UNDECIDING,
@@ -91,7 +91,7 @@ def test_every_file_names_and_states_one_subject_and_imports_no_test_module() ->
 def test_make_graph_would_change_nothing() -> None:
     assert (ROOT / LIBRARIES_FILE).read_text(encoding="utf-8") == libraries(ROOT)
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    assert with_inputs(text, ROOT) == text
+    assert with_inputs(text) == text
 
 
 def test_make_graph_corrects_deps_and_libraries_and_nothing_else() -> None:
@@ -104,7 +104,7 @@ def test_make_graph_corrects_deps_and_libraries_and_nothing_else() -> None:
     ):
         broken = re.sub(pattern, wrong, text)
         assert broken != text
-        assert with_inputs(broken, ROOT) == text
+        assert with_inputs(broken) == text
 
 
 def test_each_stage_lists_the_code_and_libraries_that_its_step_imports_and_no_others() -> None:

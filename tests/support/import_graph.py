@@ -15,8 +15,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tasks.run.libraries import LIBRARIES_FILE, OR
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
 STAGES = ("download", "normalize", "train", "evaluate", "report")
 TRACKED = STAGES[1:]  # stages whose code is a dependency; of download the images are the contract
@@ -45,9 +45,9 @@ DECIDE_NOTHING = {
 OUTSIDE_FOLDERS = ("tasks/__init__.py", "tasks/errors.py")  # the environment of a step, and how it fails
 
 
-def stages(root: Path = ROOT) -> dict[str, Any]:
+def stages() -> dict[str, Any]:
     """Read the stages of dvc.yaml."""
-    return dict(YAML(typ="safe").load(root / "dvc.yaml")["stages"])
+    return dict(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 
 
 def imports(file: Path, root: Path) -> set[Path]:
@@ -79,6 +79,9 @@ def closure(file: Path, root: Path) -> set[Path]:
 def third_party(file: Path) -> set[str]:
     """List the packages outside the project that a file imports, by their top-level names."""
     return {module.split(".")[0] for module in imported_modules(file.read_text(encoding="utf-8"))} - set(PACKAGES)
+
+
+_distributions = cache(packages_distributions)
 
 
 @cache
@@ -118,9 +121,6 @@ def libraries_of(stage: str, root: Path) -> list[str]:
     return sorted((spelled & locked(root).keys()) - UNDECIDING.keys())
 
 
-_distributions = cache(packages_distributions)
-
-
 def libraries(root: Path) -> str:
     """Write the text of libraries.yaml: the version of each library that decides the results of a stage."""
     versions = locked(root)
@@ -128,14 +128,14 @@ def libraries(root: Path) -> str:
     return LIBRARIES_HEAD + "".join(f'{name}: "{versions[name]}"\n' for name in names)  # quoted, or 3.10 is a number
 
 
-def with_inputs(text: str, root: Path) -> str:
+def with_inputs(text: str) -> str:
     """Correct the code deps and libraries in the text of dvc.yaml; everything else stays as it is written."""
     for stage in TRACKED:
         block = rf"(^  {stage}:\n(?:(?!  \S).*\n)*?"
-        code = "".join(f"      - {dep}\n" for dep in code_deps(stage, root))
+        code = "".join(f"      - {dep}\n" for dep in code_deps(stage, ROOT))
         before, lines = r"    deps:\n(?:      - (?!tasks/).*\n)*", r"(?:      - tasks/.*\n)*"
         text = re.sub(f"{block}{before}){lines}", rf"\g<1>{code}", text, flags=re.MULTILINE)
-        versions = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, root))}]\n"
+        versions = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, ROOT))}]\n"
         before, lines = rf"    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*", rf"(?:      - {LIBRARIES_FILE}:.*\n)?"
         text = re.sub(f"{block}{before}){lines}", rf"\g<1>{versions}", text, flags=re.MULTILINE)
     return text
@@ -143,5 +143,5 @@ def with_inputs(text: str, root: Path) -> str:
 
 if __name__ == "__main__":
     graph = ROOT / "dvc.yaml"
-    graph.write_text(with_inputs(graph.read_text(encoding="utf-8"), ROOT), encoding="utf-8")
+    graph.write_text(with_inputs(graph.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / LIBRARIES_FILE).write_text(libraries(ROOT), encoding="utf-8")
