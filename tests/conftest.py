@@ -76,8 +76,8 @@ def raw_files(raw: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def digests(raw: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in cifar10.FILES}
+def digests(raw_files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in raw_files.items()}
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +97,10 @@ def mirror(archive: Path) -> Iterator[Server]:
 @pytest.fixture
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder instead of the user's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("tasks.fetch.mirrors.cache_folder", lambda: tmp_path / "cache" / "cifar10-regularization")
-    return tmp_path / "cache" / "cifar10-regularization"
+    folder = tmp_path / "cache" / "cifar10-regularization"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))
+    monkeypatch.setattr("tasks.fetch.mirrors.cache_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tasks.run.libraries import LIBRARIES_FILE
+from tests.support import ROOT
 from tests.support.import_graph import (
     LOCK,
     PACKAGES,
-    ROOT,
     STAGES,
+    TRACKED,
     UNDECIDING,
-    UNTRACKED,
     code_deps,
     imported_modules,
     imports,
@@ -23,21 +23,20 @@ from tests.support.import_graph import (
     locked,
     stages,
     third_party,
-    with_code_deps,
-    with_libraries,
+    with_inputs,
 )
 
 # Python runs these before any other file of the package, so that every file seems to import them.
 PACKAGE_FILES = {f"{package}/__init__.py" for package in PACKAGES}
-PAGES = {f"{package}/" for package in PACKAGES}  # their files are pages, and no page imports another
+COMMANDS = {f"{package}/" for package in PACKAGES}  # their files are commands, which do not import each other
 FOREIGN = {"flows": {"tensorflow", "keras"}, "tasks": {"prefect", "dvc"}}
 ROWS = re.findall(
     r"^\| `((?:flows|tasks)/[\w./]*)` \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
 )
 
 
-def source_files(root: Path, *packages: str) -> list[Path]:
-    return [file for package in packages or PACKAGES for file in sorted((root / package).rglob("*.py"))]
+def source_files(root: Path, packages: tuple[str, ...] = PACKAGES) -> list[Path]:
+    return [file for package in packages for file in sorted((root / package).rglob("*.py"))]
 
 
 def row_of(file: str) -> int:
@@ -50,8 +49,8 @@ def forbidden_imports(root: Path) -> list[str]:
     for path in source_files(root):
         file = path.relative_to(root).as_posix()
         for imported in sorted(other.relative_to(root).as_posix() for other in imports(path, root)):
-            is_page = ROWS[row_of(file)] in PAGES
-            if imported not in PACKAGE_FILES and row_of(imported) < row_of(file) + is_page:
+            is_command = ROWS[row_of(file)] in COMMANDS
+            if imported not in PACKAGE_FILES and row_of(imported) < row_of(file) + is_command:
                 complaints.append(f"{file} imports {imported}")
         foreign = third_party(path) & FOREIGN[file.split("/")[0]]
         complaints += [f"{file} imports {name}" for name in sorted(foreign)]
@@ -76,66 +75,55 @@ def test_no_imports_go_in_a_circle() -> None:
     assert circle(ROOT) == []
 
 
-def test_every_row_of_the_table_exists() -> None:
-    assert [row for row in ROWS if not (ROOT / row).exists()] == []
-
-
 def test_no_folder_holds_more_than_15_files() -> None:
     folders = {file.parent for file in source_files(ROOT)}
     assert [folder for folder in folders if len(list(folder.glob("*.py"))) > 15] == []
 
 
-def test_there_is_no_junk_drawer() -> None:
-    names = {file.stem for file in source_files(ROOT, "flows", "tasks", "tests", "bench")}
-    assert not names & {"utils", "util", "common", "helpers", "misc"}
-
-
-def test_no_test_module_imports_another() -> None:
-    """What tests share lies in tests/support."""
-    imported = {file: imported_modules(file.read_text(encoding="utf-8")) for file in source_files(ROOT, "tests")}
-    assert [file for file, modules in imported.items() if any(".test_" in module for module in modules)] == []
-
-
-def test_every_file_says_what_it_holds() -> None:
-    texts = {file: file.read_text(encoding="utf-8") for file in source_files(ROOT, "flows", "tasks", "tests", "bench")}
-    assert [file for file, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))] == []
+def test_every_file_names_and_states_one_subject_and_imports_no_test_module() -> None:
+    for file in source_files(ROOT, ("flows", "tasks", "tests", "bench")):
+        assert file.stem not in {"utils", "util", "common", "helpers", "misc"}, file
+        text = file.read_text(encoding="utf-8")
+        assert not text or ast.get_docstring(ast.parse(text)), file
+        assert not [module for module in imported_modules(text) if ".test_" in module], file
 
 
 def test_make_graph_would_change_nothing() -> None:
     assert (ROOT / LIBRARIES_FILE).read_text(encoding="utf-8") == libraries(ROOT)
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    assert with_libraries(with_code_deps(text, ROOT), ROOT) == text
+    assert with_inputs(text) == text
 
 
 def test_make_graph_corrects_deps_and_libraries_and_nothing_else() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    broken = text.replace("      - tasks/train.py\n", "").replace("      - tasks/metrics\n", "      - tasks/gone\n")
-    assert broken != text
-    assert with_code_deps(broken, ROOT) == text
-    broken = re.sub(r"      - libraries.yaml: \[cleanlab.*\n", "", text).replace("[numpy, ", "[prefect, ")
-    assert broken != text
-    assert with_libraries(broken, ROOT) == text
+    for pattern, wrong in (
+        ("      - tasks/train.py\n", ""),
+        ("      - tasks/metrics\n", "      - tasks/gone\n"),
+        (r"      - libraries.yaml: \[cleanlab.*\n", ""),
+        (r"\[numpy, ", "[prefect, "),
+    ):
+        broken = re.sub(pattern, wrong, text)
+        assert broken != text
+        assert with_inputs(broken) == text
 
 
-def test_the_libraries_of_a_stage_are_those_that_its_step_imports() -> None:
-    assert libraries_of("normalize", ROOT) == ["numpy", "pillow", "scikit-learn", "scipy"]
-    assert {"keras", "tensorflow"} <= set(libraries_of("train", ROOT))
+def test_each_stage_lists_the_code_and_libraries_that_its_step_imports_and_no_others() -> None:
+    code = {stage: set(code_deps(stage, ROOT)) for stage in TRACKED}
+    versions = {stage: set(libraries_of(stage, ROOT)) for stage in TRACKED}
+    assert not {"tasks/reporting", "tasks/metrics"} & code["train"]
+    assert not {"tasks/reporting", "tasks/training"} & code["evaluate"]
+    assert versions["normalize"] == {"numpy", "pillow", "scikit-learn", "scipy"}
+    assert {"keras", "tensorflow"} <= versions["train"]
     drawing = {"cleanlab", "jinja2", "matplotlib"}
-    assert drawing <= set(libraries_of("report", ROOT))
-    assert not set(libraries_of("report", ROOT)) & {"keras", "tensorflow"}
-
-
-def test_training_draws_and_scores_nothing_and_evaluate_neither_draws_nor_trains() -> None:
-    assert not {"tasks/reporting", "tasks/metrics"} & set(code_deps("train", ROOT))
-    assert not {"tasks/reporting", "tasks/training"} & set(code_deps("evaluate", ROOT))
-    for name in ("train", "evaluate"):
-        assert not set(libraries_of(name, ROOT)) & {"cleanlab", "jinja2", "matplotlib"}
+    assert drawing <= versions["report"]
+    assert not drawing & (versions["train"] | versions["evaluate"])
+    assert not {"keras", "tensorflow"} & versions["report"]
 
 
 def test_no_library_is_exempt_that_no_stage_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     exempt = set(UNDECIDING)
     monkeypatch.setattr("tests.support.import_graph.UNDECIDING", {})
-    assert exempt <= {name for stage in STAGES if stage != UNTRACKED for name in libraries_of(stage, ROOT)}
+    assert exempt <= {name for stage in TRACKED for name in libraries_of(stage, ROOT)}
 
 
 def test_a_lock_is_read_with_extras_markers_and_two_versions(tmp_path: Path) -> None:
@@ -147,15 +135,11 @@ def test_a_lock_is_read_with_extras_markers_and_two_versions(tmp_path: Path) -> 
     assert locked(tmp_path) == {"httpx": "0.28.1", "numpy": "2.4.6 or 2.5.5"}
 
 
-def test_every_stage_has_a_step_of_its_name_and_order() -> None:
+def test_every_stage_runs_the_step_of_its_name_and_keeps_the_run_cache_on() -> None:
     assert tuple(stages()) == STAGES
     for name, stage in stages().items():
         assert stage["cmd"].startswith(f"exec python -u -m tasks.{name} ")
         assert (ROOT / "tasks" / f"{name}.py").exists()
-
-
-def test_no_stage_switches_the_run_cache_off() -> None:
-    for stage in stages().values():
         assert "always_changed" not in stage
         assert all(isinstance(out, str) for out in stage.get("outs", [])), "an out with cache: false or persist"
         assert stage.get("deps") or stage.get("params")

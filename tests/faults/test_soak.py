@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -83,7 +82,7 @@ class Soak:
         self.clone.edit(train__seed=self.random.randrange(2**31))
         flow_run = self.prefect.start()
         time.sleep(self.random.uniform(1, 6))
-        self.prefect.clone.run("prefect", "flow-run", "cancel", flow_run)
+        self.clone.run("prefect", "flow-run", "cancel", flow_run)
         try:
             wait_for("the end of the run", lambda: self.prefect.state(flow_run) in ENDED, 60)
         except AssertionError:  # Prefect forgets one that is cancelled in the moment in which it starts
@@ -107,8 +106,11 @@ class Soak:
         wait_for("the end of every child", lambda: not workers_of(self.clone), 20)
 
     def damaged_file(self) -> None:
-        kept = [Path("dvc.lock"), Path(".dvc/tmp/rwlock"), *self._outputs(), *self._objects()]
-        path = self.clone.path / self.random.choice(kept)
+        """Delete, flip or truncate an output, an object of DVC's cache, or a file that DVC keeps its state in."""
+        folders = ("data/raw", "data/normalized", "models", "reports/evaluation")
+        outputs = [path for folder in folders for path in (self.clone.path / folder).glob("[!.]*.*")]
+        objects = self.random.sample(sorted((self.clone.path / ".dvc/cache/files/md5").glob("*/*")), 3)
+        path = self.clone.path / self.random.choice([Path("dvc.lock"), Path(".dvc/tmp/rwlock"), *outputs, *objects])
         if not path.is_file():
             return
         content = bytearray(path.read_bytes())
@@ -123,14 +125,6 @@ class Soak:
             path.write_bytes(content[: len(content) // 2])
         if ".dvc" in path.parts or path.name == "dvc.lock":  # DVC refuses these, or would trust them
             self.attempt(*DOCTOR)
-
-    def _outputs(self) -> list[Path]:
-        folders = ("data/raw", "data/normalized", "models", "reports/evaluation")
-        found = [path for folder in folders for path in (self.clone.path / folder).glob("*.*")]
-        return [path for path in found if path.name[0] != "."]
-
-    def _objects(self) -> list[Path]:
-        return self.random.sample(sorted((self.clone.path / ".dvc/cache/files/md5").glob("*/*")), 3)
 
     def checkout(self) -> None:
         self.clone.run("git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
@@ -157,18 +151,13 @@ ROUND = {  # how often each occurs in a round of thirty
 def test_after_random_commands_kills_and_damage_the_weights_are_those_of_an_undisturbed_run(prefect: Prefect) -> None:
     clone, soak = prefect.clone, Soak(prefect)
     undisturbed = (clone.path / MODEL).read_bytes()
-    history: list[str] = []
     started = time.monotonic()
-    try:
-        while time.monotonic() - started < SECONDS:
-            for command in soak.random.sample(list(ROUND), k=sum(ROUND.values()), counts=list(ROUND.values())):
-                history.append(command.__name__)
-                print(f"{time.monotonic() - started:6.1f} s  {command.__name__}", flush=True)
-                command(soak)
-    except BaseException:
-        print(f"SOAK_SEED={SEED}: {' '.join(history)}")
-        raise
-    wait_for("the end of every child", partial(lambda: not workers_of(clone)), 20)
+    print(f"SOAK_SEED={SEED}")
+    while time.monotonic() - started < SECONDS:
+        for command in soak.random.sample(list(ROUND), k=sum(ROUND.values()), counts=list(ROUND.values())):
+            print(f"{time.monotonic() - started:6.1f} s  {command.__name__}", flush=True)
+            command(soak)
+    wait_for("the end of every child", lambda: not workers_of(clone), 20)
     soak.doctor()
     clone.run("git", "checkout", "--quiet", "--force", "HEAD", "--", ".")
     clone.run("dvc", "repro")

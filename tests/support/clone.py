@@ -65,11 +65,10 @@ class Clone:
         files = self._seen()
         if files == self._files:
             return
-        shutil.rmtree(self.path / ".checkpoints", ignore_errors=True)
-        shutil.rmtree(self.path / ".dvc/tmp/worktrees", ignore_errors=True)
+        for folder in (".checkpoints", ".dvc/tmp/worktrees", ".dvc/cache/runs"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
         self.run("bash", "-c", "git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin")
         (self.path / ".dvc/config.local").unlink(missing_ok=True)
-        shutil.rmtree(self.path / ".dvc/cache/runs", ignore_errors=True)  # a test may have removed it
         shutil.copytree(self.path.parent / "runs", self.path / ".dvc/cache/runs")
         self.run("git", "checkout", "--quiet", "--force", "-B", "main", "first-run")
         self.run("git", "clean", "--quiet", "--force", "-d")
@@ -105,11 +104,14 @@ def assert_nothing_is_stale(clone: Clone) -> None:
     assert clone.run("dvc", "status") == "Data and pipelines are up to date.\n"
 
 
-def copy_tracked(target: Path) -> None:
-    """Copy this repository's files with their edits, without those that git ignores."""
+def tracked() -> list[str]:
+    """List this repository's files, without those that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in listed.split("\0"):
-        if name and (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def copy_tracked(target: Path) -> None:
+    for name in tracked():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)

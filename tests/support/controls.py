@@ -8,7 +8,9 @@ nothing, any other statement is left out. Where that does not fit, the control s
 import ast
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from tests.support.import_graph import PACKAGES
 
@@ -18,10 +20,9 @@ Instead = str | tuple[str, str] | None
 
 def marked(root: Path) -> Iterator[tuple[str, Path]]:
     """List each protection that is marked, with its file."""
-    for package in PACKAGES:
-        for file in sorted((root / package).rglob("*.py")):
-            for marker in MARKER.finditer(file.read_text(encoding="utf-8")):
-                yield from ((name, file) for name in _names(marker))
+    for file in sorted(file for package in PACKAGES for file in (root / package).rglob("*.py")):
+        for marker in MARKER.finditer(file.read_text(encoding="utf-8")):
+            yield from ((name, file) for name in _names(marker))
 
 
 def without(code: str, name: str, instead: Instead = None) -> str:
@@ -40,15 +41,16 @@ def without(code: str, name: str, instead: Instead = None) -> str:
     statement = max((node for node in nodes if node.lineno <= line <= _last_line(node)), key=lambda node: node.lineno)
     if isinstance(instead, tuple):
         start, end = _extent(code, statement)
-        header = slice(start, _extent(code, statement.body[0])[0] if hasattr(statement, "body") else end)
-        text = code.encode()[header].decode()
-        changed, n = re.subn(*instead, text)
+        end = _extent(code, statement.body[0])[0] if hasattr(statement, "body") else end
+        text = code.encode()[start:end].decode()
+        replacement, n = re.subn(*instead, text)
         assert n == 1, f"{name}: {instead[0]} must be found once; received {n} in {text}"
-        return _with(code, header, changed)
-    part, default = _expression(statement)
-    if instead is None and default == "pass":
-        part = statement
-    return _with(code, slice(*_extent(code, part)), instead or default)
+    else:
+        part, default = _expression(statement)
+        replacement = instead or default
+        start, end = _extent(code, statement if replacement == "pass" else part)
+    content = code.encode()
+    return (content[:start] + replacement.encode() + content[end:]).decode()
 
 
 def _names(marker: re.Match[str]) -> list[str]:
@@ -78,15 +80,7 @@ def _expression(node: ast.stmt | ast.ExceptHandler) -> tuple[ast.AST, str]:
             return node, "pass"
 
 
-def _extent(code: str, node: ast.AST) -> tuple[int, int]:
+def _extent(code: str, node: Any) -> tuple[int, int]:
     """Find the first and last byte of a node."""
-    starts = [0]
-    for text in code.encode().splitlines(keepends=True):
-        starts.append(starts[-1] + len(text))
-    first, last = getattr(node, "lineno"), getattr(node, "end_lineno")  # noqa: B009
-    return starts[first - 1] + getattr(node, "col_offset"), starts[last - 1] + getattr(node, "end_col_offset")  # noqa: B009
-
-
-def _with(code: str, extent: slice, text: str) -> str:
-    content = code.encode()
-    return (content[: extent.start] + text.encode() + content[extent.stop :]).decode()
+    starts = list(accumulate(map(len, code.encode().splitlines(keepends=True)), initial=0))
+    return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset

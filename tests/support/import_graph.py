@@ -6,7 +6,6 @@ stage into dvc.yaml, and their locked versions into libraries.yaml. test_archite
 
 import ast
 import re
-import sys
 from collections import defaultdict
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -16,11 +15,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tasks.run.libraries import LIBRARIES_FILE, OR
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("flows", "tasks")
 STAGES = ("download", "normalize", "train", "evaluate", "report")
-UNTRACKED = "download"  # a stage whose code is no dependency: its images are the contract
+TRACKED = STAGES[1:]  # stages whose code is a dependency; of download the images are the contract
 LOCK = Path("requirements.lock")
 # Every locked library that a stage imports is an input of the stage, except these. (What only download imports is
 # exempt, as its code is; no stage imports psutil or Prefect.)
@@ -46,10 +45,9 @@ DECIDE_NOTHING = {
 OUTSIDE_FOLDERS = ("tasks/__init__.py", "tasks/errors.py")  # the environment of a step, and how it fails
 
 
-def stages(root: Path = ROOT) -> dict[str, Any]:
+def stages() -> dict[str, Any]:
     """Read the stages of dvc.yaml."""
-    content: dict[str, Any] = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
-    return content
+    return dict(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 
 
 def imports(file: Path, root: Path) -> set[Path]:
@@ -61,15 +59,16 @@ def imports(file: Path, root: Path) -> set[Path]:
     for module in imported_modules(text):
         parts = module.split(".")
         if parts[0] in PACKAGES:
-            needed |= {path for n in range(1, len(parts) + 1) if (path := _module_file(root, parts[:n]))}
+            modules = [root.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+            files = [path for module in modules for path in (module / "__init__.py", module.with_suffix(".py"))]
+            needed |= {path for path in files if path.exists()}
     return needed - {file}
 
 
 def closure(file: Path, root: Path) -> set[Path]:
     """List all project files that a file imports, directly or not, and itself."""
-    folders = [folder for folder in file.parents if folder.is_relative_to(root) and folder != root]
-    packages = [folder / "__init__.py" for folder in folders if (folder / "__init__.py").exists()]
-    reached, todo = set[Path](), [file, *packages]
+    packages = [folder / "__init__.py" for folder in file.parents if folder.is_relative_to(root)]
+    reached, todo = set[Path](), [file, *(package for package in packages if package.exists())]
     while todo:
         if (current := todo.pop()) not in reached:
             reached.add(current)
@@ -82,6 +81,9 @@ def third_party(file: Path) -> set[str]:
     return {module.split(".")[0] for module in imported_modules(file.read_text(encoding="utf-8"))} - set(PACKAGES)
 
 
+_distributions = cache(packages_distributions)
+
+
 @cache
 def imported_modules(code: str) -> frozenset[str]:
     """List the modules, or the names in modules, that a text of Python imports."""
@@ -92,11 +94,6 @@ def imported_modules(code: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     return frozenset(modules)
-
-
-def _module_file(root: Path, parts: list[str]) -> Path | None:
-    module = root.joinpath(*parts)
-    return next((file for file in (module / "__init__.py", module.with_suffix(".py")) if file.exists()), None)
 
 
 def code_deps(stage: str, root: Path) -> list[str]:
@@ -120,59 +117,31 @@ def libraries_of(stage: str, root: Path) -> list[str]:
     files = (file for file in closure(root / "tasks" / f"{stage}.py", root) if file.suffix == ".py")
     modules = set().union(*(third_party(file) for file in files))
     names = {name for module in modules for name in _distributions().get(module, ())}
-    return sorted((names & locked(root).keys()) - UNDECIDING.keys())
-
-
-@cache
-def _distributions() -> dict[str, set[str]]:
-    """Map each importable name to the packages that bring it, as the lock spells them."""
-    return {
-        module: {re.sub(r"[-_.]+", "-", name).lower() for name in names}
-        for module, names in packages_distributions().items()
-    }
+    spelled = {re.sub(r"[-_.]+", "-", name).lower() for name in names}  # as the lock spells them
+    return sorted((spelled & locked(root).keys()) - UNDECIDING.keys())
 
 
 def libraries(root: Path) -> str:
     """Write the text of libraries.yaml: the version of each library that decides the results of a stage."""
     versions = locked(root)
-    names = sorted({name for stage in stages(root) if stage != UNTRACKED for name in libraries_of(stage, root)})
+    names = sorted({name for stage in TRACKED for name in libraries_of(stage, root)})
     return LIBRARIES_HEAD + "".join(f'{name}: "{versions[name]}"\n' for name in names)  # quoted, or 3.10 is a number
 
 
-def with_libraries(text: str, root: Path) -> str:
-    """Correct the libraries in the text of dvc.yaml; everything else stays as it is written."""
-    for stage in stages(root):
-        if stage != UNTRACKED:
-            before = rf"    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*"
-            listed = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, root))}]\n"
-            text = _replaced(text, stage, before, rf"(?:      - {LIBRARIES_FILE}:.*\n)?", listed)
+def with_inputs(text: str) -> str:
+    """Correct the code deps and libraries in the text of dvc.yaml; everything else stays as it is written."""
+    for stage in TRACKED:
+        block = rf"(^  {stage}:\n(?:(?!  \S).*\n)*?"
+        code = "".join(f"      - {dep}\n" for dep in code_deps(stage, ROOT))
+        before, lines = r"    deps:\n(?:      - (?!tasks/).*\n)*", r"(?:      - tasks/.*\n)*"
+        text = re.sub(f"{block}{before}){lines}", rf"\g<1>{code}", text, flags=re.MULTILINE)
+        versions = f"      - {LIBRARIES_FILE}: [{', '.join(libraries_of(stage, ROOT))}]\n"
+        before, lines = rf"    params:.*\n(?:      - (?!{LIBRARIES_FILE}).*\n)*", rf"(?:      - {LIBRARIES_FILE}:.*\n)?"
+        text = re.sub(f"{block}{before}){lines}", rf"\g<1>{versions}", text, flags=re.MULTILINE)
     return text
-
-
-def with_code_deps(text: str, root: Path) -> str:
-    """Correct the code deps in the text of dvc.yaml; everything else stays as it is written."""
-    for stage in stages(root):
-        if stage != UNTRACKED:
-            before = r"    deps:\n(?:      - (?!tasks/).*\n)*"
-            listed = "".join(f"      - {dep}\n" for dep in code_deps(stage, root))
-            text = _replaced(text, stage, before, r"(?:      - tasks/.*\n)*", listed)
-    return text
-
-
-def _replaced(text: str, stage: str, before: str, lines: str, new: str) -> str:
-    """Replace the lines of a stage that follow those of `before`, all of them as patterns."""
-    block = rf"(^  {stage}:\n(?:(?!  \S).*\n)*?{before}){lines}"
-    return re.sub(block, lambda match: match[1] + new, text, flags=re.MULTILINE)
-
-
-def main(root: Path = Path()) -> int:
-    """Write the deps and libraries of dvc.yaml, and libraries.yaml."""
-    graph = root / "dvc.yaml"
-    text = with_libraries(with_code_deps(graph.read_text(encoding="utf-8"), root), root)
-    graph.write_text(text, encoding="utf-8")
-    (root / LIBRARIES_FILE).write_text(libraries(root), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    graph = ROOT / "dvc.yaml"
+    graph.write_text(with_inputs(graph.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / LIBRARIES_FILE).write_text(libraries(ROOT), encoding="utf-8")
