@@ -136,15 +136,6 @@ def test_an_unreachable_host_may_pass_on_a_retry(sources: Sources) -> None:
     assert_nothing_published()
 
 
-def test_wrong_bytes_are_never_published(sources: Sources, tmp_path: Path, raw_files: dict[str, bytes]) -> None:
-    members = dict(raw_files)
-    members["data_batch_3.bin"] = bytes([*members["data_batch_3.bin"][:-1], 1])
-    sources({"url": tar(tmp_path / "wrong.tar", members).as_uri()})
-    with pytest.raises(RefusedError, match=r"SHA-256 of data_batch_3.bin must be \w{64}; received \w{64}"):
-        download(images=IMAGES, raw=RAW)
-    assert_nothing_published()
-
-
 def test_a_cached_page_is_quarantined(sources: Sources, cache_home: Path) -> None:
     page = b"<html>log in first</html>"
     with scripted.serving(page) as server:
@@ -154,6 +145,7 @@ def test_a_cached_page_is_quarantined(sources: Sources, cache_home: Path) -> Non
                 download(images=IMAGES, raw=RAW)
             assert len(server.requested) == requests
     assert (cache_home / "a.tar.gz.refused").read_bytes() == page
+    assert_nothing_published()
 
 
 @pytest.mark.parametrize(

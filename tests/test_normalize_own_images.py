@@ -36,11 +36,8 @@ def claiming(width: int, height: int) -> bytes:
 
 
 def pictures(n: int, labels: tuple[str, ...] = ("ant", "bee")) -> dict[str, bytes]:
-    return {
-        f"{label}/{number}.png": picture(1000 * place + number)
-        for place, label in enumerate(labels)
-        for number in range(n)
-    }
+    numbers = [(place, number) for place in range(len(labels)) for number in range(n)]
+    return {f"{labels[place]}/{number}.png": picture(1000 * place + number) for place, number in numbers}
 
 
 def pack(files: Mapping[str, bytes]) -> None:

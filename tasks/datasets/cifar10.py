@@ -56,7 +56,7 @@ def encode(images: Images, labels: Labels) -> bytes:
 
 
 class Cifar10:
-    """The six files, one in memory at a time."""
+    """The six files as a data set; memory holds one."""
 
     splits_single_images = True  # its published split is one of single images
     is_encoded = False
