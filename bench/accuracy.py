@@ -79,11 +79,12 @@ def first(curve: list[dict[str, float]] | recipes.Curve, column: str, at_least: 
 
 
 def _whole_trainings(epochs: list[float]) -> list[Found]:
-    """Whole trainings, whose mean accuracy must reach a goal of its own."""
+    """Compare whole trainings, whose mean accuracy must reach a goal, too."""
     found = []
     for variant, goal in GOALS.items():
         if curves := _timed_here(variant):
-            name, took = f"the reference's 150 epochs / variant {variant}, all of it", map(_seconds, curves.values())
+            name = f"the reference's 150 epochs / variant {variant}, all of it"
+            took = [float(curve[-1]["seconds"]) for curve in curves.values()]
             one, reached = ratio(name, goal.ratio, _whole(epochs), (variant, took)), {"test_accuracy": _spread(curves)}
             if goal.with_views:
                 reached["test_accuracy_with_views"] = _spread(curves, with_views=True)
@@ -106,12 +107,7 @@ def _whole(epochs: list[float]) -> Side:
     return reference.WHOLE, [reference.EPOCHS * seconds for seconds in epochs]
 
 
-def _seconds(curve: recipes.Curve) -> float:
-    return float(curve[-1]["seconds"])
-
-
 def _spread(curves: Curves, with_views: bool = False) -> dict[str, float]:
-    """Test accuracy over seeds."""
     values = [recipes.accuracy_on_test(curve, with_views) for curve in curves.values()]
     return {
         "mean": round(statistics.mean(values), 4), "minimum": min(values), "maximum": max(values), "n": len(values)

@@ -1,9 +1,8 @@
 """Draw accuracy by seconds of training: ours, stock Keras, PyTorch.
 
 `python -m bench.frontier` writes docs/frontier.svg from docs/recipes.csv and docs/reference.csv. Thin lines are
-validation accuracy, one a seed; a point is the mean test accuracy of finished models over seeds, with its range. The
-notebook was never scored on test: its point is hollow, the best of validation. Its epochs take what the group
-`accuracy` of the benchmark last found.
+validation accuracy, one a seed; a point is the mean test accuracy over seeds, with its range. The notebook was never
+scored on test: its point is hollow, the best of validation.
 """
 
 import argparse

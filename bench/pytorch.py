@@ -78,11 +78,7 @@ def torch(
 def torch_recipe(
     variant: str = "pytorch", seed: int = 0, epochs: int | None = None, images: int | None = None
 ) -> dict[str, Any]:
-    """Train the rival, and score it in float32.
-
-    It is scored on validation after each epoch, and on test at the end. An epoch's seconds leave out its score, as
-    those of side `recipe` do.
-    """
+    """Train the rival; score it in float32, which an epoch's seconds leave out."""
     import torch
     from torch import nn
 
@@ -185,7 +181,6 @@ def _accuracy(network: Any, to_inputs: Callable[[Any], Any], split: str) -> floa
 
 
 def _split(split: str) -> tuple[Any, Any]:
-    """Load pixels and labels of a split."""
     import numpy as np
     import torch
 

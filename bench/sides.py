@@ -65,11 +65,7 @@ def _epoch(overrides: dict[str, Any], variant: str = "default", images: int = TI
 
 
 def recipe(variant: str = "default", seed: int = 0) -> dict[str, Any]:
-    """Train the committed parameters or a variant, and score in float32.
-
-    On test it is scored with `evaluate.test_time_augmentation: mirror_and_shift`, too. Its seconds include
-    compilation and each epoch's scores; those of its epochs do not.
-    """
+    """Train and score a variant; `seconds`, not `epoch_seconds`, include the scores."""
     from tasks.data import arrays
     from tasks.metrics import scores
     from tasks.models.inference import predict
@@ -159,10 +155,7 @@ def _train(
     folder: Path = NORMALIZED,
     on_state: Callable[[Any], None] = lambda state: None,
 ) -> tuple[Any, list[Any], list[float], Any, float]:
-    """Train as stage train does.
-
-    Returns model, history, images per second of each epoch, machine and seconds.
-    """
+    """Train; return model, history, images per second by epoch, machine, seconds."""
     from tasks.data import arrays
     from tasks.device import runtime
 

@@ -1,9 +1,8 @@
 """Synthetic photographs in classes that a network can learn.
 
-They are as large as real ones, in pixels and in bytes. Each is a texture whose amplitude falls as 1 / frequency, as
-that of natural images does (D. J. Field, "Relations between the statistics of natural images and the response
-properties of cortical cells", 1987). A class has a direction and a tint. The same number of them is the same files,
-made once and kept in .bench/.
+A texture has an amplitude of 1 / frequency, as natural images have (D. J. Field, "Relations between
+the statistics of natural images and the response properties of cortical cells", 1987). A class has a direction and a
+tint. The same number of them is the same files, made once and kept in .bench/.
 """
 
 import io

@@ -84,7 +84,6 @@ def _load_predictions(path: Path, y_true: Mapping[str, Labels], n_classes: int) 
 
 
 def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Findings:
-    """Read what normalize found, with the rows of the images that leak."""
     findings = arrays.findings(normalized)
     leaking = [finding for finding in findings if (finding.kind, finding.other_split) == ("leak", "train")]
     rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items() if leaking}

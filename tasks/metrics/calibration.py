@@ -47,16 +47,10 @@ def calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
 def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
     """Find the temperature T whose softmax(logits / T) has the lowest loss.
 
-    It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. The logits are the logarithms of the
-    probabilities, which differ from the network's by a constant for each image.
-
-    Returns
-    -------
-    float
-        Between 0.05 and 20; 1 where every image is classified right, since a lower T would always lower the loss.
+    It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. It lies between 0.05 and 20.
     """
     if correct(y_true, y_prob).all():
-        return 1.0
+        return 1.0  # a lower one would always lower the loss
 
     def loss(log_temperature: float) -> float:
         return float(log_loss_per_sample(y_true, apply_temperature(y_prob, np.exp(log_temperature))).mean())
@@ -65,7 +59,7 @@ def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
 
 
 def apply_temperature(y_prob: Probabilities, temperature: float) -> Probabilities:
-    """Compute softmax(logits / temperature) from probabilities."""
+    """Compute softmax(logits / temperature); a probability's logarithm is its logit."""
     logits = np.log(np.clip(y_prob, np.finfo(np.float64).tiny, 1.0))
     scaled: Probabilities = special.softmax(logits / temperature, axis=1)
     return scaled

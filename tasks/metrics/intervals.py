@@ -51,13 +51,8 @@ def percentile_interval(resampled: Values) -> Interval:
 def resample_counts(y_true: Labels, *models: Probabilities, seed: int = 0) -> list[ClassCounts]:
     """Resample the images of each class RESAMPLES times, and count them.
 
-    Images of one class with one prediction are alike and are drawn together, so that the time grows with the filled
-    cells of the confusion matrix and not with the images.
-
-    Returns
-    -------
-    list of ClassCounts
-        The counts of each model, all on the same resampled images.
+    All models are counted on the same resampled images. Images of one class with one prediction are drawn together, so
+    that the time grows with the filled cells of the confusion matrix and not with the images.
     """
     rng, n_classes = np.random.default_rng(seed), max(y_prob.shape[1] for y_prob in models)
     predicted = [y_prob.argmax(axis=1) for y_prob in models]

@@ -45,8 +45,7 @@ def paired(name: str, y_true: Labels, base: Probabilities, head: Probabilities) 
 def score_excluding(name: str, excluded: Predicted, others: Predicted) -> tuple[float, ScoreEstimate]:
     """Compute the score without some images, and what they add to it.
 
-    The difference is the score on all images − that on the others. Both groups are resampled separately, so that each
-    resample has as many of both.
+    Both groups are resampled separately, so that each resample has as many of both.
     """
     metric = COUNT_METRICS[name]
     score = compute(name, others)

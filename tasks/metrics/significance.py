@@ -36,10 +36,7 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """Compute the two-sided p-value of a paired t-test.
-
-    It is None below MIN_PAIRS, and where all differences are equal.
-    """
+    """Compute the p-value of a paired t-test, or None if undefined."""
     differences = np.asarray(values, float) - np.asarray(baseline, float)
     if len(differences) < MIN_PAIRS or np.ptp(differences) < 1e-12:
         return None
@@ -50,13 +47,8 @@ def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Seque
     """Compute the p-value of a factor beside other factors.
 
     The F-test of two nested linear models (J. Fox, "Applied Regression Analysis", section 8.2): does the factor explain
-    more of the values than chance, once the others are accounted for?
-
-    Returns
-    -------
-    float or None
-        None where the test is undefined: no degrees of freedom are left, the other factors determine this one, or
-        nothing is left to explain.
+    more of the values than chance, once the others are accounted for? None where the test is undefined: no degrees of
+    freedom are left, the other factors determine this one, or nothing is left to explain.
     """
     without = np.column_stack([np.ones(len(values)), *map(_indicators, others)])
     whole = np.column_stack([without, _indicators(factor)])
@@ -71,7 +63,7 @@ def factor_p_value(values: Sequence[float], factor: Sequence[str], others: Seque
 
 
 def _indicators(factor: Sequence[str]) -> np.ndarray:
-    columns: np.ndarray = np.equal.outer(np.asarray(factor), np.unique(factor)).astype(float)
+    columns: np.ndarray = np.equal.outer(factor, np.unique(factor))
     return columns
 
 

@@ -56,10 +56,7 @@ def _label_epochs(axes: Axes, label: str, best_epoch: int | None) -> None:
 
 
 def confusion_matrix(counts: Counts, class_names: Sequence[str]) -> str:
-    """Draw a confusion matrix, coloured by the share of the true class.
-
-    Of many classes the most confused are drawn; shares stay those of whole rows.
-    """
+    """Draw the most confused classes, coloured by share of their row."""
     drawn = most_confused_classes(counts, MANY_CLASSES)
     shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(drawn, drawn)]
     counts, class_names = counts[np.ix_(drawn, drawn)], [elide(class_names[label]) for label in drawn]

@@ -8,8 +8,8 @@ from tasks.metrics import calibration
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting import headline, sentences
-from tasks.reporting.evaluation import Evaluation, Leak
-from tasks.reporting.gallery import N_CLASSES, Picture, examples, mistakes, picture
+from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.gallery import N_CLASSES, examples, mistakes, picture
 from tasks.reporting.results import CALIBRATION_SCORES, Results
 from tasks.reporting.templates import render_template
 
@@ -21,6 +21,7 @@ N_UNREADABLE = 10
 
 def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str]) -> str:
     """Render the page as HTML; `svgs` are the figures by name."""
+    leaks = {(leak.split, leak.row): leak for leak in reversed(evaluation.findings.leaks)}  # each image once
     labels = list(range(len(evaluation.class_names)))
     if len(labels) > N_CLASSES:
         labels = [evaluation.class_names.index(row.name) for row in results.ranked[:N_CLASSES]]
@@ -43,21 +44,14 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         mistakes=mistakes(evaluation),
         examples=examples(evaluation, labels),
         issues=[(issue, picture(evaluation, issue.split, issue.row)) for issue in results.label_issues[:N_ISSUES]],
-        leaks=_leak_pictures(evaluation),
+        leaks=[
+            (leak, picture(evaluation, split, row), picture(evaluation, "train", leak.train_row))
+            for (split, row), leak in sorted(leaks.items())[:N_LEAKS]
+        ],
         n_conflicts=N_CONFLICTS,
         n_unreadable=N_UNREADABLE,
         parameters=dict(_flatten(evaluation.parameters)),
     )
-
-
-def _leak_pictures(evaluation: Evaluation) -> list[tuple[Leak, Picture, Picture]]:
-    """Show held-out images beside their duplicates: test first, each image once."""
-    by_image = {(leak.split, leak.row): leak for leak in reversed(evaluation.findings.leaks)}
-    shown = sorted(by_image.values(), key=lambda leak: (leak.split, leak.row))[:N_LEAKS]
-    return [
-        (leak, picture(evaluation, leak.split, leak.row), picture(evaluation, "train", leak.train_row))
-        for leak in shown
-    ]
 
 
 def _flatten(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

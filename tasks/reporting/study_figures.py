@@ -80,10 +80,7 @@ def _panels(figure: Figure, parameter: str) -> list[Axes]:
 
 
 def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
-    """Draw gap and validation accuracy over a parameter's values.
-
-    Each variant is a line. The axis is logarithmic where the values span a factor of 20; it holds zero, too.
-    """
+    """Draw gap and validation accuracy over a parameter's values."""
     values = sorted({value for points in lines.values() for value in points})
     positive = [value for value in values if value > 0]
     with drawing_style():
@@ -99,7 +96,7 @@ def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str
                     if low is not None and high is not None:
                         axes.plot([value, value], [low, high], linewidth=2, color=style["color"])
             if positive and max(positive) / min(positive) >= 20:
-                axes.set_xscale("symlog", linthresh=min(positive))
+                axes.set_xscale("symlog", linthresh=min(positive))  # which holds zero, too
             axes.set_xticks(values, [f"{value:,g}" for value in values])
             axes.minorticks_off()
         if len(lines) > 1:

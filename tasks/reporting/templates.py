@@ -1,8 +1,4 @@
-"""HTML pages from templates, each one file that needs nothing else.
-
-All that comes from data or parameters is escaped. A page may load nothing from anywhere, and says so in its content
-security policy.
-"""
+"""HTML pages from templates, with data and parameters escaped."""
 
 from typing import Any
 

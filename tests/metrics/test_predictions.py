@@ -25,10 +25,9 @@ def test_what_was_written_is_read_from_a_path_and_from_bytes(tmp_path: Path) -> 
 def test_a_file_of_an_earlier_commit_has_the_test_split_alone() -> None:
     file = BytesIO()
     np.savez_compressed(file, labels=np.arange(3), probabilities=TEST, classes=list("abcd"), images="digest")
-    content = file.getvalue()
-    np.testing.assert_array_equal(read_predictions(BytesIO(content)).y_prob["test"], TEST)
+    np.testing.assert_array_equal(read_predictions(BytesIO(file.getvalue())).y_prob["test"], TEST)
     with pytest.raises(ValueError, match="train_probabilities"):
-        read_predictions(BytesIO(content), ["train"])
+        read_predictions(BytesIO(file.getvalue()), ["train"])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 no archive", b"\x93NUMPY"])

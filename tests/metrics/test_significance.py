@@ -44,9 +44,8 @@ def test_with_one_other_factor_the_test_is_the_analysis_of_variance_and_for_two_
     assert factor_p_value(values, factor, []) == pytest.approx(float(stats.f_oneway(*groups).pvalue))
     assert factor_p_value(values[:10], factor[:10], []) == pytest.approx(float(stats.ttest_ind(*groups[:2]).pvalue))
     seeds = [str(n % 5) for n in range(10)]  # each on both machines: a paired test
-    assert factor_p_value(values[:10], factor[:10], [seeds]) == pytest.approx(
-        float(stats.ttest_rel(*groups[:2]).pvalue)
-    )
+    paired = stats.ttest_rel(*groups[:2]).pvalue
+    assert factor_p_value(values[:10], factor[:10], [seeds]) == pytest.approx(float(paired))
 
 
 def test_what_cannot_be_told_is_none() -> None:

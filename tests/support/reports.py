@@ -42,18 +42,13 @@ def evaluation(
     if validation:
         predictions["validation"] = predict(n, skill)
     predictions["test"] = predict(n, skill)
+    sizes = {split: len(y_true) for split, (y_true, _) in predictions.items()}
     default = Evaluation(
         class_names=[f"class {label}" for label in range(n_classes)],
         predictions=predictions,
         primary_metric="accuracy",
-        images={
-            split: rng.integers(0, 256, (len(y_true), 32, 32, 3), dtype=np.uint8)
-            for split, (y_true, _) in predictions.items()
-        },
-        files={
-            split: [f"{split}/{number}.png" for number in range(len(y_true))]
-            for split, (y_true, _) in predictions.items()
-        },
+        images={split: rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for split, n in sizes.items()},
+        files={split: [f"{split}/{number}.png" for number in range(n)] for split, n in sizes.items()},
         findings=Findings([], [], []),
         history=history(validation=validation),
         has_early_stopping=False,
