@@ -1,8 +1,4 @@
-"""The status of a study on many hosts.
-
-It is read from the server, so that any clone can show it. A worker's speed is that of the trials that it completed; one
-that completed none yet counts as fast as the others.
-"""
+"""The status of a study on many hosts, read from the server."""
 
 import statistics
 from collections import Counter
@@ -17,8 +13,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.cluster.cordon import read_cordoned
 from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
+from flows.cluster.queues import read_cordoned
 from flows.results.tables import table
 from flows.runs.eta import describe_remaining
 
@@ -61,7 +57,7 @@ class Status:
         return "\n".join([*table(headers, cells), "", *table(("trials", "number"), states), "", remaining])
 
     def estimate(self, n_left: int) -> str:
-        """Estimate how long `n_left` trials take."""
+        """Estimate how long trials take; a new worker has the mean speed."""
         online = [worker for worker in self.workers if worker.state == "online"]
         if n_left and not online:
             return "no worker is online: run `make worker` on a host"
@@ -76,21 +72,14 @@ class Status:
 
 
 def read_status(client: SyncPrefectClient) -> Status:
-    """Read the status from the server.
-
-    Raises
-    ------
-    RuntimeError
-        If it has no deployment of trials.
-    """
+    """Read the status from the server."""
     runs = FlowRuns(client)
     open_runs = runs.read({"state": {"type": {"any_": OPEN}}})
-    completed = runs.read_page({"state": {"type": {"any_": ["COMPLETED"]}}}, sort=FlowRunSort.END_TIME_DESC)
+    completed = runs.read_page({"state": {"name": {"any_": ["Completed"]}}}, sort=FlowRunSort.END_TIME_DESC)
     running = Counter(worker_of(run) for run in open_runs if run.state and run.state.is_running())
     seconds: dict[str, list[float]] = {}
-    for run in completed:
-        if run.state_name != "Cached":  # which took no training
-            seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
+    for run in completed:  # and not Cached, which took no training
+        seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
     workers = tuple(
         Worker(name, state, running[name], tuple(seconds.get(name, ())))
         for name, state in sorted(_worker_states(client).items())

@@ -4,7 +4,6 @@ Always an isolated run, since nobody looks at that machine's workspace: its inpu
 experiment is published there.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,4 @@ def pipeline(
     root = Path.cwd()
     find_remotes(root)  # raises where one is missing
     commit = commit or sync.remote_head(root)
-    return run_isolated(root, overrides or {}, Options(force, push, pull), commit, replace(REMOTE, publish=_publish))
-
-
-def _publish(checkout: Path, name: str) -> bool:
-    """Publish an experiment, unless one of its name and commit exists."""
-    return sync.publish(checkout, name) or sync.is_published_at_head(checkout, name)
+    return run_isolated(root, overrides or {}, Options(force, push, pull), commit, REMOTE)

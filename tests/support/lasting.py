@@ -12,8 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-from flows.cluster import cordon
-from flows.cluster.queues import libraries_name, queue_name
+from flows.cluster.queues import CORDONED, libraries_name, queue_name
 from flows.server import password
 from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
@@ -84,7 +83,7 @@ class Lasting(Prefect):
         wait_for(f"the state {name}", lambda: self.state(flow_run) == name, seconds)
 
     def cordoned(self) -> dict[str, str]:
-        answer = self.api.get(f"/variables/name/{cordon.VARIABLE}")
+        answer = self.api.get(f"/variables/name/{CORDONED}")
         return dict(answer.json()["value"]) if answer.is_success else {}
 
     def is_online(self, machine: str) -> bool:

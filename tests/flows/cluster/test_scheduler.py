@@ -51,7 +51,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, *IDENTITY, "commit", "--quiet", "--message", "start")
     monkeypatch.setattr("flows.cluster.scheduler.sync.push_inputs", lambda root, commit: None)
     monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.2)
-    monkeypatch.setattr(scheduler, "QUEUE_CHECK_SECONDS", 1.0)
     monkeypatch.setattr(scheduler, "TIMEOUT_SECONDS", dict.fromkeys(scheduler.TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     return tmp_path
 

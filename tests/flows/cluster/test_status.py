@@ -13,11 +13,11 @@ CORDONED = Worker("cordoned", "cordoned: three crashes", 0, (1.0,))
 @pytest.mark.parametrize(
     ("workers", "n_left", "words"),
     [
-        ((FAST, SLOW), 8, ("4 minutes", "2 workers")),
-        ((FAST, SLOW, FRESH), 8, ("3 minutes", "3 workers")),
+        ((FAST, SLOW), 5, ("3 minutes", "2 workers")),
+        ((FAST, SLOW, FRESH), 5, ("2 minutes", "3 workers")),
         ((FAST,), 7, ("4 minutes", "1 worker")),
         ((CORDONED,), 7, ("make worker",)),
-        ((FRESH,), 7, ("no trial was completed",)),
+        ((FRESH,), 7, ("no such trial was timed",)),
         ((FAST,), 0, ("nothing to run",)),
     ],
 )
