@@ -38,7 +38,8 @@ class PrefectServer:
         self.log = self.home / "server.log"
         self.log.unlink(missing_ok=True)  # a server that still writes it keeps its own
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", __name__, "--host", host, "--port", str(port), *options]
+            code = f"import {__name__} as process; process.run_prefect_server()"
+            command = [sys.executable, "-c", code, "--host", host, "--port", str(port), *options]
             self.process = subprocess.Popen(  # in a group of its own: Ctrl-C reaches the flow alone
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
             )
@@ -86,7 +87,8 @@ class PrefectServer:
         return f"Prefect's server {outcome}{cause}; its log is {self.log}, and `make doctor` checks its database"
 
 
-if __name__ == "__main__":
+def run_prefect_server() -> None:
+    """Run Prefect's own command in this process, which ends with its parent."""
     end_with_parent()
     gc.set_threshold(100_000)  # looking for garbage takes a quarter of the time of these imports
     sys.argv[:1] = ["prefect", "--no-prompt", "server", "start", "--log-level", "warning"]
