@@ -4,9 +4,8 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -22,36 +21,28 @@ OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 LISTED = timedelta(days=1)  # since the last heartbeat of a worker
 
 
-@dataclass(frozen=True)
-class Worker:
+class Worker(NamedTuple):
     """A worker, what it runs, and what it completed lately."""
 
     name: str
     state: str  # online, offline, or cordoned and why
     running: int
-    seconds: tuple[float, ...]  # of each trial that it completed
+    seconds: list[float]  # of each trial that it completed
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The workers, and the number of open trials in each state."""
 
-    workers: tuple[Worker, ...]
+    workers: list[Worker]
     states: dict[str, int]
 
     def markdown(self) -> str:
         """Show the status as tables, with the remaining time."""
         headers = ("worker", "state", "runs now", "completed lately", "seconds a trial")
-        cells = [
-            (
-                worker.name,
-                worker.state,
-                str(worker.running),
-                str(len(worker.seconds)),
-                f"{statistics.mean(worker.seconds):.0f}" if worker.seconds else "",
-            )
-            for worker in self.workers
-        ]
+        cells = []
+        for name, state, running, seconds in self.workers:
+            mean = f"{statistics.mean(seconds):.0f}" if seconds else ""
+            cells.append((name, state, str(running), str(len(seconds)), mean))
         states = [(name, str(count)) for name, count in self.states.items()]
         remaining = self.estimate(sum(self.states.values()))
         return "\n".join([*table(headers, cells), "", *table(("trials", "number"), states), "", remaining])
@@ -62,12 +53,9 @@ class Status:
         if n_left and not online:
             return "no worker is online: run `make worker` on a host"
         timed = [seconds for worker in self.workers for seconds in worker.seconds]
-        slots = [
-            statistics.mean(worker.seconds or timed)
-            for worker in online
-            for _ in range(max(worker.running, 1))
-            if timed
-        ]
+        slots: list[float] = []
+        for worker in online if timed else []:
+            slots += [statistics.mean(worker.seconds or timed)] * max(worker.running, 1)
         return describe_remaining(n_left, slots, f"on {len(online)} worker{'s' if len(online) > 1 else ''}")
 
 
@@ -80,10 +68,8 @@ def read_status(client: SyncPrefectClient) -> Status:
     seconds: dict[str, list[float]] = {}
     for run in completed:  # and not Cached, which took no training
         seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
-    workers = tuple(
-        Worker(name, state, running[name], tuple(seconds.get(name, ())))
-        for name, state in sorted(_worker_states(client).items())
-    )
+    states = sorted(_worker_states(client).items())
+    workers = [Worker(name, state, running[name], seconds.get(name, [])) for name, state in states]
     return Status(workers, dict(Counter(str(run.state_name) for run in open_runs)))
 
 

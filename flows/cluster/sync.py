@@ -8,8 +8,6 @@ reference first, and the run cache brings neither train nor evaluate to another 
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -65,10 +63,8 @@ def _list_experiments(root: Path, name: str = "*") -> dict[str, str]:
     return {ref: commit for ref, commit in list_references(root, f"refs/exps/*/*/{name}") if ref.count("/") == 4}
 
 
-@contextmanager
-def _locked_references(root: Path) -> Iterator[None]:
-    with FileLock(repository(root).common / "exps-fetch"):
-        yield
+def _locked_references(root: Path) -> FileLock:
+    return FileLock(repository(root).common / "exps-fetch")
 
 
 def push_inputs(root: Path, commit: str) -> None:
@@ -83,8 +79,8 @@ def push_inputs(root: Path, commit: str) -> None:
 
 def remote_head(root: Path) -> str:
     """Return the commit of the git remote's HEAD."""
-    for _, commit in list_references(root, "HEAD"):
-        return commit
+    if heads := list_references(root, "HEAD"):
+        return heads[0][1]
     raise SyncError("the git remote must have a HEAD; received none; `git push`, or name a commit")
 
 
