@@ -55,11 +55,11 @@ def _measured(count: int) -> list[Found]:
     with (
         tempfile.TemporaryDirectory() as folder,
         postgres() as database,
-        serving_trials(Path(folder), database) as server,
+        serving_trials(Path(folder), database) as url,
     ):
         root, machine = _clones(Path(folder))
         command = [sys.executable, "-m", "bench.machines"]
-        variables = {**os.environ, "PREFECT_API_URL": server.url}  # which threads know, too
+        variables = {**os.environ, "PREFECT_API_URL": url}  # which threads know, too
         taking = subprocess.Popen([*command, "--machine", str(machine)], env=variables)
         try:
             full_command = [*command, str(count), "--study", str(root)]

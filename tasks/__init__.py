@@ -1,7 +1,6 @@
-"""The steps of the pipeline, one module per stage; `python -m tasks.<stage>` runs one.
+"""The steps of the pipeline, a module for each stage.
 
-This file does what must precede every other import: check that the interpreter has the project's packages, sanitize the
-environment, and choose TensorFlow unless KERAS_BACKEND names another backend.
+This file does what must precede every other import.
 """
 
 import os

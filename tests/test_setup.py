@@ -1,4 +1,4 @@
-"""`make setup` where people put the project: any folder, moved, without git, on Windows' line ends, with pip alone."""
+"""`make setup` in any folder: moved, without git, with other line ends, with pip alone."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.support.serving import serving
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Clone:
-    """This repository's files in a folder whose name has a space and a letter beyond ASCII; no git yet."""
+    """Copy this repository without git to a name with a space and a letter beyond ASCII."""
     made = Clone(tmp_path / "my clöne")
     copy_tracked(made.path)
     return made
@@ -38,7 +38,6 @@ def test_a_folder_without_git_is_refused_before_anything_is_installed(copy: Clon
 
 @pytest.mark.parametrize("broken", ["moved", "interpreter gone"])
 def test_an_environment_that_cannot_be_used_is_made_again(copy: Clone, broken: str) -> None:
-    """As `make --dry-run` tells: a real one takes a minute, and the next test makes it."""
     begin(copy)
     venv = copy.path / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
@@ -70,7 +69,7 @@ def test_setup_deploy_and_a_flow_work_in_a_folder_with_a_space(copy: Clone, clon
 
 
 def test_every_program_of_the_environment_is_called_by_its_path() -> None:
-    """GNU make 3.81, macOS' own, looks for the program of a simple line on its own PATH, not on the exported one."""
+    """GNU make 3.81 of macOS looks on its own PATH, not on the exported one."""
     programs = {file.name for file in Path(sys.executable).parent.iterdir()}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     recipes = [line.lstrip("\t@") for line in makefile.splitlines() if line.startswith("\t")]
@@ -93,7 +92,7 @@ def test_line_ends_are_those_of_the_repository_whatever_git_is_told(copy: Clone,
 @pytest.mark.slow
 @pytest.mark.long
 def test_pip_installs_the_lock_that_uv_installs(tmp_path: Path) -> None:
-    """What `make setup` falls back to; its own command, but for the download of half a gigabyte."""
+    """The command to which `make setup` falls back, without the download."""
     (fallback,) = re.findall(r"\|\| \$\(BIN\)/python -m (pip install .*)", (ROOT / "Makefile").read_text())
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     command = [tmp_path / "venv/bin/python", "-m", *fallback.split(), "--dry-run", "--report", tmp_path / "report.json"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 
 DEPLOYMENT = "trial/study"
@@ -16,13 +16,7 @@ CLOCK_ERROR = timedelta(days=1)  # no worker's clock is as wrong as this
 
 
 class FlowRuns:
-    """Read the flow runs of deployment `trial/study`.
-
-    Raises
-    ------
-    RuntimeError
-        If the server has no such deployment.
-    """
+    """Read the flow runs of deployment `trial/study`."""
 
     def __init__(self, client: SyncPrefectClient):
         self._client = client
@@ -34,11 +28,10 @@ class FlowRuns:
 
     def read(self, criteria: dict[str, Any]) -> list[FlowRun]:
         """Read all flow runs that fit one of Prefect's filters."""
-        runs: list[FlowRun] = []
-        while page := self.read_page(criteria, offset=len(runs)):
-            runs += page
-            if len(page) < PAGE:
-                break
+        page = runs = self.read_page(criteria)
+        while len(page) == PAGE:
+            page = self.read_page(criteria, offset=len(runs))
+            runs = runs + page
         return runs
 
     def read_page(self, criteria: dict[str, Any], **options: Any) -> list[FlowRun]:
@@ -64,6 +57,11 @@ class FlowRuns:
             "POST", "/events/count-by/{countable}", path_params={"countable": "resource"}, json={"filter": criteria}
         )
         return {UUID(count["value"].rpartition(".")[2]): count["end_time"] for count in answer.json()}
+
+
+def was_cancelled(states: list[State[Any]]) -> bool:
+    """Return whether a flow run was cancelled, even if it then crashed."""
+    return any(state.type == StateType.CANCELLING for state in states)
 
 
 def worker_of(run: FlowRun) -> str:

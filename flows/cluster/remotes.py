@@ -33,13 +33,7 @@ class SyncError(RuntimeError):
 
 
 def find_remotes(root: Path) -> Remotes:
-    """Find the git remote and the DVC remote that hosts share.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If one is missing, or a folder's path is relative, which each clone would resolve for itself.
-    """
+    """Find the git remote and the DVC remote that hosts share."""
     from dvc.config import Config
     from dvc.config_schema import RelPath
 
@@ -63,9 +57,6 @@ def find_remotes(root: Path) -> Remotes:
     return Remotes("origin" if "origin" in names else names[0], store)
 
 
-# --- Git's remote ---------------------------------------------------------------------------------
-
-
 def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
     """List references of the git remote with their commits."""
     remote = find_remotes(root).git
@@ -84,15 +75,10 @@ def push_reference(root: Path, refspec: str, *options: str) -> None:
     git(root, "push", "--quiet", *options, find_remotes(root).git, refspec, variables=NO_PROMPT)
 
 
-# --- DVC's remote --------------------------------------------------------------------------------
-
-
 def check_remote_folder(root: Path, is_new: bool = False) -> None:
     """Refuse a DVC remote in a folder that is not mounted.
 
-    DVC would create the folder.
-
-    A remote that is not new holds DVC's objects, which a bare mount point does not.
+    DVC would create the folder. A remote that is not new holds objects, which a bare mount point does not.
     """
     name, folder = find_remotes(root).dvc, _remote_folder(root)
     if folder is None or (folder if is_new else folder / "files").is_dir():
@@ -105,10 +91,7 @@ def check_remote_folder(root: Path, is_new: bool = False) -> None:
 
 
 def push_objects(checkout: Path, *targets: str) -> None:
-    """Push to the DVC remote, and check that it has every object.
-
-    DVC at most warns of missing ones.
-    """
+    """Push to the DVC remote, and check that it has every object."""
     _remove_empty_objects(checkout)
     unlisted = ""
     try:
@@ -125,7 +108,6 @@ def push_objects(checkout: Path, *targets: str) -> None:
 
 
 def _remote_folder(root: Path) -> Path | None:
-    """Return the folder of the DVC remote, if it is one."""
     from dvc.config import Config
 
     url: str = Config(str(root / ".dvc"))["remote"][find_remotes(root).dvc]["url"].removeprefix("file://")
@@ -133,10 +115,9 @@ def _remote_folder(root: Path) -> Path | None:
 
 
 def _remove_empty_objects(checkout: Path) -> None:
-    """Remove objects that a killed push left empty in a remote folder.
+    """Remove empty objects of a killed push, which DVC counts as pushed.
 
-    DVC creates an object under its final name before it fills it, where the file system may share blocks, and would
-    count an empty one as pushed. One that another host is writing is not empty for a second.
+    An object that another host is writing is not empty for a second.
     """
     if (folder := _remote_folder(checkout)) is None:
         return

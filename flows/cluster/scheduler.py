@@ -1,17 +1,12 @@
-"""The scheduler of trials on other hosts.
+"""The scheduler of trials on other hosts, as flow runs of `trial/study`.
 
-A trial is a flow run of `trial/study`, taken by a worker that can compute it.
+Only the server knows which trials are open: the idempotency key of a flow run is its trial and how many of its runs
+ended before. So two studies share a flow run, and a study that is started again adopts what runs. A trial whose worker
+is silent goes to another one, whatever the first does later: an experiment is published once.
 
-Only the server knows which trials are open, and on which attempt: the idempotency key of a flow run is its trial and
-how many of the trial's runs ended before it. So two studies at once share a flow run, and a study that was killed and
-is started again adopts what runs.
-
-Heartbeats are watched here, by this process's clock, which stands still while the server does not answer. Prefect's
-automation for zombie flow runs is not used: it compares the clocks of worker and server, so that it crashed a run whose
-worker's clock was late, missed a dead one whose clock was early, and crashed what had run on while the server was away.
-It would not make this code smaller either, as it neither watches Pending runs nor submits another attempt.
-
-A trial whose worker is silent goes to another one, whatever the first does later: an experiment is published once.
+Silence is measured by this process's clock, which stands still while the server is away. Prefect's automation for
+zombie flow runs compares the clocks of worker and server: it crashed a run whose worker's clock was late, missed a dead
+one whose clock was early, and crashed what had run on while the server was away.
 """
 
 import math
@@ -33,7 +28,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows.cluster import sync
-from flows.cluster.flow_runs import DEPLOYMENT, PAGE, POOL, FlowRuns, worker_of
+from flows.cluster.flow_runs import DEPLOYMENT, PAGE, POOL, FlowRuns, was_cancelled, worker_of
 from flows.cluster.queues import libraries_name, queue_name
 from flows.repo.git import read_blob
 from flows.runs.trial import Ended, Trial
@@ -46,7 +41,6 @@ TIMEOUT_SECONDS = {  # without a sign of life
     StateType.CANCELLING: 75.0,
     StateType.PENDING: 60.0,  # which has no heartbeats
 }
-QUEUE_CHECK_SECONDS = 30.0
 STOP_SECONDS = 15.0  # for the server to take the requests that end flow runs
 
 
@@ -69,22 +63,17 @@ def run_on_workers(root: Path, trials: list[Trial], log: Callable[[str], None]) 
     ------
     Ended or None
         Each trial that ended; None after each poll of the server, so that the caller can do other work.
-
-    Raises
-    ------
-    RuntimeError
-        If the server has no such deployment.
     """
     sync.push_inputs(root, trials[0].commit)
     with get_client(sync_client=True) as client:
         scheduler = Scheduler(client, root, trials, log)
         try:
-            while scheduler.has_work:
+            while scheduler.has_work():
                 scheduler.poll()
                 while scheduler.ended:
                     yield scheduler.ended.popleft()
                 yield None
-                if scheduler.has_work:
+                if scheduler.has_work():
                     time.sleep(POLL_SECONDS)
         except BaseException:  # the caller's loop was ended, too
             scheduler.stop()
@@ -102,12 +91,9 @@ class Scheduler:
         self.libraries = libraries_name(read_blob(root, trials[0].commit, "requirements.lock") or b"")
         self._server_is_away = False
         self._last_poll = time.monotonic()
-        self._seconds_since_queue_check = 0.0
         self._unserved: set[str] = set()
 
-    @property
     def has_work(self) -> bool:
-        """Return whether a trial has not ended."""
         return bool(self.waiting or self.open)
 
     def poll(self) -> None:
@@ -137,19 +123,12 @@ class Scheduler:
     def _count_seconds(self) -> None:
         """Count the seconds since the last answer, at most two polls."""
         now = time.monotonic()
-        seconds = min(now - self._last_poll, 2 * POLL_SECONDS)
-        self._last_poll = now
-        self._seconds_since_queue_check += seconds
         for attempt in self.open.values():
-            attempt.silent_seconds += seconds
-
-    # --- Submitting ------------------------------------------------------------------------------
+            attempt.silent_seconds += min(now - self._last_poll, 2 * POLL_SECONDS)
+        self._last_poll = now
 
     def _submit(self) -> None:
-        """Submit the first trials that wait.
-
-        Two studies that submit the same trial get the same flow run.
-        """
+        """Submit the first trials that wait, or join another study's flow run."""
         attempts = [self.waiting[n] for n in range(min(WINDOW - len(self.open), len(self.waiting)))]
         n_ended = self._count_ended([attempt.trial.name for attempt in attempts])
         for attempt in attempts:
@@ -179,8 +158,6 @@ class Scheduler:
                 counts[name] = max(counts[name], int(number) + 1)
         return counts
 
-    # --- Watching --------------------------------------------------------------------------------
-
     def _follow(self, run: FlowRun, heartbeat: str | None) -> None:
         """Act on the state of a flow run, and on its silence."""
         attempt, state = self.open[run.id], run.state
@@ -198,7 +175,7 @@ class Scheduler:
                 self.log(f"{attempt.trial.name}: {message}")
             case StateType.CANCELLING if timed_out:  # its worker is gone
                 self.client.set_flow_run_state(run.id, Cancelled())
-            case StateType.CRASHED if not self._was_cancelled(run.id):
+            case StateType.CRASHED if not was_cancelled(self.client.read_flow_run_states(run.id)):
                 self._try_again(run, state.message or "crashed")
             case StateType.CRASHED | StateType.CANCELLED:
                 self._end(run.id, "was cancelled")
@@ -207,27 +184,20 @@ class Scheduler:
             case StateType.FAILED:
                 self._end(run.id, state.message or "failed")
 
-    def _was_cancelled(self, run: UUID) -> bool:
-        """Return whether a crashed flow run was Cancelling before."""
-        return any(state.type == StateType.CANCELLING for state in self.client.read_flow_run_states(run))
-
     def _try_again(self, run: FlowRun, reason: str) -> None:
         attempt = self.open[run.id]
         if attempt.number == MAX_ATTEMPTS:
-            return self._end(run.id, f"{MAX_ATTEMPTS} attempts crashed, the last: {reason}")
+            self._end(run.id, f"{MAX_ATTEMPTS} attempts crashed, the last: {reason}")
+            return
         self.log(f"{attempt.trial.name}: attempt {attempt.number} crashed on {worker_of(run)}: {reason}")
-        del self.open[run.id]
         attempt.number += 1
-        return self.waiting.appendleft(attempt)
+        self.waiting.appendleft(self.open.pop(run.id))
 
     def _end(self, run: UUID, failure: str = "") -> None:
         self.ended.append(Ended(self.open.pop(run).trial, failure.partition("\n")[0]))
 
     def _report_unserved_queues(self, runs: list[FlowRun]) -> None:
         """Log once which queues have late trials and no worker."""
-        if self._seconds_since_queue_check < QUEUE_CHECK_SECONDS:
-            return
-        self._seconds_since_queue_check = 0.0
         late = {run.work_queue_name for run in runs if run.state_name == "Late" and run.work_queue_name}
         unserved = {
             name for name in late if self.client.read_work_queue_by_name(name, POOL).status != WorkQueueStatus.READY
@@ -238,8 +208,6 @@ class Scheduler:
                 "run `make worker` on a host that has them"
             )
         self._unserved = unserved
-
-    # --- Stopping --------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End all flow runs, first those that would begin meanwhile."""

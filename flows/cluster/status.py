@@ -1,63 +1,50 @@
-"""The status of a study on many hosts.
-
-It is read from the server, so that any clone can show it. A worker's speed is that of the trials that it completed; one
-that completed none yet counts as fast as the others.
-"""
+"""The status of a study on many hosts, read from the server."""
 
 import math
 import statistics
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.cluster.cordon import read_cordoned
 from flows.cluster.flow_runs import POOL, FlowRuns, worker_of
+from flows.cluster.queues import read_cordoned
 from flows.results.tables import table
 
 OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 LISTED = timedelta(days=1)  # since the last heartbeat of a worker
 
 
-@dataclass(frozen=True)
-class Worker:
+class Worker(NamedTuple):
     """A worker, what it runs, and what it completed lately."""
 
     name: str
     state: str  # online, offline, or cordoned and why
     running: int
-    seconds: tuple[float, ...]  # of each trial that it completed
+    seconds: list[float]  # of each trial that it completed
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The workers, and the number of open trials in each state."""
 
-    workers: tuple[Worker, ...]
+    workers: list[Worker]
     states: dict[str, int]
 
     def markdown(self) -> str:
         """Show the status as tables, with the remaining time."""
         headers = ("worker", "state", "runs now", "completed lately", "seconds a trial")
-        cells = [
-            (
-                worker.name,
-                worker.state,
-                str(worker.running),
-                str(len(worker.seconds)),
-                f"{statistics.mean(worker.seconds):.0f}" if worker.seconds else "",
-            )
-            for worker in self.workers
-        ]
+        cells = []
+        for name, state, running, seconds in self.workers:
+            mean = f"{statistics.mean(seconds):.0f}" if seconds else ""
+            cells.append((name, state, str(running), str(len(seconds)), mean))
         states = [(name, str(count)) for name, count in self.states.items()]
         remaining = self.estimate(sum(self.states.values()))
         return "\n".join([*table(headers, cells), "", *table(("trials", "number"), states), "", remaining])
 
     def estimate(self, n_left: int) -> str:
-        """Estimate how long `n_left` trials take."""
+        """Estimate how long trials take; a new worker has the mean speed."""
         online = [worker for worker in self.workers if worker.state == "online"]
         if not n_left:
             return "nothing to run"
@@ -73,25 +60,16 @@ class Status:
 
 
 def read_status(client: SyncPrefectClient) -> Status:
-    """Read the status from the server.
-
-    Raises
-    ------
-    RuntimeError
-        If it has no deployment of trials.
-    """
+    """Read the status from the server."""
     runs = FlowRuns(client)
     open_runs = runs.read({"state": {"type": {"any_": OPEN}}})
-    completed = runs.read_page({"state": {"type": {"any_": ["COMPLETED"]}}}, sort=FlowRunSort.END_TIME_DESC)
+    completed = runs.read_page({"state": {"name": {"any_": ["Completed"]}}}, sort=FlowRunSort.END_TIME_DESC)
     running = Counter(worker_of(run) for run in open_runs if run.state and run.state.is_running())
     seconds: dict[str, list[float]] = {}
-    for run in completed:
-        if run.state_name != "Cached":  # which took no training
-            seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
-    workers = tuple(
-        Worker(name, state, running[name], tuple(seconds.get(name, ())))
-        for name, state in sorted(_worker_states(client).items())
-    )
+    for run in completed:  # and not Cached, which took no training
+        seconds.setdefault(worker_of(run), []).append(run.total_run_time.total_seconds())
+    states = sorted(_worker_states(client).items())
+    workers = [Worker(name, state, running[name], seconds.get(name, [])) for name, state in states]
     return Status(workers, dict(Counter(str(run.state_name) for run in open_runs)))
 
 

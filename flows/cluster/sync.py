@@ -1,18 +1,13 @@
 """The exchange of inputs and results through git and DVC remotes.
 
-A host is a clone with a cache of its own. The reference of an experiment on the git remote is pushed last, when the DVC
-remote has every object, so that no experiment lacks its model, whatever is killed on the way. Only that reference says
-that an experiment exists: one that was saved and not published looks finished to its own clone.
-
-Not `dvc exp push`, which sends the reference first, and not the run cache: it brings neither train nor evaluate to
-another clone, as `dvc push` leaves out what git keeps.
+The reference of an experiment on the git remote is pushed last, when the DVC remote has every object: no experiment
+lacks its model, whatever is killed on the way, and only that reference says that it exists. `dvc exp push` sends the
+reference first, and the run cache brings neither train nor evaluate to another clone.
 """
 
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -42,25 +37,19 @@ RAW = "data/raw"
 GENERATED = re.compile(r"-[0-9a-f]{8}$")  # ends a name that this project made: a digest, so both are the same run
 
 
-# --- Experiments on the git remote ----------------------------------------------------------------
-
-
 def fetch_experiments(root: Path) -> dict[str, str]:
-    """Fetch the experiments of the git remote; return their commits by name.
-
-    A local experiment with a hand-written name is never overwritten.
-    """
+    """Fetch the experiments of the git remote; return their commits by name."""
     remote = _list_experiments(root)
     with _locked_references(root):
         listed = git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
         local = dict(line.split() for line in listed.splitlines())
         new = [
-            ref
+            f"+{ref}:{ref}"
             for ref, commit in remote.items()
             if local.get(ref) != commit and (ref not in local or GENERATED.search(ref))
         ]
         if new:
-            fetch_references(root, *(f"+{ref}:{ref}" for ref in new))
+            fetch_references(root, *new)
     return {ref.rsplit("/", 1)[1]: commit for ref, commit in remote.items()}
 
 
@@ -69,36 +58,17 @@ def is_published(root: Path, name: str) -> bool:
     return bool(_list_experiments(root, name))
 
 
-def is_published_at_head(checkout: Path, name: str) -> bool:
-    """Return whether the git remote has this experiment of a checkout's HEAD."""
-    return reference(checkout, name) in _list_experiments(checkout, name)
-
-
 def _list_experiments(root: Path, name: str = "*") -> dict[str, str]:
     """List the experiments of the git remote: reference → commit."""
     return {ref: commit for ref, commit in list_references(root, f"refs/exps/*/*/{name}") if ref.count("/") == 4}
 
 
-@contextmanager
-def _locked_references(root: Path) -> Iterator[None]:
-    """Lock this clone's references, which only one process may write."""
-    with FileLock(repository(root).common / "exps-fetch"):
-        yield
-
-
-# --- Before a run --------------------------------------------------------------------------------
+def _locked_references(root: Path) -> FileLock:
+    return FileLock(repository(root).common / "exps-fetch")
 
 
 def push_inputs(root: Path, commit: str) -> None:
-    """Push a commit, under `refs/study`, and the inputs of its runs.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If an input is neither in git nor tracked by DVC.
-    RuntimeError
-        If a remote does not answer, is another one than it was, or cannot be written.
-    """
+    """Push a commit, under `refs/study`, and the inputs of its runs."""
     check_remote_folder(root, is_new=not _list_experiments(root))
     with isolated_worktree(root, {}, f"offer-{commit[:12]}", commit) as checkout:
         if targets := _input_targets(checkout):
@@ -109,22 +79,14 @@ def push_inputs(root: Path, commit: str) -> None:
 
 def remote_head(root: Path) -> str:
     """Return the commit of the git remote's HEAD."""
-    for _, commit in list_references(root, "HEAD"):
-        return commit
+    if heads := list_references(root, "HEAD"):
+        return heads[0][1]
     raise SyncError("the git remote must have a HEAD; received none; `git push`, or name a commit")
 
 
 def fetch_commit(root: Path, commit: str) -> None:
-    """Fetch a commit from the git remote, unless this clone has it.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-        If it is not named by its digest: a branch is another commit in each clone.
-    SyncError
-        If the git remote does not have it.
-    """
-    if not re.fullmatch("[0-9a-f]{40}", commit):
+    """Fetch a commit from the git remote, unless this clone has it."""
+    if not re.fullmatch("[0-9a-f]{40}", commit):  # a branch is another commit in each clone
         raise ParameterError(f"commit must be 40 hexadecimal digits; received {commit}; try: git rev-parse {commit}")
     if commit_of(root, commit):
         return
@@ -142,15 +104,7 @@ def images_in_git(checkout: Path) -> bool:
 
 
 def fetch_inputs(checkout: Path) -> None:
-    """Fetch a run's inputs from the DVC remote into its checkout.
-
-    What the host has under the same paths may be something else, and is not used.
-
-    Raises
-    ------
-    SyncError
-        If the remote does not have them; a folder that is not mounted gives no error of its own.
-    """
+    """Fetch a run's inputs from the DVC remote into its checkout."""
     targets = _input_targets(checkout)
     check_remote_folder(checkout)
     if not targets:
@@ -164,7 +118,7 @@ def fetch_inputs(checkout: Path) -> None:
         )
     for target in targets:
         path = checkout / target.removesuffix(".dvc")
-        if path.is_symlink():
+        if path.is_symlink():  # to the host's own file of this name, which may be another one
             path.unlink()
     if status or targets != [RAW] or not images_in_git(checkout):  # otherwise a repro finds it in the cache
         run(checkout, sys.executable, "-m", "dvc", "pull", *targets)
@@ -191,36 +145,26 @@ def _input_targets(checkout: Path) -> list[str]:
 
 
 def _tracked_digest(checkout: Path, path: str) -> str | None:
-    """Return the digest of a file that `dvc add` tracks at HEAD."""
     if Path(path).is_absolute() or not (text := read_blob(checkout, "HEAD", f"{path}.dvc")):
         return None
     digest: str | None = YAML(typ="safe").load(text)["outs"][0].get("md5")
     return digest
 
 
-# --- After a run ---------------------------------------------------------------------------------
-
-
 def publish(checkout: Path, name: str) -> bool:
     """Push a saved experiment: its objects, then its reference.
 
-    Return False where another host was faster.
-
-    Raises
-    ------
-    SyncError
-        If the remote lacks an object in the end, or the reference is locked there.
+    Return whether the remote then has an experiment of this name and commit: ours, or that of a faster host.
     """
     check_remote_folder(checkout)
     push_objects(checkout)
     ref = reference(checkout, name)
-    own = git(checkout, "rev-parse", ref).strip()
     for _ in range(PUSH_ATTEMPTS):
         if published := _list_experiments(checkout, name):
             if ref in published:
                 with _locked_references(checkout):
                     fetch_references(checkout, f"+{ref}:{ref}")
-            return own in published.values()
+            return ref in published
         try:
             push_reference(checkout, f"{ref}:{ref}", f"--force-with-lease={ref}:")
         except GitError as error:  # it does not say whether the reference exists or a killed push left it locked

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed
 
 from flows.cluster import sync
-from flows.host.name import describe_host
+from flows.host.capability import describe_host
 from flows.host.resources import assigned_resources
 from flows.repo.commands import redact
 from flows.runs.experiments import Remote
@@ -31,8 +31,7 @@ REMOTE = Remote(sync.fetch_commit, sync.fetch_inputs, sync.images_in_git, sync.i
 def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: str) -> State[str]:
     """Run a trial on this machine, and publish its experiment.
 
-    Its state is Cached where the experiment existed, Failed where the training failed, and Crashed where this machine
-    did. The worker names the resources of the run in an environment variable.
+    Its state is Cached where the experiment existed, Failed where the training failed, Crashed where this machine did.
     """
     logger = get_run_logger()
     logger.info("%s seed %d on %s", variant, seed, describe_host())
@@ -56,10 +55,10 @@ def trial(variant: str, seed: int, overrides: dict[str, Any], name: str, commit:
 def _heed_own_state() -> Iterator[list[State[Any]]]:
     """End the training once this flow run's state is over.
 
-    The list that is yielded then holds the state to end in.
+    The yielded list then holds the state to end in.
 
-    After a server was away for a while, Prefect no longer tells a run that it was cancelled. And a run that was frozen
-    may have been given up meanwhile, and its trial given to another machine.
+    After a server was away, Prefect does not notify a run of its cancellation. And the scheduler may have given the
+    trial of a frozen run to another machine.
     """
     ended: list[State[Any]] = []
     over = threading.Event()

@@ -1,7 +1,4 @@
-"""Prefect's process worker, with patience and with resources for trials.
-
-Prefect's own would give up on a server that is away for some minutes.
-"""
+"""Prefect's process worker, with patience and with resources for trials."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -11,16 +8,21 @@ from typing import Any, TypeVar
 import anyio
 import anyio.abc
 import httpx
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Crashed
-from prefect.workers.process import ProcessJobConfiguration, ProcessWorkerResult
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from flows.cluster.cordon import set_cordon
-from flows.cluster.flow_runs import POOL
-from flows.cluster.prefect_internals import ResubmittingWorker
+from flows.cluster.flow_runs import POOL, was_cancelled
+from flows.cluster.queues import set_cordon
 from flows.host import resources
 
+PRIVATE = {  # private interfaces of Prefect, which any release may change: name → why it is needed
+    "__dispatch_key__": "a subclass needs a key of its own beside Prefect's worker of the same type",
+    "_submit_run": "an error of the server in it would end the whole worker",
+    "_submitting_flow_run_ids": "it holds back a flow run whose submission failed",
+    "_release_limit_slot": "it frees the place of a flow run whose submission failed",
+}
 PIPELINE_QUEUE = "default"  # of runs that were started without naming one
 MAX_CRASHES = 3  # in a row, each within so many seconds of its start
 CRASH_SECONDS = 30.0
@@ -29,22 +31,30 @@ CLOSE_SECONDS = 5.0  # for the last message to the server
 Answer = TypeVar("Answer")
 
 
-class PatientWorker(ResubmittingWorker):
-    """A worker that waits for a server that is away."""
+class PatientWorker(ProcessWorker):
+    """A worker that waits for an absent server; Prefect's gives up."""
 
     is_away = False
 
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        return cls.__name__
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        try:
+            await super()._submit_run(flow_run)
+        except httpx.HTTPError:  # the server will offer the run again
+            self._release_limit_slot(flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Look for runs, and start them."""
         return await self._patiently(super().get_and_submit_flow_runs) or []
 
     async def sync_with_backend(self) -> None:
-        """Send the worker's heartbeat to the server."""
         await self._patiently(super().sync_with_backend)
 
     async def teardown(self, *exc_info: Any) -> None:
-        """End, also where Prefect gave up on an absent server."""
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # from Prefect, which gave up on an absent server
             await super().teardown(*exc_info)
 
     async def _patiently(self, request: Callable[[], Awaitable[Answer]]) -> Answer | None:
@@ -53,15 +63,14 @@ class PatientWorker(ResubmittingWorker):
             answer = await request()
         except httpx.HTTPError as error:
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            self._report(f"the server does not answer as it should: {reason}; asking again until it does", is_away=True)
+            if not self.is_away:
+                print(f"the server does not answer as it should: {reason}; asking again until it does", flush=True)
+            self.is_away = True
             return None
-        self._report("the server answers again", is_away=False)
+        if self.is_away:
+            print("the server answers again", flush=True)
+        self.is_away = False
         return answer
-
-    def _report(self, message: str, is_away: bool) -> None:
-        if is_away != self.is_away:
-            self.is_away = is_away
-            print(message, flush=True)
 
 
 class TrialWorker(PatientWorker):
@@ -70,25 +79,22 @@ class TrialWorker(PatientWorker):
     is_cordoned = False
 
     def __init__(self, name: str, limit: int, queues: list[str]):
-        super().__init__(POOL, work_queues=[PIPELINE_QUEUE, *queues], name=name, limit=limit)
-        self._queues, self._jobs, self._free = {PIPELINE_QUEUE, *queues}, limit, set(range(limit))
+        self._queues, self._jobs, self._free = [PIPELINE_QUEUE, *queues], limit, set(range(limit))
+        super().__init__(POOL, work_queues=self._queues, name=name, limit=limit)
         self._crashes = 0
 
     async def sync_with_backend(self) -> None:
-        """Send the worker's heartbeat, and create the queues that the server lacks."""
         await super().sync_with_backend()
         await self._patiently(self._create_queues)
 
     async def _create_queues(self) -> None:
-        """Create missing queues, which would hide trials in all others."""
+        """Create missing queues, which would hide the trials in all others."""
         with suppress(ObjectNotFound):  # the pool itself, which the next heartbeat creates
-            existing = {queue.name for queue in await self.client.read_work_queues(work_pool_name=POOL)}
-            for name in sorted(self._queues - existing):
-                with suppress(ObjectAlreadyExists):  # another worker was faster
+            for name in self._queues:
+                with suppress(ObjectAlreadyExists):
                     await self.client.create_work_queue(name, work_pool_name=POOL)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Look for trials, unless this worker is cordoned."""
         return [] if self.is_cordoned else await super().get_and_submit_flow_runs()
 
     async def run(
@@ -118,8 +124,7 @@ class TrialWorker(PatientWorker):
         """Count quick crashes in a row; cordon the worker after three."""
         states = await self.client.read_flow_run_states(flow_run.id)
         last = max(states, key=lambda state: state.timestamp)
-        # A cancelled run passes through Crashed, too.
-        crashed = last.is_crashed() and not any(state.type == StateType.CANCELLING for state in states)
+        crashed = last.is_crashed() and not was_cancelled(states)
         self._crashes = self._crashes + 1 if crashed and seconds < CRASH_SECONDS else 0
         if self._crashes >= MAX_CRASHES and not self.is_cordoned:
             self.is_cordoned = True

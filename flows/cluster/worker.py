@@ -1,7 +1,6 @@
 """`python -m flows.cluster.worker [--limit N] [--server URL] [--name NAME]`: run trials here.
 
-With `--server` the worker takes only trials, for the study of another host. Without, it serves this clone's own server,
-and runs its deployments, too.
+With `--server` for another host's study; without, for this clone's own server and all of its deployments.
 """
 
 import argparse
@@ -19,8 +18,7 @@ import httpx
 from prefect.context import refresh_global_settings_context
 from prefect.settings import get_current_settings
 
-from flows.cluster.cordon import set_cordon
-from flows.cluster.queues import served_queues
+from flows.cluster.queues import served_queues, set_cordon
 from flows.cluster.trial_worker import PatientWorker, TrialWorker
 from flows.host import resources
 from flows.host.signals import end_on_signals
@@ -65,7 +63,6 @@ def worker_name(root: Path) -> str:
 
 
 def _check_host(limit: int | None) -> None:
-    """Refuse a limit below one, and a host with little memory."""
     if limit is not None and limit < 1:
         raise ParameterError(f"LIMIT must be at least 1; received {limit}")
     if resources.memory() < resources.JOB_BYTES:
@@ -74,7 +71,6 @@ def _check_host(limit: int | None) -> None:
 
 
 def _server_variables(url: str | None) -> dict[str, str]:
-    """Return the variables of the server's address and password."""
     if not (address := url or os.environ.get("PREFECT_API_URL")):
         return {}
     secret = os.environ.get(password.VARIABLE) or password.load_password()
@@ -82,7 +78,6 @@ def _server_variables(url: str | None) -> dict[str, str]:
 
 
 def _connect(url: str | None) -> None:
-    """Set the server's variables, and check that it answers."""
     os.environ.update(_server_variables(url))
     refresh_global_settings_context()
     if not get_current_settings().api.url:

@@ -1,14 +1,17 @@
-"""What this host computes with: backend, device and fastest precision.
+"""The host's name, backend, devices and fastest precision.
 
-Flows load no TensorFlow. A CPU's features are read from the system; only where a GPU may be used does a child process
-ask the backend, which takes seconds.
+Flows load no TensorFlow. Only where a GPU may be used does a child process ask the backend, which takes seconds.
 """
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+
+import joblib
 
 from flows.host.resources import gpus
 from tasks.device import cpu
@@ -25,6 +28,13 @@ print(machine.device, machine.precision, sep="\\n")
 """
 
 
+def describe_host() -> str:
+    """Describe this host: `box-1f2e; AMD EPYC 9124; 16 cores`."""
+    name = os.environ.get("PREFECT__WORKER_NAME") or socket.gethostname()  # Prefect sets the name of its worker
+    parts = (name, cpu.name(), f"{joblib.cpu_count()} cores")
+    return "; ".join(re.sub(r"[\s;]+", " ", part).strip() for part in parts)  # a line of three parts
+
+
 def backend() -> str:
     """Name Keras's backend, which only the environment sets (tasks/run/environment.py)."""
     return os.environ.get("KERAS_BACKEND") or "tensorflow"
@@ -32,19 +42,9 @@ def backend() -> str:
 
 @cache
 def resolve_device(device: str) -> tuple[str, str]:
-    """Resolve `train.device` to a device of this host and its fastest precision.
+    """Resolve `train.device` to `cpu` or a GPU's name, and its fastest precision.
 
-    Returns
-    -------
-    device : str
-        `cpu`, or the name of the GPU.
-    precision : str
-        `mixed_bfloat16` where that is native, `float32` elsewhere.
-
-    Raises
-    ------
-    RuntimeError
-        If the host has no such device.
+    That is `mixed_bfloat16` where it is native, and `float32` elsewhere.
     """
     if device == "cpu" or (device == "auto" and not gpus()):
         return "cpu", "mixed_bfloat16" if cpu.has_bfloat16(backend()) else "float32"

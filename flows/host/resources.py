@@ -23,10 +23,7 @@ class Resources(NamedTuple):
 
 
 def default_jobs() -> int:
-    """Choose a job for each GPU; without one, for each two cores.
-
-    A container's quota of processor time and the memory may allow fewer.
-    """
+    """Count a job for each GPU, or for each two cores."""
     return len(gpus()) or max(min(joblib.cpu_count() // 2, memory() // JOB_BYTES), 1)
 
 

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -12,17 +13,13 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 def end_on_signals() -> None:
     """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP in a program that serves.
 
-    SIGTERM and SIGHUP arrive as SIGINT, for which asyncio and uvicorn have handlers of their own. SIGINT counts also
-    where a shell started the program in the background and had it ignored; a SIGHUP that `nohup` ignores does not.
+    SIGTERM and SIGHUP arrive as SIGINT, for which asyncio has a handler, unless they are ignored, as by `nohup`. A
+    shell that starts the program in the background has SIGINT ignored, and it counts nevertheless.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _send_interrupt)
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _send_interrupt)
-
-
-def _send_interrupt(*_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @contextmanager
@@ -53,12 +50,9 @@ def reraise_swallowed_signals() -> Iterator[Callable[[], None]]:
     """
     received: list[Callable[[], Any]] = []
 
-    def remember(handler: Any) -> Callable[[int, Any], None]:
-        def remembering(number: int, frame: Any) -> None:
-            received.append(lambda: handler(number, frame))
-            handler(number, frame)
-
-        return remembering
+    def remember(handler: Any, number: int, frame: Any) -> None:
+        received.append(lambda: handler(number, frame))
+        handler(number, frame)
 
     def raise_again() -> None:
         if received:
@@ -68,7 +62,7 @@ def reraise_swallowed_signals() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is threading.main_thread():
         for number in ENDING:
             if callable(handler := signal.getsignal(number)):
-                replaced[number] = signal.signal(number, remember(handler))
+                replaced[number] = signal.signal(number, partial(remember, handler))
     try:
         yield raise_again
     finally:

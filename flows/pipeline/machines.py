@@ -1,6 +1,5 @@
 """The pipeline on any machine of the pool: `prefect deployment run pipeline/machines`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,4 @@ def pipeline(
     root = Path.cwd()
     find_remotes(root)  # raises where one is missing
     commit = commit or sync.remote_head(root)
-    return run_isolated(root, overrides or {}, Options(force, push, pull), commit, replace(REMOTE, publish=_publish))
-
-
-def _publish(checkout: Path, name: str) -> bool:
-    """Publish an experiment, unless one of its name and commit exists."""
-    return sync.publish(checkout, name) or sync.is_published_at_head(checkout, name)
+    return run_isolated(root, overrides or {}, Options(force, push, pull), commit, REMOTE)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from flows.host.name import describe_host
+from flows.host.capability import describe_host
 from flows.repo.git import commit_to_ref, git, repository
 from flows.repo.graph import declared_outputs
 from flows.runs.inputs import check_checkout, read_inputs

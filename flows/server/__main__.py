@@ -1,4 +1,4 @@
-"""`python -m flows.server [--host ADDRESS] [--port 4200]`: Prefect's server and its UI, until Ctrl-C or SIGTERM.
+"""`python -m flows.server [--host ADDRESS] [--port 4200]`: Prefect's server and its UI.
 
 While it runs, prefect.toml names it to every Prefect command in this clone. Its database is the one in .prefect, or the
 one in PREFECT_SERVER_DATABASE_CONNECTION_URL. A server that other machines can reach has a password.
@@ -12,6 +12,7 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 from filelock import FileLock, Timeout
 
 from flows.host.signals import end_on_signals
@@ -46,14 +47,14 @@ def _serve(host: str, port: int) -> None:
     address = _check_address(host, port)
     name = socket.gethostname()
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (an address to compare with)
-    url = _url(loopback.get(str(address), host), port)
+    url = httpx.URL(scheme="http", host=loopback.get(str(address), host), port=port)
     settings = f'[api]\nurl = "{url}/api"\n'
     print(f"Prefect's server and its UI: {url}; Ctrl-C ends it", flush=True)
     if not address.is_loopback:
         secret = password.load_or_create_password()
         settings += f'auth_string = "{secret}"\n'
         os.environ["PREFECT_SERVER_API_AUTH_STRING"] = secret
-        _explain_how_to_join(_url(name if address.is_unspecified else host, port), name)
+        _explain_how_to_join(url.copy_with(host=name if address.is_unspecified else host), name)
     os.environ.setdefault("PREFECT_SERVER_UI_API_URL", "/api")  # of the address in the browser, such as a tunnel's
     password.write_private(TOML, settings)
     try:
@@ -81,11 +82,7 @@ def _check_address(host: str, port: int) -> ipaddress.IPv4Address | ipaddress.IP
     return ipaddress.ip_address(address[0])
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _explain_how_to_join(url: str, name: str) -> None:
+def _explain_how_to_join(url: httpx.URL, name: str) -> None:
     print(
         f"Other machines reach it with the password in {password.FILE}, which its UI asks for, too. Nothing is\n"
         "encrypted: where you do not trust the network, use a tunnel. In a clone on another machine:\n"

@@ -1,4 +1,4 @@
-"""The Prefect server that a command talks to: the one that its settings name, or one that ends with the command."""
+"""The Prefect server of a command: a named one, or its own."""
 
 import os
 import socket
@@ -14,12 +14,7 @@ from tasks.params import ParameterError
 
 
 def require_named_server(option: str) -> None:
-    """Refuse an option that needs a lasting server where no setting names one.
-
-    Raises
-    ------
-    tasks.params.ParameterError
-    """
+    """Refuse an option that needs a lasting server where none is named."""
     from prefect.settings import get_current_settings
 
     if not get_current_settings().api.url:
@@ -30,7 +25,7 @@ def require_named_server(option: str) -> None:
 
 
 def start_unless_named() -> PrefectServer | None:
-    """Start a server for this process, unless the environment or prefect.toml names one."""
+    """Start a server, unless the environment or prefect.toml names one."""
     return None if os.environ.get("PREFECT_API_URL") or Path("prefect.toml").exists() else _start()
 
 
@@ -42,13 +37,7 @@ def _start() -> PrefectServer:
 
 @contextmanager
 def connected(started: PrefectServer | None = None) -> Iterator[None]:
-    """Give Prefect a server within this context: the named one, or the one that was started.
-
-    Raises
-    ------
-    ServerError
-        If the named server refuses, or none starts.
-    """
+    """Give Prefect the named server in this context, or its own."""
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings, temporary_settings
 
@@ -77,7 +66,7 @@ def connected(started: PrefectServer | None = None) -> Iterator[None]:
 
 
 def explain_unreachable(error: Exception) -> str:
-    """Return what to do about a named server that does not answer; "" for another error."""
+    """Explain that the named server does not answer; "" for another error."""
     if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
         return ""
     if url := os.environ.get("PREFECT_API_URL"):
@@ -90,12 +79,7 @@ def explain_unreachable(error: Exception) -> str:
 
 
 def check_named_server() -> None:
-    """Check that the named server answers and accepts our password.
-
-    Raises
-    ------
-    ServerError
-    """
+    """Check that the named server answers and accepts our password."""
     from prefect.settings import get_current_settings
 
     api = get_current_settings().api

@@ -1,4 +1,4 @@
-"""Prefect's SQLite database in a clone: whether it is damaged, and who has it open."""
+"""Prefect's SQLite database in a clone: its damage, and its holder."""
 
 import sqlite3
 from contextlib import closing
@@ -10,7 +10,7 @@ DATABASE = Path(".prefect/prefect.db")
 
 
 def find_damage(path: Path) -> str:
-    """Return why SQLite cannot read a database; "" if it is sound, busy or missing."""
+    """Explain why SQLite cannot read a database; "" if it can."""
     if not path.exists():
         return ""
     try:
@@ -18,13 +18,13 @@ def find_damage(path: Path) -> str:
             (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return ""
+            return ""  # busy
         result = str(error)
     return "" if result == "ok" else f"is damaged ({' '.join(result.split())})"
 
 
 def find_holder(path: Path) -> str:
-    """Name a process that has a database open; "" if there is none."""
+    """Name a process that has a database open; "" if none."""
     for process in psutil.process_iter(["pid", "open_files"]):
         if any(file.path == str(path.resolve()) for file in process.info["open_files"] or ()):
             return f"process {process.info['pid']}, which has it open"

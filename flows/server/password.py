@@ -1,7 +1,6 @@
-"""The password of a lasting server: kept in `.prefect/password`, which only its user can read.
+"""The password of a lasting server, kept in `.prefect/password`.
 
-Other users see command lines in the list of processes, shells keep a history, and output ends in logs. So no command
-takes the password, and none prints it.
+Other users see command lines, shells keep a history, and output ends in logs: no command takes or prints the password.
 """
 
 import secrets
@@ -27,7 +26,7 @@ def load_password() -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its user can read, even while it is written."""
+    """Write a file that only its user can ever read."""
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text, encoding="utf-8")

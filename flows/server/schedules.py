@@ -1,9 +1,6 @@
-"""Remove the schedules of this project's deployments, before `prefect deploy --all`.
+"""`python -m flows.server.schedules`: remove this project's schedules before `prefect deploy --all`.
 
-`python -m flows.server.schedules`
-
-`prefect deploy` 3.8 adds the schedules in prefect.yaml, and leaves those on the server that were removed from the file.
-Deployments of other projects on the same server keep theirs.
+`prefect deploy` 3.8 leaves those on the server that prefect.yaml no longer has. Other projects keep theirs.
 """
 
 import argparse
@@ -15,7 +12,7 @@ from ruamel.yaml import YAML
 
 
 def remove_schedules(root: Path) -> None:
-    """Remove all schedules of a project's deployments, with the runs that they planned."""
+    """Remove the schedules of a project's deployments, and the runs they planned."""
     deployments = YAML(typ="safe").load(root / "prefect.yaml")["deployments"]
     own = {(deployment["entrypoint"], deployment["name"]) for deployment in deployments}
     named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in own})))
@@ -27,7 +24,5 @@ def remove_schedules(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
-        prog="python -m flows.server.schedules", description=(__doc__ or "").splitlines()[0]
-    ).parse_args()
+    argparse.ArgumentParser(prog="python -m flows.server.schedules", description=remove_schedules.__doc__).parse_args()
     remove_schedules(Path.cwd())

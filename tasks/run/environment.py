@@ -1,37 +1,36 @@
-"""The environment that a program inherits from its caller, sanitized before anything else runs.
+"""The environment of a program: its caller decides no result.
 
-Results depend on inputs, never on the caller: variables that would change a result or break a run are removed, and
-those that a run needs are set. Steps and flows do this first (tasks/__init__.py). So do `dvc` and `prefect` of `.venv`,
-by the hook that `make setup` installs; other programs of `.venv` keep the environment of their caller.
-
-Not covered: what a program reads before Python runs, such as LD_PRELOAD, and personal settings of git and npm.
+Steps and flows do this first (tasks/__init__.py), and so do `dvc` and `prefect` of `.venv`, by the hook that
+`make setup` installs. Not covered: what a program reads before Python runs, such as LD_PRELOAD, and personal settings
+of git and npm.
 """
 
 import os
+import pwd
 import sys
 from collections.abc import MutableMapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-# Variables to remove, by reason. `*` at the end of a name stands for any ending.
-REMOVED = {
+REMOVED = (
     # They point git at the repository of the hook or command that calls (`git rev-parse --local-env-vars`).
-    "git's own": "GIT_DIR GIT_WORK_TREE GIT_IMPLICIT_WORK_TREE GIT_COMMON_DIR GIT_INDEX_FILE GIT_PREFIX GIT_NAMESPACE "
+    "GIT_DIR GIT_WORK_TREE GIT_IMPLICIT_WORK_TREE GIT_COMMON_DIR GIT_INDEX_FILE GIT_PREFIX GIT_NAMESPACE "
     "GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_GRAFT_FILE GIT_SHALLOW_FILE GIT_REPLACE_REF_BASE "
     "GIT_NO_REPLACE_OBJECTS GIT_CEILING_DIRECTORIES GIT_LITERAL_PATHSPECS GIT_GLOB_PATHSPECS GIT_NOGLOB_PATHSPECS "
-    "GIT_ICASE_PATHSPECS GIT_DEFAULT_HASH GIT_EXTERNAL_DIFF",
+    "GIT_ICASE_PATHSPECS GIT_DEFAULT_HASH GIT_EXTERNAL_DIFF "
     # They name the DVC run that started this one.
-    "DVC's": "DVC_ROOT DVC_STAGE DVC_EXP_NAME DVC_EXP_BASELINE_REV",
+    "DVC_ROOT DVC_STAGE DVC_EXP_NAME DVC_EXP_BASELINE_REV "
     # They change numbers: precision, order of sums, number of epochs, layout.
-    "the backends'": "KERAS_* TF_* XLA_* JAX_* ONEDNN_DEFAULT_* ONEDNN_MAX_* DNNL_* NVIDIA_TF32_OVERRIDE",
+    "KERAS_* TF_* XLA_* JAX_* ONEDNN_DEFAULT_* ONEDNN_MAX_* DNNL_* NVIDIA_TF32_OVERRIDE "
     # They change how figures look, or make the import fail.
-    "matplotlib's": "MPLBACKEND MATPLOTLIBRC",
+    "MPLBACKEND MATPLOTLIBRC "
     # They put other packages before the locked ones, skip assertions, or make warnings fatal.
-    "Python's": "PYTHON*",
+    "PYTHON* "
     # A shell runs the files in the first two; the last three put colour codes into lines that we parse.
-    "the shell's": "BASH_ENV ENV CDPATH FORCE_COLOR CLICOLOR_FORCE PY_COLORS",
+    "BASH_ENV ENV CDPATH FORCE_COLOR CLICOLOR_FORCE PY_COLORS "
     # We parse messages of git and DVC.
-    "the language": "LANGUAGE LC_*",
-}
+    "LANGUAGE LC_*"
+)
 
 # Exceptions, which people may set: the backend, its device and its log.
 KEPT = (
@@ -48,31 +47,20 @@ SET = {
     "DO_NOT_TRACK": "1",
 }
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
 
 def sanitize_environment(environ: MutableMapping[str, str]) -> None:
-    """Remove and set variables so that the caller decides no result.
-
-    A child of a sanitized process may repeat it: nothing changes.
-    """
-    for name in [name for name in environ if _is_removed(name)]:
-        del environ[name]
+    """Remove and set variables; to repeat it changes nothing."""
+    for name in list(environ):
+        if _matches(name, REMOVED) and not _matches(name, KEPT):
+            del environ[name]
     environ.update(SET)
     _prefer_own_programs(environ)
     _bypass_proxies_on_loopback(environ)
     _name_unlisted_user(environ)
 
 
-def _is_removed(name: str) -> bool:
-    return _matches(name, " ".join(REMOVED.values())) and not _matches(name, KEPT)
-
-
 def _matches(name: str, patterns: str) -> bool:
-    return any(
-        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns.split()
-    )
+    return any(fnmatchcase(name, pattern) for pattern in patterns.split())
 
 
 def _prefer_own_programs(environ: MutableMapping[str, str]) -> None:
@@ -83,26 +71,19 @@ def _prefer_own_programs(environ: MutableMapping[str, str]) -> None:
 
 
 def _bypass_proxies_on_loopback(environ: MutableMapping[str, str]) -> None:
-    """Keep proxies away from this machine's servers, and give SOCKS its standard name.
-
-    Desktops write `socks://`, which Python's clients reject.
-    """
-    proxies = [name for name in environ if name.lower() in PROXIES]
+    """Keep proxies away from this machine's servers, and rename desktops' `socks://`."""
+    proxies = [name for name in environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}]
     for name in proxies:
         if environ[name].startswith("socks://"):
             environ[name] = f"socks5://{environ[name].removeprefix('socks://')}"
     if proxies:
-        direct = ",".join(filter(None, (environ.get("no_proxy"), environ.get("NO_PROXY"))))
-        hosts = dict.fromkeys([host.strip() for host in direct.split(",") if host.strip()] + list(LOOPBACK))
+        direct = f"{environ.get('no_proxy', '')},{environ.get('NO_PROXY', '')},localhost,127.0.0.1,::1"
+        hosts = dict.fromkeys(host.strip() for host in direct.split(",") if host.strip())
         environ["no_proxy"] = environ["NO_PROXY"] = "*" if "*" in hosts else ",".join(hosts)
 
 
 def _name_unlisted_user(environ: MutableMapping[str, str]) -> None:
-    """Set a name and a home, which DVC needs, for a user that the system does not list."""
-    if sys.platform == "win32":
-        return
-    import pwd
-
+    """Set the name and home that DVC needs for an unlisted user."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

@@ -1,4 +1,4 @@
-"""Secrets stay where they were put, names and values are data, and the server is this machine's alone."""
+"""Secrets stay where they were put, names are data, and the server is local."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""Whatever a caller has in its environment, home or container: results stay the same, and commands work."""
+"""The caller's environment, home and container change no result."""
 
 import json
 import os
@@ -43,7 +43,7 @@ HOSTILE = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home of somebody whose personal files are set against it."""
+    """Make a home whose personal files would change results."""
     folder = tmp_path / "home"
     (folder / ".keras").mkdir(parents=True)
     (folder / ".keras/keras.json").write_text(json.dumps({"image_data_format": "channels_first", "floatx": "float16"}))
@@ -54,14 +54,13 @@ def home(tmp_path: Path) -> Path:
 
 
 def called_from(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a caller with that home whose variables are set against it too."""
+    """Return the environment of a hostile caller with that home."""
     inherited = {name: value for name, value in environment.items() if name != "XDG_CONFIG_HOME"}
     return {**inherited, **HOSTILE, "HOME": str(home)}
 
 
 @pytest.fixture
 def hostile(clone: Clone, home: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
-    """The trained clone, called by somebody whose variables and personal files are set against it."""
     monkeypatch.setattr(clone, "environment", called_from(home, clone.environment))
     return clone
 
@@ -75,7 +74,6 @@ def test_stages_give_the_same_bytes_whoever_calls(hostile: Clone) -> None:
 
 
 def test_personal_files_decide_neither_how_keras_computes_nor_how_figures_look(home: Path) -> None:
-    """That all stages give the same bytes is a slow test."""
     epoch = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}
     code = (
         "from tasks.device import runtime; from tasks.reporting import figures; import keras, matplotlib\n"
@@ -114,7 +112,7 @@ def test_a_proxy_is_not_asked_for_this_machine(given: str, expected: str) -> Non
 
 @pytest.fixture(scope="module")
 def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the hook of `make setup`, in a folder with scripts that print two of their variables."""
+    """Make a Python with the hook of `make setup`, and scripts that print two variables."""
     folder = tmp_path_factory.mktemp("project")
     venv.create(folder / ".venv", symlinks=True)
     (folder / "tasks").symlink_to(ROOT / "tasks")
@@ -127,18 +125,7 @@ def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / ".venv/bin/python"
 
 
-@pytest.mark.parametrize("command", ["dvc repro", "./prefect worker start", "-u dvc repro", "-m dvc"])
-def test_the_hook_sanitizes_dvc_and_prefect(interpreter: Path, command: str) -> None:
-    assert started(interpreter, command) == "None C\n"
-
-
-@pytest.mark.parametrize("command", ["script.py", "pytest dvc", "-m script dvc"])
-def test_the_hook_leaves_other_programs_their_environment(interpreter: Path, command: str) -> None:
-    assert started(interpreter, command) == "agg C.UTF-8\n"
-
-
-def started(interpreter: Path, command: str) -> str:
-    """Start a program, and return what it prints of its environment."""
+def environment_of(command: str, interpreter: Path) -> str:
     return subprocess.run(
         [interpreter, *command.split()],
         cwd=interpreter.parents[2],
@@ -149,6 +136,16 @@ def started(interpreter: Path, command: str) -> str:
     ).stdout
 
 
+@pytest.mark.parametrize("command", ["dvc repro", "./prefect worker start", "-u dvc repro", "-m dvc"])
+def test_the_hook_sanitizes_dvc_and_prefect(interpreter: Path, command: str) -> None:
+    assert environment_of(command, interpreter) == "None C\n"
+
+
+@pytest.mark.parametrize("command", ["script.py", "pytest dvc", "-m script dvc"])
+def test_the_hook_leaves_other_programs_their_environment(interpreter: Path, command: str) -> None:
+    assert environment_of(command, interpreter) == "agg C.UTF-8\n"
+
+
 @pytest.mark.slow
 def test_a_flow_and_its_server_work_behind_proxies(hostile: Clone) -> None:
     del hostile.environment["PYTHONSAFEPATH"]  # with which Python itself finds no `flows`
@@ -157,11 +154,8 @@ def test_a_flow_and_its_server_work_behind_proxies(hostile: Clone) -> None:
     assert "Traceback" not in said
 
 
-# --- Containers ----------------------------------------------------------------------------------
-
-
 def in_namespace(*command: str, before: str = "true", user: int = 0, **variables: str) -> str:
-    """Run a command as a container would: as another user, with other mounts, and few variables."""
+    """Run a command as a container would: another user, mounts, and few variables."""
     inner = ["unshare", "--user", f"--map-user={user}", f"--map-group={user}", *command] if user else list(command)
     outer = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{before} && exec "$@"', "sh", *inner]
     environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **variables}
@@ -190,7 +184,7 @@ def test_dvc_works_for_a_user_without_an_entry() -> None:
 
 @container
 def test_threads_and_jobs_follow_the_containers_limits() -> None:
-    """On 64 cores, which Python is told of, as no such machine is at hand: eight may be used, and memory for three."""
+    """Of 64 cores, as Python is told, eight may be used, and memory for three jobs."""
     memory = str(3 * resources.JOB_BYTES)
     forms: list[dict[str, str]] = [
         {"cpu.max": "800000 100000", "memory.max": memory},  # cgroup v2

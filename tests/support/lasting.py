@@ -1,7 +1,6 @@
 """A lasting server and workers in scratch folders, whose trials train nothing."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ from uuid import uuid4
 
 import httpx
 
-from flows.cluster import cordon
-from flows.cluster.queues import libraries_name, queue_name
+from flows.cluster.queues import CORDONED, libraries_name, queue_name
 from flows.server import password
 from tests.support.clone import Clone, copy_tracked
 from tests.support.edits import substitute
@@ -63,35 +61,31 @@ class Lasting(Prefect):
 
     def submit(self, variant: str, seed: int = 0, queue: str | None = None) -> str:
         """Submit a trial; the queue defaults to float32 and these libraries."""
-        queue = queue or queue_name("float32", "auto", lock_of(self.clone))
         deployment = self.api.get("/deployments/name/trial/study").raise_for_status().json()["id"]
-        parameters = {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""}
         body = {
-            "parameters": parameters,
-            "work_queue_name": queue,
+            "parameters": {"variant": variant, "seed": seed, "overrides": {}, "name": variant, "commit": ""},
+            "work_queue_name": queue or queue_name("float32", "auto", lock_of(self.clone)),
             "state": {"type": "SCHEDULED"},
             "idempotency_key": str(uuid4()),
         }
 
-        def ask() -> Any:
-            """Ask again where SQLite was locked, as Prefect's own client does."""
+        def create() -> Any:  # again where SQLite was locked, as Prefect's own client does
             answer = self.api.post(f"/deployments/{deployment}/create_flow_run", json=body)
-            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer.raise_for_status().json()
+            return answer.status_code != httpx.codes.SERVICE_UNAVAILABLE and answer.raise_for_status().json()
 
-        return str(wait_for("the server to take a trial", ask)["id"])
+        return str(wait_for("the server to take a trial", create)["id"])
 
     def await_state(self, flow_run: str, name: str, seconds: float = 180) -> None:
         wait_for(f"the state {name}", lambda: self.state(flow_run) == name, seconds)
 
     def cordoned(self) -> dict[str, str]:
-        answer = self.api.get(f"/variables/name/{cordon.VARIABLE}")
+        answer = self.api.get(f"/variables/name/{CORDONED}")
         return dict(answer.json()["value"]) if answer.is_success else {}
 
     def is_online(self, machine: str) -> bool:
-        workers = self.api.post("/work_pools/study/workers/filter", json={})
-        return workers.is_success and any(
-            one["name"] == machine and one["status"] == "ONLINE" for one in workers.json()
-        )
+        answer = self.api.post("/work_pools/study/workers/filter", json={})
+        workers = answer.json() if answer.is_success else []
+        return any(worker["name"] == machine and worker["status"] == "ONLINE" for worker in workers)
 
     def deployment(self, name: str) -> str:
         return json.dumps(self.api.get(f"/deployments/name/{name}").raise_for_status().json())
@@ -124,12 +118,12 @@ def log_of(clone: Clone, name: str) -> str:
     return (clone.path.parent / f"{name}.log").read_text()
 
 
-def refused(clone: Clone, *command: str, status: int, **variables: Any) -> str:
+def refused(clone: Clone, *command: str, status: int, **variables: str) -> str:
     """Run a command that is refused; return its one line."""
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=clone.path,
-        env={**clone.environment, **{key: os.fspath(value) for key, value in variables.items()}},
+        env={**clone.environment, **variables},
         capture_output=True,
         text=True,
         timeout=120,

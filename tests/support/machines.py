@@ -2,21 +2,21 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
+from flows.cluster import sync
 from flows.host.resources import Resources
 from flows.runs import trial
 from flows.runs.trial import Trial
 from flows.study import plan
-from tests.support.serving import free_port
+from tests.support.serving import free_port, wait_for
 from tests.support.toy_pipeline import commit, dvc, git, write
 
 KEY = "an-access-key"
@@ -57,6 +57,12 @@ class Meeting:
     def plan(self) -> Trial:
         return plan.plan(self.head, ["none"], 1, {})[0]
 
+    def submit(self) -> Trial:
+        """Plan a trial, and push its inputs."""
+        trial = self.plan()
+        sync.push_inputs(self.head, trial.commit)
+        return trial
+
     def references(self) -> dict[str, str]:
         """Return the experiments of the git remote by name."""
         return trial.finished(self.bare)
@@ -94,16 +100,15 @@ def bucket(allows: bool = True) -> Iterator[int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+    def create() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.put(f"http://127.0.0.1:{port}/bucket", timeout=20, trust_env=False).is_success
+        return False
+
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.put(f"http://127.0.0.1:{port}/bucket", timeout=20, trust_env=False).raise_for_status()
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        wait_for("the bucket", create, 60)
         yield port
     finally:
-        server.send_signal(signal.SIGKILL)
+        server.kill()
         server.wait()

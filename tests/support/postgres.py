@@ -5,12 +5,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.serving import free_port
+from tests.support.serving import free_port, wait_for
 
 
 class MissingError(RuntimeError):
@@ -19,12 +18,7 @@ class MissingError(RuntimeError):
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Start a Postgres as another user than root; return its address.
-
-    Raises
-    ------
-    MissingError
-    """
+    """Start a Postgres as another user than root; return its address, or raise MissingError."""
     initdb, server = _tool("initdb"), _tool("postgres")
     if not (initdb and server):
         raise MissingError("no Postgres is installed")
@@ -44,9 +38,7 @@ def postgres() -> Iterator[str]:
                 [*command, "-c", "listen_addresses=127.0.0.1"], cwd=place, stdout=log, stderr=log
             )
         try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not (place / f".s.PGSQL.{port}").exists():
-                time.sleep(0.2)
+            wait_for("Postgres", (place / f".s.PGSQL.{port}").exists, 60)
             yield f"postgresql+asyncpg://study@127.0.0.1:{port}/postgres"
         finally:
             process.send_signal(signal.SIGINT)  # Postgres' fast shutdown

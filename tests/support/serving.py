@@ -24,7 +24,7 @@ LONG = 10_000  # epochs: never to be finished
 
 
 def heed_interrupts() -> None:
-    """For a child: a shell that runs the tests in the background has told them to ignore Ctrl-C."""
+    """Let a child heed Ctrl-C, also where a shell runs the tests in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -44,7 +44,7 @@ def wait_for(what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
 
 
 class Prefect:
-    """A server in the clone, through its HTTP interface."""
+    """A server of a clone, through its HTTP interface."""
 
     def __init__(self, clone: Clone, port: int):
         self.clone, self.api = clone, httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30)
@@ -56,14 +56,12 @@ class Prefect:
             return False
 
     def worked(self) -> bool:
-        """Whether a worker is there and polls."""
         workers = self.api.post("/work_pools/local/workers/filter", json={}).raise_for_status().json()
         return any(worker["status"] == "ONLINE" for worker in workers)
 
     def read(self, kind: str, flow_run: str) -> list[dict[str, Any]]:
-        key = "flow_run_id" if kind == "logs" else "flow_runs"
-        criterion = {"any_": [flow_run]} if kind == "logs" else {"id": {"any_": [flow_run]}}
-        body = {"logs": {key: criterion}} if kind == "logs" else {key: criterion}
+        ids = {"any_": [flow_run]}
+        body = {"logs": {"flow_run_id": ids}} if kind == "logs" else {"flow_runs": {"id": ids}}
         found: list[dict[str, Any]] = self.api.post(f"/{kind}/filter", json=body).raise_for_status().json()
         return found
 
@@ -81,7 +79,6 @@ class Prefect:
         return [entry["message"] for entry in self.read("logs", flow_run)]
 
     def logged(self, flow_run: str, text: str) -> bool:
-        """Whether a text is in the log; the last lines arrive shortly after a run has ended."""
         return any(text in line for line in self.log(flow_run))
 
     def start(self, deployment: str = "pipeline/local", *arguments: str) -> str:
@@ -90,23 +87,22 @@ class Prefect:
         return str(flow_run)
 
     def wait_for_training(self, flow_run: str) -> None:
-        """Until an epoch is in its log; the first or a later one, as a training goes on where it was cut short."""
         wait_for("an epoch in the log", lambda: any(line.startswith("epoch ") for line in self.log(flow_run)))
 
     def cancel(self, flow_run: str) -> None:
-        """Cancel a run; all its processes are gone in time."""
+        """Cancel a run, and check that its processes end in time."""
         self.clone.run("prefect", "flow-run", "cancel", flow_run)
         wait_for("the end of every child", lambda: not workers_of(self.clone), CANCEL_SECONDS)
         wait_for("the state Cancelled", lambda: self.state(flow_run) == "Cancelled", 30)
 
     def give_up(self, flow_run: str) -> None:
-        """What the UI's "Change state" does."""
+        """Change the state as the UI does."""
         body = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
         self.api.post(f"/flow_runs/{flow_run}/set_state", json=body).raise_for_status()
 
 
 def workers_of(clone: Clone) -> list[str]:
-    """Command lines of dvc and of steps that run in the clone or in one of its worktrees."""
+    """List the commands of dvc and of steps in the clone and its worktrees."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command = " ".join(process.info["cmdline"] or [])
@@ -116,12 +112,9 @@ def workers_of(clone: Clone) -> list[str]:
     return found
 
 
-# Traces in Prefect's own log that are no faults: it makes a write again that lost a race in SQLite, and a run that is
-# cancelled before its flow was loaded cannot be asked for cancellation hooks, of which this project has none. One that
-# is cancelled in the moment in which it starts ends its process with a trace, before any of this project's code runs.
-# And a step that a test killed fails its task, a training that a test lets fail its flow; and who asks a server that
-# went away for cancellations tells how that failed. Where the end of a run comes while DVC makes a progress bar, Python
-# tells of the half-made bar: a record of its own, so that what else ended the run is still seen.
+# Harmless traces in Prefect's log: a write that lost a race in SQLite and is made again; a run that is cancelled before
+# its flow is loaded, or while it starts; a step that a test killed, or a training that a test lets fail; a watch on a
+# server that went away; a progress bar of DVC that the end of a run left half-made.
 HOOKS = r"to execute on_cancellation hooks.*FileNotFoundError.*workspace\.json"
 HARMLESS = re.compile(
     rf"database is locked|{HOOKS}|UnfinishedRun: Run is in CANCELLING state|exited with -9"
@@ -132,14 +125,13 @@ HARMLESS = re.compile(
 
 
 def _faults(log: str) -> list[str]:
-    """Records of a log with a trace, but for Prefect's own harmless ones."""
     records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d{3} \||Exception ignored in: )", log, flags=re.MULTILINE)
     return [record for record in records if "Traceback" in record and not HARMLESS.search(record)]
 
 
 @contextmanager
 def running(clone: Clone, *command: str, log: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A command in the background, ended like Ctrl-C in its terminal would."""
+    """Run a command in the background, and end it as Ctrl-C would."""
     log_file = clone.path.parent / f"{log or command[1].rsplit('/')[-1]}.log"
     with log_file.open("wb") as file:
         process = subprocess.Popen(
@@ -166,7 +158,7 @@ def running(clone: Clone, *command: str, log: str | None = None) -> Iterator[sub
 
 @contextmanager
 def serving(clone: Clone) -> Iterator[Prefect]:
-    """The README's server and worker."""
+    """Run the README's server and worker."""
     with deployed(clone) as made, running(clone, "make", "worker"):
         wait_for("the worker", made.worked)
         yield made
@@ -174,20 +166,15 @@ def serving(clone: Clone) -> Iterator[Prefect]:
 
 @contextmanager
 def deployed(clone: Clone) -> Iterator[Prefect]:
-    """The README's server, with its deployments and nobody who runs them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    venv = clone.path / ".venv"
+    """Run the README's server with its deployments, and no worker."""
+    port, venv = free_port(), clone.path / ".venv"
     with ExitStack() as stack:
         if not venv.exists():
-            assert Path(sys.prefix, "ready").exists(), (
-                "make would take an environment that it did not make for a broken one"
-            )
+            lock, ready = clone.path / "requirements.lock", Path(sys.prefix, "ready")
+            assert ready.exists(), "make would take an environment that it did not make for a broken one"
             venv.symlink_to(sys.prefix)
             stack.callback(venv.unlink)
-            shutil.copystat(ROOT / "requirements.lock", clone.path / "requirements.lock")  # or make installs it again
-            lock, ready = clone.path / "requirements.lock", Path(sys.prefix, "ready")
+            shutil.copystat(ROOT / "requirements.lock", lock)
             assert lock.stat().st_mtime <= ready.stat().st_mtime, "make would install it again"
         made = Prefect(clone, port)
         stack.enter_context(running(clone, "make", "server", f"PORT={port}"))

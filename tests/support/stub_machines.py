@@ -4,8 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import httpx
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -29,54 +29,26 @@ def stub(variant: str, seed: int, overrides: dict[str, Any], name: str, commit: 
     """Stand for the flow that runs a trial."""
 
 
-@dataclass
-class Server:
-    """A server in its own folder, which can end and start again."""
-
-    home: Path
-    database: str = ""  # the address of another than SQLite
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        variables = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        if self.database:
-            variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.database
-        with (self.home / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.home, env={**os.environ, **variables}, stdout=log, stderr=log
-            )
-        wait_for("the server", self.answers, 240)
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=5, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
-    def end(self) -> None:
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-            self.process = None
-
-
 @contextmanager
-def serving_trials(home: Path, database: str = "") -> Iterator[Server]:
-    """Start a server with the pool and the deployment of trials."""
-    server = Server(home, database)
+def serving_trials(home: Path, database: str = "") -> Iterator[str]:
+    """Start a server with the pool and the deployment of trials; return its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    variables = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    if database:
+        variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health", timeout=5, trust_env=False).is_success
+        return False
+
+    with (home / "server.log").open("ab") as log:
+        server = subprocess.Popen(command, cwd=home, env={**os.environ, **variables}, stdout=log, stderr=log)
     try:
-        server.start()
-        with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+        wait_for("the server", answers, 240)
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
             client.create_deployment(
                 client.create_flow(stub),
@@ -85,9 +57,14 @@ def serving_trials(home: Path, database: str = "") -> Iterator[Server]:
                 parameter_openapi_schema={"type": "object", "properties": {}},
                 enforce_parameter_schema=False,
             )
-            yield server
+            yield url
     finally:
-        server.end()
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def trials_of(commit: str, count: int, mark: str = "") -> list[Trial]:
@@ -99,8 +76,6 @@ def trials_of(commit: str, count: int, mark: str = "") -> list[Trial]:
 
 def runs_of(client: SyncPrefectClient, trials: list[Trial]) -> list[FlowRun]:
     """Read the flow runs of trials in the order of submission."""
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-
     named = FlowRunFilter(name=FlowRunFilterName(any_=[trial.name for trial in trials]))
     found = client.read_flow_runs(flow_run_filter=named, sort=FlowRunSort.ID_DESC)
     return sorted(found, key=lambda run: (run.name, run.idempotency_key or ""))

@@ -1,7 +1,6 @@
 """Machines with workers: clones with their own cache, state and worker."""
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -28,24 +27,20 @@ class Machine(Clone):
         self.path = path
 
     def worker(self, server: str, limit: int = 1) -> contextlib.AbstractContextManager[object]:
-        """Its worker, named like its folder."""
-        asked = ("--server", server, "--name", self.path.parent.name, "--limit", str(limit))
+        """Run its worker, named like its folder."""
+        options = ("--server", server, "--name", self.path.parent.name, "--limit", str(limit))
         log = f"worker-{time.monotonic_ns()}"  # beside those of earlier ones
-        return running(self, sys.executable, "-m", "flows.cluster.worker", *asked, log=log)
+        return running(self, sys.executable, "-m", "flows.cluster.worker", *options, log=log)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs in this clone."""
-        found = []
-        for process in psutil.process_iter(["cwd"]):
-            if (process.info["cwd"] or "").startswith(str(self.path)):
-                found.append(process)
-        return found
+        """List all processes that run in this clone."""
+        every = psutil.process_iter(["cwd"])
+        return [process for process in every if (process.info["cwd"] or "").startswith(str(self.path))]
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to everything that runs in this clone."""
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                os.kill(process.pid, number)
+                process.send_signal(number)
 
     def trains(self) -> bool:
         return any("-m tasks.train" in " ".join(process.cmdline()) for process in self.living())

@@ -69,7 +69,7 @@ class Study:
         monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(scheduler, "FlowRuns", lambda client: client)
         monkeypatch.setattr(scheduler, "run_deployment", self.server.submit)
-        monkeypatch.setattr(scheduler, "at", lambda *_: b"")
+        monkeypatch.setattr(scheduler, "read_blob", lambda *_: b"")
         monkeypatch.setattr(scheduler, "temporary_settings", lambda _: nullcontext())  # which take 60 ms
         client: Any = self.server
         self.scheduler = Scheduler(client, Path(), self.trials, self.log.append)
@@ -146,4 +146,4 @@ def test_only_a_window_of_flow_runs_is_open_at_once(monkeypatch: pytest.MonkeyPa
         (run, *_) = (run for run in study.server.runs.values() if run.state and not run.state.is_final())
         study.server.become(run, Completed())
         assert study.wait(POLL_SECONDS) == [Ended(study.trials[number])]
-    assert not study.scheduler.has_work
+    assert not study.scheduler.has_work()

@@ -7,22 +7,13 @@ import pytest
 from flows.cluster.queues import libraries_name, queue_name, served_queues
 
 
-@pytest.mark.parametrize(
-    ("precision", "device", "name"),
-    [
-        ("float32", "auto", "float32-3f2a91c0"),
-        ("mixed_bfloat16", "cpu", "mixed_bfloat16-3f2a91c0"),
-        ("float32", "gpu", "gpu-float32-3f2a91c0"),
-    ],
-)
-def test_a_queue_says_what_its_trials_need(precision: str, device: str, name: str) -> None:
-    assert queue_name(precision, device, "3f2a91c0") == name
-
-
-def test_libraries_are_named_by_the_lock_and_nothing_else() -> None:
-    name = libraries_name(b"numpy==2.1.0\n")
-    assert len(name) == 8
-    assert libraries_name(b"numpy==2.1.0\n") == name != libraries_name(b"numpy==2.1.1\n")
+def test_a_queue_is_named_by_precision_device_and_libraries() -> None:
+    libraries = libraries_name(b"numpy==2.1.0\n")
+    assert len(libraries) == 8
+    assert libraries != libraries_name(b"numpy==2.1.1\n")
+    assert queue_name("mixed_bfloat16", "cpu", libraries) == f"mixed_bfloat16-{libraries}"
+    assert queue_name("float32", "auto", libraries) == f"float32-{libraries}"
+    assert queue_name("float32", "gpu", libraries) == f"gpu-float32-{libraries}"
 
 
 @pytest.mark.parametrize(

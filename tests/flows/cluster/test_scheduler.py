@@ -21,7 +21,7 @@ from flows.runs.trial import Ended, Trial
 from flows.study import flow as study_flow
 from flows.study import local
 from tests.support.clone import IDENTITY
-from tests.support.stub_machines import Server, beat, become, runs_of, serving_trials, trials_of
+from tests.support.stub_machines import beat, become, runs_of, serving_trials, trials_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timing]
 
@@ -30,13 +30,13 @@ TIMEOUT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving_trials(tmp_path_factory.mktemp("prefect")) as found:
         yield found
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[SyncPrefectClient]:
+def client(server: str) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as found:
         yield found
 
@@ -50,7 +50,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, *IDENTITY, "commit", "--quiet", "--message", "start")
     monkeypatch.setattr("flows.cluster.scheduler.sync.push_inputs", lambda root, commit: None)
     monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.2)
-    monkeypatch.setattr(scheduler, "QUEUE_CHECK_SECONDS", 1.0)
     monkeypatch.setattr(scheduler, "TIMEOUT_SECONDS", dict.fromkeys(scheduler.TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     return tmp_path
 
@@ -179,12 +178,8 @@ def test_a_queue_without_a_worker_is_reported_once(root: Path, client: SyncPrefe
 
 
 def test_the_status_lists_workers_and_states(root: Path, client: SyncPrefectClient, log: list[str]) -> None:
-    client.request(
-        "POST",
-        "/work_pools/{work_pool_name}/workers/heartbeat",
-        path_params={"work_pool_name": flow_runs.POOL},
-        json={"name": "m9"},
-    )
+    pool = {"work_pool_name": flow_runs.POOL}
+    client.request("POST", "/work_pools/{work_pool_name}/workers/heartbeat", path_params=pool, json={"name": "m9"})
     trials = trials_of("HEAD", 1)
     with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
         poll(loop)
@@ -197,7 +192,7 @@ def test_the_status_lists_workers_and_states(root: Path, client: SyncPrefectClie
 
 
 def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_ends_them(
-    root: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    root: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy: set[str] = set()
     most: list[int] = []

@@ -29,11 +29,11 @@ from tests.support.toy_pipeline import commit, dvc, git
 SECRET = secrets.token_hex(16)
 
 
-def keep(root: Path, name: str) -> str:
+def keep(root: Path, name: str, message: str = "saved") -> str:
     """Save an experiment of HEAD's own results, unpublished; return its reference."""
     baseline = git(root, "rev-parse", "HEAD").strip()
     ref = f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
-    made = git(root, "commit-tree", "-p", "HEAD", "-m", name, "HEAD^{tree}").strip()
+    made = git(root, "commit-tree", "-p", "HEAD", "-m", message, "HEAD^{tree}").strip()
     git(root, "update-ref", ref, made)
     return ref
 
@@ -42,9 +42,6 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
     text = str(error.value)
     assert "\n" not in text
     return text
-
-
-# --- Remotes -------------------------------------------------------------------------------------
 
 
 def test_a_missing_remote_is_named_with_the_command_that_adds_it(meeting: Meeting) -> None:
@@ -67,9 +64,6 @@ def test_a_relative_folder_is_refused_as_each_clone_has_its_own(meeting: Meeting
     command = re.findall("`dvc (.*)`", one_line(caught))[0]
     dvc(meeting.head, *command.split(), "--local")  # where the test has it
     assert find_remotes(meeting.head).dvc == "store"
-
-
-# --- Before a run --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -164,9 +158,6 @@ def test_a_git_remote_that_is_away_is_one_line_without_its_password(meeting: Mee
     assert SECRET not in one_line(caught)
 
 
-# --- Own images and backbones ---------------------------------------------------------------------
-
-
 def own(meeting: Meeting, slot: str, path: str) -> None:
     """Have a slot name something of the head's own that git ignores."""
     substitute(meeting.head / "dvc.yaml", f"{slot}: curve.csv", f"{slot}: {path}")
@@ -203,9 +194,6 @@ def test_own_images_that_dvc_never_read_are_refused(meeting: Meeting) -> None:
         sync.push_inputs(meeting.head, meeting.commit())
 
 
-# --- After a run ---------------------------------------------------------------------------------
-
-
 def test_only_experiments_of_the_git_remote_are_published(meeting: Meeting) -> None:
     other = meeting.machine("other")
     ref = keep(other, "none-seed0-01234567")
@@ -227,27 +215,25 @@ def test_only_experiments_of_the_git_remote_are_published(meeting: Meeting) -> N
 def test_one_of_two_publishers_wins_and_both_get_its_experiment(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "push_objects", lambda *_: None)  # the data is the same
-    (meeting.store / "files").mkdir()
+    pushing_nothing(meeting, monkeypatch)
     both = [meeting.head, meeting.machine("other")]
     for number in range(2):
         name = f"none-seed{number}-01234567"
         for root in both:
-            keep(root, name)
-            git(root, "update-ref", keep(root, name), _another(root))
+            keep(root, name, message=f"made in {root.name}")
         with ThreadPoolExecutor() as racers:
-            assert sorted(racers.map(sync.publish, both, [name, name])) == [False, True]
+            assert all(racers.map(sync.publish, both, [name, name]))
         assert {trial.finished(root)[name] for root in both} == {meeting.references()[name]}
 
 
-def _another(root: Path) -> str:
-    return git(root, "commit-tree", "-p", "HEAD", "-m", f"made in {root.name}", "HEAD^{tree}").strip()
+def pushing_nothing(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "push_objects", lambda *_: None)
+    (meeting.store / "files").mkdir()
 
 
 def test_a_lock_that_a_killed_push_left_is_reported(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "push_objects", lambda *_: None)
+    pushing_nothing(meeting, monkeypatch)
     monkeypatch.setattr(sync, "RETRY_SECONDS", 0)
-    (meeting.store / "files").mkdir()
     ref = keep(meeting.head, "mine")
     left = meeting.bare / f"{ref}.lock"
     left.parent.mkdir(parents=True)
@@ -260,15 +246,12 @@ def test_a_lock_that_a_killed_push_left_is_reported(meeting: Meeting, monkeypatc
 
 
 def test_a_name_that_another_commit_has_is_not_published(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "push_objects", lambda *_: None)
-    (meeting.store / "files").mkdir()
+    pushing_nothing(meeting, monkeypatch)
     keep(meeting.head, "nightly")
     assert sync.publish(meeting.head, "nightly")
-    assert sync.is_published_at_head(meeting.head, "nightly")
     git(meeting.head, "commit", "--quiet", "--allow-empty", "--message", "another")
     keep(meeting.head, "nightly")
     assert not sync.publish(meeting.head, "nightly")
-    assert not sync.is_published_at_head(meeting.head, "nightly")
 
 
 @contextmanager
@@ -305,8 +288,6 @@ def test_an_object_that_a_killed_push_left_empty_is_pushed_again(meeting: Meetin
     meeting.assert_each_is_complete()
 
 
-# --- Kills ---------------------------------------------------------------------------------------
-
 MAKE = """
 
 import os, sys
@@ -325,14 +306,18 @@ print("made", run_trial(root, trial, print, EVERYTHING, REMOTE))
 """
 
 
-def make(root: Path, killed_at: str = "none", status: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", MAKE, killed_at],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
+def start(root: Path, killed_at: str = "none") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", MAKE, killed_at], cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
-    assert done.returncode == status, done.stdout
-    return done.stdout
+
+
+def make(root: Path, killed_at: str = "none", status: int = 0) -> str:
+    with start(root, killed_at) as maker:
+        output, _ = maker.communicate()
+    assert maker.returncode == status, output
+    return output
 
 
 @pytest.mark.slow
@@ -355,10 +340,7 @@ def test_a_kill_in_the_middle_of_dvc_push_leaves_no_experiment_without_its_model
     sync.push_inputs(meeting.head, meeting.plan().commit)
     before = set(meeting.store.rglob("*"))
     other = meeting.machine("other")
-    with subprocess.Popen(
-        [sys.executable, "-c", MAKE, "none"], cwd=other, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as maker:  # fmt: skip
+    with start(other) as maker:
         while maker.poll() is None and set(meeting.store.rglob("*")) == before:
             time.sleep(0.002)
         with suppress(ProcessLookupError):  # it had ended

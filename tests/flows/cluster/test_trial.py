@@ -63,25 +63,23 @@ def test_what_one_clone_made_another_applies_with_its_model(meeting: Meeting, pl
     with machines.bucket() if place == "bucket" else nullcontext() as port:
         if port:
             meeting.use_bucket(port, SECRET)
-        asked = meeting.plan()
-        sync.push_inputs(meeting.head, asked.commit)
-        other, said = meeting.machine("other"), list[str]()
-        assert run_trial(other, asked, said.append, EVERYTHING, REMOTE)
-        assert not run_trial(meeting.head, asked, said.append, EVERYTHING, REMOTE)
-        assert sum("Running stage 'train'" in line for line in said) == 1
-        assert "exchanged with the remotes in" in said[-1]
-        assert sync.fetch_experiments(meeting.head).keys() == {asked.name}
+        planned, log = meeting.submit(), list[str]()
+        assert run_trial(meeting.machine("other"), planned, log.append, EVERYTHING, REMOTE)
+        assert not run_trial(meeting.head, planned, log.append, EVERYTHING, REMOTE)
+        assert sum("Running stage 'train'" in line for line in log) == 1
+        assert "exchanged with the remotes in" in log[-1]
+        assert sync.fetch_experiments(meeting.head).keys() == {planned.name}
         assert not (meeting.head / "model").exists()
-        apply(meeting, asked)
+        apply(meeting, planned)
         assert (meeting.head / "model").read_text() == "weights\n"
         assert "up to date" in dvc(meeting.head, "status", *TRIAL_STAGES)
         meeting.assert_each_is_complete()
-    made = meeting.references()[asked.name]
-    told = git(meeting.head, "log", "-1", "--format=%(trailers:key=Machine,valueonly)", made)
-    assert told.strip().endswith(" cores")
-    assert told.count(";") == 2
-    assert SECRET not in "".join(said)
-    for ref in (made, asked.commit):
+    made = meeting.references()[planned.name]
+    host = git(meeting.head, "log", "-1", "--format=%(trailers:key=Machine,valueonly)", made)
+    assert host.strip().endswith(" cores")
+    assert host.count(";") == 2
+    assert SECRET not in "".join(log)
+    for ref in (made, planned.commit):
         assert SECRET not in git(meeting.bare, "show", ref)
     assert not [path for path in meeting.bare.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
@@ -150,9 +148,6 @@ def test_a_wait_for_the_same_trial_ends_with_everything_else(meeting: Meeting) -
             waits.result(10)
 
 
-# --- The flow ------------------------------------------------------------------------------------
-
-
 def flow_run(asked: Trial) -> State[Any]:
     state: State[Any] = trial(asked.variant, asked.seed, asked.overrides, asked.name, asked.commit, return_state=True)
     return state
@@ -162,11 +157,10 @@ def flow_run(asked: Trial) -> State[Any]:
 def test_the_state_says_whether_the_training_or_the_machine_failed(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = meeting.plan()
-    sync.push_inputs(meeting.head, asked.commit)
+    planned = meeting.submit()
     monkeypatch.chdir(meeting.head)
-    assert flow_run(asked).name == "Completed"
-    assert flow_run(asked).name == "Cached"
+    assert flow_run(planned).name == "Completed"
+    assert flow_run(planned).name == "Cached"
     failing = break_step(meeting, "raise SystemExit('must stay finite')")
     failed = flow_run(failing)
     assert (failed.name, "evaluate" in (failed.message or "")) == ("Failed", True)
@@ -180,9 +174,7 @@ def break_step(meeting: Meeting, code: str) -> Trial:
     """Change the code of the last stage, and plan a trial."""
     (meeting.head / "step.py").write_text(code)
     commit(meeting.head, "another step")
-    asked = meeting.plan()
-    sync.push_inputs(meeting.head, asked.commit)
-    return asked
+    return meeting.submit()
 
 
 @pytest.mark.usefixtures("server")

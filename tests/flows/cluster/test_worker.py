@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import prefect
 import psutil
 import pytest
+from prefect.workers.process import ProcessWorker
 
 from flows.cluster import trial_worker, worker
 from flows.cluster.queues import queue_name
@@ -26,6 +28,12 @@ def test_too_little_memory_for_one_trial_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(resources, "memory", lambda: 2**30)
     with pytest.raises(ParameterError, match=r"a trial needs 1\.5 GiB of memory; received 1\.0 GiB; run a worker on"):
         worker._check_host(None)
+
+
+@pytest.mark.parametrize("name", trial_worker.PRIVATE)
+def test_the_installed_prefect_has_each_private_interface(name: str) -> None:
+    reason = trial_worker.PRIVATE[name]
+    assert hasattr(ProcessWorker("study"), name), f"Prefect {prefect.__version__} has no {name} any more, but {reason}"
 
 
 def test_two_clones_of_one_host_are_two_workers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lasting server: its address, its password, its database, and what is left of it."""
+"""The lasting server: its address, its password and its database."""
 
 import os
 import shutil
@@ -7,8 +7,6 @@ import socket
 import subprocess
 import threading
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +19,6 @@ from flows.server.process import ServerError
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.lasting import lasting, log_of, refused, scratch_machine, working
-from tests.support.postgres import MissingError, postgres
 from tests.support.serving import free_port
 
 ALL_ADDRESSES = "0.0.0.0"
@@ -84,14 +81,8 @@ def test_commands_of_this_machine_find_a_server_at_all_addresses(
 @pytest.mark.slow
 def test_a_database_that_does_not_answer_is_one_line_without_its_password(head: Clone) -> None:
     address = f"postgresql+asyncpg://somebody:secret@127.0.0.1:{free_port()}/prefect"
-    line = refused(
-        head,
-        "flows.server",
-        "--port",
-        str(free_port()),
-        status=1,
-        PREFECT_SERVER_DATABASE_CONNECTION_URL=address,
-    )
+    command = ("flows.server", "--port", str(free_port()))
+    line = refused(head, *command, status=1, PREFECT_SERVER_DATABASE_CONNECTION_URL=address)
     assert line.startswith("error: Prefect's server ended before it answered: ConnectionRefusedError")
     assert "secret" not in line + (head.path / ".prefect/server.log").read_text()
     assert not (head.path / "prefect.toml").exists()
@@ -115,19 +106,16 @@ def test_on_loopback_there_is_no_password_and_every_command_here_finds_the_serve
         assert not (head.path / "prefect.toml").exists()
 
 
-def readable_by_others(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
-            yield path
-
-
 def assert_nothing_tells(secret: str, *clones: Clone) -> None:
-    """No log, no file that others can read and no command line has the password."""
-    tells = secret.partition(":")[2].encode()
+    """Check that no log and no file that others can read has the password."""
     for clone in clones:
-        logs = [path for path in clone.path.parent.glob("*.log") if tells in path.read_bytes()]
-        files = [path for path in readable_by_others(clone.path) if tells in path.read_bytes()]
-        assert logs == files == []
+        readable = [
+            path
+            for path in clone.path.rglob("*")
+            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077
+        ]
+        logs = clone.path.parent.glob("*.log")
+        assert not [path for path in (*logs, *readable) if secret.partition(":")[2].encode() in path.read_bytes()]
 
 
 @pytest.mark.slow
@@ -179,45 +167,18 @@ def test_what_other_machines_reach_has_a_password_that_nothing_tells(head: Clone
     assert not [argument for argument in arguments if secret.partition(":")[2] in argument]
 
 
-@pytest.fixture
-def database() -> Iterator[str]:
-    """The address of an empty database."""
-    try:
-        with postgres() as address:
-            yield address
-    except MissingError as error:
-        pytest.skip(str(error))
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_twenty_flow_runs_are_written_at_once_into_a_postgres(database: str, tmp_path: Path) -> None:
-    head = scratch_machine(tmp_path / "clone")
-    head.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
-    with lasting(head, free_port()) as running:
-        head.run("prefect", "work-pool", "create", "study", "--type", "process")
-        head.run("prefect", "--no-prompt", "deploy", "--name", "trial/study")
-        running.submit("sleep")  # makes the queue, of which Prefect would make several at once and refuse all but one
-        with ThreadPoolExecutor(20) as threads:
-            flow_runs = set(threads.map(lambda _: running.submit("sleep"), range(20)))
-        assert {running.state(flow_run) for flow_run in flow_runs} <= {"Scheduled", "Late"}
-        assert len(flow_runs) == 20
-    assert not (head.path / ".prefect/prefect.db").exists()
-    assert "database is locked" not in (head.path / ".prefect/server.log").read_text()
+def make_server(*settings: str, **variables: str) -> str:
+    """Return the command of `make server`."""
+    command = ["make", "--dry-run", "--no-print-directory", "server", *settings]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def test_make_server_takes_its_address_from_the_command_line_alone() -> None:
     """Some shells set HOST, and listening at it would open the server."""
-    variables = {**os.environ, "HOST": "198.51.100.1", "DATABASE": "another"}
-    asked = ["make", "--dry-run", "--no-print-directory", "server"]
-    said = subprocess.run(asked, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
-    assert "--host '127.0.0.1' --port '4200'" in said
-    assert "198.51.100.1" not in said
-    said = subprocess.run([*asked, "HOST=0.0.0.0"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert f"--host '{ALL_ADDRESSES}'" in said
+    assert "--host '127.0.0.1' --port '4200'" in make_server(HOST="198.51.100.1", DATABASE="another")
+    assert f"--host '{ALL_ADDRESSES}'" in make_server(f"HOST={ALL_ADDRESSES}")
 
 
 def test_the_command_of_a_server_does_not_show_its_database() -> None:
-    asked = ["make", "--dry-run", "server", "DATABASE=postgresql+asyncpg://study:secret@host/prefect"]
-    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "secret" not in said
+    assert "secret" not in make_server("DATABASE=postgresql+asyncpg://study:secret@host/prefect")
