@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from flows.study import plan
 from tests.support.clone import Clone
 from tests.support.machines import bucket
-from tests.support.serving import Prefect, deployed, heed_interrupts, wait_for
+from tests.support.serving import deployed, heed_interrupts, wait_for
 from tests.support.worker_machines import SECRET, Machine, open_to_machines, use_bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timing, pytest.mark.timeout(1800)]
@@ -63,15 +64,17 @@ def machines(head: Clone, undisturbed: dict[str, bytes], tmp_path_factory: pytes
         made = [Machine(folder / name / "clone", folder / "origin.git") for name in ("m1", "m2", "desk")]
         for clone in (head, *made):
             use_bucket(clone, port)
-        yield Place(prefect, folder / "origin.git", *made)
+        yield Place(str(prefect.api.base_url).rstrip("/"), folder / "origin.git", *made)
 
 
-class Place:
+class Place(NamedTuple):
     """A server, two machines, and the clone of a second person."""
 
-    def __init__(self, prefect: Prefect, origin: Path, first: Machine, second: Machine, desk: Machine):
-        self.prefect, self.origin, self.first, self.second, self.desk = prefect, origin, first, second, desk
-        self.server = str(prefect.api.base_url).rstrip("/")
+    server: str
+    origin: Path
+    first: Machine
+    second: Machine
+    desk: Machine
 
     def published(self) -> list[str]:
         command = ["git", "for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps"]

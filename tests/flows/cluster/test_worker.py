@@ -82,8 +82,8 @@ def test_the_deployment_of_trials_names_no_folder_of_the_study(server: Lasting) 
 
 def resources_of(server: Lasting, flow_run: str) -> str:
     """Wait until a trial logs which resources it has: `0/2`."""
-    texts = lambda: re.findall(r"resources (\S+) of machine", "\n".join(server.log(flow_run)))  # noqa: E731
-    return str(wait_for("its resources", texts)[0])
+    pattern = r"resources (\S+) of machine"
+    return str(wait_for("its resources", lambda: re.findall(pattern, "\n".join(server.log(flow_run))))[0])
 
 
 @pytest.mark.slow
@@ -170,9 +170,8 @@ def test_a_worker_waits_for_a_server_that_is_away_and_reports_it_once(machine: C
         (child,) = [one for one in psutil.Process().children() if str(port) in one.cmdline()]
         child.terminate()
         wait_for("the end of the server", lambda: not server.healthy(), 60)
-        wait_for(
-            "the worker to notice", lambda: "does not answer" in log_of(machine, "patient"), 150
-        )  # its client retries first
+        # Its client retries first.
+        wait_for("the worker to notice", lambda: "does not answer" in log_of(machine, "patient"), 150)
         time.sleep(30)  # more looks than Prefect's own worker has errors before it says a page of traces
         with lasting(head, port) as again:
             again.await_state(again.submit("sleep"), "Completed")
