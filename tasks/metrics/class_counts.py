@@ -41,7 +41,7 @@ class ClassScores(NamedTuple):
 
 
 def count_classes(y_true: Labels, y_prob: Probabilities) -> ClassCounts:
-    """Count the images of each class and the predictions of it."""
+    """Count the images of each class."""
     predicted = y_prob.argmax(axis=1)
     counted = (y_true[predicted == y_true], predicted, y_true)
     return ClassCounts(*(np.bincount(labels, minlength=y_prob.shape[1]) for labels in counted))
