@@ -39,7 +39,7 @@ def fit_network(
     feed: type[Batches] = Batches,
     progress: Progress = Progress(),
 ) -> list[Row]:
-    """Train a model in place, and return a row of the history per epoch.
+    """Train a model in place; return the rows of its history.
 
     `Batches` augment the images in the host's memory, `IndexBatches` in the device's.
     """
