@@ -15,7 +15,7 @@ def test_every_version_is_found_in_a_project_below_the_top_of_its_repository(tmp
     (root / "tasks/models/inner").mkdir(parents=True)
     (root / "tasks/models/inner/b é.py").write_text("b = 1\n")
     (root / "dvc.yaml").write_text("stages: {it: {cmd: 'true', deps: [tasks/models, tasks/models/a.py]}}\n")
-    versions = [b"", b"a = 1\n", b"a = 2\n", b"a = 3\n"]
+    versions = [b"a = 0\n", b"a = 1\n", b"a = 2\n", b"a = 3\n"]
     with Repo.init(str(root), no_scm=True) as repo:
         found = []
         folder, file = dvc_internals.load_stages(repo)["it"].deps
