@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tasks.run.command_line import end_with_parent
 
+PROJECT = Path(__file__).parents[2]
 START_SECONDS = 120.0
 NOTICE_SECONDS = 3.0
 STOP_SECONDS = 10.0
@@ -40,8 +41,13 @@ class PrefectServer:
         with self.log.open("wb") as log:
             code = f"import {__name__} as process; process.run_prefect_server()"
             command = [sys.executable, "-c", code, "--host", host, "--port", str(port), *options]
-            self.process = subprocess.Popen(  # in a group of its own: Ctrl-C reaches the flow alone
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONPATH": str(PROJECT)},  # whichever folder is the current one
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C reaches the flow alone
             )
         atexit.register(self.stop)  # after Prefect's own last reports, which are registered later
 
