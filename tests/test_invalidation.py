@@ -96,6 +96,7 @@ def test_a_forced_training_gives_the_same_model_bytes(clone: Clone) -> None:
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_linked_folder_in_the_slot_is_watched_and_the_old_data_come_back(clone: Clone, tmp_path: Path) -> None:
     clone.reset()
     graph, before = clone.path / "dvc.yaml", (clone.path / "dvc.lock").read_text()

@@ -82,7 +82,7 @@ def run_train() -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize("network", ["notebook_cnn", "whitened_cnn"])
+@pytest.mark.parametrize("network", [pytest.param("notebook_cnn", marks=pytest.mark.slow), "whitened_cnn"])
 def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
     network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_an_interpreter_without_the_packages_gets_one_line() -> None:
     assert "run `make setup`" in line
 
 
+@pytest.mark.slow
 def test_download_and_normalize_never_import_tensorflow() -> None:
     code = "import sys, tasks.download, tasks.normalize; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -73,6 +73,7 @@ def test_stages_give_the_same_bytes_whoever_calls(hostile: Clone) -> None:
     assert hostile.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_personal_files_decide_neither_how_keras_computes_nor_how_figures_look(home: Path) -> None:
     epoch = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}
     code = (

@@ -34,6 +34,7 @@ def test_a_device_shows_the_pixels_and_labels_of_the_host(how: dict[str, Any]) -
         np.testing.assert_array_equal(device_one_hot, one_hot)
 
 
+@pytest.mark.slow
 def test_images_on_the_device_train_the_same_model() -> None:
     """Early stopping included, whose best weights omit the images."""
     how: dict[str, Any] = {"augment": EVERY_AUGMENT, "patience": 1}

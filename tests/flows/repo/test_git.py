@@ -199,9 +199,17 @@ def test_an_absolute_slot_that_a_machine_lacks_is_not_made_there(origin: Path, t
 
 
 @pytest.mark.parametrize(
-    "spelt", ["./own/", *(pytest.param(path, marks=pytest.mark.slow) for path in ("own", "../../own"))]
+    ("slot", "stage", "spelt"),
+    [
+        ("images", "download", "./own/"),
+        *(
+            pytest.param(slot, stage, path, marks=pytest.mark.slow)
+            for slot, stage in inputs.READERS.items()
+            for path in ("./own/", "own", "../../own")
+            if (slot, path) != ("images", "./own/")
+        ),
+    ],
 )
-@pytest.mark.parametrize(("slot", "stage"), inputs.READERS.items())
 def test_what_a_slot_holds_must_be_as_it_was_committed(
     origin: Path, tmp_path: Path, slot: str, stage: str, spelt: str
 ) -> None:
@@ -265,6 +273,7 @@ def compared(path: Path, base: str = "HEAD~1") -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_the_gate_gets_from_the_remote_what_a_blobless_clone_lacks(origin: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(origin, source)

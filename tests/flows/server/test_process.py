@@ -61,6 +61,7 @@ def read_rows(database: Path, query: str) -> list[tuple[str]]:
         return connection.execute(query).fetchall()
 
 
+@pytest.mark.slow
 def test_a_flow_keeps_its_states_and_a_killed_one_leaves_no_server(home: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FLOW],
