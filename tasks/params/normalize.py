@@ -15,6 +15,10 @@ class Normalize(Block):
     size: Annotated[int, Field(ge=8, le=1024)] | None
     fit: Literal["crop", "pad", "stretch"]
     unreadable: Literal["refuse", "skip"]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)] | None
+    groups: str | None
+    copies: Literal["strict", "usual", "none"]
+    conflicts: Literal["keep", "leave_out"]
     method: Literal["standardize", "rescale"]
     test_fraction: Fraction
     validation_fraction: Fraction
