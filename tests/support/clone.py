@@ -14,6 +14,8 @@ from tests.support.parameters import edit
 MAKE_VARIABLES = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHON"}  # make may run the tests
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")  # of the tests' own commits only
 OUTPUTS = ("data", "models", "reports", ".dvc/cache/files")
+# What git or `_seen` passes over, and `make doctor` would find.
+LEFT_BY_KILLED = ("*/.part-*", ".git/*.lock", ".git/refs/**/*.lock", ".dvc/tmp/rwlock*")
 UNWATCHED = {".git/objects", ".git/logs", ".prefect", ".venv"}  # a change there needs no reset
 
 
@@ -62,6 +64,8 @@ class Clone:
 
     def reset(self) -> None:
         """Go back to the first run: files, experiments, checkpoints and the run cache."""
+        left = [str(path) for pattern in LEFT_BY_KILLED for path in self.path.glob(pattern)]
+        subprocess.run(["rm", "-rf", *left], check=True)
         files = self._seen()
         if files == self._files:
             return
