@@ -23,7 +23,7 @@ SIGNATURES = {
     "a file of zeros": rb"\0+\Z",
     "a Git LFS pointer; `git lfs pull` gets the picture": rb"version https://git-lfs",
     "an HTML page, such as the error page of a download": rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)",
-    "a video": rb".{4}(ftyp|moov|mdat)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]",
+    "a video": rb".{4}(ftyp(?!.{0,60}avi[fs])|moov|mdat)|\x1a\x45\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xb3\xba]",
     "an Office document": rb"\xd0\xcf\x11\xe0|PK\x03\x04.{26}(\[Content|_rels|docProps|word|xl|ppt|mimetype)",
     "an archive": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|\xfd7zXZ|BZh\d|\x28\xb5\x2f\xfd|.{257}ustar",
     "text": rb"[\t\n\r\x20-\x7e\x80-\xff]+\Z",

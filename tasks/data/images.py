@@ -91,9 +91,11 @@ def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -
 
 
 def _pad(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    # What ImageOps would round to nothing is made thick enough for a row or column.
-    thick = (max(image.width, -(-image.height // size[1])), max(image.height, -(-image.width // size[0])))
-    return ImageOps.pad(image.resize(thick, resample), size, resample, GREY)
+    if image.height * size[0] * 2 <= image.width:  # ImageOps would round the height to nothing
+        image = image.resize((size[0], 1), resample)
+    elif image.width * size[1] * 2 <= image.height:
+        image = image.resize((1, size[1]), resample)
+    return ImageOps.pad(image, size, resample, GREY)
 
 
 # How a picture of another shape is brought to the shape of the arrays.

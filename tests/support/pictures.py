@@ -3,11 +3,12 @@
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
@@ -46,6 +47,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def with_chunk(kind: bytes, content: bytes, place: int = 33, is_whole: bool = True) -> bytes:
+    """The scene with another chunk behind its header, or at another place."""
+    png, added = encoded(scene(), "PNG"), chunk(kind, content)
+    return png[:place] + (added if is_whole else added[:-4] + b"fake") + png[place:]
+
+
 def png(depth: int, colours: int, samples: Sequence[int], transparent: Sequence[int]) -> bytes:
     """A row of pixels in a form that Pillow does not write; `colours` is 0 for grey, 2 for RGB."""
     bits = "".join(f"{sample:0{depth}b}" for sample in samples)
@@ -59,6 +66,42 @@ def png(depth: int, colours: int, samples: Sequence[int], transparent: Sequence[
             chunk(b"IEND", b""),
         ]
     )
+
+
+def tiff(
+    samples: NDArray[Any], form: int, bits: int, more: Mapping[int, Sequence[int] | bytes] = {}, **how: Any
+) -> bytes:
+    """A TIFF in a form that Pillow does not write, of samples of shape (height, width, bands) and tags `more`."""
+    order, planar, fill = how.get("order", "<"), how.get("planar", 1), how.get("fill", 1)
+    height, width, bands = samples.shape
+    planes = [samples[..., band] for band in range(bands)] if planar == 2 else [samples.reshape(height, -1)]
+    if bits >= 16:
+        strips = [plane.astype(f"{order}{samples.dtype.kind}{bits // 8}").tobytes() for plane in planes]
+    else:
+        rows = [
+            (plane.astype(np.uint8)[..., None] >> np.arange(bits)[::-1] & 1).reshape(height, -1) for plane in planes
+        ]
+        strips = [np.packbits(row, axis=1, bitorder="big" if fill == 1 else "little").tobytes() for row in rows]
+    places = [8 + sum(map(len, strips[:n])) for n in range(len(strips))]
+    tags: dict[int, Sequence[int] | bytes] = {256: [width], 257: [height], 258: [bits] * bands, 259: [1], 262: [form]}
+    tags |= {
+        266: [fill],
+        273: places,
+        277: [bands],
+        278: [height],
+        279: [len(strip) for strip in strips],
+        284: [planar],
+    }
+    entries, behind = b"", b"".join(strips)
+    for tag, values in sorted({**tags, **more}.items()):
+        code = ("B", 2) if isinstance(values, bytes) else ("I", 4) if max(values) > 65_535 else ("H", 3)
+        content = struct.pack(f"{order}{len(values)}{code[0]}", *values)
+        place = content.ljust(4, b"\0") if len(content) <= 4 else struct.pack(f"{order}I", 8 + len(behind))
+        behind += content if len(content) > 4 else b""
+        entries += struct.pack(f"{order}HHI", tag, code[1], len(values)) + place
+    start = struct.pack(f"{order}HI", 42, 8 + len(behind))
+    directory = struct.pack(f"{order}H", len(entries) // 12) + entries + bytes(4)
+    return (b"II" if order == "<" else b"MM") + start + behind + directory
 
 
 def small_frame() -> bytes:
@@ -116,6 +159,14 @@ PICTURES = {
     "poster.png": encoded(FRAMES[1], "PNG", **{**ANIMATED, "default_image": True, "append_images": FRAMES[::2]}),
     "profile.png": encoded(scene(), "PNG", icc_profile=swapped_profile()),
     "profile_translucent.png": encoded(translucent(), "PNG", icc_profile=swapped_profile()),
+    "text_of_another_sum.png": with_chunk(b"tEXt", b"Comment\0station 4", is_whole=False),
+    "exif_of_another_sum.png": with_chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6", is_whole=False),
+    "key_of_another_sum.png": with_chunk(b"tRNS", bytes([0, 230, 0, 30, 0, 20]), is_whole=False),
+    "text_compressed_otherwise.png": with_chunk(b"zTXt", b"Comment\0\7abc"),
+    "text_behind_compressed_otherwise.png": with_chunk(b"zTXt", b"Comment\0\7abc", -12),
+    "profile_compressed_otherwise.png": with_chunk(b"iCCP", b"name\0\7abc"),
+    "size_cut.png": with_chunk(b"pHYs", b"\0"),
+    "garbage_behind.png": encoded(scene(), "PNG") + b"garbage",
     "broken_profile.png": encoded(scene(), "PNG", icc_profile=swapped_profile()[:200]),
     **{f"turned_{n}.jpg": turned("JPEG", n) for n in range(1, 9)},
     "turned_6.png": turned("PNG", 6),
