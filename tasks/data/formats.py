@@ -1,4 +1,4 @@
-"""What a file is by its bytes: its format, a TIFF's samples, and which of a PNG's chunks are shown."""
+"""Kinds of files by their bytes, and what of them is shown."""
 
 import re
 import zlib
@@ -12,13 +12,10 @@ SIGNATURES = {
     "HEIC, a phone's format; export it as JPEG": rb".{4}ftyp(hei|hev|m[is]f1(?!.{0,60}avi[fs]))",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "SVG": rb"(\xef\xbb\xbf)?\s*<(svg|(\?xml|!--|!DOCTYPE svg)[^\0]*<svg)",
-    "PDF": rb"%PDF-",
+    "PDF, EPS or PostScript": rb"%PDF-|%!PS|\xc5\xd0\xd3\xc6",
     "Photoshop": rb"8BPS",
-    "EPS or PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
     "DICOM": rb".{128}DICM",
-    "FITS": rb"SIMPLE  =",
-    "HDF5 or NetCDF": rb"\x89HDF|CDF[\x01\x02\x05]",
-    "NumPy": rb"\x93NUMPY",
+    "FITS, HDF5, NetCDF or NumPy": rb"SIMPLE  =|\x89HDF|CDF[\x01\x02\x05]|\x93NUMPY",
     "an empty file": rb"\Z",
     "a file of zeros": rb"\0+\Z",
     "a Git LFS pointer; `git lfs pull` gets the picture": rb"version https://git-lfs",
@@ -37,26 +34,26 @@ TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own decoder mixes up planes of 1
 
 
 def explain(error: Exception, head: bytes, readable: tuple[str, ...]) -> str:
-    """Say what a file is whose reading failed, and what is wrong with it."""
+    """Say what a file is that could not be read, and why."""
     for name, pattern in SIGNATURES.items():
         if re.match(pattern, head, re.DOTALL):
             return f"it is {name}"
-    accepts = [(name, Image.OPEN[name][1]) for name in readable]
-    form = next((name for name, accept in accepts if accept and accept(head.ljust(16, b"\0"))), None)
+    prefix = head.ljust(16, b"\0")
+    form = next((name for name in readable if (accept := Image.OPEN[name][1]) and accept(prefix)), None)
     if not isinstance(error, UnidentifiedImageError):
         return f"it is a damaged {form or 'image'} file: {str(error) or type(error).__name__}".splitlines()[0]
     return (
-        f"it is a damaged or unknown kind of {form}" if form else f"it is in none of the formats {', '.join(readable)}"
+        f"it is {f'a damaged or unknown kind of {form}' if form else 'in none of the formats ' + ', '.join(readable)}"
     )
 
 
 def find_tiff_fault(stream: IO[bytes]) -> str:
-    """Say why a TIFF cannot be shown right; "" for other and damaged files."""
-    try:
-        tags = _read_tags(stream)
-        parts = [tags, *(_read_tags(stream, place) for place in tags.get(330, ()))]  # SubIFDs
-    except Exception:
+    """Say why a TIFF cannot be shown right; "" otherwise."""
+    stream.seek(0)
+    if stream.read(4) not in TiffImagePlugin.PREFIXES:
         return ""
+    tags = _read_tags(stream)
+    parts = [tags, *(_read_tags(stream, place) for place in tags.get(330, ()))]  # SubIFDs
     is_sensor = any(part.get(262) in {32803, 34892} for part in parts)  # a colour filter array, and linear RAW
     if is_sensor or 50706 in tags or (tags.get(254, 0) & 1 and 271 in tags):  # or DNG, or a maker's thumbnail
         return f"it is camera RAW ({tags.get(271, 'DNG')} {tags.get(272, '')}); export it as JPEG"
@@ -68,10 +65,8 @@ def find_tiff_fault(stream: IO[bytes]) -> str:
         and not (colours == 8 and tags.get(284) == 2)  # planes of Lab
         and max(tags.get(320, (256,))) >= 256  # a palette of 8 bits, in the place for 16, would be black
     )
-    words = (
-        f"{max(bits)} bits, of photometric form {colours}, sample format {max(kind)}, compression {tags.get(259, 1)}"
-    )
-    return "" if is_shown else f"it is a TIFF of {bands} band{'s' * (bands > 1)} of {words}; save it as PNG or JPEG"
+    kinds = f"{max(bits)} bits (photometric form {colours}, sample format {max(kind)}, compression {tags.get(259, 1)})"
+    return "" if is_shown else f"it is a TIFF of {bands} band{'s' * (bands > 1)} of {kinds}; save it as PNG or JPEG"
 
 
 def _read_tags(stream: IO[bytes], place: int | None = None) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -84,10 +79,7 @@ def _read_tags(stream: IO[bytes], place: int | None = None) -> TiffImagePlugin.I
 
 
 def keep_shown_chunks(png: bytes) -> bytes:
-    """Drop a PNG's optional chunks that are damaged or not shown.
-
-    A wrong checksum in another chunk ends the picture, as in libpng. Pillow does not check that of pixels.
-    """
+    """Drop a PNG's damaged and hidden chunks; end it at damaged pixels."""
     kept, start = [png[:8]], 8
     while start + 8 <= len(png):
         end = start + 12 + int.from_bytes(png[start : start + 4])

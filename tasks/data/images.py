@@ -23,8 +23,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes of a text or a profile: Pillow re
 MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
 # Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "ICO", "TIFF", "JPEG2000", "PPM", "QOI", "TGA")
-# In Pillow's name of a layout, such as RGB;16B (BGR;16 is 5, 6 and 5), or with the largest value of a PPM.
-SIXTEEN_BITS = re.compile(r";16[BLN]|^\('\w+', 65535\)$")
+SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's name of a layout, such as RGB;16B; BGR;16 is 5, 6 and 5
 DEPTHS = (8, 10, 12, 14, 16)  # bits of detectors, whose values are stored in 16
 RULE = "must be an image, such as a PNG or JPEG file"
 GREY = (128, 128, 128)
@@ -165,7 +164,7 @@ def _read_alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, in
 
 
 def _to_eight_bits(image: Image.Image, layout: str) -> tuple[Image.Image, int]:
-    """Reduce to grey, CMYK or RGB of 8 bits; return it with the bits before, or 0."""
+    """Reduce to 8 bits, as profiles expect; return the former bits."""
     depth = 16 if SIXTEEN_BITS.search(layout) else 0
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would clip, not scale
         values = np.asarray(image)

@@ -5,8 +5,9 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,12 +44,6 @@ def zipped(name: str) -> bytes:
     return file.getvalue()
 
 
-def saved(array: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
 def refusal(content: bytes) -> str:
     with pytest.raises(images.PictureError) as caught:
         images.read_picture(content)
@@ -69,7 +64,7 @@ def test_a_tiff_is_shown_as_viewers_show_it(form: int, bits: int) -> None:
         expected = palette[:, samples[..., 0]].transpose(1, 2, 0) / 257
     else:
         expected = 255 * SHOWN[form](samples / (2**bits - 1)).clip(0, 1)
-    more: dict[int, list[int]] = {3: {320: palette.ravel().tolist()}, 6: {530: [1, 1]}}.get(form, {})
+    more: dict[int, Any] = {3: {320: palette.ravel().tolist()}, 6: {530: [1, 1]}}.get(form, {})
     for order, planar, fill in product("<>", [1, 2], [1, 2]):
         if (planar == 1 or form in {2, 5, 6}) and (fill == 1 or bits < 8 or form < 3):
             content = tiff(samples, form, bits, more, order=order, planar=planar, fill=fill if bits <= 8 else 1)
@@ -84,7 +79,7 @@ def test_a_tiff_that_would_be_shown_wrongly_is_refused_by_its_form(form: int, bi
     for order, planar in product("<>", [1, 2]):
         says = refusal(tiff(samples_of(form, bits), form, bits, order=order, planar=planar))
         assert f"it is a TIFF of {BANDS[form]} band" in says
-        assert f" of {bits} bits, of photometric form {form}" in says
+        assert f" of {bits} bits (photometric form {form}" in says
 
 
 @pytest.mark.parametrize(
@@ -93,21 +88,19 @@ def test_a_tiff_that_would_be_shown_wrongly_is_refused_by_its_form(form: int, bi
         (tiff(np.zeros((4, 4, 13), int), 1, 16, {338: [0] * 12}), "TIFF of 13 bands of 16 bits"),
         (tiff(np.zeros((4, 4, 13), int), 1, 16, {338: [0] * 12}, planar=2), "TIFF of 13 bands of 16 bits"),
         (tiff(np.zeros((4, 4, 2), int), 1, 8, {338: [0]}), "TIFF of 2 bands of 8 bits"),
-        (tiff(np.zeros((4, 4, 1), int), 1, 8, {339: [2]}), "8 bits, of photometric form 1, sample format 2"),
-        (tiff(np.zeros((4, 4, 1)), 1, 32, {339: [3]}), "32 bits, of photometric form 1, sample format 3"),
-        (tiff(np.zeros((4, 4, 3), int), 8, 8, planar=2), "TIFF of 3 bands of 8 bits, of photometric form 8"),
-        (tiff(np.zeros((4, 4, 1), int), 3, 8, {320: [9] * 768}), "TIFF of 1 band of 8 bits, of photometric form 3"),
-        (tiff(np.zeros((4, 4, 3), int), 2, 8, {259: [50_002]}), "compression 50002"),
+        (tiff(np.zeros((4, 4, 1), int), 1, 8, {339: [2]}), "8 bits (photometric form 1, sample format 2"),
+        (tiff(np.zeros((4, 4, 1)), 1, 32, {339: [3]}), "32 bits (photometric form 1, sample format 3"),
+        (tiff(np.zeros((4, 4, 3), int), 8, 8, planar=2), "TIFF of 3 bands of 8 bits (photometric form 8"),
+        (tiff(np.zeros((4, 4, 1), int), 3, 8, {320: [9] * 768}), "TIFF of 1 band of 8 bits (photometric form 3"),
+        (tiff(np.zeros((4, 4, 3), int), 2, 8, {259: 50_002}), "compression 50002"),
     ],
 )
 def test_a_tiff_of_an_odd_kind_is_refused_by_its_kind(content: bytes, says: str) -> None:
     assert says in refusal(content)
 
 
-@pytest.mark.parametrize(
-    "more", [{254: [1], 271: b"NIKON\0"}, {50706: b"\1\4\0\0"}, {262: [32803]}, {262: [34892]}, {330: [0]}]
-)
-def test_camera_raw_is_refused_though_it_holds_a_thumbnail(more: dict[int, Sequence[int] | bytes]) -> None:
+@pytest.mark.parametrize("more", [{254: 1, 271: "NIKON"}, {50706: b"\1\4\0\0"}, {262: 32803}, {262: 34892}, {330: [0]}])
+def test_camera_raw_is_refused_though_it_holds_a_thumbnail(more: dict[int, Any]) -> None:
     thumbnail = np.zeros((8, 8, 3), int)
     if 330 in more:  # a SubIFD of the sensor, behind the file
         more = {330: [len(tiff(thumbnail, 2, 8, more))]}
@@ -116,24 +109,15 @@ def test_camera_raw_is_refused_though_it_holds_a_thumbnail(more: dict[int, Seque
 
 
 KINDS = {
-    "camera RAW": [
-        b"II*\0\x10\0\0\0CR\2\0",
-        b"FUJIFILMCCD-RAW 0201",
-        b"IIRO\x08\0\0\0",
-        b"IIU\0\x18\0\0\0",
-        b"\0\0\0\x18ftypcrx ",
-    ],
+    "camera RAW": [b"II*\0\x10\0\0\0CR\2\0", b"FUJIFILMCCD-RAW 0201", b"IIRO\x08\0\0\0", b"\0\0\0\x18ftypcrx "],
     "HEIC": [b"\0\0\0\x24ftypheic" + bytes(99), b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic"],
     "a damaged AVIF file": [encoded(scene(), "AVIF")[:-40]],
     "JPEG XL": [b"\xff\x0a\xfa\x7f", b"\0\0\0\x0cJXL \r\n\x87\n"],
     "SVG": [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<?xml version='1.0'?>\n<!-- x -->\n<svg/>"],
-    "PDF": [encoded(scene(), "PDF")],
+    "PDF, EPS or PostScript": [encoded(scene(), "PDF"), encoded(scene(), "EPS"), b"\xc5\xd0\xd3\xc6\x20\0\0\0"],
     "Photoshop": [b"8BPS\0\1"],
-    "EPS": [encoded(scene(), "EPS"), b"\xc5\xd0\xd3\xc6\x20\0\0\0"],
     "DICOM": [bytes(128) + b"DICM\2\0"],
-    "FITS": [b"SIMPLE  =                    T"],
-    "HDF5 or NetCDF": [b"\x89HDF\r\n\x1a\n", b"CDF\1\0\0\0\0"],
-    "NumPy": [saved(np.zeros((4, 4), np.uint8))],
+    "FITS, HDF5, NetCDF or NumPy": [b"SIMPLE  =       T", b"\x89HDF\r\n\x1a\n", b"CDF\1", b"\x93NUMPY\1\0"],
     "an empty file": [b""],
     "a file of zeros": [bytes(5000)],
     "`git lfs pull`": [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"],

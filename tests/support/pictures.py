@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 SIDE = 16
@@ -68,40 +68,26 @@ def png(depth: int, colours: int, samples: Sequence[int], transparent: Sequence[
     )
 
 
-def tiff(
-    samples: NDArray[Any], form: int, bits: int, more: Mapping[int, Sequence[int] | bytes] = {}, **how: Any
-) -> bytes:
-    """A TIFF in a form that Pillow does not write, of samples of shape (height, width, bands) and tags `more`."""
+def tiff(samples: NDArray[Any], form: int, bits: int, more: Mapping[int, Any] = {}, **how: Any) -> bytes:
+    """A TIFF that Pillow does not write, of samples of shape (height, width, bands) and tags `more`."""
     order, planar, fill = how.get("order", "<"), how.get("planar", 1), how.get("fill", 1)
     height, width, bands = samples.shape
     planes = [samples[..., band] for band in range(bands)] if planar == 2 else [samples.reshape(height, -1)]
     if bits >= 16:
         strips = [plane.astype(f"{order}{samples.dtype.kind}{bits // 8}").tobytes() for plane in planes]
     else:
-        rows = [
-            (plane.astype(np.uint8)[..., None] >> np.arange(bits)[::-1] & 1).reshape(height, -1) for plane in planes
-        ]
-        strips = [np.packbits(row, axis=1, bitorder="big" if fill == 1 else "little").tobytes() for row in rows]
-    places = [8 + sum(map(len, strips[:n])) for n in range(len(strips))]
-    tags: dict[int, Sequence[int] | bytes] = {256: [width], 257: [height], 258: [bits] * bands, 259: [1], 262: [form]}
-    tags |= {
-        266: [fill],
-        273: places,
-        277: [bands],
-        278: [height],
-        279: [len(strip) for strip in strips],
-        284: [planar],
-    }
-    entries, behind = b"", b"".join(strips)
-    for tag, values in sorted({**tags, **more}.items()):
-        code = ("B", 2) if isinstance(values, bytes) else ("I", 4) if max(values) > 65_535 else ("H", 3)
-        content = struct.pack(f"{order}{len(values)}{code[0]}", *values)
-        place = content.ljust(4, b"\0") if len(content) <= 4 else struct.pack(f"{order}I", 8 + len(behind))
-        behind += content if len(content) > 4 else b""
-        entries += struct.pack(f"{order}HHI", tag, code[1], len(values)) + place
-    start = struct.pack(f"{order}HI", 42, 8 + len(behind))
-    directory = struct.pack(f"{order}H", len(entries) // 12) + entries + bytes(4)
-    return (b"II" if order == "<" else b"MM") + start + behind + directory
+        ones = [plane.astype(np.uint16)[..., None] >> np.arange(bits)[::-1] & 1 for plane in planes]
+        rows = [np.packbits(one.reshape(height, -1), 1, "big" if fill == 1 else "little") for one in ones]
+        strips = [row.tobytes() for row in rows]
+    starts = [sum(map(len, strips[:n])) for n in range(len(strips))]
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    for tag, values in {
+        **{256: width, 257: height, 258: [bits] * bands, 259: 1, 262: form, 266: fill, 273: starts},
+        **{277: bands, 278: height, 279: [len(strip) for strip in strips], 284: planar, **more},
+    }.items():
+        tags[tag] = values
+    return head + tags.tobytes(8) + b"".join(strips)
 
 
 def small_frame() -> bytes:
