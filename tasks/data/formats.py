@@ -38,13 +38,12 @@ def explain(error: Exception, head: bytes, readable: tuple[str, ...]) -> str:
     for name, pattern in SIGNATURES.items():
         if re.match(pattern, head, re.DOTALL):
             return f"it is {name}"
+    Image.init()
     prefix = head.ljust(16, b"\0")
     form = next((name for name in readable if (accept := Image.OPEN[name][1]) and accept(prefix)), None)
     if not isinstance(error, UnidentifiedImageError):
         return f"it is a damaged {form or 'image'} file: {str(error) or type(error).__name__}".splitlines()[0]
-    return (
-        f"it is {f'a damaged or unknown kind of {form}' if form else 'in none of the formats ' + ', '.join(readable)}"
-    )
+    return f"it is {f'a damaged or unusual {form}' if form else 'in none of the formats ' + ', '.join(readable)}"
 
 
 def find_tiff_fault(stream: IO[bytes]) -> str:

@@ -127,9 +127,9 @@ KINDS = {
     "an archive": [zipped("a.png"), gzip.compress(b"x"), b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\7"],
     "text": [b"text " * 100, json.dumps({"error": 404}).encode(), "naïve".encode()],
     "a damaged PNG file": [PICTURES["plain.png"][:-40]],
-    "a damaged or unknown kind of PNG": [b"\x89PNG\r\n\x1a\n" + bytes(9)],
+    "a damaged or unusual PNG": [b"\x89PNG\r\n\x1a\n" + bytes(9)],
     "a damaged JPEG file": [PICTURES["plain.jpg"][:-40]],
-    "a damaged or unknown kind of TIFF": [b"II*\0" + bytes(9)],
+    "a damaged or unusual TIFF": [b"II*\0" + bytes(9)],
     "in none of the formats PNG, JPEG": [bytes(range(1, 200))],
 }
 
