@@ -1,7 +1,7 @@
 """Image files to RGB pixels, as a browser shows them on white.
 
-Training and `classify` read pictures by this module alone. What is converted leaves a note. Damage in EXIF or in a
-profile is ignored; whatever else cannot be read whole raises PictureError, in Pillow also a PNG's other metadata.
+Training and `classify` read pictures by this module alone. What is converted leaves a note. Damage in EXIF, a profile
+or a PNG's other metadata is ignored; whatever else cannot be read whole raises PictureError.
 Not done: a PNG's `gAMA` and `cICP` are not applied, and a 16 bit RGB picture is the high bytes of its samples, so
 that its transparent colour takes colours along which differ from it in the low bytes alone.
 """
@@ -11,25 +11,22 @@ import re
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+
+from tasks.data import formats
 
 PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # bytes of a text or a profile: Pillow refuses pictures with larger ones
 MAX_PIXELS = 100_000_000  # a picture that claims more is refused before it is decoded
 # Those of browsers and cameras. Not Pillow's others: to read EPS, for one, runs a program on the file.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "ICO", "TIFF", "JPEG2000", "PPM", "QOI", "TGA")
 SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's name of a layout, such as RGB;16B; BGR;16 is 5, 6 and 5
+DEPTHS = (8, 10, 12, 14, 16)  # bits of detectors, whose values are stored in 16
+RULE = "must be an image, such as a PNG or JPEG file"
 GREY = (128, 128, 128)
-# How a picture of another shape is brought to the shape of the arrays.
-RESIZE_MODES: dict[str, Callable[..., Image.Image]] = {
-    "crop": ImageOps.fit,  # the largest part in the middle that has the shape
-    "pad": partial(ImageOps.pad, color=GREY),  # the whole picture, and grey beside it
-    "stretch": Image.Image.resize,
-}
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales samples of 2 and 4 bits to 0–255, and not the transparent one
 
 
@@ -56,10 +53,16 @@ def read_picture(source: bytes | IO[bytes], min_side: int | None = None) -> Pict
     With `min_side`, a JPEG may be decoded at a half, a quarter or an eighth of its size, which is as much faster, while
     no side becomes shorter than this many pixels.
     """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damage is ignored or refused below
+        head = stream.read(4096)
         try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as file:
+            if head.startswith(b"\x89PNG"):
+                stream = io.BytesIO(formats.keep_shown_chunks(head + stream.read()))
+            if fault := formats.find_tiff_fault(stream):
+                raise PictureError(f"{RULE}: {fault}")
+            with Image.open(stream, formats=FORMATS) as file:
                 if file.width * file.height > MAX_PIXELS:
                     rule = f"must have at most {MAX_PIXELS:,} pixels"
                     raise PictureError(f"{rule}; received {file.width:,} × {file.height:,}")
@@ -73,10 +76,7 @@ def read_picture(source: bytes | IO[bytes], min_side: int | None = None) -> Pict
             raise PictureError(f"must have at most {MAX_PIXELS:,} pixels; it claims more") from error
         except Exception as error:  # each of Pillow's decoders has its own
             system = error.strerror if isinstance(error, OSError) else None
-            why = system or (str(error) or type(error).__name__).splitlines()[0]
-            if isinstance(error, UnidentifiedImageError):
-                why = f"it is in none of the formats {', '.join(FORMATS)}"
-            raise PictureError(f"must be an image, such as a PNG or JPEG file: {why}") from error
+            raise PictureError(f"{RULE}: {system or formats.explain(error, head, FORMATS)}") from error
 
 
 def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -> Picture:
@@ -89,6 +89,22 @@ def resize_picture(picture: Picture, shape: tuple[int, int], resize_mode: str) -
     return Picture(np.asarray(resized), (*picture.notes, f"resized from {width} × {height}{mode}"), picture.size)
 
 
+def _pad(image: Image.Image, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+    if image.height * size[0] * 2 <= image.width:  # ImageOps would round the height to nothing
+        image = image.resize((size[0], 1), resample)
+    elif image.width * size[1] * 2 <= image.height:
+        image = image.resize((1, size[1]), resample)
+    return ImageOps.pad(image, size, resample, GREY)
+
+
+# How a picture of another shape is brought to the shape of the arrays.
+RESIZE_MODES: dict[str, Callable[..., Image.Image]] = {
+    "crop": ImageOps.fit,  # the largest part in the middle that has the shape
+    "pad": _pad,  # the whole picture, and grey beside it
+    "stretch": Image.Image.resize,
+}
+
+
 def _convert(file: Any, size: tuple[int, int]) -> Picture:
     """Convert to pixels: upright, of 8 bits, in sRGB, over white."""
     if getattr(file, "default_image", False):
@@ -97,10 +113,11 @@ def _convert(file: Any, size: tuple[int, int]) -> Picture:
     file.load()
     is_sideways = _turn_upright(file)
     alpha = _read_alpha(file, layout, file.dispose_extent if file.format == "GIF" else None)
-    opaque, notes = _to_srgb(_to_eight_bits(file), file.info.get("icc_profile"))
+    eight_bits, depth = _to_eight_bits(file, layout)
+    opaque, notes = _to_srgb(eight_bits, file.info.get("icc_profile"))
     rgb = opaque.convert("RGB")
-    if SIXTEEN_BITS.search(layout) or file.mode.startswith("I"):
-        notes.append("16 bits scaled to 8")
+    if depth:
+        notes.append(f"16 bits{f', {depth} of them used,' if depth < 16 else ''} scaled to 8")
     if file.mode == "CMYK":
         notes.append("converted from CMYK")
     if alpha and np.asarray(alpha).min() < 255:
@@ -146,15 +163,22 @@ def _read_alpha(image: Image.Image, layout: str, extent: tuple[int, int, int, in
     return image.convert("RGBA").getchannel("A")
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Reduce to grey, CMYK or RGB of 8 bits, as profiles expect."""
+def _to_eight_bits(image: Image.Image, layout: str) -> tuple[Image.Image, int]:
+    """Reduce to 8 bits, as profiles expect; return the former bits."""
+    depth = 16 if SIXTEEN_BITS.search(layout) else 0
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would clip, not scale
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        is_scaled = image.format == "PPM" and not depth  # by the largest value that the file allows
+        depth = 16 if is_scaled else next(bits for bits in DEPTHS if values.max() < 2**bits)
+        return Image.fromarray((values >> (depth - 8)).astype(np.uint8)), depth
     if image.mode in {"I", "F"}:
         raise PictureError(f"must have 8 or 16 bits a channel; received mode {image.mode}")
     if image.mode == "CMYK":
-        return image
-    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
+        return image, depth
+    eight_bits = image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
+    if depth and 0 < (largest := int(np.asarray(eight_bits).max())) < 16:
+        raise PictureError(f"must fill its 16 bits; received none above {largest * 256 + 255:,}: scale its values")
+    return eight_bits, depth
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from playwright.sync_api import Page, sync_playwright
 
 from tasks.data import images
-from tests.support.pictures import DEEP, FOLDER, PICTURES, SIDE, encoded, scene, swapped_profile
+from tests.support.pictures import DEEP, FOLDER, PICTURES, SIDE, encoded, png, scene, swapped_profile
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 UNTURNED = {"turned_6.webp"}  # Chromium leaves a WebP's orientation to the page; photo viewers turn it
@@ -87,6 +87,22 @@ def test_sixteen_bits_are_scaled_and_never_clipped() -> None:
         np.testing.assert_array_equal(images.read_picture(encoded(DEEP, form)).pixels[..., 1], ramp)
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM", "JPEG2000"])
+@pytest.mark.parametrize(
+    ("largest", "bits"), [(255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (16_383, 14), (16_384, 16)]
+)
+def test_values_that_fill_fewer_than_16_bits_are_scaled_to_those(form: str, largest: int, bits: int) -> None:
+    values = np.linspace(0, largest, 64).astype(np.uint16).reshape(8, 8)
+    picture = images.read_picture(encoded(Image.fromarray(values), form))
+    np.testing.assert_array_equal(picture.pixels[..., 0], values >> (bits - 8))
+    assert picture.notes == (f"16 bits{f', {bits} of them used,' if bits < 16 else ''} scaled to 8",)
+
+
+def test_a_dark_picture_keeps_the_depth_that_its_file_names() -> None:
+    pixels = images.read_picture(b"P5 2 1 4095\n" + bytes([0, 0, 1, 0])).pixels
+    assert pixels[0, :, 0].tolist() == [0, 16]
+
+
 @pytest.mark.parametrize("name", ["exif_datetime_as_rational.jpg", "exif_neg_rational_as_signed.jpg"])
 def test_odd_exif_costs_nothing_and_its_orientation_counts(name: str) -> None:
     with (FOLDER / name).open("rb") as file:
@@ -133,16 +149,12 @@ def test_a_profile_of_other_channels_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        pytest.param(b"", "it is in none of the formats PNG, JPEG", id="empty"),
-        pytest.param(b"text " * 100, "it is in none of the formats PNG, JPEG", id="text"),
-        pytest.param(b"\0\0\0\x24ftypheic" + bytes(99), "it is in none of the formats PNG, JPEG", id="HEIC"),
-        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "it is in none of the", id="a program"),
         pytest.param(PICTURES["plain.png"][:-40], "truncated", id="truncated"),
         pytest.param(PICTURES["plain.png"][:60], "must be an image", id="cut in its header"),
         pytest.param(encoded(scene(), "AVIF")[:-40], "must be an image", id="truncated AVIF"),
         pytest.param(PICTURES["animated.webp"][:150], "must be an image", id="truncated WebP"),
-        pytest.param(encoded(Image.new("F", (4, 4)), "TIFF"), "8 or 16 bits a channel; received mode F", id="floats"),
-        pytest.param(encoded(Image.new("I", (4, 4)), "TIFF"), "8 or 16 bits a channel; received mode I", id="32 bits"),
+        pytest.param(b"Pf\n1 1\n-1.0\n" + bytes(4), "8 or 16 bits a channel; received mode F", id="floats"),
+        pytest.param(png(16, 2, [4095, 0, 7], [9, 9, 9]), "fill its 16 bits; received none above 4,095", id="dark RGB"),
         pytest.param(
             encoded(Image.new("1", (11_000, 10_000)), "PNG"),
             "must have at most 100,000,000 pixels; received 11,000 × 10,000",
@@ -198,6 +210,15 @@ def test_a_shape_is_reached_by_cropping_padding_or_stretching() -> None:
     assert (fitted["pad"][0] == images.GREY).all()
     assert fitted["pad"][6, 6].min() > 250
     assert (fitted["stretch"][6, [0, 6, 11], 0] > 128).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("size", [(1000, 8), (8, 1000), (640, 10), (90_000, 1), (1, 64)])
+def test_padding_keeps_a_row_or_a_column_of_each_strip(size: tuple[int, int]) -> None:
+    strip = np.tile(np.linspace(0, 255, max(size)).astype(np.uint8), (min(size), 1))[..., None].repeat(3, 2)
+    pixels = strip if size[0] > size[1] else strip.transpose(1, 0, 2)
+    padded = images.resize_picture(images.Picture(pixels, (), size), (32, 32), "pad").pixels
+    ramp = padded.max(0) if size[0] > size[1] else padded.max(1)
+    assert np.abs(ramp[16:, 0] - np.linspace(128, 255, 16)).max() < 8
 
 
 def test_a_large_jpeg_is_decoded_at_a_part_of_its_size() -> None:

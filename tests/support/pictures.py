@@ -3,12 +3,13 @@
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, TiffImagePlugin
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 SIDE = 16
@@ -46,6 +47,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def with_chunk(kind: bytes, content: bytes, place: int = 33, is_whole: bool = True) -> bytes:
+    """The scene with another chunk behind its header, or at another place."""
+    png, added = encoded(scene(), "PNG"), chunk(kind, content)
+    return png[:place] + (added if is_whole else added[:-4] + b"fake") + png[place:]
+
+
 def png(depth: int, colours: int, samples: Sequence[int], transparent: Sequence[int]) -> bytes:
     """A row of pixels in a form that Pillow does not write; `colours` is 0 for grey, 2 for RGB."""
     bits = "".join(f"{sample:0{depth}b}" for sample in samples)
@@ -59,6 +66,28 @@ def png(depth: int, colours: int, samples: Sequence[int], transparent: Sequence[
             chunk(b"IEND", b""),
         ]
     )
+
+
+def tiff(samples: NDArray[Any], form: int, bits: int, more: Mapping[int, Any] = {}, **how: Any) -> bytes:
+    """A TIFF that Pillow does not write, of samples of shape (height, width, bands) and tags `more`."""
+    order, planar, fill = how.get("order", "<"), how.get("planar", 1), how.get("fill", 1)
+    height, width, bands = samples.shape
+    planes = [samples[..., band] for band in range(bands)] if planar == 2 else [samples.reshape(height, -1)]
+    if bits >= 16:
+        strips = [plane.astype(f"{order}{samples.dtype.kind}{bits // 8}").tobytes() for plane in planes]
+    else:
+        ones = [plane.astype(np.uint16)[..., None] >> np.arange(bits)[::-1] & 1 for plane in planes]
+        rows = [np.packbits(one.reshape(height, -1), 1, "big" if fill == 1 else "little") for one in ones]
+        strips = [row.tobytes() for row in rows]
+    starts = [sum(map(len, strips[:n])) for n in range(len(strips))]
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    for tag, values in {
+        **{256: width, 257: height, 258: [bits] * bands, 259: 1, 262: form, 266: fill, 273: starts},
+        **{277: bands, 278: height, 279: [len(strip) for strip in strips], 284: planar, **more},
+    }.items():
+        tags[tag] = values
+    return head + tags.tobytes(8) + b"".join(strips)
 
 
 def small_frame() -> bytes:
@@ -116,6 +145,14 @@ PICTURES = {
     "poster.png": encoded(FRAMES[1], "PNG", **{**ANIMATED, "default_image": True, "append_images": FRAMES[::2]}),
     "profile.png": encoded(scene(), "PNG", icc_profile=swapped_profile()),
     "profile_translucent.png": encoded(translucent(), "PNG", icc_profile=swapped_profile()),
+    "text_of_another_sum.png": with_chunk(b"tEXt", b"Comment\0station 4", is_whole=False),
+    "exif_of_another_sum.png": with_chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6", is_whole=False),
+    "key_of_another_sum.png": with_chunk(b"tRNS", bytes([0, 230, 0, 30, 0, 20]), is_whole=False),
+    "text_compressed_otherwise.png": with_chunk(b"zTXt", b"Comment\0\7abc"),
+    "text_behind_compressed_otherwise.png": with_chunk(b"zTXt", b"Comment\0\7abc", -12),
+    "profile_compressed_otherwise.png": with_chunk(b"iCCP", b"name\0\7abc"),
+    "size_cut.png": with_chunk(b"pHYs", b"\0"),
+    "garbage_behind.png": encoded(scene(), "PNG") + b"garbage",
     "broken_profile.png": encoded(scene(), "PNG", icc_profile=swapped_profile()[:200]),
     **{f"turned_{n}.jpg": turned("JPEG", n) for n in range(1, 9)},
     "turned_6.png": turned("PNG", 6),
