@@ -26,7 +26,7 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     `images` is a folder, an archive of one, or a manifest (.csv) beside its images. What breaks a rule is refused
     before any image is read, where that shows.
     """
-    files, outer, examples = _find_examples(images)
+    files, outer, examples = find_examples(images)
     rules.check_examples(examples)
     print(f"download: {_summary(examples)}")
     by_path = {outer + example.file: example for example in examples}
@@ -35,7 +35,7 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
         yield by_path[path], content
 
 
-def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
+def find_examples(images: Path) -> tuple[Files, str, list[Example]]:
     """Find the files, the folder around all examples, and these."""
     if images.suffix.lower() == ".csv" and images.is_file():
         print(f"download: DVC watches {images} alone: `dvc repro --force download` after an image has changed")
