@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from flows.repo.git import GitError, git
@@ -24,7 +25,6 @@ from tasks.params.document import override, validate
 GRAPH = Path("dvc.yaml")
 LINK = Path("data/images")  # git ignores it
 SLOT = re.compile(r"^( *- images:) .*$", re.MULTILINE)
-BREAKS_A_COMMAND = re.compile(r'["$`\\\n]')  # dvc.yaml has the path in double quotes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,17 +55,19 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
     if given:
         path = Path(os.path.abspath(given.expanduser()))  # noqa: PTH100  # a link stays one
         slot, target = find_slot(path)
-        graph = SLOT.sub(lambda line: f"{line[1]} {_quoted(slot)}", graph)
         seen = look(path, classes)
-        settings, reason = choose_settings(content, seen, classes, variant)
-        print(*describe(seen), reason, "", sep="\n")
-        seconds = estimate_seconds(override(content, settings), seen)
-        about = f"  # about {max(round(seconds / 60), 1)} min on this machine" if seconds else ""
-        _warn_of_git(slot)
+        variant, settings = choose_settings(content, seen, variant)
+        settings["normalize.classes"] = sorted(set(classes)) if classes else None
+        n_training = seen.count_training(content["normalize"])
+        print(*describe(seen), f"variant {variant}, for some {n_training:,} images to train on", sep="\n")
+        if seconds := estimate_seconds(seen, n_training, variant):
+            about = f"  # about {max(round(seconds / 60), 1)} min on this machine's processor"
+        graph = SLOT.sub(lambda line: f"{line[1]} {_quoted(slot)}", graph)
     else:
         settings = variant_settings(content, str(variant))
     validate(override(content, settings), str(PARAMS_FILE))
-    _write({PARAMS_FILE: write_settings(PARAMS_FILE.read_text(encoding="utf-8"), settings), GRAPH: graph}, dry_run)
+    text = write_settings(PARAMS_FILE.read_text(encoding="utf-8"), settings)
+    _write({PARAMS_FILE: text, GRAPH: graph}, dry_run)
     if target:
         print(f"{LINK}: a link to {target}")
         if not dry_run:
@@ -73,27 +75,34 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
     if dry_run:
         print("nothing was written (--dry-run)")
     else:
-        print("", "next:", f"  dvc repro{about}", '  git add --all && git commit --message "Our own images"', sep="\n")
+        print("next:", f"  dvc repro{about}", '  git add --all && git commit --message "Our own images"', sep="\n")
 
 
 def find_slot(path: Path) -> tuple[str, Path | None]:
-    """Return what dvc.yaml should name, and the target of the link that must be made for it."""
+    """Return what dvc.yaml should name, and the target of a link that is missing."""
     root = Path.cwd()
-    if not path.exists():
-        raise ParameterError(f"the images must be there; received {path}, which is not")
-    if root.is_relative_to(path):
-        raise ParameterError(f"the images must have a folder of their own; received {path}, which holds this project")
-    inside = path.relative_to(root) if path.is_relative_to(root) else None
-    if inside or path.is_file():
-        if BREAKS_A_COMMAND.search(str(path)):
-            raise ParameterError(f'the path of the images must have no ", $, ` or \\; received {path}; rename it')
-        return str(inside or path), None
-    if LINK.is_symlink() and LINK.resolve() == path.resolve():
+    if not path.exists() or root.is_relative_to(path):
+        received = "holds this project" if path.exists() else "is not there"
+        raise ParameterError(
+            f"the images must be in a folder of their own, or in one file; received {path}, which {received}"
+        )
+    if path.is_relative_to(root):
+        slot = str(path.relative_to(root))
+        with suppress(GitError):
+            git(root, "check-ignore", "--quiet", slot)
+            return slot, None
+        raise ParameterError(
+            f"git must ignore images in this project, or it would keep each; type `echo '/{slot}' >> .gitignore` first"
+        )
+    if path.is_file():
+        return str(path), None
+    is_link = LINK.is_symlink()
+    if is_link and LINK.resolve() == path.resolve():
         return str(LINK), None
-    if LINK.is_symlink() or LINK.exists():
-        received = f"a link to {LINK.readlink()}" if LINK.is_symlink() else "a folder"
-        command = f"rm {LINK}" if LINK.is_symlink() else f"mv {LINK} {LINK}-before"
-        raise ParameterError(f"{LINK} must be free for a link to {path}; received {received}; type `{command}` before")
+    if is_link or LINK.exists():
+        command = f"rm {LINK}" if is_link else f"mv {LINK} {LINK}-before"
+        received = f"a link to {LINK.readlink()}" if is_link else "a folder"
+        raise ParameterError(f"{LINK} must be free for a link to {path}; received {received}; type `{command}` first")
     return str(LINK), path
 
 
@@ -101,28 +110,17 @@ def _quoted(path: str) -> str:
     return path if re.fullmatch(r"[\w./][\w./-]*", path) else json.dumps(path, ensure_ascii=False)
 
 
-def _warn_of_git(slot: str) -> None:
-    """Say so where `git add --all` would take the images."""
-    if Path(slot).is_absolute():
-        return
-    try:
-        git(Path(), "check-ignore", "--quiet", slot)
-    except GitError:
-        print(f"git would add the images in {slot}; to keep them out: echo '/{slot}' >> .gitignore")
-
-
 def _write(texts: dict[Path, str], dry_run: bool) -> None:
     """Show each file's changed lines, and write them."""
-    changed = False
     for path, text in texts.items():
         before = path.read_text(encoding="utf-8")
+        if text == before:
+            print(f"{path} has these settings already")
+            continue
         lines = difflib.unified_diff(before.splitlines(True), text.splitlines(True), str(path), str(path), n=0)
         sys.stdout.writelines(line for line in lines if not line.startswith("@@"))
-        changed |= text != before
-        if text != before and not dry_run:
+        if not dry_run:
             path.write_text(text, encoding="utf-8")
-    if not changed:
-        print(f"{' and '.join(map(str, texts))} have these settings already")
 
 
 if __name__ == "__main__":
