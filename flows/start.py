@@ -75,11 +75,12 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
     if dry_run:
         print("nothing was written (--dry-run)")
     else:
-        print("next:", f"  dvc repro{about}", '  git add --all && git commit --message "Our own images"', sep="\n")
+        message = f"Choose {variant}" + " for our own images" * bool(given)
+        print("next:", f"  dvc repro{about}", f'  git add --all && git commit --message "{message}"', sep="\n")
 
 
 def find_slot(path: Path) -> tuple[str, Path | None]:
-    """Return what dvc.yaml should name, and the target of a link that is missing."""
+    """Return what dvc.yaml should name, and the missing link's target."""
     root = Path.cwd()
     if not path.exists() or root.is_relative_to(path):
         received = "holds this project" if path.exists() else "is not there"

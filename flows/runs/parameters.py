@@ -32,7 +32,7 @@ def _on_one_line(value: Any) -> Any:
 
 
 def variant_settings(content: dict[str, Any], variant: str) -> Overrides:
-    """Return the settings of a variant of the study, `study.base` included, on all images.
+    """Return a variant's settings, those of `study.base` included, on all images.
 
     A variant that sweeps over another parameter than the number of images must be named with its value, such as
     `l2_strength=0.001`; otherwise ParameterError is raised.

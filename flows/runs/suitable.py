@@ -1,4 +1,4 @@
-"""What names and headers tell of own images, the settings that suit them, and the time that these take."""
+"""Settings that suit own images, by their names and headers."""
 
 import io
 import statistics
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 def look(path: Path, classes: list[str] | None) -> Seen:
-    """Look at images of some classes, or all; an error names what is wrong."""
+    """Look at the images of some classes, or of all."""
     files, outer, examples = layouts.find_examples(path)
     rules.check_examples(examples)
     if classes:
@@ -113,7 +113,7 @@ def choose_settings(content: dict[str, Any], seen: Seen, variant: str | None) ->
 
 
 def estimate_seconds(seen: Seen, n_training: int, variant: str) -> float | None:
-    """Estimate how long all stages take on this processor; None for a variant that was not measured."""
+    """Estimate all stages' time; None for a variant without measurements."""
     if variant not in VARIANTS:
         return None
     matrix = np.ones((512, 512), np.float32)

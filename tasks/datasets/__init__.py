@@ -43,7 +43,7 @@ def open_dataset(raw: Path) -> Dataset:
 
 
 def select_classes(dataset: Dataset, names: Collection[str]) -> None:
-    """Keep the rows of some classes alone; ValueError for a class that is not there."""
+    """Keep the rows of some classes alone; a name must be theirs."""
     check_classes(names, dataset.classes)
     wanted = [number for number, name in enumerate(dataset.classes) if name in names]
     rows = np.flatnonzero(np.isin(dataset.labels, wanted))
