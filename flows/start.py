@@ -24,7 +24,7 @@ from tasks.params.document import override, validate
 
 GRAPH = Path("dvc.yaml")
 LINK = Path("data/images")  # git ignores it
-SLOT = re.compile(r"^( *- images:) .*$", re.MULTILINE)
+SLOT = re.compile(r"^( *- images: ).*?((?: +#.*)?)$", re.MULTILINE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +62,9 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
         print(*describe(seen), f"variant {variant}, for some {n_training:,} images to train on", sep="\n")
         if seconds := estimate_seconds(seen, n_training, variant):
             about = f"  # about {max(round(seconds / 60), 1)} min on this machine's processor"
-        graph = SLOT.sub(lambda line: f"{line[1]} {_quoted(slot)}", graph)
+        graph, found = SLOT.subn(lambda line: f"{line[1]}{_quoted(slot)}{line[2]}", graph)
+        if found != 1:
+            raise ParameterError(f"{GRAPH} must have one line `- images: PATH`; received {found}")
     else:
         settings = variant_settings(content, str(variant))
     validate(override(content, settings), str(PARAMS_FILE))
