@@ -11,13 +11,12 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from flows.repo.git import GitError, git
 from flows.repo.merges import refuse_unresolved
 from flows.runs.parameters import variant_settings, write_settings
-from flows.runs.suitable import choose_settings, describe, estimate_seconds, look
+from flows.runs.suitable import choose_settings, describe, look
 from tasks import errors
 from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.document import override, validate
@@ -25,6 +24,7 @@ from tasks.params.document import override, validate
 GRAPH = Path("dvc.yaml")
 LINK = Path("data/images")  # git ignores it
 SLOT = re.compile(r"^( *- images: ).*?((?: +#.*)?)$", re.MULTILINE)
+PLAIN = re.compile(r"[\w./][\w./-]*$")  # a path that YAML needs no quotes for
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,66 +51,54 @@ def main(arguments: list[str] | None = None) -> int:
 def start(given: Path | None, classes: list[str] | None, variant: str | None, dry_run: bool) -> None:
     """Choose settings, show what they change, and write them unless `dry_run`."""
     content, graph = parse(PARAMS_FILE), GRAPH.read_text(encoding="utf-8")
-    target, about = None, ""
     if given:
         path = Path(os.path.abspath(given.expanduser()))  # noqa: PTH100  # a link stays one
-        slot, target = find_slot(path)
+        slot = find_slot(path)
         seen = look(path, classes)
         variant, settings = choose_settings(content, seen, variant)
         settings["normalize.classes"] = sorted(set(classes)) if classes else None
-        n_training = seen.count_training(content["normalize"])
-        print(*describe(seen), f"variant {variant}, for some {n_training:,} images to train on", sep="\n")
-        if seconds := estimate_seconds(seen, n_training, variant):
-            about = f"  # about {max(round(seconds / 60), 1)} min on this machine's processor"
-        graph, found = SLOT.subn(lambda line: f"{line[1]}{_quoted(slot)}{line[2]}", graph)
+        graph, found = SLOT.subn(
+            lambda line: f"{line[1]}{slot if PLAIN.match(slot) else json.dumps(slot)}{line[2]}", graph
+        )
         if found != 1:
             raise ParameterError(f"{GRAPH} must have one line `- images: PATH`; received {found}")
+        print(*describe(seen, content["normalize"], variant), sep="\n")
     else:
         settings = variant_settings(content, str(variant))
     validate(override(content, settings), str(PARAMS_FILE))
     text = write_settings(PARAMS_FILE.read_text(encoding="utf-8"), settings)
     _write({PARAMS_FILE: text, GRAPH: graph}, dry_run)
-    if target:
-        print(f"{LINK}: a link to {target}")
+    if given and slot == str(LINK) and not LINK.exists():
+        print(f"{LINK}: a link to {path}")
         if not dry_run:
-            LINK.symlink_to(target)
-    if dry_run:
-        print("nothing was written (--dry-run)")
-    else:
-        message = f"Choose {variant}" + " for our own images" * bool(given)
-        print("next:", f"  dvc repro{about}", f'  git add --all && git commit --message "{message}"', sep="\n")
+            LINK.symlink_to(path)
+    message = f"Choose {variant}" + " for our own images" * bool(given)
+    commands = ["dvc repro", f'git add --all && git commit --message "{message}"']
+    print(*(["nothing was written (--dry-run)"] if dry_run else ["next:", *commands]), sep="\n  ")
 
 
-def find_slot(path: Path) -> tuple[str, Path | None]:
-    """Return what dvc.yaml should name, and the missing link's target."""
+def find_slot(path: Path) -> str:
+    """Return what dvc.yaml should name; a link to a folder elsewhere may be missing."""
     root = Path.cwd()
     if not path.exists() or root.is_relative_to(path):
         received = "holds this project" if path.exists() else "is not there"
-        raise ParameterError(
-            f"the images must be in a folder of their own, or in one file; received {path}, which {received}"
-        )
+        raise ParameterError(f"images must be a folder of their own, or one file; received {path}, which {received}")
     if path.is_relative_to(root):
         slot = str(path.relative_to(root))
-        with suppress(GitError):
+        try:
             git(root, "check-ignore", "--quiet", slot)
-            return slot, None
-        raise ParameterError(
-            f"git must ignore images in this project, or it would keep each; type `echo '/{slot}' >> .gitignore` first"
-        )
+        except GitError:
+            command = f"echo '/{slot}' >> .gitignore"
+            raise ParameterError(f"git must ignore {slot}, or it keeps every image; type `{command}` first") from None
+        return slot
     if path.is_file():
-        return str(path), None
-    is_link = LINK.is_symlink()
-    if is_link and LINK.resolve() == path.resolve():
-        return str(LINK), None
-    if is_link or LINK.exists():
-        command = f"rm {LINK}" if is_link else f"mv {LINK} {LINK}-before"
+        return str(path)
+    if LINK.resolve() != path.resolve() and (LINK.is_symlink() or LINK.exists()):
+        is_link = LINK.is_symlink()
         received = f"a link to {LINK.readlink()}" if is_link else "a folder"
+        command = f"rm {LINK}" if is_link else f"mv {LINK} {LINK}-before"
         raise ParameterError(f"{LINK} must be free for a link to {path}; received {received}; type `{command}` first")
-    return str(LINK), path
-
-
-def _quoted(path: str) -> str:
-    return path if re.fullmatch(r"[\w./][\w./-]*", path) else json.dumps(path, ensure_ascii=False)
+    return str(LINK)
 
 
 def _write(texts: dict[Path, str], dry_run: bool) -> None:

@@ -46,7 +46,7 @@ def test_a_folder_of_pictures_becomes_a_model_and_a_report(home: Path, tmp_path:
     dataset = json.loads((clone.path / "reports/dataset.json").read_text())
     assert (dataset["images"], dataset["classes"], dataset["test"]) == (1500, 10, 500)
     assert json.loads((clone.path / "reports/metrics.json").read_text())["test"]["accuracy"] > 0.80
-    assert "some 900 images" in outputs["python -m flows.start ~/photos/flowers"]
+    assert "some 900 training images" in outputs["python -m flows.start ~/photos/flowers"]
     assert "ankle boot" in (clone.path / "reports/index.html").read_text()
     assert re.search(r"reports/dataset.json +images +\S+ +1500", outputs["dvc metrics diff"])
     assert "new.jpg: trouser" in outputs["python -m tasks.classify ~/new.jpg"]

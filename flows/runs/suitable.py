@@ -74,18 +74,22 @@ def _open_each(files: layouts.Files, names: list[str]) -> Iterator[tuple[str, IO
         yield from ((name, io.BytesIO(content)) for name, content in files.read(set(names)))
 
 
-def describe(seen: Seen) -> list[str]:
-    """Describe images in lines: classes, sides, splits, and what cannot be read."""
+def describe(seen: Seen, params: dict[str, Any], variant: str) -> list[str]:
+    """Describe images and the work to come in lines; `params` is block normalize."""
     classes = Counter(example.label for example in seen.examples)
     splits = Counter(example.split for example in seen.examples if example.split)
     sides = [side for size in seen.sizes for side in size]
     counts = rules.shorten([f"{label} {n:,}" for label, n in classes.most_common()])
+    n_training = seen.count_training(params)
+    seconds = estimate_seconds(seen, n_training, variant)
+    about = f"; `dvc repro` will take about {max(round(seconds / 60), 1)} min on this processor" if seconds else ""
     return [
         f"{len(seen.examples):,} images of {len(classes):,} classes: {counts}",
         f"sides: {min(sides):,} to {max(sides):,} pixels, median {statistics.median_low(sides):,}, "
         f"by the headers of {len(seen.sizes) + len(seen.unreadable):,} files",
         "split: " + (", ".join(f"{n:,} {split}" for split, n in splits.items()) or "none given, so one is drawn"),
         *([f"left out, as they cannot be read: {rules.shorten(seen.unreadable)}"] if seen.unreadable else []),
+        f"variant {variant}, for some {n_training:,} training images{about}",
     ]
 
 

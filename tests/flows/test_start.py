@@ -65,14 +65,14 @@ def test_a_folder_is_linked_and_what_suits_it_is_shown_and_written_once(
     for line in (
         "12 images of 2 classes: daisy 6, rose 6",
         "sides: 8 to 8 pixels, median 8, by the headers of 12 files",
-        "variant probe, for some 9 images to train on",
+        "variant probe, for some 9 training images; `dvc repro` will take about 1 min on this processor",
         "-  - images: data/cifar10.sha256",
         "+  - images: data/images",
         f"data/images: a link to {photos}",
     ):
         assert line in shown.splitlines()
         assert line in said.splitlines()
-    assert "next:\n  dvc repro  # about 1 min on this machine's processor\n  git add --all && git commit" in said
+    assert "next:\n  dvc repro\n  git add --all && git commit" in said
     assert (slot(), Path("data/images").readlink()) == ("data/images", photos)
     params = parse(Path("params.yaml"))
     assert (params["normalize"]["size"], params["model"]["trainable"], params["normalize"]["seed"]) == (8, "head", 7)
