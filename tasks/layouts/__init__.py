@@ -27,7 +27,6 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     before any image is read, where that shows.
     """
     files, outer, examples = find_examples(images)
-    rules.check_examples(examples)
     print(f"download: {_summary(examples)}")
     by_path = {outer + example.file: example for example in examples}
     contents = files.read(by_path)
@@ -36,7 +35,13 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
 
 
 def find_examples(images: Path) -> tuple[Files, str, list[Example]]:
-    """Find the files, the folder around all examples, and these."""
+    """Find the files, the folder around all examples, and these; check them."""
+    files, outer, examples = _find_examples(images)
+    rules.check_examples(examples)
+    return files, outer, examples
+
+
+def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
     if images.suffix.lower() == ".csv" and images.is_file():
         print(f"download: DVC watches {images} alone: `dvc repro --force download` after an image has changed")
         examples = manifest.parse_manifest(images.read_bytes(), str(images))
