@@ -78,7 +78,7 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
 
 
 def find_slot(path: Path) -> str:
-    """Return what dvc.yaml should name; a link to a folder elsewhere may be missing."""
+    """Return what dvc.yaml should name; that link may be missing."""
     root = Path.cwd()
     if not path.exists() or root.is_relative_to(path):
         received = "holds this project" if path.exists() else "is not there"

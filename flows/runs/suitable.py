@@ -74,7 +74,7 @@ def _open_each(files: layouts.Files, names: list[str]) -> Iterator[tuple[str, IO
 
 
 def describe(seen: Seen, params: dict[str, Any], variant: str) -> list[str]:
-    """Describe images and the work to come in lines; `params` is block normalize."""
+    """Describe images and the work to come, line by line."""
     classes = Counter(example.label for example in seen.examples)
     splits = Counter(example.split for example in seen.examples if example.split)
     sides = [side for size in seen.sizes for side in size]
