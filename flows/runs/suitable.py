@@ -27,8 +27,8 @@ MANY = 20_000  # small images, on which training from scratch takes less time th
 SMALL, INPUT = 64, 128  # pixels: the longer side of small images; the side at which pretrained weights look at all
 # Seconds on two cores of a Zen 5: for libraries to load, of a pixel that is decoded, of a training image in all epochs
 # and of a prediction with each variant, and of a product of two matrices of 512 × 512.
-STARTS, PIXEL = 25, 1e-8
-VARIANTS = {"probe": (0.004, 0.003), "fine_tune": (0.06, 0.003), "quick": (0.005, 0.0002)}
+STARTS, PIXEL = 20, 1.5e-8
+VARIANTS = {"probe": (0.003, 0.0015), "fine_tune": (0.045, 0.0015), "quick": (0.004, 0.0002)}
 PRODUCT = 0.0011
 
 
