@@ -94,10 +94,8 @@ def find_slot(path: Path) -> str:
     if path.is_file():
         return str(path)
     if LINK.resolve() != path.resolve() and (LINK.is_symlink() or LINK.exists()):
-        is_link = LINK.is_symlink()
-        received = f"a link to {LINK.readlink()}" if is_link else "a folder"
-        command = f"rm {LINK}" if is_link else f"mv {LINK} {LINK}-before"
-        raise ParameterError(f"{LINK} must be free for a link to {path}; received {received}; type `{command}` first")
+        command = f"rm {LINK}" if LINK.is_symlink() else f"mv {LINK} ../images-before"
+        raise ParameterError(f"{LINK} must lead to {path}; received {LINK.resolve()}; type `{command}` first")
     return str(LINK)
 
 

@@ -34,8 +34,7 @@ def _on_one_line(value: Any) -> Any:
 def variant_settings(content: dict[str, Any], variant: str) -> Overrides:
     """Return a variant's settings, those of `study.base` included, on all images.
 
-    A variant that sweeps over another parameter than the number of images must be named with its value, such as
-    `l2_strength=0.001`; otherwise ParameterError is raised.
+    One that sweeps over another parameter must be named with a value: `l2_strength=0.001`.
     """
     name = variant.partition("=")[0]
     runs = expand(content, name)

@@ -106,10 +106,7 @@ def choose_settings(content: dict[str, Any], seen: Seen, variant: str | None) ->
     variant = variant or choose_variant(seen.count_training(content["normalize"]), side)
     settings = variant_settings(content, variant)
     settings["normalize.size"] = min(side, settings.get("normalize.size") or INPUT)
-    if len(set(seen.sizes)) == 1 and longer[0] != shorter[0] and side <= INPUT:
-        settings["normalize.size"] = None  # all have one shape, which is no square
-    loses_half = np.mean(shorter < longer / 2) > 0.05  # a crop, of one image in twenty
-    settings["normalize.fit"] = "pad" if loses_half else "crop"
+    settings["normalize.fit"] = "pad" if np.mean(shorter < longer / 2) > 0.05 else "crop"  # which would lose half
     if seen.unreadable:
         settings["normalize.unreadable"] = "skip"
     return variant, settings

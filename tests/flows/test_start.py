@@ -121,10 +121,10 @@ def test_a_folder_of_the_project_is_named_where_git_ignores_it(
 
 def test_what_is_in_the_place_of_the_link_stays(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("data/images").symlink_to("/elsewhere")
-    assert "received a link to /elsewhere; type `rm data/images` first" in refusal(capsys, str(photos))
+    assert "received /elsewhere; type `rm data/images` first" in refusal(capsys, str(photos))
     Path("data/images").unlink()
     Path("data/images").mkdir()
-    assert "received a folder; type `mv data/images data/images-before` first" in refusal(capsys, str(photos))
+    assert "data/images; type `mv data/images ../images-before` first" in refusal(capsys, str(photos))
 
 
 def test_files_that_cannot_be_read_are_named_and_skipped(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,14 +183,13 @@ def test_the_variant_follows_from_number_and_side_of_images(n_training: int, sid
         ([(400, 300)] * 9 + [(900, 100)], "fine_tune", 128, "pad"),
         ([(40, 30), (30, 40)], "fine_tune", 40, "crop"),
         ([(32, 32)], "fine_tune", 32, "crop"),
-        ([(40, 20)], "fine_tune", None, "crop"),
+        ([(40, 20)], "fine_tune", 40, "crop"),
+        ([(64, 16)], "fine_tune", 64, "pad"),
         ([(400, 300)], "fine_tune", 128, "crop"),
         ([(400, 300)], "photos", 96, "crop"),
     ],
 )
-def test_size_and_fit_follow_from_the_sides(
-    sizes: list[tuple[int, int]], variant: str, size: int | None, fit: str
-) -> None:
+def test_size_and_fit_follow_from_the_sides(sizes: list[tuple[int, int]], variant: str, size: int, fit: str) -> None:
     chosen, settings = choose_settings(CONTENT, Seen([], sizes, []), variant)
     assert (chosen, settings["normalize.size"], settings["normalize.fit"]) == (variant, size, fit)
 
