@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import joblib
 import numpy as np
 from PIL import Image
 
@@ -26,10 +27,10 @@ FEW = 250  # training images: with fewer, a probe reaches more than fine-tuning 
 MANY = 20_000  # small images, on which training from scratch takes less time than fine-tuning
 SMALL, INPUT = 64, 128  # pixels: the longer side of small images; the side at which pretrained weights look at all
 # Seconds on two cores of a Zen 5: for libraries to load, of a pixel that is decoded, of a training image in all epochs
-# and of a prediction with each variant, and of a product of two matrices of 512 × 512.
-STARTS, PIXEL = 20, 1.5e-8
+# and of a prediction with each variant; and on one core, of a product of two matrices of 64 × 64.
+STARTS, PIXEL = 30, 1.5e-8
 VARIANTS = {"probe": (0.003, 0.0015), "fine_tune": (0.045, 0.0015), "quick": (0.004, 0.0002)}
-PRODUCT = 0.0011
+PRODUCT = 5.7e-6
 
 
 class Seen(NamedTuple):
@@ -81,7 +82,9 @@ def describe(seen: Seen, params: dict[str, Any], variant: str) -> list[str]:
     counts = rules.shorten([f"{label} {n:,}" for label, n in classes.most_common()])
     n_training = seen.count_training(params)
     seconds = estimate_seconds(seen, n_training, variant)
-    about = f"; `dvc repro` will take about {max(round(seconds / 60), 1)} min on this processor" if seconds else ""
+    about = (
+        f"; `dvc repro` will take about {max(round(seconds / 60), 1)} min if nothing else runs here" if seconds else ""
+    )
     return [
         f"{len(seen.examples):,} images of {len(classes):,} classes: {counts}",
         f"sides: {min(sides):,} to {max(sides):,} pixels, median {statistics.median_low(sides):,}, "
@@ -116,8 +119,9 @@ def estimate_seconds(seen: Seen, n_training: int, variant: str) -> float | None:
     """Estimate all stages' time; None for a variant without measurements."""
     if variant not in VARIANTS:
         return None
-    matrix = np.ones((512, 512), np.float32)
-    slower = min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=20)) / PRODUCT
+    matrix = np.ones((64, 64), np.float32)  # so small that one core multiplies it, between the turns of other programs
+    product = min(timeit.repeat(lambda: matrix @ matrix, number=50, repeat=50)) / 50
+    slower: float = product / PRODUCT * 2 / joblib.cpu_count()
     training, prediction = VARIANTS[variant]
     decoding = PIXEL * statistics.mean(width * height for width, height in seen.sizes)
     return STARTS + slower * (len(seen.examples) * (decoding + prediction) + n_training * training)

@@ -65,7 +65,7 @@ def test_a_folder_is_linked_and_what_suits_it_is_shown_and_written_once(
     for line in (
         "12 images of 2 classes: daisy 6, rose 6",
         "sides: 8 to 8 pixels, median 8, by the headers of 12 files",
-        "variant probe, for some 9 training images; `dvc repro` will take about 1 min on this processor",
+        "variant probe, for some 9 training images; `dvc repro` will take about 1 min if nothing else runs here",
         "-  - images: data/cifar10.sha256",
         "+  - images: data/images",
         f"data/images: a link to {photos}",
