@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from pathlib import Path
 
 from flows.repo.git import GitError, git
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m flows.start", description="Write the settings that suit your own images, and show them."
     )
     parser.add_argument("images", nargs="?", type=Path, help="a folder, an archive, or a manifest .csv")
-    parser.add_argument("--classes", type=lambda text: text.split(","), metavar="A,B", help="only these; default: all")
+    names = lambda text: unicodedata.normalize("NFC", text).split(",")  # noqa: E731  # as labels are
+    parser.add_argument("--classes", type=names, metavar="A,B", help="only these; default: all")
     parser.add_argument("--variant", metavar="NAME", help="of study.variants; default: what suits the images")
     parser.add_argument("--dry-run", action="store_true", help="show the changes, and write nothing")
     args = parser.parse_args(arguments)
