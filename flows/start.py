@@ -34,16 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m flows.start", description="Write the settings that suit your own images, and show them."
     )
     parser.add_argument("images", nargs="?", type=Path, help="a folder, an archive, or a manifest .csv")
-    names = lambda text: unicodedata.normalize("NFC", text).split(",")  # noqa: E731  # as labels are
-    parser.add_argument("--classes", type=names, metavar="A,B", help="only these; default: all")
+    parser.add_argument("--classes", metavar="A,B", help="only these; default: all")
     parser.add_argument("--variant", metavar="NAME", help="of study.variants; default: what suits the images")
     parser.add_argument("--dry-run", action="store_true", help="show the changes, and write nothing")
     args = parser.parse_args(arguments)
     if not args.images and (args.classes or not args.variant):
         parser.error("name your images, or a --variant alone")
+    classes = unicodedata.normalize("NFC", args.classes).split(",") if args.classes else None  # as labels are
     try:
         refuse_unresolved(Path())
-        start(args.images, args.classes, args.variant, args.dry_run)
+        start(args.images, classes, args.variant, args.dry_run)
         return 0
     except (ParameterError, GitError, errors.RefusedError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
