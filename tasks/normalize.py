@@ -22,7 +22,7 @@ from tasks.data import arrays, decoding, pixels, splits
 from tasks.data.arrays import Finding
 from tasks.data.duplicates import find_duplicates
 from tasks.data.leaks import find_leaks
-from tasks.datasets import Dataset, open_dataset
+from tasks.datasets import Dataset, open_dataset, select_classes
 from tasks.params import load_block
 from tasks.params.normalize import Normalize
 from tasks.run import command_line
@@ -49,6 +49,8 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
         folder.mkdir()
         try:
             dataset = open_dataset(raw)
+            if params.classes:
+                select_classes(dataset, params.classes)
             readable, unreadable = _decode(dataset, folder / "decoded", params)
             split_of, findings = _split(dataset, readable, params)
             _write_splits(folder, dataset, readable, split_of)

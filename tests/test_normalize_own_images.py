@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tasks.data import arrays
+from tasks.data.images import read_resized_picture
 from tasks.datasets import packed
 from tasks.errors import RefusedError
 from tasks.normalize import normalize
@@ -77,6 +78,19 @@ def refusal(**parameters: object) -> str:
     assert not OUT.exists()
     assert not REPORT.exists()
     return str(caught.value)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_chosen_classes_alone_are_decoded_and_written() -> None:
+    pack({**pictures(20, ("ant", "bee", "cow")), "bee/broken.png": b"nothing"})
+    assert "received cows; did you mean cow?" in refusal(classes=["cows", "ant"])
+    report = run(classes=["cow", "ant"])
+    assert (report["images"], report["classes"], report["unreadable"]) == (40, 2, 0)
+    images, labels = arrays.load_split(OUT, "train", 2)
+    for pixels, label, name in zip(images, labels, arrays.files(OUT, "train"), strict=True):
+        assert (name.split("/")[0], arrays.class_names(OUT)) == (("ant", "cow")[label], ["ant", "cow"])
+        expected = read_resized_picture(pictures(20, ("ant", "bee", "cow"))[name], (8, 8), "crop").pixels
+        np.testing.assert_array_equal(pixels, expected)
 
 
 @pytest.mark.usefixtures("workplace")

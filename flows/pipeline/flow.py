@@ -82,7 +82,9 @@ def run_isolated(
     name = name_of(str(flow_run.get_name()), overrides)
     with isolated_run(root, name, overrides, commit, remote) as checkout:
         metrics = run_stages(checkout, options, name, remote is None or remote.has_images(checkout))
-    kept = "kept as a DVC experiment; `dvc exp show` lists it, `dvc exp apply %s` brings it here"
+    kept = (
+        "kept as a DVC experiment; `dvc exp show` lists it; before your next commit `dvc exp apply %s` brings it here"
+    )
     published = "published as a DVC experiment; `dvc exp pull REMOTE %s` fetches it from the git remote"
     get_run_logger().info(published if remote else kept, name)
     return metrics

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
 
 from flows.host.capability import describe_host
 from flows.repo.git import commit_to_ref, git, repository
 from flows.repo.graph import declared_outputs
 from flows.runs.inputs import check_checkout, read_inputs
+from flows.runs.parameters import write_settings
 from flows.runs.processes import shutting_down
 from tasks.params import PARAMS_FILE
-from tasks.params.document import override
 from tasks.run.provenance import MADE_ON
 from tasks.training import checkpoints
 
@@ -116,8 +115,8 @@ def isolated_worktree(root: Path, overrides: dict[str, Any], name: str, commit: 
             check_checkout(checkout, overrides)
             _share_storage(root, checkout)
             _link_inputs(root, checkout)
-            yaml, params = _layout(), checkout / PARAMS_FILE
-            yaml.dump(override(yaml.load(params), overrides), params)
+            params = checkout / PARAMS_FILE
+            params.write_text(write_settings(params.read_text(encoding="utf-8"), overrides), encoding="utf-8")
             yield checkout
         finally:
             _remove(root, worktree)
@@ -149,16 +148,6 @@ def remove_stale_worktrees(root: Path) -> None:
         if worktree.is_dir():
             with suppress(Timeout), _owned(worktree):
                 _remove(root, worktree)
-
-
-def _layout() -> YAML:
-    """Make a writer that keeps the layout and comments of params.yaml."""
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    null = "tag:yaml.org,2002:null"
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(null, "null"))
-    return yaml
 
 
 def _share_storage(root: Path, checkout: Path) -> None:

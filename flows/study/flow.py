@@ -81,7 +81,8 @@ def study(
         text = write_report(root / report, rows, trials[0].variant, context)
         write_hosts(root / report, rows, read_hosts(root, commits))
     create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
-    logger.info("\n%s\n\nmade: %s", text, report)
+    use = "`python -m flows.start --variant NAME` writes a variant into params.yaml"
+    logger.info("\n%s\n\nmade: %s\n%s", text, report, use)
     if failures:
         first, reason = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first}: {reason}")

@@ -1,6 +1,6 @@
 """Data sets in data/raw, behind one interface: a file for each form."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tasks.datasets import packed
 from tasks.datasets.cifar10 import Cifar10
 from tasks.datasets.packed import Packed
+from tasks.params.block import suggest
 
 Image = bytes | NDArray[np.uint8]  # the content of a file | pixels of shape (height, width, 3)
 
@@ -39,3 +40,25 @@ class Dataset(Protocol):
 def open_dataset(raw: Path) -> Dataset:
     """Open the data set of a folder; ValueError names what is damaged."""
     return Packed(raw) if (raw / packed.MANIFEST).exists() else Cifar10(raw)
+
+
+def select_classes(dataset: Dataset, names: Collection[str]) -> None:
+    """Keep the rows of some classes alone; a name must be theirs."""
+    check_classes(names, dataset.classes)
+    wanted = [number for number, name in enumerate(dataset.classes) if name in names]
+    rows = np.flatnonzero(np.isin(dataset.labels, wanted))
+    dataset.labels = np.searchsorted(wanted, dataset.labels[rows]).astype(np.int32)
+    dataset.classes = [dataset.classes[number] for number in wanted]
+    for column in ("splits", "groups", "files", "contents"):
+        setattr(dataset, column, [getattr(dataset, column)[row] for row in rows])
+
+
+def check_classes(names: Collection[str], known: Collection[str]) -> None:
+    """Raise ValueError unless `names` are at least two of the known classes."""
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"normalize.classes must be classes of the images; received {name}; {suggest(name, known)}"
+            )
+    if len(set(names)) < 2:
+        raise ValueError(f"normalize.classes must name at least two classes; received {', '.join(names)}")

@@ -78,12 +78,12 @@ class Cifar10:
         return partial(self._read, rows)
 
     def _read(self, rows: Iterable[int]) -> Iterator[tuple[int, Images]]:
-        number, images = -1, np.empty(0, np.uint8)
+        opened, images = "", np.empty(0, np.uint8)
         for row in rows:
-            file, record = divmod(int(row), RECORDS)
-            if file != number:
-                number, images = file, np.ascontiguousarray(_decode_file(self.raw / FILES[file])[0])
-            yield row, images[record]
+            name, record = self.files[row].split("/")
+            if name != opened:
+                opened, images = name, np.ascontiguousarray(_decode_file(self.raw / name)[0])
+            yield row, images[int(record)]
 
 
 def _decode_file(path: Path) -> tuple[Images, Labels]:

@@ -26,8 +26,7 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     `images` is a folder, an archive of one, or a manifest (.csv) beside its images. What breaks a rule is refused
     before any image is read, where that shows.
     """
-    files, outer, examples = _find_examples(images)
-    rules.check_examples(examples)
+    files, outer, examples = find_examples(images)
     print(f"download: {_summary(examples)}")
     by_path = {outer + example.file: example for example in examples}
     contents = files.read(by_path)
@@ -35,8 +34,14 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
         yield by_path[path], content
 
 
+def find_examples(images: Path) -> tuple[Files, str, list[Example]]:
+    """Find the files, the folder around all examples, and these; check them."""
+    files, outer, examples = _find_examples(images)
+    rules.check_examples(examples)
+    return files, outer, examples
+
+
 def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
-    """Find the files, the folder around all examples, and these."""
     if images.suffix.lower() == ".csv" and images.is_file():
         print(f"download: DVC watches {images} alone: `dvc repro --force download` after an image has changed")
         examples = manifest.parse_manifest(images.read_bytes(), str(images))

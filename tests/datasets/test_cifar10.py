@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.datasets import cifar10, open_dataset
+from tasks.datasets import cifar10, open_dataset, select_classes
 
 
 def test_decoding_gives_back_what_was_encoded(raw_files: dict[str, bytes]) -> None:
@@ -42,3 +42,29 @@ def test_rows_are_the_records_of_the_files_in_their_order(raw: Path) -> None:
     ((row, pixels),) = dataset.reader([10_017])()
     assert (row, dataset.labels[row]) == (10_017, labels[17])
     np.testing.assert_array_equal(pixels, images[17])
+
+
+def test_some_classes_keep_their_rows_pixels_and_names(raw: Path) -> None:
+    whole, some = open_dataset(raw), open_dataset(raw)
+    select_classes(some, ("ship", "cat"))
+    rows = [row for row, label in enumerate(whole.labels) if whole.classes[label] in {"cat", "ship"}]
+    assert some.classes == ["cat", "ship"]
+    assert some.labels.dtype == np.int32
+    assert [some.classes[label] for label in some.labels] == [whole.classes[whole.labels[row]] for row in rows]
+    for column in ("files", "splits", "groups", "contents"):
+        assert getattr(some, column) == [getattr(whole, column)[row] for row in rows]
+    expected = dict(whole.reader(rows)())
+    for number, pixels in some.reader(range(len(rows)))():
+        np.testing.assert_array_equal(pixels, expected[rows[number]])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("cats", "ship"), "received cats; did you mean cat?"),
+        (("cat", "cat"), "at least two classes; received cat, cat"),
+    ],
+)
+def test_classes_that_are_not_there_or_too_few_are_refused(raw: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select_classes(open_dataset(raw), names)

@@ -3,13 +3,11 @@
 import shlex
 import subprocess
 import sys
-from io import StringIO
 
 import pytest
 
 from flows.runs import experiments
 from tasks.params import ParameterError
-from tests.support import ROOT
 from tests.support.clone import Clone
 
 
@@ -63,14 +61,6 @@ def test_an_experiment_keeps_what_it_was_made_on_also_where_its_commit_has_nothi
         (mine / "reports/made_on.json").write_text("{}")
         experiments.save(mine, "mine")
     assert clone.run("git", "show", f"{experiments.reference(clone.path, 'mine')}:reports/made_on.json") == "{}"
-
-
-def test_an_isolated_run_lays_its_parameters_out_as_git_has_them() -> None:
-    """So that `dvc exp apply` changes no more lines than parameters."""
-    text, written = (ROOT / "params.yaml").read_text(), StringIO()
-    layout = experiments._layout()
-    layout.dump(layout.load(text), written)
-    assert written.getvalue() == text
 
 
 def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:
