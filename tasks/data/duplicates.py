@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.sparse.csgraph import minimum_spanning_tree
-from sklearn.neighbors import NearestNeighbors
 
 Images = NDArray[np.uint8]
 Vectors = NDArray[np.float32]  # a row for each image
@@ -115,6 +114,8 @@ def find_duplicates(
 
 def _connect_similar(vectors: Vectors, rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield the fewest similar pairs that connect each cluster."""
+    from sklearn.neighbors import NearestNeighbors  # a tenth of a second, only for this
+
     near = NearestNeighbors(radius=1 - MIN_SIMILARITY, metric="cosine").fit(vectors[rows])
     graph = near.radius_neighbors_graph(mode="distance")
     graph.data += 1  # a distance of 0 would be no edge
