@@ -145,7 +145,7 @@ def _torch_lite0() -> Any:
     import torch
     from torch import nn
 
-    from tasks.models.efficientnet import STAGES
+    from tasks.pretrained.efficientnet import STAGES
 
     def convolution(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> list[Any]:
         layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)

@@ -1,6 +1,7 @@
 """Stage normalize: data/raw → data/normalized and reports/dataset.json.
 
-`python -m tasks.normalize --raw data/raw --normalized data/normalized --report reports/dataset.json`
+`python -m tasks.normalize --raw data/raw --weights data/efficientnet_lite0.sha256 --normalized data/normalized
+--report reports/dataset.json`
 
 Decodes every image once, finds what would spoil the results, splits the images so that copies and groups stay on one
 side, and writes each split as a uint8 array. The constants that scale pixels are fitted on training pixels alone. With
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data import arrays, decoding, pixels, splits
+from tasks.data import arrays, clusters, decoding, pixels, splits
 from tasks.data.arrays import Finding
-from tasks.data.duplicates import find_duplicates
-from tasks.data.leaks import find_leaks
+from tasks.data.duplicates import Pair, Signatures, Vectors, compute_signatures, find_duplicates
+from tasks.data.leaks import find_closest, find_leaks
 from tasks.datasets import Dataset, open_dataset, select_classes
 from tasks.params import load_block
 from tasks.params.normalize import Normalize
@@ -31,6 +32,15 @@ from tasks.run.outputs import atomic_outputs
 ROWS_AT_ONCE = 1_000
 UNREADABLE = Path("reports/unreadable.csv")  # git-ignored; the whole list of what a run refused
 SHOWN = 10
+N_CLOSE = 8  # pairs across splits that are listed
+LITE0 = Path("data/efficientnet_lite0.sha256")  # which `normalize.copies: strict` compares images by
+PROBLEMS = {  # as the terminal counts them, by the kind of their findings
+    "unreadable": "unreadable images",
+    "duplicate": "pairs of copies",
+    "conflict": "of them with two labels",
+    "left out": "images left out for that",
+    "leak": "held-out images that leak",
+}
 Splits = NDArray[np.str_]  # of each row: "train", "validation", "test", or "" for none
 
 
@@ -42,7 +52,17 @@ class Readable(NamedTuple):
     sizes: NDArray[np.int64]  # width and height of each readable file
 
 
-def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line.RunInfo:
+class Copies(NamedTuple):
+    """The copies among the readable images."""
+
+    pairs: list[Pair]
+    signatures: Signatures
+    descriptors: Vectors | None  # with `normalize.copies: strict`
+    left_out: NDArray[np.bool_]  # by `normalize.conflicts`
+    largest: str  # a line on the largest cluster, if it is too large
+
+
+def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path = LITE0) -> command_line.RunInfo:
     """Write the arrays of each split, and a report on them."""
     params = load_block("normalize", Normalize)
     with atomic_outputs(normalized, report_path) as (folder, report):
@@ -52,19 +72,26 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
             if params.classes:
                 select_classes(dataset, params.classes)
             readable, unreadable = _decode(dataset, folder / "decoded", params)
-            split_of, findings = _split(dataset, readable, params)
+            copies = _find_copies(dataset, readable, params, weights)
+            split_of = _split(dataset, readable, params, copies)
             _write_splits(folder, dataset, readable, split_of)
             training = _parts(readable.images, readable.rows[split_of == "train"])
             mean, std = pixels.channel_mean_std(training, params.method)
             (folder / "decoded").unlink()
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
-        arrays.write_findings(folder, [*unreadable, *findings])
+        findings = [*unreadable, *_list_findings(dataset, readable, split_of, copies)]
+        arrays.write_findings(folder, findings)
         arrays.write_description(folder, dataset.classes, params.fit, params.method, mean, std)
-        counts = _count(dataset, readable, split_of, [*unreadable, *findings])
+        counts = _count(dataset, readable, split_of, findings)
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
+    n = Counter(finding.kind for finding in findings)
+    if found := ", ".join(f"{n[kind]:,} {name}" for kind, name in PROBLEMS.items() if n[kind]):
+        print(f"normalize: {found}; all are in {normalized / arrays.FINDINGS}")
+    if copies.largest:
+        print(f"normalize: {copies.largest}")
     return sizes
 
 
@@ -108,24 +135,59 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
     )
 
 
-def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Splits, list[Finding]]:
-    """Split the readable rows; list duplicates, conflicting labels and leaks."""
-    rows = readable.rows
-    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
-    names = [dataset.groups[row] for row in rows]
+def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weights: Path) -> Copies:
+    """Find the copies of pictures, and what the parameters make of them."""
+    rows, descriptors = readable.rows, None
+    if params.copies == "strict":
+        from tasks.pretrained.lite0 import describe_pictures  # TensorFlow, which takes seconds
+
+        descriptors = describe_pictures(_parts(readable.images, rows), weights)
+    signatures = compute_signatures(_parts(readable.images, rows))
     contents = [dataset.contents[row] for row in rows]
-    pairs = find_duplicates(_parts(readable.images, rows), contents, readable.sizes)
+    pairs = find_duplicates(signatures, contents, readable.sizes, params.copies, descriptors)
+    pictures, labels = splits.merge_groups([""] * len(rows), pairs), dataset.labels[rows]
+    left_out = clusters.have_several_labels(pictures, labels) & (params.conflicts == "leave_out")
+    files = [dataset.files[row] for row in rows]
+    return Copies(
+        pairs, signatures, descriptors, left_out, clusters.describe_largest(pictures, labels, files, params.copies)
+    )
+
+
+def _split(dataset: Dataset, readable: Readable, params: Normalize, copies: Copies) -> Splits:
+    """Split the readable rows that are not left out."""
+    rows, kept = readable.rows, ~copies.left_out
+    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
+    groups = splits.merge_groups([dataset.groups[row] for row in rows], copies.pairs)
+    split_of = np.full(len(rows), "", "<U10")
+    try:
+        if len(lost := np.setdiff1d(labels, labels[kept])):
+            raise ValueError(
+                "normalize.conflicts: leave_out must leave images of every class; received none of "
+                f"{dataset.classes[lost[0]]}, all of whose images have copies with another label; set it to keep"
+            )
+        split_of[kept] = _assign_splits(dataset, labels[kept], given[kept], groups[kept], params)
+    except ValueError as error:
+        raise ValueError("; ".join(filter(None, (str(error), copies.largest)))) from error
+    return split_of
+
+
+def _assign_splits(
+    dataset: Dataset, labels: NDArray[np.int32], given: Splits, groups: NDArray[np.int64], params: Normalize
+) -> Splits:
     if dataset.splits_single_images:
-        split_of = _split_as_published(labels, given, params)
-    else:
-        groups = splits.merge_groups(names, pairs)
-        fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
-        split_of = splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
-        split_of = splits.limit_training(labels, split_of, params.train_images, params.seed)
+        return _split_as_published(labels, given, params)
+    fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
+    split_of = splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
+    return splits.limit_training(labels, split_of, params.train_images, params.seed)
+
+
+def _list_findings(dataset: Dataset, readable: Readable, split_of: Splits, copies: Copies) -> list[Finding]:
+    """List duplicates, conflicting labels, images left out, leaks and close pairs."""
+    rows, pairs = readable.rows, copies.pairs
+    labels, files = dataset.labels[rows], [dataset.files[row] for row in rows]
 
     def finding(kind: str, row: int, other: int, detail: str) -> Finding:
-        file, other_file = dataset.files[rows[row]], dataset.files[rows[other]]
-        return Finding(kind, file, str(split_of[row]), other_file, str(split_of[other]), detail)
+        return Finding(kind, files[row], str(split_of[row]), files[other], str(split_of[other]), detail)
 
     duplicates = [finding("duplicate", *pair) for pair in pairs]
     conflicts = [
@@ -133,8 +195,17 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Spl
         for row, other, _ in pairs
         if labels[row] != labels[other]
     ]
-    leaks = [finding("leak", *leak) for leak in find_leaks(split_of, names, pairs)]
-    return split_of, [*duplicates, *conflicts, *leaks]
+    left_out = [
+        Finding("left out", files[row], "", "", "", "a copy has another label")
+        for row in np.flatnonzero(copies.left_out)
+    ]
+    found = [*duplicates, *conflicts, *left_out]
+    leaks = find_leaks(split_of, [dataset.groups[row] for row in rows], pairs)
+    found += [finding("leak", *leak) for leak in leaks]
+    if not dataset.splits_single_images:  # CIFAR-10's own split was judged by others
+        vectors = copies.signatures.vectors(copies.descriptors)
+        found += [finding("close", *pair) for pair in find_closest(split_of, vectors, leaks, N_CLOSE)]
+    return found
 
 
 def _split_as_published(labels: NDArray[np.int32], given: Splits, params: Normalize) -> Splits:
@@ -177,6 +248,7 @@ def _count(
         "unreadable": kinds["unreadable"],
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],
+        "left_out": kinds["left out"],
         "leaks": {split: sum(leak_split == split for leak_split, _ in leaking) for split in arrays.SPLITS[1:]},
     }
 

@@ -8,6 +8,7 @@ RefusedError: data, predictions or a history that are damaged, or do not fit eac
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -84,19 +85,18 @@ def _load_predictions(path: Path, y_true: Mapping[str, Labels], n_classes: int) 
 
 
 def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Findings:
-    findings = arrays.findings(normalized)
-    leaking = [finding for finding in findings if (finding.kind, finding.other_split) == ("leak", "train")]
-    rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items() if leaking}
+    findings, pairs = arrays.findings(normalized), defaultdict[str, list[Leak]](list)
+    rows = {split: {file: row for row, file in enumerate(names)} for split, names in files.items()}
     try:
-        leaks = [
-            Leak(finding.split, rows[finding.split][finding.file], rows["train"][finding.other], finding.detail)
-            for finding in leaking
-        ]
+        for kind, file, split, other, other_split, detail in findings:
+            if kind in {"leak", "close"} and other_split == "train":
+                pairs[kind].append(Leak(split, rows[split][file], rows["train"][other], detail))
     except KeyError as error:
         message = f"the findings in {normalized} must name its images; received {error}; {arrays.ADVICE}"
         raise errors.RefusedError(message) from error
     return Findings(
-        leaks=leaks,
+        leaks=pairs["leak"],
+        close=pairs["close"],
         conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
         unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
     )

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -12,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from tasks.data import arrays
 from tasks.data.images import read_resized_picture
 from tasks.datasets import packed
 from tasks.errors import RefusedError
 from tasks.normalize import normalize
+from tests.support import ROOT
+from tests.support.arrays import BACKBONE
 from tests.support.parameters import edit
 
 RAW, OUT, REPORT = Path("raw"), Path("normalized"), Path("reports/dataset.json")
@@ -67,7 +73,7 @@ def pack_copies(split: str) -> None:
 def run(**parameters: object) -> dict[str, object]:
     changed = {"size": 8, "train_images": None, "validation_fraction": 0.2, **parameters}
     edit(Path("params.yaml"), **{f"normalize__{key}": value for key, value in changed.items()})
-    normalize(raw=RAW, normalized=OUT, report_path=REPORT)
+    normalize(raw=RAW, normalized=OUT, report_path=REPORT, weights=BACKBONE)
     report: dict[str, object] = json.loads(REPORT.read_text())
     return report
 
@@ -146,7 +152,86 @@ def test_copies_and_groups_stay_on_one_side_of_what_is_drawn() -> None:
     for n in range(6):
         assert split_of[f"{'ant' if n % 2 else 'bee'}/copy {n}.png"] == split_of[f"ant/{n}.png"]
         assert split_of[f"bee/member {n + 20}.png"] == split_of[f"bee/{n + 20}.png"]
-    assert Counter(finding.kind for finding in arrays.findings(OUT)) == {"duplicate": 6, "conflict": 3}
+    assert Counter(finding.kind for finding in arrays.findings(OUT)) == {"duplicate": 6, "conflict": 3, "close": 8}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_closest_pairs_across_splits_are_no_copies(capsys: pytest.CaptureFixture[str]) -> None:
+    pack_copies("")
+    run(size=16)
+    findings = arrays.findings(OUT)
+    close = [finding for finding in findings if finding.kind == "close"]
+    similarities = [float(finding.detail) for finding in close]
+    assert similarities == sorted(similarities, reverse=True)
+    assert {finding.split for finding in close} <= {"validation", "test"}
+    assert {finding.other_split for finding in close} == {"train"}
+    said = "normalize: 6 pairs of copies, 3 of them with two labels; all are in normalized/findings.csv\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_pictures_with_two_labels_can_be_left_out_with_all_copies() -> None:
+    pack_copies("")
+    report = run(size=16, conflicts="leave_out")
+    assert (report["images"], report["conflicts"], report["left_out"]) == (92, 3, 6)
+    assert sum(int(str(report[split])) for split in arrays.SPLITS) == 86
+    left_out = {finding.file for finding in arrays.findings(OUT) if finding.kind == "left out"}
+    assert left_out == {f"{label}/{name}.png" for n in (0, 2, 4) for label, name in (("ant", n), ("bee", f"copy {n}"))}
+    assert not left_out & {file for split in arrays.SPLITS for file in arrays.files(OUT, split)}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_class_that_conflicts_as_a_whole_does_not_vanish() -> None:
+    pack({**pictures(20), **{f"cat/{n}.png": picture(n) for n in range(3)}})
+    assert "received none of cat, all of whose images have copies with another" in refusal(conflicts="leave_out")
+
+
+def part(label: str, number: int) -> bytes:
+    """A picture of a fixed camera over a conveyor: the same part, noise, and perhaps a scratch."""
+    rng = np.random.default_rng([len(label), number])
+    row, column = np.mgrid[:64, :64]
+    grey = np.where(np.hypot(row - 32, column - 32) < 24, 200.0, 40.0)
+    if label == "scratch":
+        place = rng.integers(20, 40, 2)
+        grey[place[0] : place[0] + 2, place[1] : place[1] + 7] = 60
+    buffer = io.BytesIO()
+    pixels = (grey[..., None] + rng.normal(0, 3, (64, 64, 3))).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_fixed_camera_is_named_with_the_setting_that_trains_on_it() -> None:
+    pack({f"{label}/{n}.png": part(label, n) for label in ("good", "scratch") for n in range(30)})
+    message = refusal(size=None)
+    assert re.search(r"; 5\d of 60 images were taken for copies of one picture, such as good/\d+\.png and ", message)
+    assert message.endswith("; if they are not, set normalize.copies to none")
+    report = run(size=None, copies="none")
+    assert (report["test"], report["duplicates"]) == (12, 0)
+    assert len([finding for finding in arrays.findings(OUT) if finding.kind == "close"]) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("workplace")
+def test_strict_finds_a_part_of_a_photograph() -> None:
+    """Hashes do not: the part lies elsewhere in the picture, and is larger."""
+    files = pictures(20)
+    for number, photograph in enumerate(("astronaut", "chelsea", "coffee")):
+        whole = Image.fromarray(getattr(data, photograph)())
+        for name, image in (("whole", whole), ("part", whole.crop((12, 12, whole.width, whole.height)))):
+            buffer = io.BytesIO()
+            image.resize((128, 128)).save(buffer, "PNG")
+            files[f"ant/{name} {number}.png"] = buffer.getvalue()
+    pack(files)
+    assert run(size=128)["duplicates"] == 0
+    assert run(size=128, copies="strict")["duplicates"] == 3
+    found = [{one.file, one.other} for one in arrays.findings(OUT) if one.kind == "duplicate" and one.detail == "alike"]
+    assert all({f"ant/{name} {number}.png" for name in ("whole", "part")} in found for number in range(3))
+
+
+def test_without_strict_no_network_is_imported() -> None:
+    code = "import sys, tasks.normalize; print({'keras', 'tensorflow'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
 
 
 @pytest.mark.usefixtures("workplace")

@@ -59,8 +59,9 @@ def test_cifar10_as_60000_files_with_a_manifest_gives_the_arrays_of_the_default(
 def make_arrays(clone: Clone, images: str, folder: str) -> None:
     """Run the first two stages into a folder; with DVC, hashing 60,000 files would take longer."""
     clone.run("python", "-m", "tasks.download", "--images", images, "--raw", f"{folder}/raw")
+    paths = ("--raw", f"{folder}/raw", "--weights", "data/efficientnet_lite0.sha256")
     outputs = ("--normalized", f"{folder}/normalized", "--report", f"{folder}/dataset.json")
-    clone.run("python", "-m", "tasks.normalize", "--raw", f"{folder}/raw", *outputs)
+    clone.run("python", "-m", "tasks.normalize", *paths, *outputs)
 
 
 def write_own(folder: Path, normalized: Path) -> None:

@@ -5,7 +5,7 @@
 {split}_files.txt    the name of each image's file, a line each
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, and the digest of each file above
-findings.csv         problems: unreadable files, duplicates, conflicting labels, leaks
+findings.csv         problems: unreadable files, duplicates, conflicting labels, images left out, leaks, close pairs
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
@@ -36,7 +36,7 @@ Labels = NDArray[np.int32]
 class Finding(NamedTuple):
     """A problem of an image, perhaps with another image."""
 
-    kind: str  # unreadable, duplicate, conflict or leak
+    kind: str  # unreadable, duplicate, conflict, left out, leak or close
     file: str
     split: str  # of the file; "" for one that cannot be read
     other: str

@@ -1,4 +1,4 @@
-"""Leaks: held-out images whose picture or group is in training."""
+"""Leaks: held-out images whose picture or group is in training; close pairs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.duplicates import Pair
+from tasks.data.duplicates import Pair, Vectors
 from tasks.data.splits import merge_groups
+
+ROWS_AT_ONCE = 500
 
 
 class Leak(NamedTuple):
@@ -38,3 +40,22 @@ def find_leaks(split_of: NDArray[np.str_], names: Sequence[str], pairs: Sequence
             if (group := int(groups[row])) in twin_of:
                 leaks.setdefault(row, [*copies[row], Leak(row, twin_of[group], kind)][0])
     return [leaks[row] for row in sorted(leaks)]
+
+
+def find_closest(split_of: NDArray[np.str_], vectors: Vectors, leaks: Sequence[Leak], n_pairs: int) -> list[Leak]:
+    """List the held-out rows that are most like training.
+
+    Those that leak are not listed. The closest comes first, and `kind` is the cosine of its vector and its twin's.
+    """
+    training = np.flatnonzero(split_of == "train")
+    held = np.setdiff1d(np.flatnonzero(np.isin(split_of, ("validation", "test"))), [leak.row for leak in leaks])
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    others, found = unit[training], list[tuple[float, int, int]]()
+    for start in range(0, len(held), ROWS_AT_ONCE):
+        rows = held[start : start + ROWS_AT_ONCE]
+        cosines = unit[rows] @ others.T
+        nearest = training[cosines.argmax(axis=1)]
+        found += zip(cosines.max(axis=1).tolist(), rows.tolist(), nearest.tolist(), strict=True)
+    closest = sorted(found, reverse=True)[:n_pairs]
+    return [Leak(row, twin, f"{cosine:.3f}") for cosine, row, twin in closest if cosine > 0]

@@ -13,12 +13,12 @@ History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
 
 
 class Leak(NamedTuple):
-    """A held-out image and its duplicate in training."""
+    """A held-out image and its duplicate, or the closest image, in training."""
 
     split: str  # validation or test
     row: int
     train_row: int
-    kind: str  # what makes them duplicates
+    kind: str  # what makes them duplicates, or their similarity
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Findings:
     leaks: Sequence[Leak]
     conflicts: Sequence[tuple[str, str, str]]  # two files of one picture, and their labels
     unreadable: Sequence[tuple[str, str]]  # a file and the reason
+    close: Sequence[Leak] = ()  # pairs that were not called duplicates, the closest first
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,21 @@
 """The page that people read, from an evaluation and its results."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tasks.metrics import calibration
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting import headline, sentences
-from tasks.reporting.evaluation import Evaluation
-from tasks.reporting.gallery import N_CLASSES, examples, mistakes, picture
+from tasks.reporting.evaluation import Evaluation, Leak
+from tasks.reporting.gallery import N_CLASSES, Picture, examples, mistakes, picture
 from tasks.reporting.results import CALIBRATION_SCORES, Results
 from tasks.reporting.templates import render_template
 
 N_ISSUES = 24  # doubtful labels that are shown
 N_LEAKS = 12  # pairs
-N_CONFLICTS = 20
+N_CONFLICTS = 12  # likewise
 N_UNREADABLE = 10
 
 
@@ -44,14 +44,26 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         mistakes=mistakes(evaluation),
         examples=examples(evaluation, labels),
         issues=[(issue, picture(evaluation, issue.split, issue.row)) for issue in results.label_issues[:N_ISSUES]],
-        leaks=[
-            (leak, picture(evaluation, split, row), picture(evaluation, "train", leak.train_row))
-            for (split, row), leak in sorted(leaks.items())[:N_LEAKS]
-        ],
+        leaks=_show_pairs(evaluation, (leak for _, leak in sorted(leaks.items())[:N_LEAKS])),
+        close=_show_pairs(evaluation, evaluation.findings.close),
+        conflicts=_show_conflicts(evaluation),
         n_conflicts=N_CONFLICTS,
         n_unreadable=N_UNREADABLE,
         parameters=dict(_flatten(evaluation.parameters)),
     )
+
+
+def _show_pairs(evaluation: Evaluation, pairs: Iterable[Leak]) -> list[tuple[Leak, Picture, Picture]]:
+    return [(p, picture(evaluation, p.split, p.row), picture(evaluation, "train", p.train_row)) for p in pairs]
+
+
+def _show_conflicts(evaluation: Evaluation) -> list[tuple[str, str, str, list[Picture]]]:
+    """Show files of one picture; those in no split have no image."""
+    places = {file: (split, row) for split, files in evaluation.files.items() for row, file in enumerate(files)}
+    return [
+        (file, other, labels, [picture(evaluation, *places[name]) for name in (file, other) if name in places])
+        for file, other, labels in evaluation.findings.conflicts[:N_CONFLICTS]
+    ]
 
 
 def _flatten(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

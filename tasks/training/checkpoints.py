@@ -29,7 +29,8 @@ KEPT = 2
 UNUSED_SECONDS = 30 * 24 * 3600  # 30 days, after which a training's checkpoints are removed
 PACKAGES = ("keras", "tensorflow", "jax", "numpy")
 TASKS = Path(__file__).parents[1]
-TRAINING_CODE = ("train.py", "data", "device", "models", "training")  # the code that stage train depends on
+# The code that stage train depends on.
+TRAINING_CODE = ("train.py", "data", "device", "models", "pretrained", "training")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,12 @@ def find(pictures: list[Image.Image], contents: list[str] | None = None) -> list
     ]
     names = contents or [str(row) for row in range(len(pictures))]
     sizes = np.array([picture.size for picture in pictures])
-    return duplicates.find_duplicates(parts(np.stack(fitted)), names, sizes)
+    return found(parts(np.stack(fitted)), names, sizes)
+
+
+def found(parts: Iterator[np.ndarray], names: list[str], sizes: np.ndarray, copies: str = "usual") -> list[Pair]:
+    signatures = duplicates.compute_signatures(parts)
+    return duplicates.find_duplicates(signatures, names, sizes, copies)
 
 
 def parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
@@ -78,8 +83,8 @@ def test_copies_of_symmetric_pictures_are_found(symmetry: str, kind: str) -> Non
         Image.fromarray(SYMMETRIES[symmetry](np.asarray(photograph(seed).resize((96, 96))))) for seed in range(60)
     ]
     copies = [saved_again(image) if kind == "saved again" else image.resize((48, 48)) for image in symmetric]
-    found = {(pair.row, pair.other) for pair in find([*symmetric, *copies])}
-    assert {(60 + number, number) for number in range(60)} <= found
+    pairs = {(pair.row, pair.other) for pair in find([*symmetric, *copies])}
+    assert {(60 + number, number) for number in range(60)} <= pairs
 
 
 def test_distinct_pictures_are_no_duplicates() -> None:
@@ -103,5 +108,24 @@ def test_many_equal_pictures_are_paired_with_the_first_alone(originals: list[Ima
 def test_small_and_odd_sizes_are_compared(side: int) -> None:
     small = np.stack([np.asarray(photograph(seed).resize((side, side + 3))) for seed in range(20)])
     pixels = np.concatenate([small, small[:3, :, ::-1]])
-    found = duplicates.find_duplicates(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side))
-    assert found == [Pair(20 + number, number, "mirrored") for number in range(3)]
+    assert found(iter([pixels]), [str(row) for row in range(23)], np.full((23, 2), side)) == [
+        Pair(20 + number, number, "mirrored") for number in range(3)
+    ]
+
+
+def test_without_copies_only_equal_pixels_count(originals: list[Image.Image]) -> None:
+    copies = [make(originals[number]) for number, make in enumerate(COPIES.values())]
+    pixels = np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in [*originals, *copies]])
+    names, sizes = [str(row) for row in range(35)], np.full((35, 2), SIDE)
+    assert len(found(parts(pixels), names, sizes)) == 5
+    assert found(parts(pixels), names, sizes, "none") == [Pair(30, 0, "equal pixels")]
+
+
+def test_strict_connects_what_has_similar_descriptors(originals: list[Image.Image]) -> None:
+    """A series, each like the next; another picture; a copy that hashes find, too."""
+    pixels = np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in [*originals[:5], originals[4]]])
+    angles = np.radians([0, 18, 36, 54, 120, 120])  # 0.95 is the cosine of 18°
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    signatures = duplicates.compute_signatures(parts(pixels))
+    pairs = duplicates.find_duplicates(signatures, list("abcdef"), np.full((6, 2), SIDE), "strict", vectors)
+    assert pairs == [*(Pair(row, row - 1, "alike") for row in (1, 2, 3)), Pair(5, 4, "equal pixels")]

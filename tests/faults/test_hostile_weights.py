@@ -11,6 +11,7 @@ import pytest
 
 from tasks.errors import RefusedError
 from tasks.models import pretrained
+from tasks.pretrained import lite0
 from tests.support import state_dicts
 from tests.support.arrays import BACKBONE
 
@@ -79,7 +80,7 @@ def test_without_the_package_the_next_command_is_named(
     Path("list.sha256").write_text(BACKBONE.read_text().replace("57934424.pth", "b0.pth"))
     assert refusal(path).endswith("must have the file efficientnet-lite0-b0.pth; received none; run `make setup`")
     monkeypatch.undo()
-    monkeypatch.setattr(pretrained, "PACKAGE", "no-such-package")
+    monkeypatch.setattr(lite0, "PACKAGE", "no-such-package")
     assert refusal(BACKBONE) == "no-such-package must be installed for efficientnet_lite0; run `make setup`"
 
 

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.models import efficientnet, network, saved_model
+from tasks.models import network, saved_model
+from tasks.pretrained import efficientnet
 from tests.support.training import model_params, regularize
 
 OLDEST = "3.8.0"

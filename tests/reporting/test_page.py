@@ -157,14 +157,27 @@ def test_leaks_are_counted_measured_and_shown_in_pairs() -> None:
     assert "test: test/12.png" not in pairs
 
 
-def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
-    conflicts = [(f"a/{n}.png", f"b/{n}.png", "cat and dog") for n in range(25)]
+def test_the_closest_pairs_are_shown_beside_their_similarity() -> None:
+    findings = Findings([], [], [], [Leak("test", 3, 8, "0.987")])
+    page = Page(render_page(evaluation(findings=findings)))
+    assert "give both files one group, or set normalize.copies to strict." in page.words
+    strict = Page(render_page(evaluation(findings=findings, parameters={"normalize": {"copies": "strict"}})))
+    assert "give both files one group." in strict.words
+    assert re.search(r"0\.987\s*test: test/3\.png, class 3\s*train: train/8\.png, class 0", page.words)
+
+
+def test_conflicts_and_unreadable_files_are_shown_and_counted() -> None:
+    conflicts = [(f"test/{n}.png", f"train/{n}.png", "cat, dog") for n in range(24)]
     unreadable = [(f"c/{n}.png", "truncated") for n in range(12)]
-    page = Page(render_page(evaluation(findings=Findings([], conflicts, unreadable))))
+    findings = Findings([], [("gone/1.png", "gone/2.png", "cat, dog"), *conflicts], unreadable)
+    page = Page(render_page(evaluation(findings=findings)))
     assert "One picture, two labels: 25" in page.words
-    assert "a/19.png and b/19.png: cat and dog" in page.words
-    assert "a/20.png" not in page.words
-    assert "and 5 more, in data/normalized/findings.csv" in page.words
+    shown = page.words.split("One picture, two labels")[1]
+    assert re.search(r"in no split\s*cat, dog\s*gone/1\.png\s*gone/2\.png", shown)
+    assert re.search(r"cat, dog\s*test/10\.png\s*train/10\.png", shown)
+    assert "test/11.png" not in shown
+    assert len(page.pictures) == len(Page(render_page(evaluation())).pictures) + 2 * 11
+    assert "and 13 more, in data/normalized/findings.csv" in page.words
     assert "were left out: 12" in page.words
     assert "c/9.png: truncated" in page.words
     assert "and 2 more" in page.words

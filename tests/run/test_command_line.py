@@ -97,8 +97,8 @@ def test_a_damaged_record_of_earlier_runs_costs_no_run(monkeypatch: pytest.Monke
     assert info == ({"download": {"seconds": 3}} if b"download" in content else {})
 
 
-USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH"
-REPORT = ("--report", "report.json")
+USAGE = "usage: python -m tasks.normalize --raw PATH --normalized PATH --report PATH --weights PATH"
+REPORT = ("--report", "report.json", "--weights", "list")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,12 @@ def test_wrong_arguments_end_with_two_and_the_usage(
 
 def test_a_flag_is_a_parameter_without_path_and_help_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     paths = command_line.parse_paths(normalize, ["--raw", "a", "--normalized", "b", *REPORT])
-    assert paths == {"raw": Path("a"), "normalized": Path("b"), "report_path": Path("report.json")}
+    assert paths == {
+        "raw": Path("a"),
+        "normalized": Path("b"),
+        "report_path": Path("report.json"),
+        "weights": Path("list"),
+    }
     with pytest.raises(SystemExit) as ended:
         command_line.parse_paths(normalize, ["--help"])
     assert ended.value.code == 0

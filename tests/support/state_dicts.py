@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from tasks.models.torch_state import MAGIC_NUMBER, PROTOCOL_VERSION
+from tasks.pretrained.torch_state import MAGIC_NUMBER, PROTOCOL_VERSION
 
 Tensor = tuple[int, tuple[int, ...], tuple[int, ...]]  # offset, shape and strides in a storage
 

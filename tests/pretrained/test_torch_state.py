@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.models.torch_state import read_state_dict
+from tasks.pretrained.torch_state import read_state_dict
 from tests.support import state_dicts
 
 VALUES = np.arange(12)

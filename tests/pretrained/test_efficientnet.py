@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.special import softmax
 from skimage import data
 
-from tasks.models import efficientnet
-from tasks.models.torch_state import read_state_dict
+from tasks.pretrained import efficientnet
+from tasks.pretrained.torch_state import read_state_dict
 from tests.support import state_dicts
 
 State = dict[str, NDArray[Any]]
