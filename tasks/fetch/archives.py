@@ -56,15 +56,23 @@ def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile
         file.seek(0)
         stream: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
         limited = _Limited(stream, max_unpacked_bytes)
-        with tarfile.open(fileobj=limited, mode="r|") as tar:
+        with tarfile.open(fileobj=limited, mode="r|", encoding="utf-8") as tar:
             yield tar
-        limited.read_to_the_end()
+        limited.check_end(tar.offset)
 
 
 @contextmanager
 def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    with _name_damage(archive), zipfile.ZipFile(archive) as opened:
-        yield opened
+    """Open a zip whose names are UTF-8, whether it says so or not, as macOS's do not."""
+    try:
+        with _name_damage(archive), zipfile.ZipFile(archive, metadata_encoding="utf-8") as opened:
+            if min((info.header_offset for info in opened.infolist()), default=0):  # control: zip behind another
+                raise ArchiveError("must begin with its first file; more stands before it, as in joined archives")
+            yield opened
+    except UnicodeDecodeError as error:
+        raise ArchiveError(
+            f"its names must be UTF-8; received {error.object!r}; unpack it where it was made, and link the folder"
+        ) from error
 
 
 @contextmanager
@@ -72,7 +80,7 @@ def _name_damage(archive: Path) -> Iterator[None]:
     """Raise ArchiveError for damage, and let errors of the disk pass."""
     try:
         yield
-    except (ArchiveError, RefusedError):
+    except (ArchiveError, RefusedError, UnicodeDecodeError):
         raise
     except Exception as error:  # damage raises errors of many classes
         if isinstance(error, OSError) and error.errno is not None:
@@ -84,18 +92,26 @@ class _Limited(io.BufferedIOBase):
     """A stream with a limit, for bombs: small files that unpack endlessly."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int):
-        self.stream, self.max_bytes, self.last = stream, max_bytes, b""
+        self.stream, self.max_bytes = stream, max_bytes
+        self.size = self.end = 0  # bytes that were read, and those up to the last that is not zero
 
     def read(self, size: int | None = -1) -> bytes:
         content = self.stream.read(-1 if size is None else size)
         if self.stream.tell() > self.max_bytes:  # control: bomb
             raise ArchiveError(f"must unpack to at most {self.max_bytes:,} bytes; there are more")
-        self.last = (self.last + content)[-tarfile.BLOCKSIZE :]
+        if filled := len(content.rstrip(b"\0")):
+            self.end = self.size + filled
+        self.size += len(content)
         return content
 
-    def read_to_the_end(self) -> None:
-        """Read what follows the members: gzip's checksum and tar's end."""
-        while self.read(2**20):
+    def check_end(self, offset: int) -> None:
+        """Read on to the end, and refuse what a reader of tars, which stopped at `offset`, passes over in silence."""
+        while self.read(2**20):  # to gzip's checksum, too
             pass
-        if any(self.last):  # control: end of a tar
+        if self.size < offset + tarfile.BLOCKSIZE:  # control: end of a tar
             raise ArchiveError("must end as a tar archive does; its last members are missing")
+        if self.end > offset:  # control: members behind a damaged header, or behind the end of the first of two tars
+            raise ArchiveError(
+                f"must hold nothing behind its last file; it has a damaged header or a second archive "
+                f"there, at byte {offset:,}; pack it again"
+            )

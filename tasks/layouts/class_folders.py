@@ -1,55 +1,123 @@
-"""Folders of classes, or of splits, to labelled files."""
+"""Folders of classes, or of splits, to labelled files.
 
+The words of a folder's name say which split it is: `train`, `seg_train`, `TestSet`, `val2017`. A name that could mean
+two things is asked about. A folder around all classes is passed through, and so is one in each split.
+"""
+
+import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
 ADVICE = "a manifest.csv (path,label,split,group) states what is meant"
+ASKED, UNLABELLED = "asked", "unlabelled"
+WORDS = {
+    **rules.SPLITS,
+    **dict.fromkeys(("dev", "development", "eval", "evaluation", "holdout", "heldout", "trainval"), ASKED),
+    **dict.fromkeys(("pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled", "unsup"), UNLABELLED),
+}
+# Words, also at the end of another, that tell no folder from the next: seg_train, training_set, testset.
+NOISE = re.compile(r"(set|split|data|dataset|seg|image|img|photo|picture|pic|file|folder|jpe?g|png|labell?ed)s?$")
+NOWHERE = "/"  # where no path begins
 
 
-def label_files(paths: list[str], folders: list[str]) -> list[Example]:
+def label_files(paths: Sequence[str], folders: Sequence[str]) -> list[Example]:
     """Label the files of a folder by the folders inside it."""
     tops = sorted({path.partition("/")[0] for path in (*folders, *(path for path in paths if "/" in path))})
     splits = _splits(tops)
-    depth = 1 if splits else 0  # of the folders of classes
+    roots = _roots(splits, paths, folders)
     examples: list[Example] = []
-    loose: list[str] = []
-    skipped: list[str] = []
+    others = defaultdict[str, list[str]](list)
     for path in paths:
-        parts = path.split("/")
-        if len(parts) > depth + 1:
-            examples.append(Example(path, parts[depth], splits.get(parts[0], "")))
+        top = path.partition("/")[0]
+        label, slash, _ = path.removeprefix(roots.get(top, "")).partition("/")
+        if slash and path.startswith(roots.get(top, "")):
+            examples.append(Example(path, label, splits.get(top, "")))
         else:
-            (loose if rules.looks_like_image(path) else skipped).append(path)
-    classes = {parts[depth] for parts in (path.split("/") for path in folders) if len(parts) == depth + 1}
+            kind = splits.get(top, "") if rules.looks_like_image(path) else "beside the folders of classes"
+            others[kind].append(path)
+    inside = [(folder, roots.get(folder.partition("/")[0], "")) for folder in folders]
+    classes = {folder.removeprefix(root).partition("/")[0] for folder, root in inside if folder.startswith(root)}
+    for said in (UNLABELLED, "beside the folders of classes"):
+        if left := others.pop(said, []):
+            print(f"download: left out files that are {said}: {rules.shorten(left)}")
+    loose = [path for paths in others.values() for path in paths]
     rules.refuse(
         {
             "images must be in the folder of a class, or named in a manifest.csv, and none beside these": loose,
             "the folder of a class must hold images": sorted(classes - {example.label for example in examples}),
+            f"splits must hold the classes, and not be inside of them ({ADVICE})": _inner_splits(folders, roots),
         }
     )
-    if skipped:
-        print(f"download: skipped files beside the folders of classes: {rules.shorten(skipped)}")
     if not examples:
         raise errors.RefusedError("images must have a folder for each class, with its images; received none")
     return examples
 
 
+def only_folder(prefix: str, paths: Sequence[str], folders: Sequence[str]) -> str:
+    """Return the one folder inside another, if it holds folders, and images are beside and in it none."""
+    inside = {folder.removeprefix(prefix).partition("/")[0] for folder in folders if folder.startswith(prefix)}
+    if len(inside) != 1 or rules.hold_examples(paths, prefix):
+        return ""
+    inner = f"{prefix}{inside.pop()}/"
+    holds_folders = any(folder.startswith(inner) for folder in folders)
+    holds_classes = holds_folders and not rules.hold_examples(paths, inner)
+    return inner if holds_classes or f"{inner}{rules.MANIFEST}" in paths else ""
+
+
+def splits_of(name: str) -> set[str]:
+    """Return the splits that a folder's name states, if it states nothing else."""
+    words = _words(name)
+    return {WORDS[word] for word in words} if words <= WORDS.keys() else set()
+
+
+def _words(name: str) -> set[str]:
+    """Split a name at case, digits and signs, and drop words that say nothing."""
+    words = (word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+", name))
+    return {word if word in WORDS else NOISE.sub("", word) for word in words} - {""}
+
+
 def _splits(tops: list[str]) -> dict[str, str]:
-    """Map top folders to splits; none if they are classes."""
-    named = {top: rules.SPLITS[top.casefold()] for top in tops if top.casefold() in rules.SPLITS}
-    if not named:
-        return {}
+    """Map top folders to splits, or to UNLABELLED; none if they are classes."""
+    words = {top: _words(top) for top in tops}
+    shared = set.intersection(*words.values()) - WORDS.keys() if len(tops) > 1 else set()
+    kinds = {top: {WORDS[word] for word in words[top] & WORDS.keys()} for top in tops}
+    named = [top for top in tops if kinds[top] and words[top] - shared <= WORDS.keys()]
+    given = set().union(*kinds.values()) - {ASKED, UNLABELLED}
+    if len(given) < 2 and set().union(*(kinds[top] for top in named)) <= {UNLABELLED}:
+        return {}  # a class may be called bullet_train, or prediction
     if others := [top for top in tops if top not in named]:
+        beside = f"{rules.shorten(named)} beside " if named else ""
         raise errors.RefusedError(
-            f"folders must be splits or classes; received {rules.shorten(list(named))} beside "
-            f"{rules.shorten(others)}; {ADVICE}"
+            f"folders must be splits or classes; received {beside}{rules.shorten(others)}; {ADVICE}"
         )
+    splits = {top: kinds[top].pop() if len(kinds[top]) == 1 else ASKED for top in named}
     same = defaultdict[str, list[str]](list)
-    for top, split in named.items():
+    for top, split in splits.items():
         same[split].append(top)
-    twice = [" and ".join(folders) for folders in same.values() if len(folders) > 1]
-    rules.refuse({f"a split must be one folder ({ADVICE})": twice})
-    return named
+    twice = [" and ".join(same[split]) for split in same if len(same[split]) > 1 and split != UNLABELLED]
+    rules.refuse(
+        {
+            f"a split must be train, validation or test ({ADVICE})": same[ASKED],
+            f"a split must be one folder ({ADVICE})": twice,
+        }
+    )
+    return splits
+
+
+def _roots(splits: dict[str, str], paths: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
+    """Find the folder in each split that holds its classes."""
+    roots = {top: f"{top}/" for top, split in splits.items() if split != UNLABELLED}
+    while roots and all(inner := [only_folder(root, paths, folders) for root in roots.values()]):
+        roots = dict(zip(roots, inner, strict=True))
+    return dict.fromkeys(splits, NOWHERE) | roots
+
+
+def _inner_splits(folders: Sequence[str], roots: dict[str, str]) -> list[str]:
+    """List the splits inside of classes, where these are no splits."""
+    inner = {folder: splits_of(folder.split("/")[1]) for folder in folders if folder.count("/") == 1 and not roots}
+    named = set().union(*inner.values()) - {ASKED, UNLABELLED}
+    return sorted(folder for folder in inner if inner[folder]) if len(named) > 1 else []

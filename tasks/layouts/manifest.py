@@ -5,7 +5,9 @@ UTF-8, with or without a byte order mark, and separated by commas. Paths are rel
 
 import csv
 import io
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
@@ -13,19 +15,17 @@ from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
-NAME = "manifest.csv"
 COLUMNS = ("path", "label", "split", "group")
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def parse_manifest(content: bytes, where: str) -> list[Example]:
     """Parse a manifest; `where` is its path, for messages."""
-    reader = csv.reader(io.StringIO(_decode(content, where), newline=""), strict=True)
-    try:
-        columns = _check_header(next(reader, []), where)
-        rows = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+    header, *table = _read_rows(_decode(content, where), where)
+    columns = _check_header(header[1], where)
+    rows = [(line, row) for line, row in table if any(row)]
+    if empty := len(table) - len(rows):
+        print(f"download: skipped {empty:,} empty rows of {where}")
     broken = defaultdict[str, list[str]](list)
     examples = []
     for line, row in rows:
@@ -49,6 +49,41 @@ def parse_manifest(content: bytes, where: str) -> list[Example]:
     twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
     rules.refuse({f"{where}: each file must have one row": twice})
     return examples
+
+
+def match_files(examples: list[Example], paths: Collection[str], where: str) -> list[Example]:
+    """Give each example the name of its file, and name images without a row.
+
+    macOS writes é as two characters where tables have one: names may differ in their Unicode form.
+    """
+    known = set(paths)
+    forms = defaultdict[str, list[str]](list)
+    for path in sorted(known):
+        forms[unicodedata.normalize("NFC", path)].append(path)
+    found = {
+        example.file: [example.file] if example.file in known else forms[unicodedata.normalize("NFC", example.file)]
+        for example in examples
+    }
+    rules.refuse({f"{where}: each path must be a file beside it": [file for file in found if not found[file]]})
+    examples = [example._replace(file=found[example.file][0]) for example in examples]
+    rest = known - {example.file for example in examples}
+    if left := sorted(path for path in rest if rules.looks_like_image(path) and not rules.is_left_by_a_system(path)):
+        print(f"download: left out images that are not in {where}: {rules.shorten(left)}")
+    return examples
+
+
+def _read_rows(text: str, where: str) -> list[tuple[int, list[str]]]:
+    """Read rows with their lines, without the spaces around fields."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+    exact = list(csv.reader(io.StringIO(text, newline="")))
+    stripped = [(line, [cell.strip() for cell in row]) for line, row in rows]
+    if spaces := sum(before != row for before, (_, row) in zip(exact, stripped, strict=False)):
+        print(f"download: removed spaces around fields in {spaces:,} rows of {where}")
+    return stripped or [(1, [])]
 
 
 def _decode(content: bytes, where: str) -> str:
