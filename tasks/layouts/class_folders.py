@@ -13,7 +13,7 @@ from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
 ADVICE = "a manifest.csv (path,label,split,group) states what is meant"
-ASKED, UNLABELLED = "asked", "unlabelled"
+ASKED, UNLABELLED, BESIDE = "asked", "images without a label", "files beside the folders of classes"
 WORDS = {
     **rules.SPLITS,
     **dict.fromkeys(("dev", "development", "eval", "evaluation", "holdout", "heldout", "trainval"), ASKED),
@@ -37,13 +37,13 @@ def label_files(paths: Sequence[str], folders: Sequence[str]) -> list[Example]:
         if slash and path.startswith(roots.get(top, "")):
             examples.append(Example(path, label, splits.get(top, "")))
         else:
-            kind = splits.get(top, "") if rules.looks_like_image(path) else "beside the folders of classes"
+            kind = splits.get(top, "") if rules.looks_like_image(path) else BESIDE
             others[kind].append(path)
     inside = [(folder, roots.get(folder.partition("/")[0], "")) for folder in folders]
     classes = {folder.removeprefix(root).partition("/")[0] for folder, root in inside if folder.startswith(root)}
-    for said in (UNLABELLED, "beside the folders of classes"):
-        if left := others.pop(said, []):
-            print(f"download: left out files that are {said}: {rules.shorten(left)}")
+    for kind in (UNLABELLED, BESIDE):
+        if left := others.pop(kind, []):
+            print(f"download: skipped {kind}: {rules.shorten(left)}")
     loose = [path for paths in others.values() for path in paths]
     rules.refuse(
         {
