@@ -12,7 +12,7 @@ from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
-ADVICE = "a manifest.csv (path,label,split,group) states what is meant"
+ADVICE = "rename them, or let a manifest.csv say what is meant: path,label,split and dev/rose/1.png,rose,validation"
 ASKED, UNLABELLED, BESIDE = "asked", "images without a label", "files beside the folders of classes"
 WORDS = {
     **rules.SPLITS,

@@ -46,8 +46,6 @@ def parse_manifest(content: bytes, where: str) -> list[Example]:
         examples.append(Example(path, cells["label"], rules.SPLITS.get(split.casefold(), ""), cells.get("group", "")))
     rules.refuse(broken)
     rules.check_paths(example.file for example in examples)
-    twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
-    rules.refuse({f"{where}: each file must have one row": twice})
     return examples
 
 
@@ -56,17 +54,14 @@ def match_files(examples: list[Example], paths: Collection[str], where: str) -> 
 
     macOS writes é as two characters where tables have one: names may differ in their Unicode form.
     """
-    known = set(paths)
-    forms = defaultdict[str, list[str]](list)
-    for path in sorted(known):
-        forms[unicodedata.normalize("NFC", path)].append(path)
-    found = {
-        example.file: [example.file] if example.file in known else forms[unicodedata.normalize("NFC", example.file)]
-        for example in examples
-    }
-    rules.refuse({f"{where}: each path must be a file beside it": [file for file in found if not found[file]]})
-    examples = [example._replace(file=found[example.file][0]) for example in examples]
-    rest = known - {example.file for example in examples}
+    forms = {unicodedata.normalize("NFC", path): path for path in paths} | {path: path for path in paths}
+    found = [forms.get(file, forms.get(unicodedata.normalize("NFC", file))) for file, *_ in examples]
+    missing = [example.file for example, file in zip(examples, found, strict=True) if file is None]
+    rules.refuse({f"{where}: each path must be a file beside it": missing})
+    examples = [example._replace(file=str(file)) for example, file in zip(examples, found, strict=True)]
+    twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
+    rules.refuse({f"{where}: each file must have one row": twice})
+    rest = {*paths} - {example.file for example in examples}
     if left := sorted(path for path in rest if rules.looks_like_image(path) and not rules.is_left_by_a_system(path)):
         print(f"download: left out images that are not in {where}: {rules.shorten(left)}")
     return examples

@@ -104,7 +104,7 @@ if __name__ == "environment":  # as the hook runs it
     if {"repro", "status", "commit", "exp"} & {*sys.orig_argv}:  # DVC reads the images, and fails without our words
         sys.path.insert(0, str(Path(__file__).parents[2]))
         try:
-            runpy.run_module("tasks.layouts.slot", run_name="__main__")
+            runpy.run_module("tasks.check_images", run_name="__main__")
         except SystemExit as refused:
             print(refused.code, file=sys.stderr, flush=True)
             os._exit(2)  # Python is still starting, and would print a trace
