@@ -28,7 +28,7 @@ def check_images(checkout: Path) -> None:
     try:
         if images.startswith("~"):
             raise RefusedError(f"must be a path without ~; received {images}; write {Path(images).expanduser()}")
-        if not Path(images).is_absolute() and rules.is_left_by_a_system(images.replace("../", "")):
+        if not Path(images).is_absolute() and rules.is_left_by_a_system(images):
             raise RefusedError(f"must be a path that .dvcignore does not hide from DVC; received {images}; rename it")
         folder.Folder.walk(checkout / images)
     except RefusedError as error:

@@ -63,16 +63,12 @@ def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile
 
 @contextmanager
 def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip whose names are UTF-8, whether it says so or not, as macOS's do not."""
-    try:
-        with _name_damage(archive), zipfile.ZipFile(archive, metadata_encoding="utf-8") as opened:
-            if min((info.header_offset for info in opened.infolist()), default=0):  # control: zip behind another
-                raise ArchiveError("must begin with its first file; more stands before it, as in joined archives")
-            yield opened
-    except UnicodeDecodeError as error:
-        raise ArchiveError(
-            f"its names must be UTF-8; received {error.object!r}; unpack it where it was made, and link the folder"
-        ) from error
+    """Open a zip of UTF-8 names, whether it calls them so or not, as macOS does not."""
+    with _name_damage(archive), zipfile.ZipFile(archive, metadata_encoding="utf-8") as opened:
+        first = min((info.header_offset for info in opened.infolist()), default=0)
+        if first > len("PK00"):  # what some tools write first  # control: zip behind another
+            raise ArchiveError(f"must hold nothing before its first file; it has {first:,} bytes, as joined zips have")
+        yield opened
 
 
 @contextmanager
@@ -80,8 +76,10 @@ def _name_damage(archive: Path) -> Iterator[None]:
     """Raise ArchiveError for damage, and let errors of the disk pass."""
     try:
         yield
-    except (ArchiveError, RefusedError, UnicodeDecodeError):
+    except (ArchiveError, RefusedError):
         raise
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"its names must be UTF-8; received {error.object!r}; unpack it, and link that") from error
     except Exception as error:  # damage raises errors of many classes
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -110,8 +108,5 @@ class _Limited(io.BufferedIOBase):
             pass
         if self.size < offset + tarfile.BLOCKSIZE:  # control: end of a tar
             raise ArchiveError("must end as a tar archive does; its last members are missing")
-        if self.end > offset:  # control: members behind a damaged header, or behind the end of the first of two tars
-            raise ArchiveError(
-                f"must hold nothing behind its last file; it has a damaged header or a second archive "
-                f"there, at byte {offset:,}; pack it again"
-            )
+        if self.end > offset:  # control: files behind a tar's end
+            raise ArchiveError(f"has a damaged header or a second archive at byte {offset:,}, and files behind it")

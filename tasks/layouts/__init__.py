@@ -28,7 +28,8 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     """
     files, outer, examples = _find_examples(images)
     rules.check_examples(examples)
-    rules.name_left(files.left)
+    if left := sorted(files.left, key=lambda path: (not rules.UNFINISHED.match(Path(path).name), path)):
+        print(f"download: passed over unfinished downloads and what systems leave behind: {rules.shorten(left)}")
     print(f"download: {_summary(examples)}")
     by_path = {outer + example.file: example for example in examples}
     contents = files.read(by_path)

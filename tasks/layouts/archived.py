@@ -56,11 +56,11 @@ class Archive:
         broken = defaultdict[str, list[str]](list)
         for member in self._members():
             name = member.name
-            rules.check_paths([name.rstrip("/") if member.is_folder else name])
             path = _path(name)
             if rules.is_left_by_a_system(path):
                 self.left.append(path)
                 continue
+            rules.check_paths([name.rstrip("/") if member.is_folder else name])
             folders |= {str(parent) for parent in PurePosixPath(path).parents}
             if member.is_folder:
                 folders.add(path)

@@ -5,14 +5,14 @@ two things is asked about. A folder around all classes is passed through, and so
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
-ADVICE = "rename them, or let a manifest.csv say what is meant: path,label,split and dev/rose/1.png,rose,validation"
+ADVICE = "rename them, or write a manifest.csv of path,label,split with lines as dev/rose/1.png,rose,validation"
 ASKED, UNLABELLED, BESIDE = "asked", "images without a label", "files beside the folders of classes"
 WORDS = {
     **rules.SPLITS,
@@ -58,7 +58,7 @@ def label_files(paths: Sequence[str], folders: Sequence[str]) -> list[Example]:
 
 
 def only_folder(prefix: str, paths: Sequence[str], folders: Sequence[str]) -> str:
-    """Return the one folder inside another, if it holds folders, and images are beside and in it none."""
+    """Return the only folder inside another; "" if images are beside it or directly in it."""
     inside = {folder.removeprefix(prefix).partition("/")[0] for folder in folders if folder.startswith(prefix)}
     if len(inside) != 1 or rules.hold_examples(paths, prefix):
         return ""
@@ -95,16 +95,10 @@ def _splits(tops: list[str]) -> dict[str, str]:
             f"folders must be splits or classes; received {beside}{rules.shorten(others)}; {ADVICE}"
         )
     splits = {top: kinds[top].pop() if len(kinds[top]) == 1 else ASKED for top in named}
-    same = defaultdict[str, list[str]](list)
-    for top, split in splits.items():
-        same[split].append(top)
-    twice = [" and ".join(same[split]) for split in same if len(same[split]) > 1 and split != UNLABELLED]
-    rules.refuse(
-        {
-            f"a split must be train, validation or test ({ADVICE})": same[ASKED],
-            f"a split must be one folder ({ADVICE})": twice,
-        }
-    )
+    count = Counter(split for split in splits.values() if split != UNLABELLED)
+    asked = [top for top in named if splits[top] == ASKED]
+    rules.refuse({f"a split must be train, validation or test ({ADVICE})": asked})
+    rules.refuse({f"a split must be one folder ({ADVICE})": [top for top in named if count[splits[top]] > 1]})
     return splits
 
 

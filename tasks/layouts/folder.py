@@ -12,19 +12,18 @@ from pathlib import Path
 from tasks import errors
 from tasks.layouts import rules
 
-LINKS_ADVICE = (
-    "link the folder of all classes instead and set `normalize.classes`, or copy the chosen ones: "
-    "`cp -RL data/images data/chosen`"
+LINKS = (
+    "a folder inside must be no link, as DVC does not follow it: link the folder of all classes, and choose some by "
+    "`normalize.classes`, or copy what is linked: `cp -RL data/images data/chosen`"
 )
 
 
 class Folder:
     """The files of a folder by path, checked to be readable."""
 
-    def __init__(self, root: Path, paths: Iterable[str], folders: Iterable[str] = ()):
+    def __init__(self, root: Path, paths: Iterable[str], folders: Iterable[str] = (), left: Iterable[str] = ()):
         self.root = root
-        self.left: list[str] = []
-        self.paths, self.folders = sorted(paths), sorted(folders)
+        self.paths, self.folders, self.left = sorted(paths), sorted(folders), list(left)
         rules.check_paths(self.paths)
         broken = defaultdict[str, list[str]](list)
         for path in self.paths:
@@ -45,10 +44,8 @@ class Folder:
                     (left if rules.is_left_by_a_system(name) else kind).append(inside + name)
             subfolders[:] = [name for name in subfolders if not rules.is_left_by_a_system(name)]
         linked = sorted(path for path in folders if (root / path).is_symlink())
-        rules.refuse({f"a folder inside must be no link, as DVC does not follow it ({LINKS_ADVICE})": linked})
-        walked = cls(root, paths, folders)
-        walked.left = left
-        return walked
+        rules.refuse({LINKS: linked})
+        return cls(root, paths, folders, left)
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
         for path in sorted(paths):

@@ -77,7 +77,7 @@ def _read_rows(text: str, where: str) -> list[tuple[int, list[str]]]:
     exact = list(csv.reader(io.StringIO(text, newline="")))
     stripped = [(line, [cell.strip() for cell in row]) for line, row in rows]
     if spaces := sum(before != row for before, (_, row) in zip(exact, stripped, strict=False)):
-        print(f"download: removed spaces around fields in {spaces:,} rows of {where}")
+        print(f"download: removed spaces around fields of {where}, in {spaces:,} rows")
     return stripped or [(1, [])]
 
 

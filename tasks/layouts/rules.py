@@ -56,17 +56,7 @@ LEFT_BY_SYSTEMS = _read_names("Left behind by systems")
 
 def is_left_by_a_system(path: str) -> bool:
     """Return whether a path is hidden, or something that systems leave behind."""
-    return any(LEFT_BY_SYSTEMS.match(part) or UNFINISHED.match(part) for part in path.split("/"))
-
-
-def name_left(paths: Iterable[str]) -> None:
-    """Name what was passed over: apart what may have been meant as an image."""
-    unfinished, others = list[str](), list[str]()
-    for path in sorted(paths):
-        (unfinished if UNFINISHED.match(PurePosixPath(path).name) else others).append(path)
-    for kind, names in (("unfinished downloads", unfinished), ("what systems leave behind", others)):
-        if names:
-            print(f"download: passed over {kind}: {shorten(names)}")
+    return any(part != ".." and (LEFT_BY_SYSTEMS.match(part) or UNFINISHED.match(part)) for part in path.split("/"))
 
 
 def looks_like_image(path: str) -> bool:
@@ -105,13 +95,13 @@ def check_examples(examples: list[Example]) -> None:
     labels = sorted(images)
     refuse(
         {
-            "a label must be a name of at most 255 bytes on one line, without `..`, / or \\": [
-                label for label in labels if not _is_name(label)
-            ],
             "a label must be no word for a missing one: leave these images out, or give their class another name": [
                 f"{label!r} of {images[label]:,} images"
                 for label in labels
                 if label in MISSING_LABELS and not {*labels} <= {"-1", "0", "1"}
+            ],
+            "a label must be a name of at most 255 bytes on one line, without `..`, / or \\": [
+                label for label in labels if not _is_name(label)
             ],
             "a group must be on one line, without control characters": sorted(
                 {example.group for example in examples if not is_plain(example.group)}
