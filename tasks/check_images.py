@@ -1,7 +1,7 @@
-"""`python -m tasks.check_images`: check the folder that dvc.yaml names, before DVC reads it.
+"""A check of the folder that dvc.yaml names, before DVC reads it.
 
-DVC stops with an error of its own at a name that is not UTF-8 and at a broken link, and waits for ever at a pipe. So
-flows call this first, and the hook that `make setup` installs runs it before `dvc` (tasks/run/environment.py).
+`python -m tasks.check_images`. DVC stops with an error of its own at a name that is not UTF-8 and at a broken link, and
+waits for ever at a pipe. So flows call this first, and the hook of `make setup` runs it (tasks/run/environment.py).
 """
 
 import sys
@@ -15,7 +15,7 @@ from tasks.errors import RefusedError
 
 
 def check_images(checkout: Path) -> None:
-    """Raise ParameterError for a folder that download would refuse; DVC and download say the rest."""
+    """Raise ParameterError for a folder that download would refuse."""
     images = ""
     with suppress(OSError, YAMLError, ValueError, TypeError, LookupError, StopIteration):  # a dvc.yaml that DVC refuses
         entries = YAML(typ="safe").load(checkout / "dvc.yaml")["vars"]
@@ -39,4 +39,5 @@ if __name__ == "__main__":
     try:
         check_images(Path.cwd())
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)

@@ -47,7 +47,11 @@ def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
         examples = manifest.match_files(examples, paths, str(images))
         return Folder(images.parent, [example.file for example in examples]), "", examples
     files = _open_files(images)
-    outer = _outer_folder(files)
+    outer = ""
+    while inner := class_folders.only_folder(outer, files.paths, files.folders):
+        if class_folders.splits_of(Path(inner).name):
+            break
+        outer = inner
     paths, folders = (
         [path.removeprefix(outer) for path in found if path.startswith(outer)] for found in (files.paths, files.folders)
     )
@@ -67,16 +71,6 @@ def _open_files(images: Path) -> Files:
         f"images must be a folder, a .csv, {', '.join(SUFFIXES)} or a list of checksums (.sha256); received {images}, "
         f"which is {'none of these' if images.exists() else 'not there'}; edit the first lines of dvc.yaml"
     )
-
-
-def _outer_folder(files: Files) -> str:
-    """Find the folder around all examples: each the only one in its own."""
-    outer = ""
-    while inner := class_folders.only_folder(outer, files.paths, files.folders):
-        if class_folders.splits_of(Path(inner).name):
-            break
-        outer = inner
-    return outer
 
 
 def _summary(examples: list[Example]) -> str:

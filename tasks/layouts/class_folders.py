@@ -58,47 +58,46 @@ def label_files(paths: Sequence[str], folders: Sequence[str]) -> list[Example]:
 
 
 def only_folder(prefix: str, paths: Sequence[str], folders: Sequence[str]) -> str:
-    """Return the only folder inside another; "" if images are beside it or directly in it."""
+    """Return the only folder inside another, where no image is beside it."""
     inside = {folder.removeprefix(prefix).partition("/")[0] for folder in folders if folder.startswith(prefix)}
-    if len(inside) != 1 or rules.hold_examples(paths, prefix):
+    inner = f"{prefix}{min(inside, default='')}/"
+    direct = {path[: path.rfind("/") + 1] for path in paths if rules.looks_like_image(path)}
+    if len(inside) != 1 or prefix in direct or f"{prefix}{rules.MANIFEST}" in paths:
         return ""
-    inner = f"{prefix}{inside.pop()}/"
-    holds_folders = any(folder.startswith(inner) for folder in folders)
-    holds_classes = holds_folders and not rules.hold_examples(paths, inner)
+    holds_classes = inner not in direct and any(folder.startswith(inner) for folder in folders)
     return inner if holds_classes or f"{inner}{rules.MANIFEST}" in paths else ""
 
 
 def splits_of(name: str) -> set[str]:
-    """Return the splits that a folder's name states, if it states nothing else."""
+    """Return the splits of a folder's name that says nothing else."""
     words = _words(name)
     return {WORDS[word] for word in words} if words <= WORDS.keys() else set()
 
 
 def _words(name: str) -> set[str]:
-    """Split a name at case, digits and signs, and drop words that say nothing."""
+    """Split a name into words, and drop those that say nothing."""
     words = (word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+", name))
     return {word if word in WORDS else NOISE.sub("", word) for word in words} - {""}
 
 
 def _splits(tops: list[str]) -> dict[str, str]:
-    """Map top folders to splits, or to UNLABELLED; none if they are classes."""
+    """Map top folders to splits, or UNLABELLED; none if they are classes."""
     words = {top: _words(top) for top in tops}
     shared = set.intersection(*words.values()) - WORDS.keys() if len(tops) > 1 else set()
     kinds = {top: {WORDS[word] for word in words[top] & WORDS.keys()} for top in tops}
-    named = [top for top in tops if kinds[top] and words[top] - shared <= WORDS.keys()]
+    named = {top: kinds[top] for top in tops if kinds[top] and words[top] - shared <= WORDS.keys()}
     given = set().union(*kinds.values()) - {ASKED, UNLABELLED}
-    if len(given) < 2 and set().union(*(kinds[top] for top in named)) <= {UNLABELLED}:
+    if len(given) < 2 and set().union(*named.values()) <= {UNLABELLED}:
         return {}  # a class may be called bullet_train, or prediction
-    if others := [top for top in tops if top not in named]:
-        beside = f"{rules.shorten(named)} beside " if named else ""
+    splits = {top: min(of) for top, of in named.items() if len(of) == 1 and of != {ASKED}}
+    if others := [top for top in tops if top not in splits]:
+        beside = f"{rules.shorten(list(splits))} beside " if splits else ""
+        received = f"{beside}{rules.shorten(others)}"
         raise errors.RefusedError(
-            f"folders must be splits or classes; received {beside}{rules.shorten(others)}; {ADVICE}"
+            f"folders must be train, validation and test, or classes; received {received}; {ADVICE}"
         )
-    splits = {top: kinds[top].pop() if len(kinds[top]) == 1 else ASKED for top in named}
     count = Counter(split for split in splits.values() if split != UNLABELLED)
-    asked = [top for top in named if splits[top] == ASKED]
-    rules.refuse({f"a split must be train, validation or test ({ADVICE})": asked})
-    rules.refuse({f"a split must be one folder ({ADVICE})": [top for top in named if count[splits[top]] > 1]})
+    rules.refuse({f"a split must be one folder ({ADVICE})": [top for top in tops if count[splits[top]] > 1]})
     return splits
 
 

@@ -50,7 +50,7 @@ def parse_manifest(content: bytes, where: str) -> list[Example]:
 
 
 def match_files(examples: list[Example], paths: Collection[str], where: str) -> list[Example]:
-    """Give each example the name of its file, and name images without a row.
+    """Find the file of each example, and name images without a row.
 
     macOS writes é as two characters where tables have one: names may differ in their Unicode form.
     """

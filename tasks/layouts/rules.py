@@ -44,7 +44,7 @@ def shorten(names: Sequence[str]) -> str:
 
 
 def _read_names(heading: str) -> re.Pattern[str]:
-    """Read the names below a heading of .dvcignore: what DVC does not see, download passes over."""
+    """Read the names below a heading of .dvcignore."""
     section = (Path(__file__).parents[2] / ".dvcignore").read_text(encoding="utf-8").partition(f"# {heading}")[2]
     lines = section.partition("\n\n")[0].splitlines()[1:]
     return re.compile("|".join(fnmatch.translate(line.rpartition("/")[2]) for line in lines if line[0] != "#"))
@@ -56,17 +56,13 @@ LEFT_BY_SYSTEMS = _read_names("Left behind by systems")
 
 def is_left_by_a_system(path: str) -> bool:
     """Return whether a path is hidden, or something that systems leave behind."""
-    return any(part != ".." and (LEFT_BY_SYSTEMS.match(part) or UNFINISHED.match(part)) for part in path.split("/"))
+    return any(
+        part not in {".", ".."} and (LEFT_BY_SYSTEMS.match(part) or UNFINISHED.match(part)) for part in path.split("/")
+    )
 
 
 def looks_like_image(path: str) -> bool:
     return PurePosixPath(path).suffix.casefold() in IMAGE_SUFFIXES
-
-
-def hold_examples(paths: Iterable[str], folder: str) -> bool:
-    """Return whether a folder directly holds an image or a manifest."""
-    inside = (path.removeprefix(folder) for path in paths if path.startswith(folder))
-    return any(name == MANIFEST or looks_like_image(name) for name in inside if "/" not in name)
 
 
 def is_plain(text: str) -> bool:

@@ -106,6 +106,6 @@ if __name__ == "environment":  # as the hook runs it
         try:
             runpy.run_module("tasks.check_images", run_name="__main__")
         except SystemExit as refused:
-            print(refused.code, file=sys.stderr, flush=True)
-            os._exit(2)  # Python is still starting, and would print a trace
+            if refused.code == 2:  # and not because .venv lacks a package
+                os._exit(2)  # Python is still starting, and would print a trace
         sys.path.pop(0)

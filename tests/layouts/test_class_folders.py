@@ -140,13 +140,16 @@ def test_a_class_that_test_lacks_is_named_and_kept(tmp_path: Path, capsys: pytes
         (FLOWERS | photos(" /0.png", " /1.png"), "a label must be a name of at most 255 bytes"),
         (
             FLOWERS | photos("train/0.png", "train/1.png"),
-            "folders must be splits or classes; received train beside daisy, rose; rename them, or write a manifest",
+            "folders must be train, .* or classes; received train beside daisy, rose; rename them, or write a manifest",
         ),
         (GIVEN | photos("training/rose/9.png"), "a split must be one folder .*received train, training$"),
-        (renamed(train="train", val="dev", test="eval"), "must be train, validation or test .*; received dev, eval$"),
-        (renamed(train="trainval", val="val", test="holdout"), "validation or test .*; received holdout, trainval$"),
-        (renamed(train="trainA", val="trainB", test="testA"), "splits or classes; received testA, trainA, trainB; ren"),
-        (GIVEN | photos("Meta/0.png"), "splits or classes; received test, train, val beside Meta; rename them"),
+        (
+            renamed(train="train", val="dev", test="eval"),
+            "must be train, validation and test, or classes; received train beside dev, eval; ",
+        ),
+        (renamed(train="trainval", val="val", test="holdout"), "or classes; received val beside holdout, trainval; "),
+        (renamed(train="trainA", val="trainB", test="testA"), "or classes; received testA, trainA, trainB; ren"),
+        (GIVEN | photos("Meta/0.png"), "or classes; received test, train, val beside Meta; rename them"),
         (
             photos(*(f"{label}/{split}/0.png" for label in ("rose", "daisy") for split in ("train", "test"))),
             "splits must hold the classes, and not be inside of them .*; received daisy/test, daisy/train, rose/test,",
