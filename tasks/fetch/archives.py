@@ -63,7 +63,7 @@ def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile
 
 @contextmanager
 def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip of UTF-8 names, also without the flag that says so."""
+    """Open a zip of UTF-8 names, also without their flag."""
     with _name_damage(archive), zipfile.ZipFile(archive, metadata_encoding="utf-8") as opened:
         first = min((info.header_offset for info in opened.infolist()), default=0)
         if first > len("PK00"):  # what some tools write first  # control: zip behind another
@@ -103,7 +103,7 @@ class _Limited(io.BufferedIOBase):
         return content
 
     def check_end(self, offset: int) -> None:
-        """Refuse what a reader of tars, which stopped at `offset`, does not see."""
+        """Refuse files behind `offset`, where the reader of the tar stopped."""
         while self.read(2**20):  # to gzip's checksum, too
             pass
         if self.size < offset + tarfile.BLOCKSIZE:  # control: end of a tar
