@@ -101,7 +101,9 @@ def escape_unprintable_output() -> None:
 
 if __name__ == "environment":  # as the hook runs it
     sanitize_environment(os.environ)
-    if {"repro", "status", "commit", "exp"} & {*sys.orig_argv}:  # DVC reads the images, and fails without our words
+    if {"repro", "status", "commit", "run", "save"} & {
+        *sys.orig_argv
+    }:  # DVC reads the images, and fails without our words
         sys.path.insert(0, str(Path(__file__).parents[2]))
         try:
             runpy.run_module("tasks.check_images", run_name="__main__")
