@@ -5,6 +5,7 @@ folders. What could mean two things is refused by name, all cases at once: no la
 An archive is read as a stream and never unpacked. Nothing is written into the user's folder.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ def read_examples(images: Path) -> Iterator[tuple[Example, bytes]]:
     if left := sorted(files.left, key=lambda path: (not rules.UNFINISHED.match(Path(path).name), path)):
         print(f"download: passed over unfinished downloads and what systems leave behind: {rules.shorten(left)}")
     print(f"download: {_summary(examples)}")
-    by_path = {outer + example.file: example for example in examples}
+    composed = ((example, unicodedata.normalize("NFC", example.label)) for example in examples)  # macOS writes e and ´
+    by_path = {outer + example.file: example._replace(label=label) for example, label in composed}
     contents = files.read(by_path)
     for path, content in tqdm(contents, "download", len(by_path), unit=" images", mininterval=5, delay=5):
         yield by_path[path], content
