@@ -21,10 +21,18 @@ DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 def parse_manifest(content: bytes, where: str) -> list[Example]:
     """Parse a manifest; `where` is its path, for messages."""
-    header, *table = _read_rows(_decode(content, where), where)
-    columns = _check_header(header[1], where)
-    rows = [(line, row) for line, row in table if any(row)]
-    if empty := len(table) - len(rows):
+    text = _decode(content, where)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+    exact = csv.reader(io.StringIO(text, newline=""))
+    if spaces := sum(before != row for before, (_, row) in zip(exact, table, strict=False)):
+        print(f"download: removed spaces around fields of {where}, in {spaces:,} rows")
+    columns = _check_header(table[0][1] if table else [], where)
+    rows = [(line, row) for line, row in table[1:] if any(row)]
+    if empty := len(table) - 1 - len(rows):
         print(f"download: skipped {empty:,} empty rows of {where}")
     broken = defaultdict[str, list[str]](list)
     examples = []
@@ -65,20 +73,6 @@ def match_files(examples: list[Example], paths: Collection[str], where: str) -> 
     if left := sorted(path for path in rest if rules.looks_like_image(path) and not rules.is_left_by_a_system(path)):
         print(f"download: left out images that are not in {where}: {rules.shorten(left)}")
     return examples
-
-
-def _read_rows(text: str, where: str) -> list[tuple[int, list[str]]]:
-    """Read rows with their lines, without the spaces around fields."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
-    exact = list(csv.reader(io.StringIO(text, newline="")))
-    stripped = [(line, [cell.strip() for cell in row]) for line, row in rows]
-    if spaces := sum(before != row for before, (_, row) in zip(exact, stripped, strict=False)):
-        print(f"download: removed spaces around fields of {where}, in {spaces:,} rows")
-    return stripped or [(1, [])]
 
 
 def _decode(content: bytes, where: str) -> str:
