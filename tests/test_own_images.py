@@ -94,6 +94,7 @@ def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
     with (project.path / "reports/evaluation/predictions.csv").open(newline="") as file:
         assert {row["label"] for row in csv.DictReader(file)} == set(LABELS)
     assert "rose/" in (project.path / "reports/index.html").read_text()
+    write_files(project.path / "data/images", {".DS_Store": b"Bud1", "rose/Thumbs.db": b"x", "rose/1.jpg.part": b"x"})
     assert project.repro()[:2] == ([], [])
     project.commit("first model")
 

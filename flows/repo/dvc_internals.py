@@ -14,6 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from tasks.check_images import check_images
 from tasks.params import ParameterError
 
 # Module, and name in it → what no command of DVC gives.
@@ -42,6 +43,7 @@ def locked_repo(root: Path) -> Iterator[Any]:
     """Open a DVC repository and hold its lock, or raise LockError."""
     from dvc.repo import Repo, lock_repo
 
+    check_images(root)
     logging.getLogger("dvc").setLevel(logging.WARNING)  # none that says which lock it writes
     with one_repo_at_a_time, Repo(str(root)) as repo, lock_repo(repo):
         yield repo

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from flows.repo.commands import run
 from flows.repo.git import git, read_blob, repository
 from flows.repo.merges import refuse_unresolved
+from tasks.check_images import check_images
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import override, validate
 
@@ -38,6 +39,7 @@ def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> N
     """Check for unresolved merges, and check dvc.yaml and the parameters."""
     refuse_unresolved(checkout)
     read_inputs(checkout)
+    check_images(checkout)
     validate(override(parse(checkout / PARAMS_FILE), overrides or {}), "overrides" if overrides else str(PARAMS_FILE))
 
 

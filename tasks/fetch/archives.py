@@ -56,14 +56,18 @@ def open_tar(archive: Path, max_unpacked_bytes: int) -> Iterator[tarfile.TarFile
         file.seek(0)
         stream: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
         limited = _Limited(stream, max_unpacked_bytes)
-        with tarfile.open(fileobj=limited, mode="r|") as tar:
+        with tarfile.open(fileobj=limited, mode="r|", encoding="utf-8") as tar:
             yield tar
-        limited.read_to_the_end()
+        limited.check_end(tar.offset)
 
 
 @contextmanager
 def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    with _name_damage(archive), zipfile.ZipFile(archive) as opened:
+    """Open a zip of UTF-8 names, also without their flag."""
+    with _name_damage(archive), zipfile.ZipFile(archive, metadata_encoding="utf-8") as opened:
+        first = min((info.header_offset for info in opened.infolist()), default=0)
+        if first > len("PK00"):  # what some tools write first  # control: zip behind another
+            raise ArchiveError(f"must hold nothing before its first file; it has {first:,} bytes, as joined zips have")
         yield opened
 
 
@@ -74,6 +78,8 @@ def _name_damage(archive: Path) -> Iterator[None]:
         yield
     except (ArchiveError, RefusedError):
         raise
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"its names must be UTF-8; received {error.object!r}; unpack it, and link that") from error
     except Exception as error:  # damage raises errors of many classes
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -84,18 +90,23 @@ class _Limited(io.BufferedIOBase):
     """A stream with a limit, for bombs: small files that unpack endlessly."""
 
     def __init__(self, stream: IO[bytes], max_bytes: int):
-        self.stream, self.max_bytes, self.last = stream, max_bytes, b""
+        self.stream, self.max_bytes = stream, max_bytes
+        self.size = self.end = 0  # bytes that were read, and those up to the last that is not zero
 
     def read(self, size: int | None = -1) -> bytes:
         content = self.stream.read(-1 if size is None else size)
         if self.stream.tell() > self.max_bytes:  # control: bomb
             raise ArchiveError(f"must unpack to at most {self.max_bytes:,} bytes; there are more")
-        self.last = (self.last + content)[-tarfile.BLOCKSIZE :]
+        if filled := len(content.rstrip(b"\0")):
+            self.end = self.size + filled
+        self.size += len(content)
         return content
 
-    def read_to_the_end(self) -> None:
-        """Read what follows the members: gzip's checksum and tar's end."""
-        while self.read(2**20):
+    def check_end(self, offset: int) -> None:
+        """Refuse files behind `offset`, where the reader of the tar stopped."""
+        while self.read(2**20):  # to gzip's checksum, too
             pass
-        if any(self.last):  # control: end of a tar
+        if self.size < offset + tarfile.BLOCKSIZE:  # control: end of a tar
             raise ArchiveError("must end as a tar archive does; its last members are missing")
+        if self.end > offset:  # control: files behind a tar's end
+            raise ArchiveError(f"has a damaged header or a second archive at byte {offset:,}, and files behind it")

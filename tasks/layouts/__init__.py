@@ -5,6 +5,7 @@ folders. What could mean two things is refused by name, all cases at once: no la
 An archive is read as a stream and never unpacked. Nothing is written into the user's folder.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,27 +39,34 @@ def find_examples(images: Path) -> tuple[Files, str, list[Example]]:
     """Find the files, the folder around all examples, and these; check them."""
     files, outer, examples = _find_examples(images)
     rules.check_examples(examples)
-    return files, outer, examples
+    if left := sorted(files.left, key=lambda path: (not rules.UNFINISHED.match(Path(path).name), path)):
+        print(f"download: passed over unfinished downloads and what systems leave behind: {rules.shorten(left)}")
+    composed = ((example, unicodedata.normalize("NFC", example.label)) for example in examples)  # macOS writes e and ´
+    return files, outer, [example._replace(label=label) for example, label in composed]
 
 
 def _find_examples(images: Path) -> tuple[Files, str, list[Example]]:
     if images.suffix.lower() == ".csv" and images.is_file():
         print(f"download: DVC watches {images} alone: `dvc repro --force download` after an image has changed")
         examples = manifest.parse_manifest(images.read_bytes(), str(images))
+        named = {Path(example.file).parent for example in examples if (images.parent / example.file).parent.is_dir()}
+        paths = [(folder / path.name).as_posix() for folder in named for path in (images.parent / folder).iterdir()]
+        examples = manifest.match_files(examples, paths, str(images))
         return Folder(images.parent, [example.file for example in examples]), "", examples
     files = _open_files(images)
-    outer = _outer_folder(files)
+    outer = ""
+    while inner := class_folders.only_folder(outer, files.paths, files.folders):
+        if class_folders.splits_of(Path(inner).name):
+            break
+        outer = inner
     paths, folders = (
         [path.removeprefix(outer) for path in found if path.startswith(outer)] for found in (files.paths, files.folders)
     )
-    if manifest.NAME not in paths:
+    if rules.MANIFEST not in paths:
         return files, outer, class_folders.label_files(paths, folders)
-    ((_, content),) = files.read([outer + manifest.NAME])
-    examples = manifest.parse_manifest(content, f"{images}/{outer}{manifest.NAME}")
-    known = set(paths)
-    missing = [example.file for example in examples if example.file not in known]
-    rules.refuse({f"each path of {manifest.NAME} must be a file in {images}": missing})
-    return files, outer, examples
+    ((_, content),) = files.read([outer + rules.MANIFEST])
+    where = f"{images}/{outer}{rules.MANIFEST}"
+    return files, outer, manifest.match_files(manifest.parse_manifest(content, where), paths, where)
 
 
 def _open_files(images: Path) -> Files:
@@ -70,23 +78,6 @@ def _open_files(images: Path) -> Files:
         f"images must be a folder, a .csv, {', '.join(SUFFIXES)} or a list of checksums (.sha256); received {images}, "
         f"which is {'none of these' if images.exists() else 'not there'}; edit the first lines of dvc.yaml"
     )
-
-
-def _outer_folder(files: Files) -> str:
-    tops = {folder.partition("/")[0] for folder in files.folders}
-    if len(tops) != 1 or _holds_examples(files, ""):
-        return ""
-    (top,) = tops
-    outer = f"{top}/"
-    holds_classes = any(folder.startswith(outer) for folder in files.folders) and top.casefold() not in rules.SPLITS
-    if f"{outer}{manifest.NAME}" in files.paths or (holds_classes and not _holds_examples(files, outer)):
-        return outer
-    return ""
-
-
-def _holds_examples(files: Files, folder: str) -> bool:
-    inside = (path.removeprefix(folder) for path in files.paths if path.startswith(folder))
-    return any(name == manifest.NAME or rules.looks_like_image(name) for name in inside if "/" not in name)
 
 
 def _summary(examples: list[Example]) -> str:

@@ -33,6 +33,7 @@ class Archive:
 
     def __init__(self, path: Path):
         self.archive = path
+        self.left: list[str] = []
         self.paths, self.folders = self._list()
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -55,10 +56,11 @@ class Archive:
         broken = defaultdict[str, list[str]](list)
         for member in self._members():
             name = member.name
-            rules.check_paths([name.rstrip("/") if member.is_folder else name])
             path = _path(name)
             if rules.is_left_by_a_system(path):
+                self.left.append(path)
                 continue
+            rules.check_paths([name.rstrip("/") if member.is_folder else name])
             folders |= {str(parent) for parent in PurePosixPath(path).parents}
             if member.is_folder:
                 folders.add(path)
@@ -93,9 +95,12 @@ def _zip_members(archive: Path, limit: int, wanted: Collection[str]) -> Iterator
             raise errors.RefusedError(f"{archive}: must unpack to at most {limit:,} bytes; received {size:,}")
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the system that wrote it has no kinds
-            is_file = not info.is_dir() and kind in {0, stat.S_IFREG}
-            content = _read_stated(opened, info) if is_file and _path(info.filename) in wanted else b""
-            yield _Member(info.filename, info.is_dir(), is_file, info.file_size, content)
+            # PowerShell writes Windows's own separator.
+            name = info.filename.replace("\\", "/") if info.create_system == 0 else info.filename
+            is_folder = name.endswith("/")
+            is_file = not is_folder and kind in {0, stat.S_IFREG}
+            content = _read_stated(opened, info) if is_file and _path(name) in wanted else b""
+            yield _Member(name, is_folder, is_file, info.file_size, content)
 
 
 def _read_stated(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -5,7 +5,9 @@ UTF-8, with or without a byte order mark, and separated by commas. Paths are rel
 
 import csv
 import io
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 
@@ -13,19 +15,25 @@ from tasks import errors
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 
-NAME = "manifest.csv"
 COLUMNS = ("path", "label", "split", "group")
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def parse_manifest(content: bytes, where: str) -> list[Example]:
     """Parse a manifest; `where` is its path, for messages."""
-    reader = csv.reader(io.StringIO(_decode(content, where), newline=""), strict=True)
+    text = _decode(content, where)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
-        columns = _check_header(next(reader, []), where)
-        rows = [(reader.line_num, row) for row in reader if row]
+        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise errors.RefusedError(f"{where}: line {reader.line_num}: is no CSV: {error}") from error
+    exact = csv.reader(io.StringIO(text, newline=""))
+    if spaces := sum(before != row for before, (_, row) in zip(exact, table, strict=False)):
+        print(f"download: removed spaces around fields of {where}, in {spaces:,} rows")
+    columns = _check_header(table[0][1] if table else [], where)
+    rows = [(line, row) for line, row in table[1:] if any(row)]
+    if empty := len(table) - 1 - len(rows):
+        print(f"download: skipped {empty:,} empty rows of {where}")
     broken = defaultdict[str, list[str]](list)
     examples = []
     for line, row in rows:
@@ -46,8 +54,24 @@ def parse_manifest(content: bytes, where: str) -> list[Example]:
         examples.append(Example(path, cells["label"], rules.SPLITS.get(split.casefold(), ""), cells.get("group", "")))
     rules.refuse(broken)
     rules.check_paths(example.file for example in examples)
+    return examples
+
+
+def match_files(examples: list[Example], paths: Collection[str], where: str) -> list[Example]:
+    """Find the file of each example, and name images without a row.
+
+    macOS writes é as two characters where tables have one: names may differ in their Unicode form.
+    """
+    forms = {unicodedata.normalize("NFC", path): path for path in paths} | {path: path for path in paths}
+    found = [forms.get(file, forms.get(unicodedata.normalize("NFC", file))) for file, *_ in examples]
+    missing = [example.file for example, file in zip(examples, found, strict=True) if file is None]
+    rules.refuse({f"{where}: each path must be a file beside it": missing})
+    examples = [example._replace(file=str(file)) for example, file in zip(examples, found, strict=True)]
     twice = [path for path, count in Counter(example.file for example in examples).items() if count > 1]
     rules.refuse({f"{where}: each file must have one row": twice})
+    rest = {*paths} - {example.file for example in examples}
+    if left := sorted(path for path in rest if rules.looks_like_image(path) and not rules.is_left_by_a_system(path)):
+        print(f"download: left out images that are not in {where}: {rules.shorten(left)}")
     return examples
 
 

@@ -1,19 +1,21 @@
 """Rules of own images: for paths, labels and splits."""
 
+import fnmatch
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tasks import errors
 from tasks.datasets.packed import Example
 
+MANIFEST = "manifest.csv"
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-LEFT_BY_SYSTEMS = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"}
 # fmt: off
 IMAGE_SUFFIXES = {  # with formats that are not read: such a file is meant as an image
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".ico", ".tif",
@@ -21,6 +23,8 @@ IMAGE_SUFFIXES = {  # with formats that are not read: such a file is meant as an
     ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
 }
 # fmt: on
+# What tables write where a label is missing: pandas, NumPy, R, Excel, SQL, and UCI's data sets.
+MISSING_LABELS = {"nan", "NaN", "NAN", "None", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "<NA>", "?", "-1"}
 MAX_FILE_BYTES = 2**29  # 100 million pixels of 4 bytes, uncompressed, have 400 million
 MAX_LABEL_BYTES = 255
 SHOWN = 10
@@ -39,9 +43,22 @@ def shorten(names: Sequence[str]) -> str:
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN:,} more ({len(names):,} in all)"
 
 
+def _read_names(heading: str) -> re.Pattern[str]:
+    """Read the names below a heading of .dvcignore."""
+    section = (Path(__file__).parents[2] / ".dvcignore").read_text(encoding="utf-8").partition(f"# {heading}")[2]
+    lines = section.partition("\n\n")[0].splitlines()[1:]
+    return re.compile("|".join(fnmatch.translate(line.rpartition("/")[2]) for line in lines if line[0] != "#"))
+
+
+UNFINISHED = _read_names("Unfinished downloads")
+LEFT_BY_SYSTEMS = _read_names("Left behind by systems")
+
+
 def is_left_by_a_system(path: str) -> bool:
     """Return whether a path is hidden, or something that systems leave behind."""
-    return any(part.startswith(".") or part.casefold() in LEFT_BY_SYSTEMS for part in path.split("/"))
+    return any(
+        part not in {".", ".."} and (LEFT_BY_SYSTEMS.match(part) or UNFINISHED.match(part)) for part in path.split("/")
+    )
 
 
 def looks_like_image(path: str) -> bool:
@@ -50,7 +67,8 @@ def looks_like_image(path: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Return whether a text is Unicode on one line, without control characters."""
-    return not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text)
+    categories = (unicodedata.category(character) for character in text)
+    return text.isprintable() or not {"Cc", "Cs", "Zl", "Zp"}.intersection(categories)
 
 
 def check_paths(paths: Iterable[str]) -> None:
@@ -73,6 +91,11 @@ def check_examples(examples: list[Example]) -> None:
     labels = sorted(images)
     refuse(
         {
+            "a label must be no word for a missing one: leave these images out, or give their class another name": [
+                f"{label!r} of {images[label]:,} images"
+                for label in labels
+                if label in MISSING_LABELS and not {*labels} <= {"-1", "0", "1"}
+            ],
             "a label must be a name of at most 255 bytes on one line, without `..`, / or \\": [
                 label for label in labels if not _is_name(label)
             ],

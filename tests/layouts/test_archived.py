@@ -1,17 +1,20 @@
 """Archives of own images: the same as their folder, and those that escape, explode or deceive are refused."""
 
+import gzip
 import io
 import os
 import re
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tasks.datasets.packed import Packed
 from tasks.download import download
 from tasks.layouts import archived, rules
 from tests.layouts.conftest import Refused
@@ -135,6 +138,78 @@ def test_a_tar_that_was_cut_between_two_members_is_refused(tmp_path: Path, refus
         last = tar.getmembers()[-1].offset
     os.truncate(path, last)
     assert refused(path) == f"{path}: must end as a tar archive does; its last members are missing"
+
+
+@pytest.mark.parametrize(("name", "write"), NAMES[:3])
+def test_of_joined_archives_no_part_is_lost(tmp_path: Path, refused: Refused, name: str, write: Write) -> None:
+    one = write(tmp_path / f"one {name}", FLOWERS)
+    path = write(tmp_path / name, GIVEN)
+    path.write_bytes(one.read_bytes() + path.read_bytes())
+    assert re.search("must hold nothing before its first file|a second archive at byte", refused(path))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz"])
+@pytest.mark.parametrize(
+    "field", [0, 100, 124, 148, 156, 257, 400], ids=["name", "mode", "size", "sum", "kind", "magic", "rest"]
+)
+def test_no_image_behind_what_ends_a_tar_for_its_reader_is_lost(
+    tmp_path: Path, refused: Refused, name: str, field: int
+) -> None:
+    """Python's tarfile stops without a word at a header whose checksum is wrong."""
+    plain = write_tar(tmp_path / "plain.tar", FLOWERS)
+    with tarfile.open(plain) as tar:
+        start = tar.getmembers()[6].offset
+    content = bytearray(plain.read_bytes())
+    content[start + field] ^= 1
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name == "a.tgz" else content)
+    assert refused(path) == f"{path}: has a damaged header or a second archive at byte {start:,}, and files behind it"
+
+
+@pytest.mark.parametrize("padding", [0, 512, 10_000])
+def test_a_tar_may_be_padded_with_zeros(tmp_path: Path, padding: int) -> None:
+    path = write_tar(tmp_path / "a.tar", FLOWERS)
+    path.write_bytes(path.read_bytes() + bytes(padding))
+    assert download(images=path, raw=tmp_path / "raw")["images"] == 12
+
+
+def zip_of_bytes(path: Path, names: list[bytes], system: int = 3) -> Path:
+    """A zip whose names have these bytes, and no flag that says what they mean."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for n, name in enumerate(names):
+            member = zipfile.ZipInfo(f"{n:x}" * len(name))
+            member.create_system = system
+            archive.writestr(member, photo(n))
+    content = path.read_bytes()
+    for n, name in enumerate(names):
+        content = content.replace(f"{n:x}".encode() * len(name), name)
+    path.write_bytes(content)
+    return path
+
+
+CAFES = ["café au lait/1.png", "café au lait/2.png", "café noir/3.png", "café noir/4.png"]
+
+
+def test_names_of_a_zip_are_utf_8_also_where_no_flag_says_so(tmp_path: Path) -> None:
+    """As macOS writes them, é as two characters, and with the separators of Windows's PowerShell."""
+    files = [unicodedata.normalize("NFD", name) for name in CAFES]
+    names = [name.replace("/", "\\").encode() for name in files]
+    download(images=zip_of_bytes(tmp_path / "a.zip", names, system=0), raw=tmp_path / "raw")
+    assert sorted(Packed(tmp_path / "raw").files) == files
+    assert Packed(tmp_path / "raw").classes == ["café au lait", "café noir"]
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp850", "latin-1", "cp1252"])
+def test_names_in_another_encoding_are_refused_and_never_become_labels(
+    tmp_path: Path, refused: Refused, encoding: str
+) -> None:
+    names = [name.encode(encoding) for name in CAFES]
+    line = refused(zip_of_bytes(tmp_path / "a.zip", names))
+    assert line.endswith(f"a.zip: its names must be UTF-8; received {names[0]!r}; unpack it, and link that")
+    with tarfile.open(tmp_path / "a.tar", "w", encoding=encoding, format=tarfile.GNU_FORMAT) as tar:
+        for name in CAFES:
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert "a path must be UTF-8 without line breaks" in refused(tmp_path / "a.tar")
 
 
 def test_an_archive_is_read_without_a_file_beside_data_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

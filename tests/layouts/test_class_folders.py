@@ -57,16 +57,51 @@ def test_a_linked_folder_and_linked_files_are_read(tmp_path: Path) -> None:
     assert packed(tmp_path / "images")["rose/linked.png"] == ("rose", "")
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "valid", "TESTING"), ("train", "", "test")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Training", "valid", "TESTING"),
+        ("train", "", "test"),
+        ("seg_train/seg_train", "", "seg_test/seg_test"),
+        ("training_set/training_set", "", "test_set/test_set"),
+        ("TrainSet", "ValSet", "TestSet"),
+        ("train-images", "valset", "testdata"),
+        ("train2017", "val2017", "test2017"),
+        ("flowers_train", "flowers validation", "flowers_test"),
+        ("train/flowers/v2", "val/flowers/v2", "test/flowers/v2"),
+        ("imagenet/train", "imagenet/val", "imagenet/test"),
+        ("a/b/train", "a/b/val", "a/b/test"),
+    ],
+)
 def test_a_given_split_is_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
     named = dict(zip(("train", "val", "test"), names, strict=True))
     files = {
         f"{named[split]}/{rest}": content for path, content in GIVEN.items() for split, _, rest in [path.partition("/")]
     }
     images = write_files(tmp_path / "flowers", {path: content for path, content in files.items() if path[0] != "/"})
-    found = Counter(packed(images).values())
+    inside = "imagenet" if "imagenet/train" in names else "a/b" if "a/b/train" in names else ""
+    found = Counter(packed(images, inside).values())
     counts = {"train": 4, "validation": 2 if names[1] else 0, "test": 2}
     assert found == {(label, split): n for split, n in counts.items() for label in ("rose", "daisy") if n}
+
+
+def test_what_has_no_label_beside_splits_is_left_out_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"seg_{path}": content for path, content in GIVEN.items()} | photos("seg_pred/seg_pred/0.png")
+    assert len(packed(write_files(tmp_path / "intel", files))) == len(GIVEN)
+    assert "download: skipped images without a label: seg_pred/seg_pred/0.png\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("bullet_train", "car"), ("prediction", "truth"), ("rose set", "set"), ("1", "2")])
+def test_a_class_may_have_a_word_of_a_splits_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    images = write_files(tmp_path / "x", photos(*(f"{name}/{n}.png" for name in names for n in range(2))))
+    assert {label for label, _ in packed(images).values()} == set(names)
+
+
+def renamed(**names: str) -> dict[str, bytes]:
+    return {"/".join([names[path.split("/")[0]], *path.split("/")[1:]]): content for path, content in GIVEN.items()}
 
 
 def test_a_class_that_test_lacks_is_named_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,9 +140,21 @@ def test_a_class_that_test_lacks_is_named_and_kept(tmp_path: Path, capsys: pytes
         (FLOWERS | photos(" /0.png", " /1.png"), "a label must be a name of at most 255 bytes"),
         (
             FLOWERS | photos("train/0.png", "train/1.png"),
-            "folders must be splits or classes; received train beside daisy, rose; a manifest.csv",
+            "folders must be train, .* or classes; received train beside daisy, rose; rename them, or write a manifest",
         ),
-        (GIVEN | photos("training/rose/9.png"), "a split must be one folder .*received train and training$"),
+        (GIVEN | photos("training/rose/9.png"), "a split must be one folder .*received train, training$"),
+        (
+            renamed(train="train", val="dev", test="eval"),
+            "must be train, validation and test, or classes; received train beside dev, eval; ",
+        ),
+        (renamed(train="trainval", val="val", test="holdout"), "or classes; received val beside holdout, trainval; "),
+        (renamed(train="trainA", val="trainB", test="testA"), "or classes; received testA, trainA, trainB; ren"),
+        (GIVEN | photos("Meta/0.png"), "or classes; received test, train, val beside Meta; rename them"),
+        (
+            photos(*(f"{label}/{split}/0.png" for label in ("rose", "daisy") for split in ("train", "test"))),
+            "splits must hold the classes, and not be inside of them .*; received daisy/test, daisy/train, rose/test,",
+        ),
+        (photos("nan/0.png", "nan/1.png", "a/0.png", "a/1.png"), "no word for a missing one.*; received 'nan' of 2 im"),
         (GIVEN | photos("train/9.png"), "none beside these; received train/9.png"),
         (
             {path: content for path, content in GIVEN.items() if not path.startswith("train/daisy")},

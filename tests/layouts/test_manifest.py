@@ -1,6 +1,8 @@
 """manifest.csv: what it says is kept, and each way of getting one wrong is a line."""
 
 import re
+import unicodedata
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -37,6 +39,8 @@ def rows(raw: Path) -> set[tuple[str, str, str, str]]:
         pytest.param(WHOLE.replace("\n", "\n\n").encode(), id="blank lines"),
         pytest.param(WHOLE.replace("pictures/0", "./pictures//0").encode(), id="a path with ./"),
         pytest.param(WHOLE.replace(",rose", ',"rose"').encode(), id="quotes"),
+        pytest.param(WHOLE.replace(",", " , ").replace(" rose", '  "rose"').encode(), id="spaces"),
+        pytest.param((WHOLE + "\n,\n , \n").encode(), id="empty rows"),
         pytest.param(
             "\n".join(line + ",7" for line in WHOLE.splitlines()).replace("label,7", "label,age").encode(), id="age"
         ),
@@ -67,6 +71,37 @@ def test_split_and_group_are_kept_and_other_columns_named(tmp_path: Path, capsys
     said = capsys.readouterr().out
     assert "download: ignored columns: camera\n" in said
     assert "given split: 2 test, 3 train, 1 validation\n" in said
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "spring.csv"])
+def test_what_a_table_leaves_out_or_has_too_much_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    images = with_manifest(tmp_path / "flowers", WHOLE.replace(",", ", ") + ",,\n\n", name)
+    write_files(images, photos("pictures/6.png", "pictures/._6.png") | {"pictures/note.txt": b"x"})
+    table = images / name
+    download(images=images if name == "manifest.csv" else table, raw=tmp_path / "raw")
+    said = capsys.readouterr().out
+    assert f"download: left out images that are not in {table}: pictures/6.png\n" in said
+    assert f"download: removed spaces around fields of {table}, in 7 rows\n" in said
+    assert f"download: skipped 2 empty rows of {table}\n" in said
+
+
+@pytest.mark.parametrize("write", [write_files, write_zip])
+def test_a_table_names_files_in_either_unicode_form(
+    tmp_path: Path, write: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
+    """macOS writes é as two characters into file systems and zips; tables have one."""
+    files = {unicodedata.normalize("NFD", f"é/{path}"): content for path, content in PHOTOS.items()}
+    table = WHOLE.replace("pictures", "é/pictures").encode()
+    download(images=write(tmp_path / "x.zip", files | {"manifest.csv": table}), raw=tmp_path / "raw")
+    assert {row[0] for row in rows(tmp_path / "raw")} == set(files)
+
+
+def test_labels_of_plus_and_minus_one_are_two_classes(tmp_path: Path) -> None:
+    text = WHOLE.replace("rose", "-1").replace("daisy", "1")
+    download(images=with_manifest(tmp_path / "flowers", text), raw=tmp_path / "raw")
+    assert Packed(tmp_path / "raw").classes == ["-1", "1"]
 
 
 def test_an_archive_with_a_manifest_in_a_folder(tmp_path: Path) -> None:
@@ -104,13 +139,17 @@ def replaced(old: str, new: str) -> str:
         (replaced(",rose", ',"rose'), "is no CSV: unexpected end of data"),
         (WHOLE + "a,b,c\n" * 20, r"2 fields, as its header; received 3 in line 8, .* and 10 more \(20 in"),
         (WHOLE + ROWS[0], "each file must have one row; received pictures/0.png"),
-        (WHOLE + "pictures/7.png,rose", "each path of manifest.csv must be a file in .*7.png"),
+        (WHOLE + "pictures/7.png,rose", "manifest.csv: each path must be a file beside it; received pictures/7.png"),
         (WHOLE + "../a.png,rose", "stay inside the folder, .*; received ../a.png"),
         (WHOLE + "a\\b.png,rose", r"must be written with / and no \\"),
         (WHOLE + ",rose", "must have a path and a label; received line 8 without"),
         (replaced("rose", ".."), r"a label must be a name .*received \.\.$"),
         (replaced("rose", LONG + "x"), "a label must be a name of at most 255 bytes"),
-        (replaced("rose", "rose "), "more than case, spaces or .*; received 'rose' and 'rose '"),
+        (replaced("rose", "ro  se") + "pictures/7.png,ro se", "must be a file beside it"),
+        *(
+            (WHOLE.replace("rose", label), f"no word for a missing one.* {re.escape(repr(label))} of 3 images")
+            for label in ("nan", "NaN", "None", "NULL", "N/A", "<NA>", "?", "-1")
+        ),
         (
             "\n".join(f"{line},dev" for line in WHOLE.splitlines()).replace("label,dev", "label,split"),
             "a split must be one of train, training, val, .*; received 'dev' in line 2, ",
@@ -129,10 +168,9 @@ def test_a_wrong_manifest_is_one_line(tmp_path: Path, refused: Refused, text: st
 
 
 def test_a_manifest_beside_its_images_is_held_to_the_same(tmp_path: Path, refused: Refused) -> None:
-    rows = WHOLE + "pictures/7.png,rose\npictures,rose"
-    table = with_manifest(tmp_path / "flowers", rows, "spring.csv") / "spring.csv"
+    table = with_manifest(tmp_path / "flowers", WHOLE + "pictures,rose", "spring.csv") / "spring.csv"
     assert refused(table) == "an image must be a regular file, and no folder, pipe, socket or device; received pictures"
-    table.write_text(WHOLE + "pictures/7.png,rose")
-    assert refused(table) == "an image must exist, or be a link to a file that exists; received pictures/7.png"
+    table.write_text(WHOLE + "pictures/7.png,rose\nnowhere/0.png,rose\nspring.csv/0.png,rose")
+    assert refused(table).endswith("a file beside it; received pictures/7.png, nowhere/0.png, spring.csv/0.png")
     table.write_text(WHOLE + "../spring.png,rose")
     assert "must stay inside the folder" in refused(table)
