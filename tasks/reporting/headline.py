@@ -1,6 +1,7 @@
-"""The report's headline: title, first line, and the warning below it."""
+"""The report's headline: title, first line, and what the reader must know first."""
 
 from tasks.metrics.scores import SCORES
+from tasks.reporting.advice import advise
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.results import Results
 from tasks.reporting.templates import percent
@@ -18,6 +19,25 @@ def headline(evaluation: Evaluation, results: Results) -> str:
     if evaluation.primary_metric == "accuracy":
         return f"{value} of {n:,} test images are classified right"
     return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {n:,} test images"
+
+
+def notes(evaluation: Evaluation, results: Results) -> list[str]:
+    """Write the baseline, problems of the files, leaks, and what to do next."""
+    baseline, findings = results.baseline, evaluation.findings
+    no_better = ", and this model is no better" if results.primary.interval[0] <= baseline.value else ""
+    counts = {
+        "that cannot be read": len(findings.unreadable),
+        "duplicates": findings.n_duplicates,
+        "with two labels": len(findings.conflicts),
+    }
+    found = [f"{count:,} {what}" for what, count in counts.items() if count]
+    lines = [
+        f'Always saying "{baseline.name}" gives {percent(baseline.value)}{no_better}',
+        found and f"Found among the pictures: {', '.join(found)}",
+        leak_warning(evaluation, results),
+        (advice := advise(evaluation, results)) and f"Next: {advice}",
+    ]
+    return [f"{line}." for line in lines if line]
 
 
 def leak_warning(evaluation: Evaluation, results: Results) -> str | None:

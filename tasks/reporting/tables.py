@@ -17,12 +17,13 @@ from tasks.reporting.results import Leakage, Results
 
 def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentation: str) -> dict[str, str]:
     """Write every table of the report: file name → text."""
-    names, (y_true, y_prob) = list(evaluation.class_names), evaluation.predictions["test"]
+    names, (y_true, y_prob) = list(evaluation.class_names), evaluation.calibrated["test"]
     y_pred, labels = y_prob.argmax(axis=1), np.arange(len(names))
     calibration = {
         "classes": names,
         "temperature": results.calibration.temperature,
         "test_time_augmentation": test_time_augmentation,
+        "model": evaluation.digests[evaluation.model_path],  # which `classify` looks for
     }
     classes = [_class_row(row) for row in results.classes]
     named = [(names[true], names[predicted]) for true, predicted in zip(y_true, y_pred, strict=True)]

@@ -42,7 +42,12 @@ def test_the_calibration_holds_the_whole_temperature() -> None:
     made = evaluation()
     calibration = json.loads(tables(made)["calibration.json"])
     temperature = compute_results(made).calibration.temperature
-    assert calibration == {"classes": made.class_names, "temperature": temperature, "test_time_augmentation": "mirror"}
+    assert calibration == {
+        "classes": made.class_names,
+        "temperature": temperature,
+        "test_time_augmentation": "mirror",
+        "model": made.digests["models/classifier.keras"],
+    }
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
 
 
@@ -60,7 +65,8 @@ def test_names_survive_csv_in_the_order_of_the_images() -> None:
     assert [row[:3] for row in read["predictions.csv"][1:]] == [
         [file, *pair] for file, pair in zip(files, pairs, strict=True)
     ]
-    assert [float(row[3]) for row in read["predictions.csv"][1:]] == pytest.approx(y_prob.max(axis=1), abs=1e-6)
+    calibrated = made.calibrated["test"].y_prob.max(axis=1)
+    assert [float(row[3]) for row in read["predictions.csv"][1:]] == pytest.approx(calibrated, abs=1e-6)
     assert "\r" not in tables(made)["predictions.csv"]
 
 
