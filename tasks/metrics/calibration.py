@@ -50,7 +50,8 @@ def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
 
     It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. It lies between 0.05 and 20. It is 1
     unless T helps images that it was not fitted on: each fifth of them is scored at the temperature of the others, and
-    the mean loss must fall by more than its standard error. Test images decide nothing.
+    the mean loss must fall by more than three standard errors, because pictures of a series are not independent. Test
+    images decide nothing.
     """
     folds = np.arange(len(y_true)) % FOLDS
     if len(y_true) < 2 * FOLDS:
@@ -60,7 +61,7 @@ def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
         out = folds == fold
         temperature = _lowest_loss_temperature(y_true[~out], y_prob[~out])
         gain[out] -= log_loss_per_sample(y_true[out], apply_temperature(y_prob[out], temperature))
-    return _lowest_loss_temperature(y_true, y_prob) if gain.mean() > stats.sem(gain) else 1.0
+    return _lowest_loss_temperature(y_true, y_prob) if gain.mean() > 3 * stats.sem(gain) else 1.0
 
 
 def _lowest_loss_temperature(y_true: Labels, y_prob: Probabilities) -> float:

@@ -23,17 +23,14 @@ def headline(evaluation: Evaluation, results: Results) -> str:
 
 def notes(evaluation: Evaluation, results: Results) -> list[str]:
     """Write the baseline, problems of the files, leaks, and what to do next."""
-    baseline, findings = results.baseline, evaluation.findings
-    no_better = ", and this model is no better" if results.primary.interval[0] <= baseline.value else ""
-    counts = {
-        "that cannot be read": len(findings.unreadable),
-        "duplicates": findings.n_duplicates,
-        "with two labels": len(findings.conflicts),
-    }
-    found = [f"{count:,} {what}" for what, count in counts.items() if count]
+    findings, (name, score) = evaluation.findings, results.baseline
+    no_better = ", and this model is no better" if results.primary.interval[0] <= score else ""
+    counts = (len(findings.unreadable), findings.n_duplicates, len(findings.conflicts))
+    kinds = ("that cannot be read", "duplicates", "with two labels")
+    found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
     lines = [
-        f'Always saying "{baseline.name}" gives {percent(baseline.value)}{no_better}',
-        found and f"Found among the pictures: {', '.join(found)}",
+        f'Always saying "{name}" gives {percent(score)}{no_better}',
+        found and f"Found among the pictures: {found}",
         leak_warning(evaluation, results),
         (advice := advise(evaluation, results)) and f"Next: {advice}",
     ]

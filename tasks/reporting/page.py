@@ -11,7 +11,6 @@ from tasks.reporting import headline, sentences
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.gallery import N_CLASSES, examples, mistakes, picture
 from tasks.reporting.results import CALIBRATION_SCORES, Results
-from tasks.reporting.snippet import write_snippet
 from tasks.reporting.templates import render_template
 
 N_ISSUES = 24  # doubtful labels that are shown
@@ -32,7 +31,6 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         headline=headline.headline(evaluation, results),
         notes=headline.notes(evaluation, results),
         doubts=sentences.describe_doubts(results.primary.value, results.baseline.value),
-        snippet=write_snippet(evaluation.parameters, evaluation.model_path),
         sentences=sentences,
         evaluation=evaluation,
         results=results,

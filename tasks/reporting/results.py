@@ -11,7 +11,7 @@ from tasks.metrics import primary
 from tasks.metrics.calibration import ReliabilityBins, reliability_bins
 from tasks.metrics.class_counts import ClassScores, confusion_matrix, most_confused, per_class
 from tasks.metrics.intervals import ScoreEstimate
-from tasks.metrics.predictions import Labels, Predicted
+from tasks.metrics.predictions import Predicted
 from tasks.metrics.scores import SCORES, compute_all
 from tasks.reporting.evaluation import Evaluation, Leak
 from tasks.reporting.label_issues import LabelIssue, find_doubtful_labels
@@ -72,11 +72,12 @@ def compute_results(evaluation: Evaluation) -> Results:
     """Compute all numbers of the report from the predictions on each split."""
     names, predictions, metric = evaluation.class_names, evaluation.predictions, evaluation.primary_metric
     test, validation = predictions["test"], predictions.get("validation")
-    counts = confusion_matrix(*test)
+    counts, common = confusion_matrix(*test), int(np.bincount(predictions["train"].y_true).argmax())
+    always = np.broadcast_to(np.eye(len(names))[common], test.y_prob.shape)
     return Results(
         scores={split: compute_all(*predicted) for split, predicted in predictions.items()},
         primary=primary.estimate(metric, test),
-        baseline=_measure_baseline(metric, names, predictions["train"].y_true, test),
+        baseline=Baseline(names[common], primary.compute(metric, Predicted(test.y_true, always))),
         gap=primary.gap(metric, predictions["train"], validation) if validation else None,
         leakage=measure_leakage(metric, test, evaluation.findings.leaks),
         classes=per_class(*test, names),
@@ -88,12 +89,6 @@ def compute_results(evaluation: Evaluation) -> Results:
         label_issues=find_doubtful_labels(evaluation.calibrated),
         calibration=_calibrate(evaluation),
     )
-
-
-def _measure_baseline(metric: str, names: Sequence[str], trained: Labels, test: Predicted) -> Baseline:
-    label = int(np.bincount(trained).argmax())
-    always = np.broadcast_to(np.eye(len(names))[label], test.y_prob.shape)
-    return Baseline(names[label], primary.compute(metric, Predicted(test.y_true, always)))
 
 
 def _calibrate(evaluation: Evaluation) -> Calibration:

@@ -46,15 +46,12 @@ def describe_temperature(temperature: float | None) -> str:
             "shown."
         )
     if temperature == 1:
-        return (
-            "The model's confidence is left as it is: no temperature lowered the loss on validation images that it was "
-            "not fitted on by more than chance."
-        )
+        return "The model's confidence is left as it is: no temperature clearly helps images that it was not fitted on."
     verdict = "overconfident" if temperature > 1 else "underconfident"
     return (
         f"The model is {verdict}: dividing its logits by a temperature of {temperature:.3f}, fitted on validation, "
-        "gives the lowest loss there. It changes no prediction. All probabilities of images on this page are so "
-        "corrected, as those of `python -m tasks.classify` are."
+        "gives the lowest loss there. It changes no prediction. The probabilities of pictures on this page are so "
+        "corrected, and so are those of tasks.classify."
     )
 
 
@@ -62,7 +59,4 @@ def describe_doubts(score: float, baseline: float) -> str | None:
     """Warn of the doubts of a model that is often wrong itself."""
     if score >= max(0.6, (1 + baseline) / 2):
         return None
-    return (
-        f"This model itself reaches only {percent(score)} on test: most of its doubts are its own mistakes, so do not "
-        "correct labels by this list alone."
-    )
+    return f"The model reaches only {percent(score)} on test: most of its doubts are mistakes of its own."

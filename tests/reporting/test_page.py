@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.datasets import load_sample_image
 from tasks.metrics.scores import SCORES
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
+from tests.support import ROOT
 from tests.support.reports import PARAMETERS, Page, evaluation, history, render_page, with_test
 
 
@@ -67,6 +69,12 @@ def test_parameters_are_listed_as_params_yaml_spells_them_beside_the_models_size
         ["mine.on", "true"],
     ]
     assert all(row in parameters for row in rows)
+
+
+def test_the_readme_has_the_lines_that_the_page_of_the_committed_settings_shows() -> None:
+    (readme,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (page,) = re.findall("<pre><code>(.+?)</code></pre>", render_page(evaluation()), re.DOTALL)
+    assert unescape(page) == readme
 
 
 def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
