@@ -17,7 +17,6 @@ from tasks.data.digests import compute_md5
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
-from tasks.reporting import headline
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.page import render_page
@@ -56,23 +55,19 @@ def report(
         history=_load_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
-        model_path=str(model_path),
         digests={str(model_path): compute_md5(model_path)}
         | {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()},
         n_parameters=predictions.n_parameters,
         n_bytes=model_path.stat().st_size,
     )
     results = compute_results(evaluation)
-    lines = [f"{headline.headline(evaluation, results)}.", *headline.notes(evaluation, results)]
-    text = "".join(f"{line}\n" for line in lines).replace("\N{NO-BREAK SPACE}", " ")
-    svgs = draw_figures(evaluation, results)
-    tables = {**detail_tables(evaluation, results, evaluate_params.test_time_augmentation), "notes.txt": text}
+    svgs, tables = draw_figures(evaluation, results), detail_tables(evaluation, results)
     with atomic_outputs(details, page_path) as (folder, html):
         folder.mkdir()
         for name, text in [*((f"{name}.svg", svg) for name, svg in svgs.items()), *tables.items()]:
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
         html.write_text(render_page(evaluation, results, svgs), encoding="utf-8", newline="\n")
-    print(f"{text}open {page_path}")
+    print(f"{tables['notes.txt']}open {page_path}")
     return {}
 
 

@@ -46,12 +46,11 @@ def calibration_error(y_true: Labels, y_prob: Probabilities) -> float:
 
 
 def fit_temperature(y_true: Labels, y_prob: Probabilities) -> float:
-    """Find the temperature T whose softmax(logits / T) has the lowest loss, or 1.
+    """Find the temperature T whose softmax(logits / T) has the lowest loss.
 
-    It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. It lies between 0.05 and 20. It is 1
-    unless T helps images that it was not fitted on: each fifth of them is scored at the temperature of the others, and
-    the mean loss must fall by more than three standard errors, because pictures of a series are not independent. Test
-    images decide nothing.
+    It changes no prediction: Guo et al. 2017, section 4.2. Fit it on validation. It lies between 0.05 and 20, and is 1
+    unless it helps images that it was not fitted on: each fifth of them is scored at the temperature of the others, and
+    the mean loss must fall by more than three standard errors, because pictures of a series are not independent.
     """
     folds = np.arange(len(y_true)) % FOLDS
     if len(y_true) < 2 * FOLDS:

@@ -1,4 +1,4 @@
-"""Advice: one sentence on what to do next, from the curves and the data.
+"""Advice: one sentence on what to do next, from curves and data.
 
 The first of RULES that applies is heard: nothing else helps a training that is too short or has too few images. Their
 figures are those of docs/data.md (updates), docs/few-images.md (pretrained weights) and docs/study.md (regularizers).
@@ -19,7 +19,7 @@ CLEAR_GAP = 0.05
 
 
 def advise(evaluation: Evaluation, results: Results) -> str | None:
-    """Say what is most likely to help next; None where nothing is known to."""
+    """Say what is most likely to help next, if that is known."""
     if results.primary.value > SOLVED:
         return None
     return next(filter(None, (rule(evaluation, results) for rule in RULES)), None)

@@ -46,8 +46,7 @@ class Evaluation:
     history: History
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
-    model_path: str
-    digests: Mapping[str, str]  # path → MD5, of the model and of the data
+    digests: Mapping[str, str]  # path → MD5, of the model and then of the data
     n_parameters: int  # of the model
     n_bytes: int  # of its file
 

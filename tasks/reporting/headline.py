@@ -1,4 +1,4 @@
-"""The report's headline: title, first line, and what the reader must know first."""
+"""The report's headline: title, first line, and the notes below it."""
 
 from tasks.metrics.scores import SCORES
 from tasks.reporting.advice import advise
@@ -21,8 +21,14 @@ def headline(evaluation: Evaluation, results: Results) -> str:
     return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {n:,} test images"
 
 
+def first_words(evaluation: Evaluation, results: Results) -> str:
+    """Write headline and notes as lines for a terminal."""
+    lines = [f"{headline(evaluation, results)}.", *notes(evaluation, results)]
+    return "".join(f"{line}\n" for line in lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def notes(evaluation: Evaluation, results: Results) -> list[str]:
-    """Write the baseline, problems of the files, leaks, and what to do next."""
+    """Write the baseline, problems of the pictures, and what to do next."""
     findings, (name, score) = evaluation.findings, results.baseline
     no_better = ", and this model is no better" if results.primary.interval[0] <= score else ""
     counts = (len(findings.unreadable), findings.n_duplicates, len(findings.conflicts))

@@ -31,10 +31,10 @@ class Calibration:
 
 
 class Baseline(NamedTuple):
-    """The class with the most training images, and the primary metric of always saying it."""
+    """The score of always saying the class with the most training images."""
 
-    name: str
-    value: float  # on test
+    name: str  # of the class
+    value: float  # the primary metric on test
 
 
 @dataclass(frozen=True)

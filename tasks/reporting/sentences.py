@@ -56,7 +56,7 @@ def describe_temperature(temperature: float | None) -> str:
 
 
 def describe_doubts(score: float, baseline: float) -> str | None:
-    """Warn of the doubts of a model that is often wrong itself."""
+    """Write a warning where the model itself is often wrong."""
     if score >= max(0.6, (1 + baseline) / 2):
         return None
     return f"The model reaches only {percent(score)} on test: most of its doubts are mistakes of its own."

@@ -59,7 +59,6 @@ def evaluation(
         history=history(validation=validation),
         has_early_stopping=False,
         parameters=PARAMETERS,
-        model_path="models/classifier.keras",
         digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
         n_parameters=1_250_858,
         n_bytes=5_034_112,
