@@ -30,7 +30,7 @@ def first_words(evaluation: Evaluation, results: Results) -> str:
 def notes(evaluation: Evaluation, results: Results) -> list[str]:
     """Write the baseline, problems of the pictures, and what to do next."""
     findings, (name, score) = evaluation.findings, results.baseline
-    no_better = ", and this model is no better" if results.primary.interval[0] <= score else ""
+    no_better = ", and this model is not clearly better" if results.primary.interval[0] <= score else ""
     counts = (len(findings.unreadable), findings.n_duplicates, len(findings.conflicts))
     kinds = ("that cannot be read", "duplicates", "with two labels")
     found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
