@@ -3,12 +3,15 @@
 `python -m tasks.classify IMAGE… [--top N] [--json]`
 
 Images are read as a browser shows them on a white page and resized as the training images were; each change is noted. A
-file that is no image ends the command with status 2, after the others are classified.
+file that is no image ends the command with status 2, after the others are classified. While a run makes another model,
+the one of the last report answers.
 """
 
 import argparse
 import json
+import signal
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from tasks import errors
 from tasks.data import images
+from tasks.data.digests import compute_md5
 from tasks.device import runtime
 from tasks.device.backend import keras
 from tasks.metrics.calibration import apply_temperature
@@ -27,17 +31,19 @@ from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
 BATCH_SIZE = 500
+DVC_CACHE = Path(".dvc/cache/files/md5")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Classify image files, print their classes, and return the exit status."""
     args = _parse_arguments(arguments)
     try:
-        model_path, calibration_path = _find_artifacts()
         runtime.prepare("cpu")  # a few images are not worth a GPU's start
-        calibration = _read_calibration(calibration_path)
-        model = saved_model.load_model(model_path, None, len(calibration["classes"]))
-        pictures, refusals = _read_images(args.images, model.input_shape[1:3], saved_model.read_resize_mode(model_path))
+        with tempfile.TemporaryDirectory() as folder:
+            model_path, calibration = _find_artifacts(Path(folder))
+            model = saved_model.load_model(model_path, None, len(calibration["classes"]))
+            resize_mode = saved_model.read_resize_mode(model_path)
+        pictures, refusals = _read_images(args.images, model.input_shape[1:3], resize_mode)
         results = _classify(model, calibration, [picture.pixels for picture in pictures.values()])
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,13 +89,28 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _find_artifacts() -> tuple[Path, Path]:
+def _find_artifacts(temporary: Path) -> tuple[Path, dict[str, Any]]:
+    """Find the calibration, and the model that it belongs to.
+
+    DVC removes a stage's outputs before the stage runs, but keeps those of the last run in its cache. Between stages
+    train and report the new model stands beside the old calibration.
+    """
     artifacts = parse(Path("dvc.yaml"))["artifacts"]
     model_path, calibration_path = (Path(artifacts[name]["path"]) for name in ("classifier", "calibration"))
-    for path in (model_path, calibration_path):
-        if not path.exists():
-            raise errors.RefusedError(f"{path} must exist; `dvc repro` makes it")
-    return model_path, calibration_path
+    if not calibration_path.exists():
+        raise errors.RefusedError(f"{calibration_path} must exist; `dvc repro` makes it, or a run that is at work does")
+    calibration = _read_calibration(calibration_path)
+    digest = calibration["model"]
+    if model_path.exists() and compute_md5(model_path) == digest:
+        return model_path, calibration
+    cached = DVC_CACHE / digest[:2] / digest[2:]
+    if not cached.is_file():
+        rule = f"must be the model of {calibration_path}, whose MD5 is {digest}"
+        raise errors.RefusedError(f"{model_path} {rule}; `dvc repro` makes both, or a run that is at work does")
+    print("note: a run has begun and not ended; the model of the last report answers", file=sys.stderr)
+    named = temporary / model_path.name  # Keras goes by the suffix
+    named.symlink_to(cached.resolve())
+    return named, calibration
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:
@@ -97,14 +118,14 @@ def _read_calibration(path: Path) -> dict[str, Any]:
         calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names, temperature = calibration["classes"], calibration["temperature"]
         if (
-            not all(isinstance(name, str) for name in names)
+            not all(isinstance(name, str) for name in (*names, calibration["model"]))
             or not (temperature is None or temperature > 0)
             or calibration["test_time_augmentation"] not in get_args(TestTimeAugmentation)
         ):
             raise ValueError
     except (ValueError, LookupError, TypeError) as error:
-        rule = "must hold class names, a temperature above 0 and `test_time_augmentation`"
-        raise errors.RefusedError(f"{path} {rule}, and is damaged; `make doctor` restores it") from error
+        rule = "must hold class names, a temperature above 0, `test_time_augmentation` and the digest of its model"
+        raise errors.RefusedError(f"{path} {rule}; `make doctor` restores it, `dvc repro` makes it anew") from error
     return calibration
 
 
@@ -135,4 +156,5 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a trace
     sys.exit(main())

@@ -62,13 +62,13 @@ def report(
         n_bytes=model_path.stat().st_size,
     )
     results = compute_results(evaluation)
-    svgs = draw_figures(evaluation, results)
-    tables = detail_tables(evaluation, results, evaluate_params.test_time_augmentation)
+    svgs, tables = draw_figures(evaluation, results), detail_tables(evaluation, results)
     with atomic_outputs(details, page_path) as (folder, html):
         folder.mkdir()
         for name, text in [*((f"{name}.svg", svg) for name, svg in svgs.items()), *tables.items()]:
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
         html.write_text(render_page(evaluation, results, svgs), encoding="utf-8", newline="\n")
+    print(f"{tables['notes.txt']}open {page_path}")
     return {}
 
 
@@ -99,6 +99,7 @@ def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Find
         close=pairs["close"],
         conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
         unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
+        n_duplicates=sum(finding.kind == "duplicate" for finding in findings),
     )
 
 

@@ -1,7 +1,10 @@
 """The command classify, on a small model trained for these tests."""
 
+import csv
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,17 +13,34 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.special import softmax
+from sklearn.datasets import load_sample_image
 
 from tasks.classify import main
+from tasks.data.digests import compute_md5
 from tasks.evaluate import evaluate
+from tasks.models.saved_model import save_model
 from tasks.report import report
 from tasks.train import train
 from tests.support import ROOT
-from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, MODEL, NAMES, REPORTED, SIZES, write_arrays
+from tests.support.arrays import (
+    BACKBONE,
+    DATA,
+    DETAILS,
+    EVALUATED,
+    HISTORY,
+    MODEL,
+    NAMES,
+    PAGE,
+    REPORTED,
+    SIZES,
+    write_arrays,
+)
 from tests.support.parameters import SMALL, edit
-from tests.support.pictures import FOLDER
+from tests.support.pictures import FOLDER, palette, scene, translucent
+
+CALIBRATION = DETAILS / "calibration.json"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +71,11 @@ def pictures(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return [Path(name) for name in ("as-it-is.png", "large.jpg", "grey.png")]
 
 
+def _set_temperature(temperature: float) -> None:
+    """State a temperature; so few validation images as here justify none."""
+    CALIBRATION.write_text(json.dumps({**json.loads(CALIBRATION.read_text()), "temperature": temperature}))
+
+
 def test_it_prints_the_most_probable_classes_and_what_was_resized(
     pictures: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,13 +89,95 @@ def test_it_prints_the_most_probable_classes_and_what_was_resized(
 def test_its_probabilities_are_the_models_at_the_fitted_temperature(
     pictures: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    _set_temperature(temperature := 0.5)
     assert main([str(pictures[0]), "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
-    temperature = json.loads(Path("reports/evaluation/calibration.json").read_text())["temperature"]
     logits = keras.models.load_model(MODEL).predict(np.load(DATA / "test_images.npy")[:1], verbose=0)
     expected = softmax(logits[0].astype("float64") / temperature)
     assert result["classes"] == pytest.approx(dict(zip(NAMES, expected, strict=True)), abs=1e-6)
     assert list(result["classes"].values()) == sorted(result["classes"].values(), reverse=True)
+
+
+def test_page_csv_and_classify_show_one_probability(pictures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(pictures[0]), "--json"]) == 0
+    first = next(iter(json.loads(capsys.readouterr().out)[0]["classes"].items()))
+    with (DETAILS / "predictions.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["predicted"] == first[0]
+    assert float(row["probability"]) == pytest.approx(first[1], abs=2e-6)
+
+
+def _odd_pictures() -> list[str]:
+    """Write pictures that Pillow alone reads otherwise than a browser shows them."""
+    photograph = Image.fromarray(np.asarray(load_sample_image("china.jpg")))  # 640 × 427
+    sideways = Image.Exif()
+    sideways[ExifTags.Base.Orientation] = 6
+    photograph.save("sideways.jpg", exif=sideways)
+    photograph.convert("CMYK").save("cmyk.jpg")
+    photograph.convert("L").save("grey.jpg")
+    photograph.crop((0, 100, 640, 200)).save("panorama.png")
+    photograph.crop((0, 0, 30, 400)).save("strip.png")
+    photograph.quantize(16).save("palette.gif", transparency=3)
+    translucent().save("translucent.webp", lossless=True)
+    palette(bytes(range(0, 256, 16))).save("palette.png", transparency=bytes(range(0, 256, 16)))
+    scene("LA").save("grey-alpha.png")
+    shutil.copy(FOLDER / "rgba_green_hidden.png", "hidden.png")
+    names = [path.name for path in sorted(Path().glob("*.*")) if path.suffix in {".png", ".jpg", ".gif", ".webp"}]
+    assert len(names) == 13
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fit", "augmentation"), [("crop", "none"), ("pad", "mirror"), ("stretch", "none")])
+@pytest.mark.usefixtures("pictures")
+def test_the_lines_on_the_page_answer_as_classify_does(
+    fit: str, augmentation: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(Path("params.yaml"), normalize__fit=fit, evaluate__test_time_augmentation=augmentation)
+    save_model(keras.models.load_model(MODEL), MODEL, fit)
+    report(normalized=DATA, model_path=MODEL, **REPORTED)
+    (lines,) = re.findall(r"<pre><code>(.+?)</code></pre>", PAGE.read_text(), re.DOTALL)
+    lines = html.unescape(lines)
+    _set_temperature(0.5)
+    names = _odd_pictures()
+    capsys.readouterr()
+    assert main([*names, "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out):
+        exec(lines.replace("image.png", row["image"]), {})
+        said = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+        shown = {name: float(percentage.strip("%")) / 100 for name, percentage in said.items()}
+        assert shown == pytest.approx(row["classes"], abs=6e-4), row["image"]  # a tenth of a percent is printed
+
+
+@pytest.mark.usefixtures("pictures")
+def test_while_another_model_is_made_that_of_the_last_report_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["as-it-is.png"]) == 0
+    answer = capsys.readouterr().out
+    digest = json.loads(CALIBRATION.read_text())["model"]
+    cached = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+    cached.parent.mkdir(parents=True)
+    MODEL.rename(cached)  # as DVC does while stage train runs
+    for content in (None, b"a new model that no report describes yet"):
+        if content:
+            MODEL.write_bytes(content)
+        assert main(["as-it-is.png"]) == 0
+        assert capsys.readouterr() == (
+            answer,
+            "note: a run has begun and not ended; the model of the last report answers\n",
+        )
+    cached.unlink()
+    assert main(["as-it-is.png"]) == 2
+    assert f"error: {MODEL} must be the model of {CALIBRATION}, whose MD5 is {digest}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pictures")
+def test_a_reader_that_ends_early_leaves_no_trace() -> None:
+    command = f"{sys.executable} -m tasks.classify as-it-is.png --json | head -n 1"
+    done = subprocess.run(
+        command, shell=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("[\n", "")
 
 
 def test_a_file_that_is_no_image_costs_no_other_one(pictures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +239,8 @@ def test_a_transparent_image_is_classified_as_it_looks_on_white(capsys: pytest.C
 def test_before_the_first_run_the_next_command_is_named(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(ROOT / "dvc.yaml", workplace)
     assert main(["x.png"]) == 2
-    assert capsys.readouterr().err == "error: models/classifier.keras must exist; `dvc repro` makes it\n"
+    message = f"error: {CALIBRATION} must exist; `dvc repro` makes it, or a run that is at work does\n"
+    assert capsys.readouterr().err == message
 
 
 def test_no_class_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,23 +250,25 @@ def test_no_class_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith("error: --top must be at least 1; received 0\n")
 
 
+no_model = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "none"}'
 zero_temperature = '{"classes": ["cat"], "temperature": 0, "test_time_augmentation": "none"}'
 unknown_views = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "every"}'
 
 
-@pytest.mark.parametrize("content", ["", "[]", zero_temperature, unknown_views])
+@pytest.mark.parametrize("content", ["", "[]", no_model, zero_temperature, unknown_views])
 @pytest.mark.usefixtures("pictures")
 def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], content: str) -> None:
-    calibration = Path("reports/evaluation/calibration.json")
-    calibration.write_text(content)
+    CALIBRATION.write_text(content)
     assert main(["as-it-is.png"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {calibration} must hold class names, a temperature above 0")
+    assert line.startswith(f"error: {CALIBRATION} must hold class names, a temperature above 0")
 
 
 @pytest.mark.usefixtures("pictures")
 def test_a_model_that_carries_code_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     inputs = keras.Input((32, 32, 3))
     keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Lambda(lambda x: x[:, 0, 0])(inputs))).save(MODEL)
+    about = json.loads(CALIBRATION.read_text())
+    CALIBRATION.write_text(json.dumps({**about, "model": compute_md5(MODEL)}))
     assert main(["as-it-is.png"]) == 2
     assert "must be a Keras model that loads in safe mode" in capsys.readouterr().err

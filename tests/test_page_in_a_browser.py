@@ -56,13 +56,24 @@ def test_a_page_of_photographs_with_long_names_is_whole(browser: Browser, tmp_pa
     context = browser.new_context(offline=True)
     tab = context.new_page()
     tab.goto(path.as_uri())
-    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tab.evaluate("document.querySelectorAll('details:not(.picture)').forEach(d => d.open = true)")
     for width in (390, 1280):
         tab.set_viewport_size({"width": width, "height": 900})
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
     sizes = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.naturalHeight, i.width, i.height])")
     assert len(sizes) > 100
     assert {tuple(size) for size in sizes} == {(192, 96, 96, 48)}
+    tab.set_viewport_size({"width": 390, "height": 900})
+    for number, key in enumerate(("", "Enter")):  # the mouse, and the keyboard
+        summary = tab.locator(".picture summary").nth(number)
+        name = tab.locator(".picture code").nth(number)
+        assert not name.is_visible()
+        summary.press(key) if key else summary.click()
+        assert tab.evaluate(f"document.images[{number}].getBoundingClientRect().width") == 3.5 * 96
+        name.click()  # which selects it whole
+        assert tab.evaluate("getSelection().toString()").count("folder/") == 20
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        summary.press(key) if key else summary.click()
     context.close()
 
 

@@ -17,7 +17,7 @@ from tasks.report import report
 from tests.support import ROOT
 from tests.support.arrays import DATA, DETAILS, HISTORY, MODEL, NAMES, PAGE, PREDICTIONS, REPORTED, SIZES, write_arrays
 from tests.support.damage import flip_a_byte
-from tests.support.reports import history
+from tests.support.reports import Page, history
 
 pytestmark = pytest.mark.usefixtures("evaluated")
 
@@ -59,7 +59,7 @@ def test_the_report_loads_no_backend_and_its_bytes_are_always_the_same() -> None
     )
     command = [sys.executable, "-c", code, *paths]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
-    assert subprocess.check_output(command, env=environment, text=True) == "set()\n"
+    assert subprocess.check_output(command, env=environment, text=True).endswith(f"open {PAGE}\nset()\n")
     outputs = [PAGE, *sorted(DETAILS.iterdir())]
     before = [file.read_bytes() for file in outputs]
     assert "1,234 parameters" in run()
@@ -79,6 +79,24 @@ def test_files_and_findings_reach_the_report() -> None:
     assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
     assert "1 test image has a duplicate in training" in page
     assert "train/9.png" in page
+
+
+def test_the_terminal_ends_with_baseline_problems_advice_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = ("train/1.png", "train", "train/2.png", "train")
+    leak = Finding("leak", "test/5.png", "test", "train/9.png", "train", "equal pixels")
+    unreadable = Finding("unreadable", "x.png", "", "", "", "truncated")
+    kinds = ("duplicate", "duplicate", "conflict")
+    write_findings(DATA, [unreadable, leak, *(Finding(kind, *pair, "") for kind in kinds)])
+    page = Page(run()).words
+    *notes, last = capsys.readouterr().out.splitlines()
+    assert last == f"open {PAGE}"
+    assert (DETAILS / "notes.txt").read_text().splitlines() == notes
+    assert [note in page.replace("\xa0", " ") for note in notes[1:]] == [True] * 4
+    assert notes[0].endswith("of 80 test images are classified right.")
+    assert notes[1] == 'Always saying "zero" gives 25.0 %, and this model is not clearly better.'
+    assert notes[2] == ("Found among the pictures: 1 that cannot be read, 2 duplicates, 1 with two labels.")
+    assert notes[3].startswith("1 test image has a duplicate in training: without them")
+    assert notes[4].startswith("Next: 6 updates in all are too few: set train.batch_size 16")
 
 
 def test_a_finding_of_a_missing_image_is_one_line() -> None:

@@ -33,12 +33,16 @@ def summary(root: Path) -> str:
         name = "" if primary == "accuracy" else f" of {primary.replace('_', ' ')}"
         gap = 100 * metrics["generalization_gap"]
         lines += ["", f"generalization gap{name} (train − validation): {gap:.2f} points"]
-    if notes := read_notes(root / RUN_INFO):
-        ran = [(name, *_ran(notes[name])) for name in stages if name in notes]
+    if (notes := root / artifact(root, "notes")).exists():  # not for a trial of a study, which has no report
+        lines += ["", *notes.read_text(encoding="utf-8").splitlines()]
+    if runs := read_notes(root / RUN_INFO):
+        ran = [(name, *_ran(runs[name])) for name in stages if name in runs]
         lines += ["", *table(("stage", "time", "ran on"), ran)]
     if elsewhere := made_elsewhere(root):
         lines += ["", f"the model was {elsewhere}"]
     lines += ["", "made: " + ", ".join(declared_outputs(root, "outs", "metrics", "plots"))]
+    if (root / (page := artifact(root, "report"))).exists():
+        lines += ["", f"open {page}"]
     return "\n".join(lines)
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.metrics.calibration import apply_temperature, fit_temperature
 from tasks.metrics.predictions import Predicted
 
 History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
@@ -28,6 +30,7 @@ class Findings:
     leaks: Sequence[Leak]
     conflicts: Sequence[tuple[str, str, str]]  # two files of one picture, and their labels
     unreadable: Sequence[tuple[str, str]]  # a file and the reason
+    n_duplicates: int = 0  # pairs
     close: Sequence[Leak] = ()  # pairs that were not called duplicates, the closest first
 
 
@@ -37,16 +40,29 @@ class Evaluation:
 
     class_names: Sequence[str]
     primary_metric: str
-    predictions: Mapping[str, Predicted]  # by split: train, validation where there is one, test
+    predictions: Mapping[str, Predicted]  # as trained, by split: train, validation where there is one, test
     images: Mapping[str, NDArray[np.uint8]]  # by split
     files: Mapping[str, Sequence[str]]  # by split, the name of each image's file
     findings: Findings
     history: History
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
-    digests: Mapping[str, str]  # path → MD5
+    digests: Mapping[str, str]  # path → MD5, of the model and then of the data
     n_parameters: int  # of the model
     n_bytes: int  # of its file
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """Fit the temperature on validation; None without it."""
+        return fit_temperature(*self.predictions["validation"]) if "validation" in self.predictions else None
+
+    @cached_property
+    def calibrated(self) -> Mapping[str, Predicted]:
+        """Compute the predictions that people see, as `classify` prints them."""
+        return {
+            split: Predicted(y_true, apply_temperature(y_prob, self.temperature or 1.0))
+            for split, (y_true, y_prob) in self.predictions.items()
+        }
 
     @property
     def best_epoch(self) -> int | None:

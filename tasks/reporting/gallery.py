@@ -42,7 +42,7 @@ class ClassExamples(NamedTuple):
 
 def mistakes(evaluation: Evaluation) -> list[Picture]:
     """Show the most confident mistakes on test."""
-    y_true, y_prob = evaluation.predictions["test"]
+    y_true, y_prob = evaluation.calibrated["test"]
     confidence = np.where(y_prob.argmax(axis=1) == y_true, -1.0, y_prob.max(axis=1))
     order = np.argsort(-confidence, kind="stable")[:N_MISTAKES]
     return [picture(evaluation, "test", row) for row in order if confidence[row] >= 0]
@@ -50,7 +50,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
 
 def examples(evaluation: Evaluation, labels: Iterable[int]) -> list[ClassExamples]:
     """Show the hardest and easiest test images of the given classes."""
-    y_true, y_prob = evaluation.predictions["test"]
+    y_true, y_prob = evaluation.calibrated["test"]
     shown = []
     for label in labels:
         rows = np.flatnonzero(y_true == label)
@@ -64,7 +64,7 @@ def examples(evaluation: Evaluation, labels: Iterable[int]) -> list[ClassExample
 
 def picture(evaluation: Evaluation, split: str, row: int) -> Picture:
     """Show one image."""
-    y_true, y_prob = evaluation.predictions[split]
+    y_true, y_prob = evaluation.calibrated[split]
     pixels, names = np.asarray(evaluation.images[split][row]), evaluation.class_names
     label, predicted = y_true[row], int(y_prob[row].argmax())
     height, width = pixels.shape[:2]

@@ -1,6 +1,7 @@
-"""The report's headline: title, first line, and the warning below it."""
+"""The report's headline: title, first line, and the notes below it."""
 
 from tasks.metrics.scores import SCORES
+from tasks.reporting.advice import advise
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.results import Results
 from tasks.reporting.templates import percent
@@ -18,6 +19,28 @@ def headline(evaluation: Evaluation, results: Results) -> str:
     if evaluation.primary_metric == "accuracy":
         return f"{value} of {n:,} test images are classified right"
     return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {n:,} test images"
+
+
+def first_words(evaluation: Evaluation, results: Results) -> str:
+    """Write headline and notes as lines for a terminal."""
+    lines = [f"{headline(evaluation, results)}.", *notes(evaluation, results)]
+    return "".join(f"{line}\n" for line in lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def notes(evaluation: Evaluation, results: Results) -> list[str]:
+    """Write the baseline, problems of the pictures, and what to do next."""
+    findings, (name, score) = evaluation.findings, results.baseline
+    no_better = ", and this model is not clearly better" if results.primary.interval[0] <= score else ""
+    counts = (len(findings.unreadable), findings.n_duplicates, len(findings.conflicts))
+    kinds = ("that cannot be read", "duplicates", "with two labels")
+    found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
+    lines = [
+        f'Always saying "{name}" gives {percent(score)}{no_better}',
+        found and f"Found among the pictures: {found}",
+        leak_warning(evaluation, results),
+        (advice := advise(evaluation, results)) and f"Next: {advice}",
+    ]
+    return [f"{line}." for line in lines if line]
 
 
 def leak_warning(evaluation: Evaluation, results: Results) -> str | None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.metrics import primary
-from tasks.metrics.calibration import ReliabilityBins, apply_temperature, fit_temperature, reliability_bins
+from tasks.metrics.calibration import ReliabilityBins, reliability_bins
 from tasks.metrics.class_counts import ClassScores, confusion_matrix, most_confused, per_class
 from tasks.metrics.intervals import ScoreEstimate
 from tasks.metrics.predictions import Predicted
@@ -30,6 +30,13 @@ class Calibration:
     bins: Mapping[str, ReliabilityBins]  # likewise
 
 
+class Baseline(NamedTuple):
+    """The score of always saying the class with the most training images."""
+
+    name: str  # of the class
+    value: float  # the primary metric on test
+
+
 @dataclass(frozen=True)
 class Leakage:
     """The leaking images, and what they add to the test score."""
@@ -46,6 +53,7 @@ class Results:
 
     scores: Mapping[str, ScoreValues]  # by split
     primary: ScoreEstimate
+    baseline: Baseline
     gap: ScoreEstimate | None  # of the primary metric: train − validation; None without validation
     leakage: Leakage | None  # None without leaks
     classes: Sequence[ClassScores]
@@ -64,10 +72,12 @@ def compute_results(evaluation: Evaluation) -> Results:
     """Compute all numbers of the report from the predictions on each split."""
     names, predictions, metric = evaluation.class_names, evaluation.predictions, evaluation.primary_metric
     test, validation = predictions["test"], predictions.get("validation")
-    counts = confusion_matrix(*test)
+    counts, common = confusion_matrix(*test), int(np.bincount(predictions["train"].y_true).argmax())
+    always = np.broadcast_to(np.eye(len(names))[common], test.y_prob.shape)
     return Results(
         scores={split: compute_all(*predicted) for split, predicted in predictions.items()},
         primary=primary.estimate(metric, test),
+        baseline=Baseline(names[common], primary.compute(metric, Predicted(test.y_true, always))),
         gap=primary.gap(metric, predictions["train"], validation) if validation else None,
         leakage=measure_leakage(metric, test, evaluation.findings.leaks),
         classes=per_class(*test, names),
@@ -76,19 +86,18 @@ def compute_results(evaluation: Evaluation) -> Results:
             {"true": names[true], "predicted": names[predicted], "count": count, "of": int(counts[true].sum())}
             for true, predicted, count in most_confused(counts)
         ],
-        label_issues=find_doubtful_labels(predictions),
-        calibration=_calibrate(test, validation),
+        label_issues=find_doubtful_labels(evaluation.calibrated),
+        calibration=_calibrate(evaluation),
     )
 
 
-def _calibrate(test: Predicted, validation: Predicted | None) -> Calibration:
-    y_true, y_prob = test
+def _calibrate(evaluation: Evaluation) -> Calibration:
+    y_true, y_prob = evaluation.predictions["test"]
     models = {"as trained": y_prob}
-    temperature = fit_temperature(*validation) if validation else None
-    if temperature is not None:
-        models[f"at temperature {temperature:.3f}"] = apply_temperature(y_prob, temperature)
+    if evaluation.temperature not in {None, 1.0}:
+        models[f"at temperature {evaluation.temperature:.3f}"] = evaluation.calibrated["test"].y_prob
     return Calibration(
-        temperature,
+        evaluation.temperature,
         scores={
             model: {name: SCORES[name].compute(y_true, y_prob) for name in CALIBRATION_SCORES}
             for model, y_prob in models.items()

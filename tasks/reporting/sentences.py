@@ -3,6 +3,7 @@
 from tasks.reporting.evaluation import History
 from tasks.reporting.headline import count_leaks
 from tasks.reporting.results import Leakage
+from tasks.reporting.templates import percent
 
 
 def describe_curves(history: History, best_epoch: int | None = None) -> str:
@@ -44,8 +45,18 @@ def describe_temperature(temperature: float | None) -> str:
             "Without a validation split there is nothing to fit a temperature on, so only the model as trained is "
             "shown."
         )
-    verdict = "overconfident" if temperature > 1 else "underconfident" if temperature < 1 else "left as it is"
+    if temperature == 1:
+        return "The model's confidence is left as it is: no temperature clearly helps images that it was not fitted on."
+    verdict = "overconfident" if temperature > 1 else "underconfident"
     return (
         f"The model is {verdict}: dividing its logits by a temperature of {temperature:.3f}, fitted on validation, "
-        "gives the lowest loss there. It changes no prediction."
+        "gives the lowest loss there. It changes no prediction. The probabilities of pictures on this page are so "
+        "corrected, and so are those of tasks.classify."
     )
+
+
+def describe_doubts(score: float, baseline: float) -> str | None:
+    """Write a warning where the model itself is often wrong."""
+    if score >= max(0.6, (1 + baseline) / 2):
+        return None
+    return f"The model reaches only {percent(score)} on test: most of its doubts are mistakes of its own."

@@ -11,18 +11,20 @@ from sklearn.metrics import classification_report
 
 from tasks.metrics.class_counts import ClassScores
 from tasks.metrics.summarize import rounded, to_json
+from tasks.reporting import headline
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.results import Leakage, Results
 
 
-def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentation: str) -> dict[str, str]:
+def detail_tables(evaluation: Evaluation, results: Results) -> dict[str, str]:
     """Write every table of the report: file name → text."""
-    names, (y_true, y_prob) = list(evaluation.class_names), evaluation.predictions["test"]
+    names, (y_true, y_prob) = list(evaluation.class_names), evaluation.calibrated["test"]
     y_pred, labels = y_prob.argmax(axis=1), np.arange(len(names))
     calibration = {
         "classes": names,
         "temperature": results.calibration.temperature,
-        "test_time_augmentation": test_time_augmentation,
+        "test_time_augmentation": evaluation.parameters["evaluate"]["test_time_augmentation"],
+        "model": next(iter(evaluation.digests.values())),  # which `classify` looks for
     }
     classes = [_class_row(row) for row in results.classes]
     named = [(names[true], names[predicted]) for true, predicted in zip(y_true, y_pred, strict=True)]
@@ -34,6 +36,7 @@ def detail_tables(evaluation: Evaluation, results: Results, test_time_augmentati
         "classification_report.txt": classification_report(
             y_true, y_pred, labels=labels, target_names=names, digits=4, zero_division=0
         ),
+        "notes.txt": headline.first_words(evaluation, results),
         "scores.json": to_json(_scores(evaluation, results)),
         "calibration.json": json.dumps(calibration, indent=2) + "\n",  # a rounded temperature would move predictions
         "per_class.csv": _csv(classes[0], (rounded(row).values() for row in classes)),

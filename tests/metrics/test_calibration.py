@@ -26,6 +26,18 @@ def test_a_perfect_model_keeps_its_confidence() -> None:
     assert fit_temperature(np.arange(4), np.eye(4)) == 1.0
 
 
+@pytest.mark.parametrize("n", [3, 60, 200])
+def test_a_temperature_that_may_be_chance_is_not_used(n: int) -> None:
+    """Take probabilities that are right as they are; a few images always have another best temperature."""
+    used = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        y_prob = special.softmax(rng.normal(scale=2.0, size=(n, 4)), axis=1)
+        y_true = (y_prob.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+        used += [fit_temperature(y_true, y_prob)]
+    assert used == [1.0] * 10
+
+
 def test_every_image_is_in_one_bin_even_above_confidence_one() -> None:
     y_prob = np.array([[1 + 1e-7, 0], [0.6, 0.4], [0.5, 0.5]])
     n, accuracy, confidence = reliability_bins(np.array([0, 0, 1]), y_prob)

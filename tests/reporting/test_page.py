@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from sklearn.datasets import load_sample_image
 from tasks.metrics.scores import SCORES
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
-from tests.support.reports import Page, evaluation, history, render_page, with_test
+from tests.support import ROOT
+from tests.support.reports import PARAMETERS, Page, evaluation, history, render_page, with_test
 
 
 def test_the_numbers_of_the_results_are_shown() -> None:
@@ -47,7 +49,7 @@ def test_mistakes_are_counted_from_the_predictions() -> None:
 
 def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
     made = evaluation()
-    y_true, y_prob = made.predictions["test"]
+    y_true, y_prob = made.calibrated["test"]
     wrong = np.flatnonzero(y_prob.argmax(axis=1) != y_true)
     expected = wrong[np.argsort(-y_prob[wrong].max(axis=1))][:24]
     pictures = Page(render_page(made)).pictures[: len(expected)]  # further galleries follow
@@ -57,16 +59,22 @@ def test_the_gallery_shows_the_most_confident_mistakes_first() -> None:
 
 
 def test_parameters_are_listed_as_params_yaml_spells_them_beside_the_models_size() -> None:
-    blocks = {"regularize": {"l2": 0.0, "augment": {"flip": "random"}}, "model": {"filters": [4, 8], "norm": True}}
-    page = Page(render_page(evaluation(parameters=blocks)))
+    page = Page(render_page(evaluation(parameters={**PARAMETERS, "mine": {"inner": {"flip": "random"}, "on": True}})))
     assert "1,250,858 parameters and takes 5.0 MB" in page.words
     (parameters,) = (table for table in page.tables if table[0][0] == "parameter")
-    assert parameters[1:] == [
-        ["regularize.l2", "0.0"],
-        ["regularize.augment.flip", "random"],
-        ["model.filters", "[4, 8]"],
-        ["model.norm", "true"],
+    rows = [
+        ["normalize.size", "null"],
+        ["model.filters", "[32, 64, 64]"],
+        ["mine.inner.flip", "random"],
+        ["mine.on", "true"],
     ]
+    assert all(row in parameters for row in rows)
+
+
+def test_the_readme_has_the_lines_that_the_page_of_the_committed_settings_shows() -> None:
+    (readme,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (page,) = re.findall("<pre><code>(.+?)</code></pre>", render_page(evaluation()), re.DOTALL)
+    assert unescape(page) == readme
 
 
 def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
@@ -78,8 +86,9 @@ def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
 
 def test_names_and_values_are_text_and_never_markup() -> None:
     hostile = "<img src=x onerror=alert(1)>"
-    parameters = {"train": {hostile: "</table><b>", "schedule": "&"}}
-    made = render_page(evaluation(class_names=[hostile, "$x$", "c & d", "'e'"], parameters=parameters))
+    parameters = {**PARAMETERS, "mine": {hostile: "</table><b>", "schedule": "&"}}
+    files = {split: [hostile] * 400 for split in ("train", "validation", "test")}
+    made = render_page(evaluation(files=files, class_names=[hostile, "$x$", "c & d", "'e'"], parameters=parameters))
     assert hostile not in made
     assert "</table><b>" not in made
     assert hostile in Page(made).words
@@ -158,7 +167,7 @@ def test_leaks_are_counted_measured_and_shown_in_pairs() -> None:
 
 
 def test_the_closest_pairs_are_shown_beside_their_similarity() -> None:
-    findings = Findings([], [], [], [Leak("test", 3, 8, "0.987")])
+    findings = Findings([], [], [], close=[Leak("test", 3, 8, "0.987")])
     page = Page(render_page(evaluation(findings=findings)))
     assert "give both files one group, or set normalize.copies to strict." in page.words
     strict = Page(render_page(evaluation(findings=findings, parameters={"normalize": {"copies": "strict"}})))
@@ -204,4 +213,5 @@ def test_long_names_are_shortened_and_kept_in_full_beside() -> None:
     made = replace(made, files={**made.files, "test": [name] * 40}, class_names=["c" * 100, "b", "d", "e"])
     html = render_page(made)
     assert f'<span title="{name}">a-folder/xxx…xxx/0001.jpg'[:40] in html
-    assert f">{name}<" not in html
+    assert f'<span class="file">{name}' not in html
+    assert f"</summary><code>{name}</code></details>" in html  # where a picture is opened

@@ -5,9 +5,11 @@ import json
 from dataclasses import replace
 from io import StringIO
 
+import numpy as np
 import pytest
 
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
+from tasks.reporting.gallery import picture
 from tasks.reporting.results import compute_results
 from tasks.reporting.tables import detail_tables
 from tests.support.reports import evaluation, with_test
@@ -15,7 +17,7 @@ from tests.support.reports import evaluation, with_test
 
 def tables(evaluation: Evaluation) -> dict[str, str]:
     results = compute_results(evaluation)
-    return detail_tables(evaluation, results, "mirror")
+    return detail_tables(evaluation, results)
 
 
 def test_scores_json_keeps_its_keys_and_six_digits() -> None:
@@ -39,11 +41,30 @@ def test_without_validation_gap_and_temperature_are_null() -> None:
 
 
 def test_the_calibration_holds_the_whole_temperature() -> None:
-    made = evaluation()
+    made = evaluation(n=1000)
     calibration = json.loads(tables(made)["calibration.json"])
     temperature = compute_results(made).calibration.temperature
-    assert calibration == {"classes": made.class_names, "temperature": temperature, "test_time_augmentation": "mirror"}
+    assert calibration == {
+        "classes": made.class_names,
+        "temperature": temperature,
+        "test_time_augmentation": "none",
+        "model": made.digests["models/classifier.keras"],
+    }
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
+
+
+def test_people_see_calibrated_probabilities() -> None:
+    made = evaluation(n=1000)
+    y_true, y_prob = made.calibrated["test"]
+    assert np.abs(y_prob - made.predictions["test"].y_prob).max() > 0.05
+    written = {name: list(csv.DictReader(StringIO(text))) for name, text in tables(made).items() if "csv" in name}
+    shown = [float(row["probability"]) for row in written["predictions.csv"]]
+    assert shown == pytest.approx(y_prob.max(axis=1), abs=1e-6)
+    issue = next(row for row in written["label_issues.csv"] if row["split"] == "test")
+    row = made.files["test"].index(issue["file"])
+    assert float(issue["probability_of_label"]) == pytest.approx(y_prob[row, y_true[row]], abs=1e-6)
+    assert float(issue["probability_of_suggested"]) == pytest.approx(y_prob[row].max(), abs=1e-6)
+    assert picture(made, "test", row).confidence == pytest.approx(y_prob[row].max())
 
 
 def test_names_survive_csv_in_the_order_of_the_images() -> None:
@@ -60,7 +81,6 @@ def test_names_survive_csv_in_the_order_of_the_images() -> None:
     assert [row[:3] for row in read["predictions.csv"][1:]] == [
         [file, *pair] for file, pair in zip(files, pairs, strict=True)
     ]
-    assert [float(row[3]) for row in read["predictions.csv"][1:]] == pytest.approx(y_prob.max(axis=1), abs=1e-6)
     assert "\r" not in tables(made)["predictions.csv"]
 
 

@@ -9,10 +9,16 @@ import numpy as np
 from scipy import special
 
 from tasks.metrics.predictions import Predicted
+from tasks.params import parse
 from tasks.reporting import page
 from tasks.reporting.evaluation import Evaluation, Findings
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.results import compute_results
+from tests.support import ROOT
+
+PARAMETERS = {
+    block: content for block, content in parse(ROOT / "params.yaml").items() if block not in {"download", "study"}
+}
 
 
 def history(epochs: int = 3, validation: bool = True, best: int | None = None) -> list[dict[str, float]]:
@@ -52,7 +58,7 @@ def evaluation(
         findings=Findings([], [], []),
         history=history(validation=validation),
         has_early_stopping=False,
-        parameters={"train": {"epochs": 3}},
+        parameters=PARAMETERS,
         digests={"models/classifier.keras": "d41d8cd98f00b204e9800998ecf8427e"},
         n_parameters=1_250_858,
         n_bytes=5_034_112,

@@ -30,7 +30,7 @@ def test_a_summary_shows_scores_gap_and_what_was_made(finished: Path) -> None:
     lines = summary(finished).splitlines()
     assert "| test       | 83.22%   | 0.6123      |" in lines
     assert "generalization gap (train − validation): 6.00 points" in lines
-    assert lines[-1] == (
+    assert lines[-1] == (  # without a report there is nothing to open
         "made: data/raw, data/normalized, reports/dataset.json, models/classifier.keras, reports/history.csv, "
         "reports/predictions.npz, reports/metrics.json, reports/evaluation, reports/index.html"
     )
@@ -59,6 +59,16 @@ def test_a_summary_shows_what_each_stage_ran_on_where_that_is_known(finished: Pa
     shown = [line.replace("  ", "") for line in summary(finished).splitlines()]
     assert any("60.5 s | cpu, 2 threads, float32, 2,512 images/s" in line for line in shown)
     assert any("cpu, 2 threads, 1,250,858 parameters in 5.0 MB, 0.21 ms an image" in line for line in shown)
+
+
+def test_a_summary_has_the_first_words_of_the_report_and_ends_with_its_page(finished: Path) -> None:
+    (finished / "reports/evaluation").mkdir()
+    notes = ["83.2 % of 100 test images are classified right.", "Next: more epochs → train.epochs 8."]
+    (finished / "reports/evaluation/notes.txt").write_text("\n".join(notes) + "\n")
+    (finished / "reports/index.html").touch()
+    text = summary(finished)
+    assert "\n".join(["", *notes, ""]) in text
+    assert text.endswith("\n\nopen reports/index.html")
 
 
 def test_without_validation_there_is_no_gap(finished: Path) -> None:
