@@ -170,7 +170,8 @@ def test_the_closest_pairs_are_shown_beside_their_similarity() -> None:
     findings = Findings([], [], [], close=[Leak("test", 3, 8, "0.987")])
     page = Page(render_page(evaluation(findings=findings)))
     assert "give both files one group, or set normalize.copies to strict." in page.words
-    strict = Page(render_page(evaluation(findings=findings, parameters={"normalize": {"copies": "strict"}})))
+    parameters = {**PARAMETERS, "normalize": {**PARAMETERS["normalize"], "copies": "strict"}}
+    strict = Page(render_page(evaluation(findings=findings, parameters=parameters)))
     assert "give both files one group." in strict.words
     assert re.search(r"0\.987\s*test: test/3\.png, class 3\s*train: train/8\.png, class 0", page.words)
 
