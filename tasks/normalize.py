@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data import arrays, decoding, pixels, splits
+from tasks.data import arrays, decoding, groups, pixels, splits
 from tasks.data.arrays import Finding
-from tasks.data.duplicates import find_duplicates
+from tasks.data.digests import hash_text
+from tasks.data.duplicates import Pair, find_duplicates
 from tasks.data.leaks import find_leaks
 from tasks.datasets import Dataset, open_dataset
 from tasks.params import load_block
@@ -58,7 +59,8 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
         arrays.write_findings(folder, [*unreadable, *findings])
-        arrays.write_description(folder, dataset.classes, params.fit, params.method, mean, std)
+        scaling = {"method": params.method, "mean": mean, "std": std}
+        arrays.write_description(folder, dataset.classes, params.fit, scaling, _describe_split(dataset, params))
         counts = _count(dataset, readable, split_of, [*unreadable, *findings])
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
@@ -110,15 +112,13 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Spl
     """Split the readable rows; list duplicates, conflicting labels and leaks."""
     rows = readable.rows
     labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
-    names = [dataset.groups[row] for row in rows]
+    names = _name_groups(dataset, rows, params.groups)
     contents = [dataset.contents[row] for row in rows]
     pairs = find_duplicates(_parts(readable.images, rows), contents, readable.sizes)
     if dataset.splits_single_images:
         split_of = _split_as_published(labels, given, params)
     else:
-        groups = splits.merge_groups(names, pairs)
-        fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
-        split_of = splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
+        split_of = _draw_splits(dataset, rows, names, pairs, params)
         split_of = splits.limit_training(labels, split_of, params.train_images, params.seed)
 
     def finding(kind: str, row: int, other: int, detail: str) -> Finding:
@@ -133,6 +133,48 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Spl
     ]
     leaks = [finding("leak", *leak) for leak in find_leaks(split_of, names, pairs)]
     return split_of, [*duplicates, *conflicts, *leaks]
+
+
+def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[str]:
+    """Name the group of each row: the table's, or the one that a rule finds."""
+    if rule is None:
+        return [dataset.groups[row] for row in rows]
+    if dataset.splits_single_images or any(dataset.groups):
+        source = "CIFAR-10, whose images have none" if dataset.splits_single_images else "a table that names groups"
+        raise ValueError(f"normalize.groups must be null with {source}; received {rule}")
+    labels = [dataset.classes[label] for label in dataset.labels[rows]]
+    names = groups.name_groups([dataset.files[row] for row in rows], labels, rule)
+    n_groups, n_alone = len({*names} - {""}), names.count("")
+    print(f"normalize: {len(names) - n_alone:,} images in {n_groups:,} groups, {n_alone:,} on their own")
+    return names
+
+
+def _draw_splits(dataset: Dataset, rows: splits.Rows, names: list[str], pairs: list[Pair], params: Normalize) -> Splits:
+    """Draw the splits that own images lack; name what no split can hold."""
+    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
+    keys = [f"{params.seed} {name or dataset.contents[row]}" for row, name in zip(rows, names, strict=True)]
+    fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
+    together = splits.merge_groups(names, pairs)
+    split_of = splits.assign_splits(labels, given, together, keys, fractions, dataset.classes)
+    if not given[0]:
+        for group in groups.describe_large_groups(names, together, split_of, params.test_fraction):
+            print(
+                f"normalize: warning: group {group}: more than test_fraction: {params.test_fraction}; if they need not "
+                "stay together, give them no group"
+            )
+        if (untested := np.setdiff1d(labels, labels[split_of == "test"])).size:
+            shown = ", ".join(dataset.classes[label] for label in untested[:SHOWN])
+            print(f"normalize: warning: test has no image of {len(untested):,} classes, which no score covers: {shown}")
+    return split_of
+
+
+def _describe_split(dataset: Dataset, params: Normalize) -> dict[str, object] | None:
+    """Describe how own images were split, for dataset.json."""
+    if dataset.splits_single_images:
+        return None
+    fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
+    given = {split: "given" for split in fractions if split in dataset.splits}
+    return {"rule": splits.RULE, "seed": params.seed, **fractions, **given}
 
 
 def _split_as_published(labels: NDArray[np.int32], given: Splits, params: Normalize) -> Splits:
@@ -158,6 +200,8 @@ def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: 
             files = [dataset.files[row] for row in rows]
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
+    if not dataset.splits_single_images:
+        arrays.write_test_contents(folder, (dataset.contents[row] for row in readable.rows[split_of == "test"]))
 
 
 def _count(
@@ -167,11 +211,13 @@ def _count(
     class_sizes = np.bincount(dataset.labels[readable.rows], minlength=len(dataset.classes))
     kinds = Counter(finding.kind for finding in findings)
     leaking = {(finding.split, finding.file) for finding in findings if finding.kind == "leak"}
+    tested = sorted(dataset.contents[row] for row in readable.rows[split_of == "test"])
     return {
         "images": len(readable.rows),
         "classes": len(dataset.classes),
         "smallest_class": int(class_sizes.min()),
         **{split: int((split_of == split).sum()) for split in arrays.SPLITS},
+        "test_set_digest": hash_text("\n".join(tested)) % 10**6,
         "unreadable": kinds["unreadable"],
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -133,6 +134,44 @@ def test_copies_and_groups_stay_on_one_side_of_what_is_drawn() -> None:
         assert split_of[f"{'ant' if n % 2 else 'bee'}/copy {n}.png"] == split_of[f"ant/{n}.png"]
         assert split_of[f"bee/member {n + 20}.png"] == split_of[f"bee/{n + 20}.png"]
     assert Counter(finding.kind for finding in arrays.findings(OUT)) == {"duplicate": 6, "conflict": 3}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_folders_become_groups_that_stay_on_one_side(capsys: pytest.CaptureFixture[str]) -> None:
+    patients = {f"{'ant' if n < 32 else 'bee'}/patient {n % 8}/{n}.png": picture(n) for n in range(64)}
+    pack(patients | {f"bee/unknown/{n}.png": picture(n) for n in range(100, 130)} | {"ant/1.png": picture(200)})
+    run(groups="folder")
+    said = capsys.readouterr().out
+    assert "normalize: 94 images in 9 groups, 1 on their own\n" in said
+    assert "warning: group unknown: 30 of 95 images, all train: more than test_fraction: 0.2; if they need" in said
+    sides = {(file.split("/")[1], split) for split in arrays.SPLITS for file in arrays.files(OUT, split)}
+    assert len(sides) == 10
+    assert {split for _, split in sides} == {*arrays.SPLITS}
+    rule = r"(patient \d)"
+    with pytest.raises(RefusedError, match=r"found none in 31 of 95: .*leaves such files on their own"):
+        run(groups=rule)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_groups_come_from_a_table_or_from_a_rule() -> None:
+    pack_copies("")
+    assert refusal(groups="folder") == "normalize.groups must be null with a table that names groups; received folder"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_other_images_leave_the_test_set_as_it_was_and_its_digest_tells_when_it_grew() -> None:
+    numbers, sets = [], []
+    for n_more in (0, 1, 20):
+        shutil.rmtree(RAW, ignore_errors=True)
+        pack({**pictures(30), **{f"ant/more {n}.png": picture(20_000 + n) for n in range(n_more)}})
+        numbers.append(run()["test_set_digest"])
+        sets.append({*arrays.files(OUT, "test")})
+    assert sets[0] == sets[1] < sets[2]
+    assert numbers[0] == numbers[1] != numbers[2]
+    contents = {row.file: row.sha256 for row in packed._read_manifest(RAW / packed.MANIFEST)}
+    assert arrays.test_contents(OUT) == [contents[file] for file in arrays.files(OUT, "test")]
+    description = json.loads((OUT / "dataset.json").read_text())["split"]
+    assert {**description, "rule": ""} == {"rule": "", "seed": 0, "test": 0.2, "validation": 0.2}
 
 
 @pytest.mark.usefixtures("workplace")

@@ -3,8 +3,9 @@
 {split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
+test_contents.txt    of own images: the SHA-256 of each test image's file, a line each
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
-                     how pixels are scaled, and the digest of each file above
+                     how pixels are scaled, how own images were split, and the digest of each file above
 findings.csv         problems: unreadable files, duplicates, conflicting labels, leaks
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
@@ -12,7 +13,7 @@ Raises RefusedError where a file is damaged, no array, or does not fit the other
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -26,6 +27,7 @@ from tasks.data.digests import compute_md5
 
 SPLITS = ("train", "validation", "test")
 FINDINGS = "findings.csv"
+TEST_CONTENTS = "test_contents.txt"
 ADVICE = "`make doctor` restores it"
 
 T = TypeVar("T")
@@ -75,28 +77,36 @@ def write_split(
         for images in parts:
             file.write(np.ascontiguousarray(images).data)
     np.save(_labels_path(normalized, split), labels.astype(np.int32))
-    names = "".join(f"{name}\n" for name in files)
-    (normalized / f"{split}_files.txt").write_text(names, encoding="utf-8", newline="\n")
+    _write_lines(normalized / f"{split}_files.txt", files)
+
+
+def write_test_contents(normalized: Path, digests: Iterable[str]) -> None:
+    """Write the SHA-256 of each test image's file, in their order."""
+    _write_lines(normalized / TEST_CONTENTS, digests)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def write_description(
     normalized: Path,
     class_names: Sequence[str],
     resize_mode: str,
-    method: str,
-    mean: Sequence[float],
-    std: Sequence[float],
+    scaling: Mapping[str, object],
+    split_rule: Mapping[str, object] | None = None,
 ) -> None:
     """Write dataset.json, about the arrays that were written.
 
-    Class names are in the order of their labels. `mean` and `std` are the constants of `method` for each channel, in
-    units of 0–255.
+    Class names are in the order of their labels. `scaling` has a `method`, and its `mean` and `std` for each channel,
+    in units of 0–255. `split_rule` says how own images were split.
     """
     content = {
         "classes": list(class_names),
         "shape": list(image_shape(normalized)),
         "fit": resize_mode,
-        "scaling": {"method": method, "mean": list(mean), "std": list(std)},
+        "scaling": dict(scaling),
+        **({"split": dict(split_rule)} if split_rule else {}),
         "digests": {path.name: compute_md5(path) for path in sorted(normalized.iterdir())},
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -149,7 +159,17 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
 
 def files(normalized: Path, split: str) -> list[str]:
     """Read the file names of a split's images, in order."""
-    path = normalized / f"{split}_files.txt"
+    return _read_names(normalized, split, f"{split}_files.txt")
+
+
+def test_contents(normalized: Path) -> list[str]:
+    """Read what identifies each test image: the SHA-256 of its file, or the record of CIFAR-10."""
+    is_own = (normalized / TEST_CONTENTS).exists()
+    return _read_names(normalized, "test", TEST_CONTENTS) if is_own else files(normalized, "test")
+
+
+def _read_names(normalized: Path, split: str, file: str) -> list[str]:
+    path = normalized / file
     names = _read_undamaged(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
     if len(names) != len(_map(_labels_path(normalized, split))):
         raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
