@@ -10,10 +10,7 @@ RefusedError: damaged data, or a model that does not load in safe mode or does n
 import time
 from pathlib import Path
 
-import numpy as np
-
 from tasks.data import arrays
-from tasks.data.digests import hash_text
 from tasks.device import runtime
 from tasks.metrics import scores
 from tasks.metrics.predictions import Predicted, Predictions, write_predictions
@@ -50,7 +47,7 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
         class_names=class_names,
         images=arrays.digests(normalized)[arrays.images_path(normalized, "test").name],
         n_parameters=model.count_params(),
-        test_ids=np.array([hash_text(content) for content in arrays.test_contents(normalized)], np.uint64),
+        test_ids=arrays.test_ids(normalized),
     )
     with atomic_outputs(predictions_path, metrics_path) as (npz, json):
         write_predictions(npz, predictions)

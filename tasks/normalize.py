@@ -60,8 +60,11 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
             raise errors.RefusedError(str(error)) from error
         arrays.write_findings(folder, [*unreadable, *findings])
         scaling = {"method": params.method, "mean": mean, "std": std}
-        arrays.write_description(folder, dataset.classes, params.fit, scaling, _describe_split(dataset, params))
+        drawn = {"rule": splits.RULE, **params.model_dump(include={"seed", "test_fraction", "validation_fraction"})}
+        split_rule = None if dataset.splits_single_images else drawn
+        arrays.write_description(folder, dataset.classes, params.fit, scaling, split_rule)
         counts = _count(dataset, readable, split_of, [*unreadable, *findings])
+        counts["test_set_digest"] = hash_text(str(sorted(arrays.test_ids(folder).tolist()))) % 10**6
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
@@ -140,12 +143,10 @@ def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[
     if rule is None:
         return [dataset.groups[row] for row in rows]
     if dataset.splits_single_images or any(dataset.groups):
-        source = "CIFAR-10, whose images have none" if dataset.splits_single_images else "a table that names groups"
-        raise ValueError(f"normalize.groups must be null with {source}; received {rule}")
+        raise ValueError(f"normalize.groups must be null for CIFAR-10 and where a table names groups; received {rule}")
     labels = [dataset.classes[label] for label in dataset.labels[rows]]
     names = groups.name_groups([dataset.files[row] for row in rows], labels, rule)
-    n_groups, n_alone = len({*names} - {""}), names.count("")
-    print(f"normalize: {len(names) - n_alone:,} images in {n_groups:,} groups, {n_alone:,} on their own")
+    print(f"normalize: {len({*names} - {''}):,} groups of images, and {names.count(''):,} images on their own")
     return names
 
 
@@ -156,25 +157,15 @@ def _draw_splits(dataset: Dataset, rows: splits.Rows, names: list[str], pairs: l
     fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
     together = splits.merge_groups(names, pairs)
     split_of = splits.assign_splits(labels, given, together, keys, fractions, dataset.classes)
-    if not given[0]:
-        for group in groups.describe_large_groups(names, together, split_of, params.test_fraction):
-            print(
-                f"normalize: warning: group {group}: more than test_fraction: {params.test_fraction}; if they need not "
-                "stay together, give them no group"
-            )
+    if not any(given):
+        for name, count in Counter(filter(None, names)).items():
+            if count > params.test_fraction * len(names):
+                text = f"group {name}, {count:,} of {len(names):,} images, is all {split_of[names.index(name)]}"
+                print(f"normalize: warning: {text}; if they need not stay together, give them no group")
         if (untested := np.setdiff1d(labels, labels[split_of == "test"])).size:
             shown = ", ".join(dataset.classes[label] for label in untested[:SHOWN])
             print(f"normalize: warning: test has no image of {len(untested):,} classes, which no score covers: {shown}")
     return split_of
-
-
-def _describe_split(dataset: Dataset, params: Normalize) -> dict[str, object] | None:
-    """Describe how own images were split, for dataset.json."""
-    if dataset.splits_single_images:
-        return None
-    fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
-    given = {split: "given" for split in fractions if split in dataset.splits}
-    return {"rule": splits.RULE, "seed": params.seed, **fractions, **given}
 
 
 def _split_as_published(labels: NDArray[np.int32], given: Splits, params: Normalize) -> Splits:
@@ -201,7 +192,8 @@ def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: 
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
     if not dataset.splits_single_images:
-        arrays.write_test_contents(folder, (dataset.contents[row] for row in readable.rows[split_of == "test"]))
+        contents = [dataset.contents[row] for row in readable.rows[split_of == "test"]]
+        np.save(folder / arrays.TEST_IDS, np.array([hash_text(content) for content in contents], np.uint64))
 
 
 def _count(
@@ -211,13 +203,11 @@ def _count(
     class_sizes = np.bincount(dataset.labels[readable.rows], minlength=len(dataset.classes))
     kinds = Counter(finding.kind for finding in findings)
     leaking = {(finding.split, finding.file) for finding in findings if finding.kind == "leak"}
-    tested = sorted(dataset.contents[row] for row in readable.rows[split_of == "test"])
     return {
         "images": len(readable.rows),
         "classes": len(dataset.classes),
         "smallest_class": int(class_sizes.min()),
         **{split: int((split_of == split).sum()) for split in arrays.SPLITS},
-        "test_set_digest": hash_text("\n".join(tested)) % 10**6,
         "unreadable": kinds["unreadable"],
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tasks.data import arrays
+from tasks.data.digests import hash_text
 from tasks.datasets import packed
 from tasks.errors import RefusedError
 from tasks.normalize import normalize
@@ -142,8 +143,8 @@ def test_folders_become_groups_that_stay_on_one_side(capsys: pytest.CaptureFixtu
     pack(patients | {f"bee/unknown/{n}.png": picture(n) for n in range(100, 130)} | {"ant/1.png": picture(200)})
     run(groups="folder")
     said = capsys.readouterr().out
-    assert "normalize: 94 images in 9 groups, 1 on their own\n" in said
-    assert "warning: group unknown: 30 of 95 images, all train: more than test_fraction: 0.2; if they need" in said
+    assert "normalize: 9 groups of images, and 1 images on their own\n" in said
+    assert "warning: group unknown, 30 of 95 images, is all train; if they need not stay together" in said
     sides = {(file.split("/")[1], split) for split in arrays.SPLITS for file in arrays.files(OUT, split)}
     assert len(sides) == 10
     assert {split for _, split in sides} == {*arrays.SPLITS}
@@ -155,7 +156,9 @@ def test_folders_become_groups_that_stay_on_one_side(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("workplace")
 def test_groups_come_from_a_table_or_from_a_rule() -> None:
     pack_copies("")
-    assert refusal(groups="folder") == "normalize.groups must be null with a table that names groups; received folder"
+    assert refusal(groups="folder") == (
+        "normalize.groups must be null for CIFAR-10 and where a table names groups; received folder"
+    )
 
 
 @pytest.mark.usefixtures("workplace")
@@ -168,10 +171,10 @@ def test_other_images_leave_the_test_set_as_it_was_and_its_digest_tells_when_it_
         sets.append({*arrays.files(OUT, "test")})
     assert sets[0] == sets[1] < sets[2]
     assert numbers[0] == numbers[1] != numbers[2]
-    contents = {row.file: row.sha256 for row in packed._read_manifest(RAW / packed.MANIFEST)}
-    assert arrays.test_contents(OUT) == [contents[file] for file in arrays.files(OUT, "test")]
+    ids = {row.file: hash_text(row.sha256) for row in packed._read_manifest(RAW / packed.MANIFEST)}
+    assert arrays.test_ids(OUT).tolist() == [ids[file] for file in arrays.files(OUT, "test")]
     description = json.loads((OUT / "dataset.json").read_text())["split"]
-    assert {**description, "rule": ""} == {"rule": "", "seed": 0, "test": 0.2, "validation": 0.2}
+    assert {**description, "rule": ""} == {"rule": "", "seed": 0, "test_fraction": 0.2, "validation_fraction": 0.2}
 
 
 @pytest.mark.usefixtures("workplace")

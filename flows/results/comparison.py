@@ -147,8 +147,8 @@ def compare(root: Path, base: str) -> Comparison:
 def _names_other_test_set(root: Path, commit: str) -> bool:
     path = artifact(root, "dataset")
     contents = read_blob(root, commit, path), (root / path).read_bytes()
-    old, new = (json.loads(content or "{}").get("test_set_digest") for content in contents)
-    return None not in {old, new} and old != new
+    digests = {json.loads(content or "{}").get("test_set_digest") for content in contents}
+    return len(digests - {None}) == 2
 
 
 def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predictions, Predictions, str]:

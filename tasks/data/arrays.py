@@ -3,7 +3,7 @@
 {split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
-test_contents.txt    of own images: the SHA-256 of each test image's file, a line each
+test_ids.npy         uint64 of shape (n,), of own images: a hash of each test image's file
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, how own images were split, and the digest of each file above
 findings.csv         problems: unreadable files, duplicates, conflicting labels, leaks
@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data.digests import compute_md5
+from tasks.data.digests import compute_md5, hash_text
 
 SPLITS = ("train", "validation", "test")
 FINDINGS = "findings.csv"
-TEST_CONTENTS = "test_contents.txt"
+TEST_IDS = "test_ids.npy"
 ADVICE = "`make doctor` restores it"
 
 T = TypeVar("T")
@@ -77,16 +77,8 @@ def write_split(
         for images in parts:
             file.write(np.ascontiguousarray(images).data)
     np.save(_labels_path(normalized, split), labels.astype(np.int32))
-    _write_lines(normalized / f"{split}_files.txt", files)
-
-
-def write_test_contents(normalized: Path, digests: Iterable[str]) -> None:
-    """Write the SHA-256 of each test image's file, in their order."""
-    _write_lines(normalized / TEST_CONTENTS, digests)
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    names = "".join(f"{name}\n" for name in files)
+    (normalized / f"{split}_files.txt").write_text(names, encoding="utf-8", newline="\n")
 
 
 def write_description(
@@ -159,21 +151,17 @@ def load_split(normalized: Path, split: str, n_classes: int) -> tuple[Images, La
 
 def files(normalized: Path, split: str) -> list[str]:
     """Read the file names of a split's images, in order."""
-    return _read_names(normalized, split, f"{split}_files.txt")
-
-
-def test_contents(normalized: Path) -> list[str]:
-    """Read what identifies each test image: the SHA-256 of its file, or the record of CIFAR-10."""
-    is_own = (normalized / TEST_CONTENTS).exists()
-    return _read_names(normalized, "test", TEST_CONTENTS) if is_own else files(normalized, "test")
-
-
-def _read_names(normalized: Path, split: str, file: str) -> list[str]:
-    path = normalized / file
+    path = normalized / f"{split}_files.txt"
     names = _read_undamaged(path, lambda path: path.read_text(encoding="utf-8").split("\n")[:-1])
     if len(names) != len(_map(_labels_path(normalized, split))):
         raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
     return names
+
+
+def test_ids(normalized: Path) -> NDArray[np.uint64]:
+    """Read a hash of each test image's file, or of the record's name in CIFAR-10."""
+    path = normalized / TEST_IDS
+    return np.array(_map(path) if path.exists() else [hash_text(name) for name in files(normalized, "test")], np.uint64)
 
 
 def class_names(normalized: Path) -> list[str]:

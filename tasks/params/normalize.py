@@ -28,11 +28,11 @@ class Normalize(Block):
 
     @field_validator("groups")
     @classmethod
-    def _has_a_bracketed_part(cls, groups: str | None) -> str | None:
+    def _is_a_rule(cls, groups: str | None) -> str | None:
         rule = r"must be null, folder, or a regular expression with a part in brackets, such as 'patient_(\d+)'"
         try:
             if groups in (None, "folder") or re.compile(groups).groups:
                 return groups
         except re.error as error:
-            raise ValueError(f"{rule}; received {groups}: {error}") from error
+            rule = f"{rule}: {error}"
         raise ValueError(f"{rule}; received {groups}")

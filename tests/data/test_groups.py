@@ -1,9 +1,8 @@
-"""Groups that folders or a pattern name, and those that hold more than their share."""
+"""Groups that folders or a pattern name."""
 
-import numpy as np
 import pytest
 
-from tasks.data.groups import describe_large_groups, name_groups
+from tasks.data.groups import name_groups
 
 FILES = [
     "healthy/patient 4/1.jpg",
@@ -34,14 +33,3 @@ def test_files_in_which_a_pattern_finds_no_group_are_named(rule: str, missed: st
     assert missed in str(caught.value)
     advised = str(caught.value).split("`")[1]
     assert name_groups(FILES, LABELS, advised)[2:4] == [FILES[2] if "*" in rule else "17", FILES[3]]
-
-
-def test_a_group_that_holds_more_than_its_share_is_described() -> None:
-    names = ["unknown"] * 4 + ["plant 1", "plant 2"] + [""] * 10
-    groups = np.array([0, 0, 0, 0, 1, 1, *[2] * 4, *range(3, 9)])
-    split_of = np.array(["train"] * 4 + ["test"] * 12)
-    assert describe_large_groups(names, groups, split_of, 0.1) == [
-        "unknown: 4 of 16 images, all train",
-        "plant 1 with 1 others through copies: 2 of 16 images, all test",
-    ]
-    assert describe_large_groups(names, groups, split_of, 0.25) == []
