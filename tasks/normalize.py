@@ -139,7 +139,7 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Spl
 
 
 def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[str]:
-    """Name the group of each row: the table's, or the one that a rule finds."""
+    """Name each row's group, by the table or by a rule."""
     if rule is None:
         return [dataset.groups[row] for row in rows]
     if dataset.splits_single_images or any(dataset.groups):
@@ -151,7 +151,7 @@ def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[
 
 
 def _draw_splits(dataset: Dataset, rows: splits.Rows, names: list[str], pairs: list[Pair], params: Normalize) -> Splits:
-    """Draw the splits that own images lack; name what no split can hold."""
+    """Draw the splits that own images lack."""
     labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
     keys = [f"{params.seed} {name or dataset.contents[row]}" for row, name in zip(rows, names, strict=True)]
     fractions = {"test": params.test_fraction, "validation": params.validation_fraction}

@@ -159,7 +159,7 @@ def files(normalized: Path, split: str) -> list[str]:
 
 
 def test_ids(normalized: Path) -> NDArray[np.uint64]:
-    """Read a hash of each test image's file, or of the record's name in CIFAR-10."""
+    """Read a hash of each test file, or of CIFAR-10's record."""
     path = normalized / TEST_IDS
     return np.array(_map(path) if path.exists() else [hash_text(name) for name in files(normalized, "test")], np.uint64)
 

@@ -1,4 +1,4 @@
-"""MD5 of files, numbers from texts, and lists of checksums in the format of `sha256sum`."""
+"""MD5 of files, hashes of texts, and lists of checksums (`sha256sum`)."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ def compute_md5(path: Path) -> str:
 
 
 def hash_text(text: str) -> int:
-    """Hash a text to a number below 2⁶⁴: the first 8 bytes of its SHA-256."""
+    """Hash a text to the first 8 bytes of its SHA-256."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 

@@ -1,4 +1,4 @@
-"""Groups of own images, named by their folders or by a part of their path."""
+"""Groups of own images, named by folders or parts of a path."""
 
 import re
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ SHOWN = 10
 
 
 def name_groups(files: Sequence[str], labels: Sequence[str], rule: str) -> list[str]:
-    """Name the group of each file by `normalize.groups`; "" for a file that stands alone.
+    """Name the group of each file; "" where it stands alone.
 
-    `folder` names the folder inside that of the class: `ill/patient 4/1.jpg` and `healthy/patient 4/1.jpg` are of one
-    group. Any other rule is a regular expression, searched for in the path, whose parts in brackets name the group;
-    ValueError if it finds none. `labels` are the names of the files' classes.
+    The rule `folder` takes the folder inside that of the class: `ill/patient 4/1.jpg` and `healthy/patient 4/1.jpg` are
+    of one group. Any other rule is a regular expression, searched for in the path, whose parts in brackets name the
+    group; ValueError if it finds none. `labels` are the names of the files' classes.
     """
     if rule == "folder":
         return [_inner_folder(file, label) for file, label in zip(files, labels, strict=True)]

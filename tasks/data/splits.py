@@ -1,4 +1,4 @@
-"""Seeded splits: of CIFAR-10's single images, or of whole groups of own images.
+"""Seeded splits: of CIFAR-10's images, or of groups of own images.
 
 Own images are drawn one by one, so that a test image stays one when others come or go. A hash of the seed and of the
 image's content, or of its group's name, gives a number from 0 to 1; below `test_fraction` the image is for the test.
