@@ -153,17 +153,19 @@ def _names_other_test_set(root: Path, commit: str) -> bool:
 
 def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predictions, Predictions, str]:
     """Keep the test images that both sides hold, and say how many."""
-    _, before, here = np.intersect1d(old.test_ids, new.test_ids, return_indices=True)
-    counts = f"{len(here):,} of {len(old.y_true):,} test images at {base} and {len(new.y_true):,} here"
+    ids, first = np.unique(old.test_ids, return_index=True)  # identical files have one prediction
+    here = np.flatnonzero(np.isin(new.test_ids, ids))
+    before = first[np.searchsorted(ids, new.test_ids[here])]
+    counts = f"{len(here):,} of the {len(new.y_true):,} test images here, of {len(old.y_true):,} at {base}"
     faults = {
         f"other classes at {base}": old.class_names != new.class_names,
         f"others at {base}, whose predictions do not name them, as in an earlier version": not len(old.test_ids),
-        f"others at {base}; fewer than {MIN_SHARED} are on both sides, {counts}": len(here) < MIN_SHARED,
+        f"others at {base}; fewer than {MIN_SHARED} are on both sides: {counts}": len(here) < MIN_SHARED,
     }
     if fault := next((fault for fault, is_true in faults.items() if is_true), None):
         raise IncomparableError(f"{RULE}; received {fault}; choose another --base")
     n_relabelled = int((old.y_true[before] != new.y_true[here]).sum())
-    relabelled = f"; {n_relabelled:,} with another label now, by which both are scored" if n_relabelled else ""
+    relabelled = f"; {n_relabelled:,} whose labels differ, scored by those here" if n_relabelled else ""
     old, new = (
         side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]})
         for side, rows in ((old, before), (new, here))

@@ -161,20 +161,22 @@ def test_of_many_classes_only_real_changes_are_listed(capsys: pytest.CaptureFixt
 
 
 def name_images(first: int = 0) -> dict[str, Any]:
-    return {"images": str(first), "test_ids": np.arange(first, first + N, dtype=np.uint64)}
+    """Name the test images by their numbers, of which two are one file."""
+    numbers = np.arange(first, first + N, dtype=np.uint64)
+    return {"images": str(first), "test_ids": np.where(numbers == 1000, 996, numbers).astype(np.uint64)}
 
 
 def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytest.CaptureFixture[str]) -> None:
     write(**name_images())
     commit()
     labels = np.arange(400, 400 + N) % 4
-    labels[-1600] = (labels[-1600] + 1) % 4  # the first image that both hold
+    labels[-1600] = (labels[-1600] + 1) % 4  # of an image that both hold
     write(wrong={*range(0, 40), *range(1700, 2000)}, labels=labels, **name_images(400))
     assert main(["--base", "HEAD"]) == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == (
-        "compared on the test images that both sides share: 1,600 of 2,000 test images at HEAD and 2,000 here; 1 "
-        "with another label now, by which both are scored"
+        "compared on the test images that both sides share: 1,600 of the 2,000 test images here, of 2,000 at HEAD; 1 "
+        "whose labels differ, scored by those here"
     )
     assert "train.accuracy" not in said.out
     _, found = rows(capsys)
@@ -187,7 +189,11 @@ def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytes
     [
         ({}, name_images(400), "others at HEAD, whose predictions do not name them"),
         ({}, {"labels": (np.arange(N) + 1) % 4}, "others at HEAD, whose predictions do not name them"),
-        (name_images(), name_images(N - 5), "others at HEAD; fewer than 6 are on both sides, 5 of 2,000 test images"),
+        (
+            name_images(),
+            name_images(N - 5),
+            "others at HEAD; fewer than 6 are on both sides: 5 of the 2,000",
+        ),
         ({}, {"images": "b2", "classes": [*"abcd"]}, "other classes at HEAD"),
     ],
 )
