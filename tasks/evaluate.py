@@ -47,6 +47,7 @@ def evaluate(*, normalized: Path, model_path: Path, metrics_path: Path, predicti
         class_names=class_names,
         images=arrays.digests(normalized)[arrays.images_path(normalized, "test").name],
         n_parameters=model.count_params(),
+        test_ids=arrays.test_ids(normalized),
     )
     with atomic_outputs(predictions_path, metrics_path) as (npz, json):
         write_predictions(npz, predictions)

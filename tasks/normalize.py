@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data import arrays, clusters, decoding, pixels, splits
+from tasks.data import arrays, clusters, decoding, groups, pixels, splits
 from tasks.data.arrays import Finding
+from tasks.data.digests import hash_text
 from tasks.data.duplicates import Pair, Signatures, Vectors, compute_signatures, find_duplicates
 from tasks.data.leaks import find_closest, find_leaks
 from tasks.datasets import Dataset, open_dataset, select_classes
@@ -73,17 +74,22 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
                 select_classes(dataset, params.classes)
             readable, unreadable = _decode(dataset, folder / "decoded", params)
             copies = _find_copies(dataset, readable, params, weights)
-            split_of = _split(dataset, readable, params, copies)
+            names = _name_groups(dataset, readable.rows, params.groups)
+            split_of = _split(dataset, readable.rows, names, copies, params)
             _write_splits(folder, dataset, readable, split_of)
             training = _parts(readable.images, readable.rows[split_of == "train"])
             mean, std = pixels.channel_mean_std(training, params.method)
             (folder / "decoded").unlink()
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
-        findings = [*unreadable, *_list_findings(dataset, readable, split_of, copies)]
+        findings = [*unreadable, *_list_findings(dataset, readable.rows, names, split_of, copies)]
         arrays.write_findings(folder, findings)
-        arrays.write_description(folder, dataset.classes, params.fit, params.method, mean, std)
+        scaling = {"method": params.method, "mean": mean, "std": std}
+        drawn = {"rule": splits.RULE, **params.model_dump(include={"seed", "test_fraction", "validation_fraction"})}
+        split_rule = None if dataset.splits_single_images else drawn
+        arrays.write_description(folder, dataset.classes, params.fit, scaling, split_rule)
         counts = _count(dataset, readable, split_of, findings)
+        counts["test_set_digest"] = hash_text(str(sorted(arrays.test_ids(folder).tolist()))) % 10**6
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
@@ -91,7 +97,7 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
     if found := ", ".join(f"{n[kind]:,} {name}" for kind, name in PROBLEMS.items() if n[kind]):
         print(f"normalize: {found}; all are in {normalized / arrays.FINDINGS}")
     if copies.largest:
-        print(f"normalize: {copies.largest}")
+        print(f"normalize: warning: {copies.largest}")
     return sizes
 
 
@@ -135,6 +141,18 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
     )
 
 
+def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[str]:
+    """Name each row's group, by the table or by a rule."""
+    if rule is None:
+        return [dataset.groups[row] for row in rows]
+    if dataset.splits_single_images or any(dataset.groups):
+        raise ValueError(f"normalize.groups must be null for CIFAR-10 and where a table names groups; received {rule}")
+    labels = [dataset.classes[label] for label in dataset.labels[rows]]
+    names = groups.name_groups([dataset.files[row] for row in rows], labels, rule)
+    print(f"normalize: {len({*names} - {''}):,} groups of images, and {names.count(''):,} images on their own")
+    return names
+
+
 def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weights: Path) -> Copies:
     """Find the copies of pictures, and what the parameters make of them."""
     rows, descriptors = readable.rows, None
@@ -148,16 +166,17 @@ def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weight
     pictures, labels = splits.merge_groups([""] * len(rows), pairs), dataset.labels[rows]
     left_out = clusters.have_several_labels(pictures, labels) & (params.conflicts == "leave_out")
     files = [dataset.files[row] for row in rows]
-    return Copies(
-        pairs, signatures, descriptors, left_out, clusters.describe_largest(pictures, labels, files, params.copies)
-    )
+    largest = clusters.describe_largest(pictures, labels, files, params.copies)
+    is_drawn = not any(dataset.splits)
+    if is_drawn and params.copies != "none" and np.bincount(pictures).max() > len(rows) / 2:
+        raise ValueError(f"copies of one picture must be less than half of all images to be divided; {largest}")
+    return Copies(pairs, signatures, descriptors, left_out, largest)
 
 
-def _split(dataset: Dataset, readable: Readable, params: Normalize, copies: Copies) -> Splits:
+def _split(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies, params: Normalize) -> Splits:
     """Split the readable rows that are not left out."""
-    rows, kept = readable.rows, ~copies.left_out
-    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
-    groups = splits.merge_groups([dataset.groups[row] for row in rows], copies.pairs)
+    labels, kept = dataset.labels[rows], np.flatnonzero(~copies.left_out)
+    together = splits.merge_groups(names, copies.pairs)
     split_of = np.full(len(rows), "", "<U10")
     try:
         if len(lost := np.setdiff1d(labels, labels[kept])):
@@ -165,26 +184,39 @@ def _split(dataset: Dataset, readable: Readable, params: Normalize, copies: Copi
                 "normalize.conflicts: leave_out must leave images of every class; received none of "
                 f"{dataset.classes[lost[0]]}, all of whose images have copies with another label; set it to keep"
             )
-        split_of[kept] = _assign_splits(dataset, labels[kept], given[kept], groups[kept], params)
+        kept_names = [names[row] for row in kept]
+        split_of[kept] = _assign_splits(dataset, rows[kept], kept_names, together[kept], params)
     except ValueError as error:
         raise ValueError("; ".join(filter(None, (str(error), copies.largest)))) from error
     return split_of
 
 
 def _assign_splits(
-    dataset: Dataset, labels: NDArray[np.int32], given: Splits, groups: NDArray[np.int64], params: Normalize
+    dataset: Dataset, rows: splits.Rows, names: list[str], together: NDArray[np.int64], params: Normalize
 ) -> Splits:
+    """Keep the published or given splits, and draw those that own images lack."""
+    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
     if dataset.splits_single_images:
         return _split_as_published(labels, given, params)
+    keys = [f"{params.seed} {name or dataset.contents[row]}" for row, name in zip(rows, names, strict=True)]
     fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
-    split_of = splits.assign_splits(labels, given, groups, fractions, params.seed, dataset.classes)
+    split_of = splits.assign_splits(labels, given, together, keys, fractions, dataset.classes)
+    if not any(given):
+        for name, count in Counter(filter(None, names)).items():
+            if count > params.test_fraction * len(names):
+                text = f"group {name}, {count:,} of {len(names):,} images, is all {split_of[names.index(name)]}"
+                print(f"normalize: warning: {text}; if they need not stay together, give them no group")
+        if (untested := np.setdiff1d(labels, labels[split_of == "test"])).size:
+            shown = ", ".join(dataset.classes[label] for label in untested[:SHOWN])
+            print(f"normalize: warning: test has no image of {len(untested):,} classes, which no score covers: {shown}")
     return splits.limit_training(labels, split_of, params.train_images, params.seed)
 
 
-def _list_findings(dataset: Dataset, readable: Readable, split_of: Splits, copies: Copies) -> list[Finding]:
+def _list_findings(
+    dataset: Dataset, rows: splits.Rows, names: list[str], split_of: Splits, copies: Copies
+) -> list[Finding]:
     """List duplicates, conflicting labels, images left out, leaks and close pairs."""
-    rows, pairs = readable.rows, copies.pairs
-    labels, files = dataset.labels[rows], [dataset.files[row] for row in rows]
+    labels, files, pairs = dataset.labels[rows], [dataset.files[row] for row in rows], copies.pairs
 
     def finding(kind: str, row: int, other: int, detail: str) -> Finding:
         return Finding(kind, files[row], str(split_of[row]), files[other], str(split_of[other]), detail)
@@ -200,7 +232,7 @@ def _list_findings(dataset: Dataset, readable: Readable, split_of: Splits, copie
         for row in np.flatnonzero(copies.left_out)
     ]
     found = [*duplicates, *conflicts, *left_out]
-    leaks = find_leaks(split_of, [dataset.groups[row] for row in rows], pairs)
+    leaks = find_leaks(split_of, names, pairs)
     found += [finding("leak", *leak) for leak in leaks]
     if not dataset.splits_single_images:  # CIFAR-10's own split was judged by others
         vectors = copies.signatures.vectors(copies.descriptors)
@@ -231,6 +263,9 @@ def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: 
             files = [dataset.files[row] for row in rows]
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
+    if not dataset.splits_single_images:
+        contents = [dataset.contents[row] for row in readable.rows[split_of == "test"]]
+        np.save(folder / arrays.TEST_IDS, np.array([hash_text(content) for content in contents], np.uint64))
 
 
 def _count(

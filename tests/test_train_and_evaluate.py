@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from scipy.special import softmax
 from sklearn import metrics
 
+from tasks.data.digests import hash_text
 from tasks.device import cpu
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
@@ -157,6 +158,7 @@ def test_every_number_is_what_scikit_learn_computes_from_the_predictions() -> No
     with np.load(PREDICTIONS) as saved:
         y_true, y_prob = saved["labels"], saved["probabilities"]
         assert saved["images"] == hashlib.md5((DATA / "test_images.npy").read_bytes()).hexdigest()
+        assert saved["test_ids"].tolist() == [hash_text(name) for name in (DATA / "test_files.txt").read_text().split()]
     np.testing.assert_array_equal(y_true, np.load(DATA / "test_labels.npy"))
     predicted = y_prob.argmax(axis=1)
     assert result["test"]["accuracy"] == round(metrics.accuracy_score(y_true, predicted), 6)

@@ -1,6 +1,7 @@
 """Compare a workspace with another commit: which differences are more than noise?
 
-Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Each interval
+Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Where the test
+sets differ, these are the images that both hold: neither model was trained on them. Labels are today's. Each interval
 is at 95 % by itself: of many classes, one now and then leaves zero out by chance.
 """
 
@@ -29,6 +30,9 @@ from tasks.metrics.predictions import Predictions, read_predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
+
+MIN_SHARED = 6  # test images: fewer never show a difference at 95 %, as 2 · 0.5⁵ > 0.05
+RULE = "both sides must be scored on the same test images"
 
 
 class IncomparableError(RuntimeError):
@@ -65,7 +69,7 @@ class Comparison:
     base: str
     primary_metric: str
     differences: list[Difference]
-    note: str = ""  # why there are no intervals
+    note: str = ""  # why there are no intervals, or on how many images
     made_elsewhere: tuple[str, ...] = ()
 
     def regression(self, tolerance: float) -> Difference | None:
@@ -104,7 +108,7 @@ def compare(root: Path, base: str) -> Comparison:
     Raises
     ------
     IncomparableError
-        If there is no such commit, it has no metrics, or the two were scored on different test images.
+        If there is no such commit, it has no metrics, or the two share hardly any test image.
     FileNotFoundError
         If the pipeline has not been run at `root`.
     """
@@ -121,21 +125,52 @@ def compare(root: Path, base: str) -> Comparison:
     except IncomparableError as error:
         if f"test.{primary}" not in metrics:
             raise IncomparableError(f"{metrics_file} of {base} must hold test.{primary}, and {error}") from error
+        if _names_other_test_set(root, commit):
+            raise IncomparableError(f"{RULE}; received others at {base}, and {error}") from error
         without = f"metrics alone, without intervals: {error}"
         return Comparison(base, primary, list(metrics.values()), without, elsewhere)
     new = _parse_predictions((root / predictions_file).read_bytes(), "this workspace")
-    if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
-        raise IncomparableError(
-            f"both sides must be scored on the same test images; received others at {base}; choose another --base"
-        )
-    scores = {row.metric: row for row in _compare_predictions(old, new)}
-    recorded, counted = metrics["test.accuracy"].here, scores["test.accuracy"].here
+    recorded, counted = metrics["test.accuracy"].here, float(correct(new.y_true, new.y_prob["test"]).mean())
     if abs(recorded - counted) > 1e-4:
         raise IncomparableError(
             f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {recorded:.4f} and "
             f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
         )
-    return Comparison(base, primary, list({**metrics, **scores}.values()), made_elsewhere=elsewhere)
+    note = ""
+    if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
+        old, new, note = _keep_shared(old, new, base)
+        metrics = {}  # of each side's own images
+    scores = {row.metric: row for row in _compare_predictions(old, new)}
+    return Comparison(base, primary, list({**metrics, **scores}.values()), note, elsewhere)
+
+
+def _names_other_test_set(root: Path, commit: str) -> bool:
+    path = artifact(root, "dataset")
+    contents = read_blob(root, commit, path), (root / path).read_bytes()
+    digests = {json.loads(content or "{}").get("test_set_digest") for content in contents}
+    return len(digests - {None}) == 2
+
+
+def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predictions, Predictions, str]:
+    """Keep the test images that both sides hold, and say how many."""
+    ids, first = np.unique(old.test_ids, return_index=True)  # identical files have one prediction
+    here = np.flatnonzero(np.isin(new.test_ids, ids))
+    before = first[np.searchsorted(ids, new.test_ids[here])]
+    counts = f"{len(here):,} of the {len(new.y_true):,} test images here, of {len(old.y_true):,} at {base}"
+    faults = {
+        f"other classes at {base}": old.class_names != new.class_names,
+        f"others at {base}, whose predictions do not name them, as in an earlier version": not len(old.test_ids),
+        f"others at {base}; fewer than {MIN_SHARED} are on both sides: {counts}": len(here) < MIN_SHARED,
+    }
+    if fault := next((fault for fault, is_true in faults.items() if is_true), None):
+        raise IncomparableError(f"{RULE}; received {fault}; choose another --base")
+    n_relabelled = int((old.y_true[before] != new.y_true[here]).sum())
+    relabelled = f"; {n_relabelled:,} whose labels differ, scored by those here" if n_relabelled else ""
+    old, new = (
+        side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]})
+        for side, rows in ((old, before), (new, here))
+    )
+    return old, new, f"compared on the test images that both sides share: {counts}{relabelled}"
 
 
 def _compare_metrics(base: bytes, here: bytes, file: str, revision: str) -> tuple[str, dict[str, Difference]]:

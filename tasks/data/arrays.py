@@ -3,8 +3,9 @@
 {split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
+test_ids.npy         uint64 of shape (n,), of own images: a hash of each test image's file
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
-                     how pixels are scaled, and the digest of each file above
+                     how pixels are scaled, how own images were split, and the digest of each file above
 findings.csv         problems: unreadable files, duplicates, conflicting labels, images left out, leaks, close pairs
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
@@ -12,7 +13,7 @@ Raises RefusedError where a file is damaged, no array, or does not fit the other
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -22,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
-from tasks.data.digests import compute_md5
+from tasks.data.digests import compute_md5, hash_text
 
 SPLITS = ("train", "validation", "test")
 FINDINGS = "findings.csv"
+TEST_IDS = "test_ids.npy"
 ADVICE = "`make doctor` restores it"
 
 T = TypeVar("T")
@@ -83,20 +85,20 @@ def write_description(
     normalized: Path,
     class_names: Sequence[str],
     resize_mode: str,
-    method: str,
-    mean: Sequence[float],
-    std: Sequence[float],
+    scaling: Mapping[str, object],
+    split_rule: Mapping[str, object] | None = None,
 ) -> None:
     """Write dataset.json, about the arrays that were written.
 
-    Class names are in the order of their labels. `mean` and `std` are the constants of `method` for each channel, in
-    units of 0–255.
+    Class names are in the order of their labels. `scaling` has a `method`, and its `mean` and `std` for each channel,
+    in units of 0–255. `split_rule` says how own images were split.
     """
     content = {
         "classes": list(class_names),
         "shape": list(image_shape(normalized)),
         "fit": resize_mode,
-        "scaling": {"method": method, "mean": list(mean), "std": list(std)},
+        "scaling": dict(scaling),
+        **({"split": dict(split_rule)} if split_rule else {}),
         "digests": {path.name: compute_md5(path) for path in sorted(normalized.iterdir())},
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -154,6 +156,12 @@ def files(normalized: Path, split: str) -> list[str]:
     if len(names) != len(_map(_labels_path(normalized, split))):
         raise errors.RefusedError(f"{path} must hold a line for each label; received {len(names):,}; {ADVICE}")
     return names
+
+
+def test_ids(normalized: Path) -> NDArray[np.uint64]:
+    """Read a hash of each test file, or of CIFAR-10's record."""
+    path = normalized / TEST_IDS
+    return np.array(_map(path) if path.exists() else [hash_text(name) for name in files(normalized, "test")], np.uint64)
 
 
 def class_names(normalized: Path) -> list[str]:

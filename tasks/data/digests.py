@@ -1,4 +1,4 @@
-"""MD5 of files, and lists of checksums in the format of `sha256sum`."""
+"""MD5 of files, hashes of texts, and lists of checksums (`sha256sum`)."""
 
 import hashlib
 import re
@@ -12,6 +12,11 @@ LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 def compute_md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def hash_text(text: str) -> int:
+    """Hash a text to the first 8 bytes of its SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
 def read_checksums(path: Path) -> dict[str, str]:

@@ -1,17 +1,25 @@
-"""Seeded, stratified splits: of single images, or of whole groups."""
+"""Seeded splits: of CIFAR-10's images, or of groups of own images.
+
+Own images are drawn one by one, so that a test image stays one when others come or go. A hash of the seed and of the
+image's content, or of its group's name, gives a number from 0 to 1; below `test_fraction` the image is for the test.
+Images that belong together share the lowest of their numbers: a test image remains one when a copy of it joins, and so
+an image with copies is drawn more often. In each class the lowest is held out and the highest trained on, in any case.
+A group larger than the fraction is held out only where its class has nothing smaller.
+"""
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
+from tasks.data.digests import hash_text
 from tasks.data.duplicates import Pair
 
+RULE = "an image is held out if SHA-256 of split, seed and its group or content, from 0 to 1, is below the fraction"
 Rows = NDArray[np.int64]
 
 
@@ -91,13 +99,13 @@ def assign_splits(
     labels: NDArray[np.int32],
     given: NDArray[np.str_],
     groups: NDArray[np.int64],
+    keys: Sequence[str],
     fractions: Mapping[str, float],
-    seed: int,
     class_names: Sequence[str],
 ) -> NDArray[np.str_]:
     """Assign splits to rows: the given ones, or whole groups.
 
-    What is not given is drawn from the training rows with the same share of each class: first test, then validation.
+    What is not given is drawn from the training rows: first test, then validation.
 
     Parameters
     ----------
@@ -106,6 +114,8 @@ def assign_splits(
         "train", "validation" or "test"; "" in every row where the data set gives no split.
     groups : ndarray of shape (n,)
         Rows of one number get one split.
+    keys : sequence of str
+        What is hashed for each row: the seed, and its content or the name of its group.
     fractions : mapping
         The shares of "test" and "validation", in this order.
     class_names : sequence of str
@@ -121,7 +131,14 @@ def assign_splits(
     for split, fraction in fractions.items():
         if fraction and not (split_of == split).any():
             rows = np.flatnonzero(split_of == "train")
-            split_of[rows[_hold_out(labels[rows], groups[rows], fraction, seed, f"{split}_fraction")]] = split
+            numbers = np.array([hash_text(f"{split} {keys[row]}") / 2**64 for row in rows.tolist()])
+            if not (held := _hold_out(labels[rows], groups[rows], numbers, fraction)).any():
+                raise ValueError(
+                    f"{split}_fraction: {fraction} divides {len(rows):,} images of {len(np.unique(labels[rows])):,} "
+                    f"classes in {len(np.unique(groups[rows])):,} groups; a class must have two images that need not "
+                    "stay together; add images, or give the splits in a manifest"
+                )
+            split_of[rows[held]] = split
     if not (split_of == "test").any():
         raise ValueError("normalize.test_fraction must be above 0 where the data set gives no test split; received 0")
     untrained = np.setdiff1d(classes, labels[split_of == "train"])
@@ -136,31 +153,15 @@ def assign_splits(
 
 
 def _hold_out(
-    labels: NDArray[np.int32], groups: NDArray[np.int64], fraction: float, seed: int, setting: str
+    labels: NDArray[np.int32], groups: NDArray[np.int64], numbers: NDArray[np.float64], fraction: float
 ) -> NDArray[np.bool_]:
-    """Choose about a fraction of the rows: whole groups, no whole class."""
-    share = min(fraction, 1 - fraction)
-    n_folds = min((math.floor(1 / share), math.ceil(1 / share)), key=lambda n: abs(1 / n - share))
+    """Choose the rows whose group's lowest number is below a fraction."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    held = np.zeros(len(labels), bool)
-    for rows, folds in (  # rows without a group apart from the others, as they take no search
-        (np.flatnonzero(sizes[group] == 1), StratifiedKFold(n_folds, shuffle=True, random_state=seed)),
-        (np.flatnonzero(sizes[group] > 1), StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)),
-    ):
-        if len(rows) and np.bincount(labels[rows]).max() >= n_folds and len(np.unique(group[rows])) >= n_folds:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a class may have fewer rows than there are folds
-                # A group may be larger than a fold: the fold whose size is nearest to the wanted one is without it.
-                size = len(rows) / n_folds
-                _, fold = min(folds.split(rows, labels[rows], group[rows]), key=lambda fold: abs(len(fold[1]) - size))
-            held[rows[fold]] = True
-    if fraction > 0.5:
-        held = ~held
-    lost = np.setdiff1d(labels, labels[~held])  # classes without a training image get theirs back
-    held &= ~np.isin(group, group[held & np.isin(labels, lost)])
-    if not held.any() or held.all():
-        raise ValueError(
-            f"{setting}: {fraction} divides {len(labels):,} images of {len(np.unique(labels)):,} classes in "
-            f"{len(sizes):,} groups; there must be at least {n_folds} groups, and as many images of a class"
-        )
+    lowest = np.ones(len(sizes))
+    np.minimum.at(lowest, group, numbers)
+    drawn = (lowest + (sizes > fraction * len(labels)))[group]  # large groups come after all others
+    first, last = np.full(labels.max() + 1, np.inf), np.zeros(labels.max() + 1)
+    np.minimum.at(first, labels, drawn)
+    np.maximum.at(last, labels, drawn)
+    held: NDArray[np.bool_] = ((drawn < fraction) | np.isin(drawn, first)) & ~np.isin(drawn, last)
     return held

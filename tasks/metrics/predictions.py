@@ -4,8 +4,9 @@ labels, probabilities  of the test images, in file order; int32 of shape (n,), f
 {split}_probabilities  of the images of another split, whose labels data/normalized has
 classes                the names of the classes, in the order of their labels
 images, n_parameters   the MD5 of the test images; the number of the model's parameters
+test_ids               a short digest of each test image's file, by which the gate finds it in another test set
 
-Files of earlier commits have neither the other splits nor n_parameters; the gate reads those, too.
+Files of earlier commits have neither the other splits nor n_parameters nor test_ids; the gate reads those, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer[Any]]  # of shape (n,)
 Probabilities = NDArray[np.floating[Any]]  # of shape (n, n_classes)
 Values = NDArray[np.floating[Any]]
+NO_IDS = np.empty(0, np.uint64)
 
 
 class Predicted(NamedTuple):
@@ -35,6 +37,7 @@ class Predictions(NamedTuple):
     class_names: Sequence[str]
     images: str  # the MD5 of the test images
     n_parameters: int  # 0 in a file of an earlier commit
+    test_ids: NDArray[np.uint64] = NO_IDS  # none in a file of an earlier commit
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -47,6 +50,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         classes=predictions.class_names,
         images=predictions.images,
         n_parameters=predictions.n_parameters,
+        test_ids=predictions.test_ids,
         **others,
     )
 
@@ -67,6 +71,7 @@ def read_predictions(source: Path | BinaryIO, splits: Sequence[str] = ("test",))
                 class_names=saved["classes"].tolist(),
                 images=str(saved["images"]),
                 n_parameters=int(saved.get("n_parameters", 0)),
+                test_ids=saved.get("test_ids", NO_IDS),
             )
     except FileNotFoundError:
         raise

@@ -1,8 +1,9 @@
 """Block `normalize`: images to arrays, splits, and constants that scale pixels."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.params import Block
 
@@ -24,3 +25,14 @@ class Normalize(Block):
     validation_fraction: Fraction
     train_images: Annotated[int, Field(ge=10, le=100_000_000)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @field_validator("groups")
+    @classmethod
+    def _is_a_rule(cls, groups: str | None) -> str | None:
+        rule = r"must be null, folder, or a regular expression with a part in brackets, such as 'patient_(\d+)'"
+        try:
+            if groups in (None, "folder") or re.compile(groups).groups:
+                return groups
+        except re.error as error:
+            rule = f"{rule}: {error}"
+        raise ValueError(f"{rule}; received {groups}")

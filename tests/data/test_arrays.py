@@ -26,7 +26,8 @@ def normalized(tmp_path: Path) -> Path:
         images = np.repeat(labels.astype(np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
         arrays.write_split(tmp_path, split, files, labels, (32, 32, 3), [images[:15], images[15:]])
     arrays.write_findings(tmp_path, FINDINGS)
-    arrays.write_description(tmp_path, ["a", "é"], "crop", "standardize", [1, 2, 3], [4, 5, 6])
+    scaling = {"method": "standardize", "mean": [1, 2, 3], "std": [4, 5, 6]}
+    arrays.write_description(tmp_path, ["a", "é"], "crop", scaling)
     return tmp_path
 
 

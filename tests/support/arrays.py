@@ -28,4 +28,4 @@ def write_arrays(folder: Path, **sizes: int) -> None:
         files = [f"{split}/{number}.png" for number in range(n)]
         arrays.write_split(folder, split, files, labels, images.shape[1:], [images])
     arrays.write_findings(folder, [])
-    arrays.write_description(folder, NAMES, "crop", "x", [60.0] * 3, [40.0] * 3)
+    arrays.write_description(folder, NAMES, "crop", {"method": "x", "mean": [60.0] * 3, "std": [40.0] * 3})

@@ -12,6 +12,7 @@ import pytest
 from flows.gate import main
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
+DATASET = Path("reports/dataset.json")
 N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
 
 
@@ -44,10 +45,12 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("dvc.yaml").write_text(
             "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
             "    metrics: [{reports/metrics.json: {cache: false}}]\n"
-            "artifacts: {predictions: {path: reports/predictions.npz}, metrics: {path: reports/metrics.json}}\n"
+            "artifacts: {predictions: {path: reports/predictions.npz}, metrics: {path: reports/metrics.json},\n"
+            "  dataset: {path: reports/dataset.json}}\n"
         )
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
             subprocess.run(command, check=True)
+        DATASET.write_text('{"test_set_digest": 123456}')
         write()
         commit()
     return path
@@ -157,11 +160,52 @@ def test_of_many_classes_only_real_changes_are_listed(capsys: pytest.CaptureFixt
     assert set(listed.values()) == {"real"}
 
 
-@pytest.mark.parametrize("swapped", [{"images": "b2"}, {"labels": (np.arange(N) + 1) % 4}])
-def test_swapped_images_are_refused(capsys: pytest.CaptureFixture[str], swapped: dict[str, Any]) -> None:
-    write(**swapped)
+def name_images(first: int = 0) -> dict[str, Any]:
+    """Name the test images by their numbers, of which two are one file."""
+    numbers = np.arange(first, first + N, dtype=np.uint64)
+    return {"images": str(first), "test_ids": np.where(numbers == 1000, 996, numbers).astype(np.uint64)}
+
+
+def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytest.CaptureFixture[str]) -> None:
+    write(**name_images())
+    commit()
+    labels = np.arange(400, 400 + N) % 4
+    labels[-1600] = (labels[-1600] + 1) % 4  # of an image that both hold
+    write(wrong={*range(0, 40), *range(1700, 2000)}, labels=labels, **name_images(400))
+    assert main(["--base", "HEAD"]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == (
+        "compared on the test images that both sides share: 1,600 of the 2,000 test images here, of 2,000 at HEAD; 1 "
+        "whose labels differ, scored by those here"
+    )
+    assert "train.accuracy" not in said.out
+    _, found = rows(capsys)
+    assert found["test.accuracy"]["base"] == 1 - 1 / 1600  # of the shared ones, all but the corrected label
+    assert found["test.accuracy"]["here"] == 1 - 40 / 1600
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        ({}, name_images(400), "others at HEAD, whose predictions do not name them"),
+        ({}, {"labels": (np.arange(N) + 1) % 4}, "others at HEAD, whose predictions do not name them"),
+        (
+            name_images(),
+            name_images(N - 5),
+            "others at HEAD; fewer than 6 are on both sides: 5 of the 2,000",
+        ),
+        ({}, {"images": "b2", "classes": [*"abcd"]}, "other classes at HEAD"),
+    ],
+)
+def test_without_shared_images_there_is_nothing_to_compare(
+    capsys: pytest.CaptureFixture[str], before: dict[str, Any], now: dict[str, Any], says: str
+) -> None:
+    if before:
+        write(**before)
+        commit()
+    write(**now)
     assert main(["--base", "HEAD"]) == 2
-    assert "both sides must be scored on the same test images; received others at HEAD" in capsys.readouterr().err
+    assert f"both sides must be scored on the same test images; received {says}" in capsys.readouterr().err
 
 
 def test_without_old_predictions_metrics_are_compared_alone(
@@ -179,6 +223,10 @@ def test_without_old_predictions_metrics_are_compared_alone(
     assert "whether that is noise is unknown" in said.err
     write()
     assert main(["--base", "HEAD"]) == 0
+    capsys.readouterr()
+    DATASET.write_text('{"test_set_digest": 123457}')
+    assert main(["--base", "HEAD"]) == 2
+    assert "received others at HEAD, and reports/predictions.npz of HEAD is" in capsys.readouterr().err
 
 
 def test_a_side_that_was_made_elsewhere_is_named(
