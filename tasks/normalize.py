@@ -57,9 +57,10 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
             (folder / "decoded").unlink()
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
-        arrays.write_findings(folder, [*unreadable, *findings])
+        findings = [*unreadable, *_find_cropped(dataset, readable, split_of, params), *findings]
+        arrays.write_findings(folder, findings)
         arrays.write_description(folder, dataset.classes, params.fit, params.method, mean, std)
-        counts = _count(dataset, readable, split_of, [*unreadable, *findings])
+        counts = _count(dataset, readable, split_of, findings)
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
@@ -68,7 +69,7 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path) -> command_line
 
 def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, list[Finding]]:
     """Decode all images into one file; refuse or skip unreadable ones."""
-    shape = (params.size, params.size) if params.size else decoding.read_first_shape(dataset)
+    shape = decoding.choose_shape(dataset, params.size)
     decoded = decoding.decode_images(dataset, path, shape, params.fit if params.size else None)
     unreadable = [Finding("unreadable", dataset.files[row], "", "", "", fault) for row, _, fault in decoded if fault]
     if unreadable and (params.unreadable == "refuse" or len(unreadable) == len(dataset.files)):
@@ -104,6 +105,21 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
         f"every image must be readable; received {len(unreadable):,} that are not, all listed in {UNREADABLE}; repair "
         f"or remove them, or set normalize.unreadable to skip; the first:{shown}"
     )
+
+
+def _find_cropped(dataset: Dataset, readable: Readable, split_of: Splits, params: Normalize) -> list[Finding]:
+    """List images of which a square in the middle is less than half."""
+    if not params.size or params.fit != "crop":
+        return []
+    lost = 1 - readable.sizes.min(axis=1) / readable.sizes.max(axis=1)
+    found = [
+        Finding("cropped", dataset.files[readable.rows[n]], split_of[n], "", "", f"{100 * lost[n]:.0f} % is cut off")
+        for n in np.flatnonzero(lost > 0.5)
+    ]
+    if found:
+        counts = f"{len(found):,} of {len(lost):,} images lose more than half of their area"
+        print(f"normalize: {counts} by normalize.fit: crop; pad and stretch keep all of it")
+    return found
 
 
 def _split(dataset: Dataset, readable: Readable, params: Normalize) -> tuple[Splits, list[Finding]]:
@@ -173,6 +189,7 @@ def _count(
         "smallest_class": int(class_sizes.min()),
         **{split: int((split_of == split).sum()) for split in arrays.SPLITS},
         "unreadable": kinds["unreadable"],
+        "cropped": kinds["cropped"],
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],
         "leaks": {split: sum(leak_split == split for leak_split, _ in leaking) for split in arrays.SPLITS[1:]},

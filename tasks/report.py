@@ -99,6 +99,7 @@ def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Find
         leaks=leaks,
         conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
         unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
+        cropped=[(finding.file, finding.detail) for finding in findings if finding.kind == "cropped"],
     )
 
 

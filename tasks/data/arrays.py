@@ -5,7 +5,7 @@
 {split}_files.txt    the name of each image's file, a line each
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, and the digest of each file above
-findings.csv         problems: unreadable files, duplicates, conflicting labels, leaks
+findings.csv         problems: unreadable files, cropped ones, duplicates, conflicting labels, leaks
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
@@ -36,7 +36,7 @@ Labels = NDArray[np.int32]
 class Finding(NamedTuple):
     """A problem of an image, perhaps with another image."""
 
-    kind: str  # unreadable, duplicate, conflict or leak
+    kind: str  # unreadable, cropped, duplicate, conflict or leak
     file: str
     split: str  # of the file; "" for one that cannot be read
     other: str

@@ -28,6 +28,7 @@ class Findings:
     leaks: Sequence[Leak]
     conflicts: Sequence[tuple[str, str, str]]  # two files of one picture, and their labels
     unreadable: Sequence[tuple[str, str]]  # a file and the reason
+    cropped: Sequence[tuple[str, str]] = ()  # a file and how much is cut off
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,8 @@ def test_leaks_are_counted_measured_and_shown_in_pairs() -> None:
 def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
     conflicts = [(f"a/{n}.png", f"b/{n}.png", "cat and dog") for n in range(25)]
     unreadable = [(f"c/{n}.png", "truncated") for n in range(12)]
-    page = Page(render_page(evaluation(findings=Findings([], conflicts, unreadable))))
+    cropped = [("d/wide.png", "60 % is cut off")]
+    page = Page(render_page(evaluation(findings=Findings([], conflicts, unreadable, cropped))))
     assert "One picture, two labels: 25" in page.words
     assert "a/19.png and b/19.png: cat and dog" in page.words
     assert "a/20.png" not in page.words
@@ -168,6 +169,8 @@ def test_conflicts_and_unreadable_files_are_listed_and_counted() -> None:
     assert "were left out: 12" in page.words
     assert "c/9.png: truncated" in page.words
     assert "and 2 more" in page.words
+    assert "by normalize.fit: crop: 1" in page.words
+    assert "d/wide.png: 60 % is cut off" in page.words
     without = Page(render_page(evaluation())).words
     assert not [word for word in ("duplicate", "Leaks", "Problems with the files") if word in without]
 
