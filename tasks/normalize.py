@@ -108,7 +108,7 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
 
 
 def _find_cropped(dataset: Dataset, readable: Readable, split_of: Splits, params: Normalize) -> list[Finding]:
-    """List images of which a square in the middle is less than half."""
+    """List images that `crop` takes more than half of."""
     if not params.size or params.fit != "crop":
         return []
     lost = 1 - readable.sizes.min(axis=1) / readable.sizes.max(axis=1)

@@ -37,9 +37,10 @@ class Decoded(NamedTuple):
 
 
 def choose_shape(dataset: Dataset, size: int | None) -> tuple[int, int]:
-    """Choose the height and width of the arrays, and say how large these become.
+    """Choose the height and width of all images.
 
-    Without a size it is that of the first readable image. ValueError is raised if that is as large as a photograph.
+    Without a size they are those of the first readable image; ValueError is raised if it is as large as a photograph.
+    Large arrays are announced.
     """
     file, width, height = "", size or 1, size or 1
     for row, image in () if size else dataset.reader(range(len(dataset.labels)))():
@@ -60,11 +61,11 @@ def choose_shape(dataset: Dataset, size: int | None) -> tuple[int, int]:
 
 
 def decode_images(dataset: Dataset, path: Path, shape: tuple[int, int], resize_mode: str | None) -> list[Decoded]:
-    """Write the pixels of all rows into a file, in order; take those that are kept.
+    """Write the pixels of all rows into a file, in order.
 
     The file becomes uint8 of shape (n, height, width, 3), without a header; rows that cannot be read stay 0. `shape` is
     the height and width that each image is brought to. Without a `resize_mode` each must have it, or ValueError is
-    raised.
+    raised. Pixels that an earlier run has kept are not decoded again.
     """
     n, part = len(dataset.labels), dataset.rows_at_once
     path = path.absolute()  # a process that is used again may be in another folder
@@ -85,16 +86,15 @@ def decode_images(dataset: Dataset, path: Path, shape: tuple[int, int], resize_m
                 _refuse_another_shape(dataset, rows, shape)
             decoded += rows
             if store:
-                store.keep(decoded[n_kept:], KEPT_TOGETHER)
+                store.keep(decoded[n_kept:], at_least=KEPT_TOGETHER if len(decoded) < n else 1)
             bar.update(len(rows))
     if store:
-        store.keep(decoded[n_kept:])
         print(f"pictures: {n_kept:,} of {n:,} kept from before, {len(missing):,} decoded")
     return sorted(decoded)
 
 
 class _KeptPictures:
-    """Decoded pictures, kept by the content of their files and what else decides pixels."""
+    """Decoded pictures, kept by the content of their files."""
 
     def __init__(self, contents: Sequence[str], path: Path, shape: tuple[int, int], resize_mode: str | None):
         self.folder = kept.FOLDER / f"pictures-{kept.cache_key((), (), f'{shape} {resize_mode}', DECODING_CODE)}"
@@ -118,8 +118,8 @@ class _KeptPictures:
                     taken.append(Decoded(row, (int(size[0]), int(size[1])), ""))
         return taken
 
-    def keep(self, decoded: Sequence[Decoded], at_least: int = 1) -> None:
-        """Keep the results that are new, once they have so many bytes; after a failure nothing more."""
+    def keep(self, decoded: Sequence[Decoded], at_least: int) -> None:
+        """Keep what is new, once it has so many bytes."""
         new = [result for result in decoded[self.n_seen :] if not result.fault]
         if self.has_room and len(new) * self.pixels[0].nbytes >= at_least:
             rows, self.n_seen = [result.row for result in new], len(decoded)

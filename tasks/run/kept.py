@@ -1,4 +1,4 @@
-"""Results that later runs take instead of computing them again, such as features and decoded pictures.
+"""Kept results, such as features, that later runs do not compute again.
 
 A file holds the results of several inputs, each under the digest of its content. The file is named by the digest of
 its own, written under a temporary name and renamed; one that does not match its name is removed. Two runs at once may
@@ -43,9 +43,9 @@ def cache_key(blocks: Iterable[BaseModel], files: Iterable[Path], settings: str,
 
 
 def read_kept(folder: Path, wanted: Container[bytes]) -> Iterator[tuple[Any, ...]]:
-    """Yield digests with their rows of the arrays, from each file that has a wanted one.
+    """Yield digests with their rows of the arrays.
 
-    A damaged file is removed with a line.
+    Of files without a wanted digest nothing is yielded. A damaged file is removed with a line.
     """
     for file in sorted(folder.glob("[!.]*.npz")):
         try:
@@ -64,7 +64,7 @@ def read_kept(folder: Path, wanted: Container[bytes]) -> Iterator[tuple[Any, ...
 
 
 def load_kept(file: Path) -> dict[str, NDArray[Any]]:
-    """Load the arrays of a file; ValueError if it does not match its name."""
+    """Load the arrays of a file that must match its name."""
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.stem:  # control: kept result
         raise ValueError("the file does not match its digest")
