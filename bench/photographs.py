@@ -4,6 +4,7 @@ The network, its batch size and its precision (float32) are the same on all side
 it. Keras and PyTorch decode the files in each epoch, and here normalize has decoded them once.
 """
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -121,8 +122,9 @@ def our_decoding(n: int = 20_000) -> dict[str, float]:
     from tasks.data.decoding import decode_images
     from tasks.datasets import open_dataset
 
-    raw = synthetic.photographs(n) / "packed"
-    with tempfile.TemporaryDirectory(dir=raw.parent) as folder:
+    raw = (synthetic.photographs(n) / "packed").absolute()
+    # In a folder of its own: decoded pictures are kept in `.checkpoints`.
+    with tempfile.TemporaryDirectory(dir=raw.parent) as folder, contextlib.chdir(folder):
         started = time.perf_counter()
         decode_images(open_dataset(raw), Path(folder, "decoded"), (SIDE, SIDE), "crop")
         return {"seconds": time.perf_counter() - started}

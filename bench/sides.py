@@ -118,7 +118,8 @@ def bare() -> dict[str, float]:
 
 def checkpointed() -> dict[str, float]:
     """Train with checkpoints, and measure the seconds that these took."""
-    from tasks.training.checkpoints import Checkpoints, cache_key
+    from tasks.run.kept import cache_key
+    from tasks.training.checkpoints import TRAINING_CODE, Checkpoints
 
     params, spent = blocks("default", {}), 0.0
     inputs = [getattr(params, name) for name in ("model", "regularize", "train")]
@@ -131,7 +132,7 @@ def checkpointed() -> dict[str, float]:
         return found
 
     started = time.perf_counter()
-    saved = Checkpoints(timed(cache_key, inputs, NORMALIZED.glob("*"), "bench"))
+    saved = Checkpoints(timed(cache_key, inputs, NORMALIZED.glob("*"), "bench", TRAINING_CODE))
     _train(params, on_state=partial(timed, saved.save))
     timed(saved.remove)
     return {"seconds": time.perf_counter() - started, "checkpoint_seconds": spent}

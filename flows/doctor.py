@@ -22,6 +22,7 @@ from flows.repo.merges import refuse_unresolved
 from flows.repo.repair import Cache, Finding, set_aside
 from flows.server import database
 from tasks.params import ParameterError
+from tasks.run import kept
 from tasks.training import checkpoints
 
 RECENT_SECONDS = 5.0  # a younger file may be of a command of this moment
@@ -37,13 +38,19 @@ def check(root: Path) -> Iterator[Finding]:
     if rwlock.exists() and not FREE_LOCK.fullmatch(rwlock.read_bytes()):  # and no DVC runs here
         yield Finding(".dvc/tmp/rwlock", "left behind by a command that was killed", set_aside(root, rwlock))
     yield from cache.check()
-    for folder in sorted((root / checkpoints.FOLDER).glob("*/epoch-*")):
+    for folder in sorted((root / kept.FOLDER).glob("*/epoch-*")):
         try:
             checkpoints.read_checkpoint(folder)
         except (OSError, ValueError):
             remedy = set_aside(root, folder)
             name = folder.relative_to(root)
             yield Finding(name, "is damaged; training goes on from the one before it", remedy)
+    for file in sorted((root / kept.FOLDER).glob("*/[!.]*.npz")):
+        try:
+            kept.load_kept(file)
+        except (OSError, ValueError):
+            remedy = set_aside(root, file)
+            yield Finding(file.relative_to(root), "is damaged; the next run computes its results again", remedy)
     yield from _prefect_database(root)
     yield from _partial_files(root)
 

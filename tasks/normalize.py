@@ -82,7 +82,8 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
             (folder / "decoded").unlink()
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
-        findings = [*unreadable, *_list_findings(dataset, readable.rows, names, split_of, copies)]
+        cropped = _find_cropped(dataset, readable, split_of, params)
+        findings = [*unreadable, *cropped, *_list_findings(dataset, readable.rows, names, split_of, copies)]
         arrays.write_findings(folder, findings)
         scaling = {"method": params.method, "mean": mean, "std": std}
         drawn = {"rule": splits.RULE, **params.model_dump(include={"seed", "test_fraction", "validation_fraction"})}
@@ -103,7 +104,7 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
 
 def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, list[Finding]]:
     """Decode all images into one file; refuse or skip unreadable ones."""
-    shape = (params.size, params.size) if params.size else decoding.read_first_shape(dataset)
+    shape = decoding.choose_shape(dataset, params.size)
     decoded = decoding.decode_images(dataset, path, shape, params.fit if params.size else None)
     unreadable = [Finding("unreadable", dataset.files[row], "", "", "", fault) for row, _, fault in decoded if fault]
     if unreadable and (params.unreadable == "refuse" or len(unreadable) == len(dataset.files)):
@@ -139,6 +140,21 @@ def _refuse_unreadable(unreadable: list[Finding]) -> None:
         f"every image must be readable; received {len(unreadable):,} that are not, all listed in {UNREADABLE}; repair "
         f"or remove them, or set normalize.unreadable to skip; the first:{shown}"
     )
+
+
+def _find_cropped(dataset: Dataset, readable: Readable, split_of: Splits, params: Normalize) -> list[Finding]:
+    """List images that `crop` takes more than half of."""
+    if not params.size or params.fit != "crop":
+        return []
+    lost = 1 - readable.sizes.min(axis=1) / readable.sizes.max(axis=1)
+    found = [
+        Finding("cropped", dataset.files[readable.rows[n]], split_of[n], "", "", f"{100 * lost[n]:.0f} % is cut off")
+        for n in np.flatnonzero(lost > 0.5)
+    ]
+    if found:
+        counts = f"{len(found):,} of {len(lost):,} images lose more than half of their area"
+        print(f"normalize: {counts} by normalize.fit: crop; pad and stretch keep all of it")
+    return found
 
 
 def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[str]:
@@ -194,7 +210,7 @@ def _split(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies
 def _assign_splits(
     dataset: Dataset, rows: splits.Rows, names: list[str], together: NDArray[np.int64], params: Normalize
 ) -> Splits:
-    """Keep the published or given splits, and draw those that own images lack."""
+    """Keep given splits, and draw what own images lack."""
     labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
     if dataset.splits_single_images:
         return _split_as_published(labels, given, params)
@@ -281,6 +297,7 @@ def _count(
         "smallest_class": int(class_sizes.min()),
         **{split: int((split_of == split).sum()) for split in arrays.SPLITS},
         "unreadable": kinds["unreadable"],
+        "cropped": kinds["cropped"],
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],
         "left_out": kinds["left out"],

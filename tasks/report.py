@@ -100,6 +100,7 @@ def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Find
         conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
         unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
         n_duplicates=sum(finding.kind == "duplicate" for finding in findings),
+        cropped=[(finding.file, finding.detail) for finding in findings if finding.kind == "cropped"],
     )
 
 

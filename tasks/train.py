@@ -28,9 +28,10 @@ from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
 from tasks.run import command_line, provenance
+from tasks.run.kept import cache_key
 from tasks.run.outputs import atomic_outputs
 from tasks.training.batches import Batches
-from tasks.training.checkpoints import Checkpoints, cache_key
+from tasks.training.checkpoints import TRAINING_CODE, Checkpoints
 from tasks.training.device_dataset import IndexBatches
 from tasks.training.features import FEATURES_CODE
 from tasks.training.history import Row
@@ -76,7 +77,7 @@ def train(*, normalized: Path, backbone: Path, model_path: Path, history_path: P
     inputs = load_inputs(recipe, normalized, backbone)
     data_spec, classifier, images = inputs.data_spec, inputs.classifier, inputs.splits.train.images
     model = build_for_training(model_params, regularize, data_spec, images, device.precision, classifier)
-    checkpoints = Checkpoints(cache_key(recipe, inputs.files, f"{device} {keras.backend.backend()}"))
+    checkpoints = Checkpoints(cache_key(recipe, inputs.files, f"{device} {keras.backend.backend()}", TRAINING_CODE))
     throughput: list[float] = []
     rows = fit_or_resume(model, recipe, inputs, device, checkpoints, throughput)
     saved = build_for_saving(model, model_params, regularize, data_spec, classifier)

@@ -90,6 +90,7 @@ def test_rescaling_and_no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("linked_raw")
 def test_the_same_inputs_give_the_same_bytes(normalized: tuple[Path, RunInfo]) -> None:
     normalize(raw=RAW, normalized=OUT, report_path=REPORT)
+    assert not Path(".checkpoints").exists()  # nothing is kept where nothing takes time to decode
     first = {file.name: file.read_bytes() for file in normalized[0].iterdir()}
     assert {file.name: file.read_bytes() for file in OUT.iterdir()} == first
 

@@ -124,6 +124,7 @@ def test_the_same_images_give_the_same_bytes_however_many_processes_decode(monke
     run()
     before = {path.name: path.read_bytes() for path in OUT.iterdir()}
     monkeypatch.setattr("tasks.data.decoding.joblib.cpu_count", lambda: 1)
+    shutil.rmtree(".checkpoints")  # with the decoded pictures
     run()
     assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
 
@@ -142,6 +143,27 @@ def test_what_cannot_be_read_is_refused_with_a_list_or_left_out_by_name() -> Non
     found = [one for one in arrays.findings(OUT) if one.kind == "unreadable"]
     assert sorted(one.file for one in found) == sorted(broken)
     assert all(one.detail.startswith("must ") for one in found)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_crop_takes_more_than_half_of_is_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    pack(
+        {
+            **pictures(20),
+            "ant/wide.png": picture(1, (50, 20)),
+            "bee/tall.png": picture(2, (10, 21)),
+            "bee/half.png": picture(3, (20, 10)),
+        }
+    )
+    assert run()["cropped"] == 2
+    assert "2 of 43 images lose more than half of their area by normalize.fit: crop; pad" in capsys.readouterr().out
+    found = {finding.file: finding for finding in arrays.findings(OUT) if finding.kind == "cropped"}
+    assert {file: one.detail for file, one in found.items()} == {
+        "ant/wide.png": "60 % is cut off",
+        "bee/tall.png": "52 % is cut off",
+    }
+    assert all(one.file in arrays.files(OUT, one.split) for one in found.values())
+    assert run(fit="pad")["cropped"] == 0
 
 
 @pytest.mark.usefixtures("workplace")
@@ -308,7 +330,7 @@ def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
     ("files", "says"),
     [
         ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 divides 2 images of 2 classes"),
-        ({f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)}, "in 1 groups"),
+        ({f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)}, "100 of 100 images were taken for copies"),
         (dict.fromkeys(("ant/1.png", "bee/1.png"), b"no image"), "every image must be readable; received 2"),
     ],
     ids=["two images", "a hundred copies of one picture", "no image at all"],

@@ -69,7 +69,7 @@ def test_the_report_loads_no_backend_and_its_bytes_are_always_the_same() -> None
 def test_files_and_findings_reach_the_report() -> None:
     leak = Finding("leak", "test/5.png", "test", "train/9.png", "train", "equal pixels")
     between = Finding("duplicate", "train/1.png", "train", "train/2.png", "train", "equal pixels")
-    write_findings(DATA, [leak, between])
+    write_findings(DATA, [leak, between, Finding("cropped", "train/3.png", "train", "", "", "60 % is cut off")])
     page = run()
     with (DETAILS / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -79,6 +79,7 @@ def test_files_and_findings_reach_the_report() -> None:
     assert json.loads((DETAILS / "scores.json").read_text())["leak"]["images"] == {"validation": 0, "test": 1}
     assert "1 test image has a duplicate in training" in page
     assert "train/9.png" in page
+    assert "<code>train/3.png</code>: 60 % is cut off" in page
 
 
 def test_the_terminal_ends_with_baseline_problems_advice_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:

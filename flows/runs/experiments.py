@@ -24,8 +24,8 @@ from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.parameters import write_settings
 from flows.runs.processes import shutting_down
 from tasks.params import PARAMS_FILE
+from tasks.run.kept import FOLDER as KEPT
 from tasks.run.provenance import MADE_ON
-from tasks.training import checkpoints
 
 WORKTREES = Path(".dvc/tmp/worktrees")
 
@@ -154,9 +154,9 @@ def _share_storage(root: Path, checkout: Path) -> None:
     """Give a checkout the checkpoints, cache and remotes of the root."""
     from dvc.config import Config
 
-    (root / checkpoints.FOLDER).mkdir(exist_ok=True)
+    (root / KEPT).mkdir(exist_ok=True)
     # control: link to the checkpoints
-    (checkout / checkpoints.FOLDER).symlink_to((root / checkpoints.FOLDER).absolute())
+    (checkout / KEPT).symlink_to((root / KEPT).absolute())
     settings = Config(str(root / ".dvc"))
     with Config(str(checkout / ".dvc")).edit("local") as local:  # control: local settings
         local["cache"]["dir"] = str(root / ".dvc" / settings["cache"].get("dir", "cache"))

@@ -6,7 +6,8 @@
 test_ids.npy         uint64 of shape (n,), of own images: a hash of each test image's file
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, how own images were split, and the digest of each file above
-findings.csv         problems: unreadable files, duplicates, conflicting labels, images left out, leaks, close pairs
+findings.csv         problems: unreadable and cropped files, duplicates, conflicting labels, images left out, leaks,
+                     close pairs
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
@@ -38,7 +39,7 @@ Labels = NDArray[np.int32]
 class Finding(NamedTuple):
     """A problem of an image, perhaps with another image."""
 
-    kind: str  # unreadable, duplicate, conflict, left out, leak or close
+    kind: str  # unreadable, cropped, duplicate, conflict, left out, leak or close
     file: str
     split: str  # of the file; "" for one that cannot be read
     other: str

@@ -18,6 +18,7 @@ Image = bytes | NDArray[np.uint8]  # the content of a file | pixels of shape (he
 class Dataset(Protocol):
     """Labelled images, row by row."""
 
+    raw: Path  # its folder
     classes: list[str]  # sorted
     labels: NDArray[np.int32]  # of each row, an index into `classes`
     splits: list[str]  # "train", "validation" or "test"; "" where the data set gives no split

@@ -32,6 +32,7 @@ class Findings:
     unreadable: Sequence[tuple[str, str]]  # a file and the reason
     n_duplicates: int = 0  # pairs
     close: Sequence[Leak] = ()  # pairs that were not called duplicates, the closest first
+    cropped: Sequence[tuple[str, str]] = ()  # a file and how much is cut off
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,20 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
+from tasks.run.kept import FOLDER
 from tasks.run.outputs import atomic_outputs
 
-FOLDER = Path(".checkpoints")
 KEPT = 2
 UNUSED_SECONDS = 30 * 24 * 3600  # 30 days, after which a training's checkpoints are removed
-PACKAGES = ("keras", "tensorflow", "jax", "numpy")
-TASKS = Path(__file__).parents[1]
 # The code that stage train depends on.
 TRAINING_CODE = ("train.py", "data", "device", "models", "pretrained", "training")
 
@@ -45,21 +40,6 @@ class TrainingState:
     variables: list[NDArray[Any]]  # of the model, then of the optimizer
     stopping: dict[str, float]  # counters of early stopping; empty where it is off
     best: list[NDArray[Any]]  # the weights that early stopping restores
-
-
-def cache_key(
-    blocks: Iterable[BaseModel], files: Iterable[Path], settings: str, code: Iterable[str] = TRAINING_CODE
-) -> str:
-    """Digest parameters, the content of files, settings, libraries and code in tasks/."""
-    installed = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
-    lines = [*(block.model_dump_json() for block in blocks), json.dumps(installed, sort_keys=True), settings]
-    digest = hashlib.sha256("\n".join(lines).encode())
-    paths = [TASKS / name for name in code]
-    inside = [file for path in paths for file in path.rglob("[!.]*.py")]  # editors lock files by dotted links
-    for file in (*sorted(files), *sorted([*inside, *(path for path in paths if path.is_file())])):
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]  # control: checkpoint key
 
 
 class Checkpoints:

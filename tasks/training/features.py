@@ -1,26 +1,18 @@
 """Features of images, computed once and stored beside the checkpoints.
 
-A feature is stored under the digest of its image's pixels, so another split of the same images reuses it. Files are
-named by the digest of their content, written under a temporary name and renamed; a file that does not match its name is
-dropped. Two runs at once may both compute an image, and neither loses what the other has stored.
+A feature is kept under the digest of its image's pixels, so another split of the same images reuses it.
 """
 
 import hashlib
-import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from tasks.device.backend import keras
-from tasks.run.outputs import atomic_outputs
-from tasks.training import checkpoints
+from tasks.run import kept
 
 # All batches have one size, the last one too: the shape of a batch decides the kernels, and so the last bits of a
 # feature. On a CPU a batch of one image differed.
@@ -50,14 +42,13 @@ def compute_features(model: keras.Model, images: Images, key: str) -> Features:
         The same bits, whichever were stored and whatever the order of the images.
     """
     started = time.perf_counter()
-    folder = checkpoints.FOLDER / f"features-{key}"
+    folder = kept.FOLDER / f"features-{key}"
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
     missing: dict[bytes, list[int]] = defaultdict(list)  # the digest of an image, and its rows
     for row, image in enumerate(images):
         missing[hashlib.sha256(image).digest()].append(row)
-    for digest, values in _read_stored(folder):
-        if digest in missing:
-            result[missing.pop(digest)] = values
+    for digest, values in kept.read_kept(folder, missing):
+        result[missing.pop(digest, [])] = values
     n_computed = sum(map(len, missing.values()))
     digests, batch_size = list(missing), _batch_size(model, images.shape[1:]) if missing else BATCH_SIZE
     for start in range(0, len(digests), STORED_TOGETHER):
@@ -65,7 +56,7 @@ def compute_features(model: keras.Model, images: Images, key: str) -> Features:
         computed = _compute(model, images, [missing[digest][0] for digest in part], batch_size)
         for digest, values in zip(part, computed, strict=True):
             result[missing[digest]] = values
-        _store(folder, part, computed)
+        kept.keep(folder, part, features=computed)
         done, left = start + len(part), len(digests) - start - len(part)
         if left:
             speed = done / (time.perf_counter() - started)
@@ -95,39 +86,3 @@ def _compute(model: keras.Model, images: Images, rows: Sequence[int], batch_size
         filled[: len(batch)] = batch
         computed.append(np.asarray(model.predict_on_batch(filled), np.float32)[: len(batch)])
     return np.concatenate(computed)
-
-
-def _read_stored(folder: Path) -> Iterator[tuple[bytes, Features]]:
-    """Yield the digest of an image's pixels and its features."""
-    with suppress(OSError):
-        os.utime(folder)  # `Checkpoints` removes unused folders
-    for file in sorted(folder.glob("[!.]*.npz")):
-        try:
-            content = file.read_bytes()
-            if hashlib.sha256(content).hexdigest() != file.stem:
-                raise ValueError("the file does not match its digest")
-            with np.load(BytesIO(content)) as saved:
-                pixels, values = saved["pixels"], saved["features"]
-        except (OSError, ValueError) as error:
-            print(f"features: {file} is damaged and removed: {error}")
-            with suppress(OSError):
-                file.unlink()
-            continue
-        yield from zip(map(bytes, pixels), values, strict=True)
-
-
-def _store(folder: Path, digests: Sequence[bytes], values: Features) -> None:
-    """Store features; if that fails, the run continues without."""
-    buffer = BytesIO()
-    np.savez(buffer, pixels=np.array([list(digest) for digest in digests], np.uint8), features=values)
-    content = buffer.getvalue()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Without a lock, two runs of the same images would write under one temporary name.
-        with (
-            FileLock(folder / ".lock"),
-            atomic_outputs(folder / f"{hashlib.sha256(content).hexdigest()}.npz") as (file,),
-        ):
-            file.write_bytes(content)
-    except OSError as error:
-        print(f"features: {len(digests):,} could not be stored: {error}")

@@ -135,7 +135,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "content"), [(kind, content) for kind, contents in KINDS.items() for content in contents]
+    ("kind", "content"),
+    [
+        pytest.param(kind, content, id=f"{kind} {number}")
+        for kind, contents in KINDS.items()
+        for number, content in enumerate(contents)
+    ],
 )
 def test_a_refusal_says_what_the_file_is(kind: str, content: bytes) -> None:
     says = refusal(content)

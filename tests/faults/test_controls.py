@@ -79,6 +79,7 @@ TESTS = {
     "end of a tar": f"{ARCHIVED}::test_a_tar_that_was_cut_between_two_members_is_refused",
     "files behind a tar's end": f"{ARCHIVED}::test_no_image_behind_what_ends_a_tar_for_its_reader_is_lost",
     "zip behind another": f"{ARCHIVED}::test_of_joined_archives_no_part_is_lost[a.zip-write_zip]",
+    "kept result": "data/test_decoding.py::test_a_damaged_file_changes_no_pixel[of other pixels]",
     # --- hostile input
     "unknown keys": "faults/test_parameters.py::test_an_unknown_sibling_is_named_with_the_known_ones",
     "strict types": "faults/test_parameters.py::test_a_wrong_value_is_one_line_that_names_its_key",

@@ -197,13 +197,16 @@ def test_a_damaged_checkpoint_and_half_written_files_are_set_aside(sound: Clone)
     checkpoint = sound.path / ".checkpoints/0123/epoch-00002"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_text(json.dumps({"rows": []}))
+    result = checkpoint.with_name(f"{64 * '0'}.npz")
+    result.write_bytes(b"x")
     partial, lock = sound.path / "models/.part-classifier.keras", sound.path / ".git/index.lock"
     for path in (partial, lock):
         path.write_bytes(b"x")
         os.utime(path, (0, 0))
     found = run_doctor(sound)
     assert found[0].startswith(".checkpoints/0123/epoch-00002: is damaged; training goes on from the one before it")
-    assert [line.split(":")[0] for line in found[1:3]] == [str(p.relative_to(sound.path)) for p in (partial, lock)]
+    names = [str(path.relative_to(sound.path)) for path in (result, partial, lock)]
+    assert [line.split(":")[0] for line in found[1:4]] == names
     assert_sound(sound)
 
 

@@ -179,7 +179,8 @@ def test_the_closest_pairs_are_shown_beside_their_similarity() -> None:
 def test_conflicts_and_unreadable_files_are_shown_and_counted() -> None:
     conflicts = [(f"test/{n}.png", f"train/{n}.png", "cat, dog") for n in range(24)]
     unreadable = [(f"c/{n}.png", "truncated") for n in range(12)]
-    findings = Findings([], [("gone/1.png", "gone/2.png", "cat, dog"), *conflicts], unreadable)
+    cropped = [("d/wide.png", "60 % is cut off")]
+    findings = Findings([], [("gone/1.png", "gone/2.png", "cat, dog"), *conflicts], unreadable, cropped=cropped)
     page = Page(render_page(evaluation(findings=findings)))
     assert "One picture, two labels: 25" in page.words
     shown = page.words.split("One picture, two labels")[1]
@@ -191,6 +192,8 @@ def test_conflicts_and_unreadable_files_are_shown_and_counted() -> None:
     assert "were left out: 12" in page.words
     assert "c/9.png: truncated" in page.words
     assert "and 2 more" in page.words
+    assert "by normalize.fit: crop: 1" in page.words
+    assert "d/wide.png: 60 % is cut off" in page.words
     without = Page(render_page(evaluation())).words
     assert not [word for word in ("duplicate", "Leaks", "Problems with the files") if word in without]
 

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.training import checkpoints
-from tasks.training.checkpoints import TRAINING_CODE, Checkpoints, TrainingState, cache_key
+from tasks.data.decoding import DECODING_CODE
+from tasks.run import kept
+from tasks.run.kept import cache_key
+from tasks.training.checkpoints import TRAINING_CODE, Checkpoints, TrainingState
 from tasks.training.features import FEATURES_CODE
 from tests.support import ROOT
 from tests.support.clone import Clone
@@ -84,37 +86,37 @@ def test_a_flipped_digit_of_the_history_is_damage_too(saved: Checkpoints) -> Non
 def test_other_data_or_another_machine_is_another_key(tmp_path: Path) -> None:
     data = tmp_path / "images.npy"
     data.write_bytes(b"1")
-    first = cache_key((), [data], "cpu, 2 threads")
-    assert cache_key((), [data], "cpu, 2 threads") == first
-    assert cache_key((), [data], "cpu, 1 threads") != first
+    first = cache_key((), [data], "cpu, 2 threads", TRAINING_CODE)
+    assert cache_key((), [data], "cpu, 2 threads", TRAINING_CODE) == first
+    assert cache_key((), [data], "cpu, 1 threads", TRAINING_CODE) != first
     data.write_bytes(b"2")
-    assert cache_key((), [data], "cpu, 2 threads") != first
+    assert cache_key((), [data], "cpu, 2 threads", TRAINING_CODE) != first
 
 
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Copy tasks/, and digest the copy in place of it."""
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(checkpoints, "TASKS", tmp_path / "tasks")
+    monkeypatch.setattr(kept, "TASKS", tmp_path / "tasks")
     return tmp_path / "tasks"
 
 
 def keys() -> list[str]:
-    return [cache_key((), [], "cpu", code) for code in (TRAINING_CODE, FEATURES_CODE)]
+    return [cache_key((), [], "cpu", code) for code in (TRAINING_CODE, FEATURES_CODE, DECODING_CODE)]
 
 
 @pytest.mark.parametrize(
     ("file", "stays"),
     [
-        ("layouts/rules.py", [True, True]),
-        ("reporting/tables.py", [True, True]),
-        ("evaluate.py", [True, True]),
-        ("train.py", [False, True]),
-        ("data/arrays.py", [False, True]),
-        ("training/loop.py", [False, True]),
-        ("training/features.py", [False, False]),
-        ("models/network.py", [False, False]),
-        ("device/runtime.py", [False, False]),
+        ("layouts/rules.py", [True, True, True]),
+        ("reporting/tables.py", [True, True, True]),
+        ("evaluate.py", [True, True, True]),
+        ("train.py", [False, True, True]),
+        ("data/images.py", [False, True, False]),
+        ("training/loop.py", [False, True, True]),
+        ("training/features.py", [False, False, True]),
+        ("models/network.py", [False, False, True]),
+        ("device/runtime.py", [False, False, True]),
     ],
 )
 def test_code_that_decides_a_result_changes_its_key(code: Path, file: str, stays: list[bool]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from keras import layers
 
 import tasks.training.features
-from tasks.training.checkpoints import FOLDER, Checkpoints
+from tasks.run.kept import FOLDER
+from tasks.training.checkpoints import Checkpoints
 from tasks.training.features import compute_features
 from tests.support.damage import flip_a_byte
 
@@ -93,7 +94,7 @@ def test_a_damaged_file_is_dropped_with_a_line(
     capsys.readouterr()
     assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
     output = capsys.readouterr().out
-    assert f"features: {file} is damaged and removed" in output
+    assert f"{file} is damaged and removed" in output
     assert "features: 72 of 200 kept from before, 128 computed" in output
     compute_features(model, IMAGES, "k")
     assert capsys.readouterr().out.startswith("features: 200 of 200 kept from before")
@@ -126,7 +127,7 @@ def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch:
 def test_without_room_for_them_the_run_goes_on(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
     FOLDER.write_text("in the way")
     assert len(compute_features(model, IMAGES[:10], "k")) == 10
-    assert "features: 10 could not be stored: " in capsys.readouterr().out
+    assert ": 10 results could not be kept: " in capsys.readouterr().out
 
 
 def test_kept_features_last_a_month_from_their_last_use(model: keras.Model) -> None:
