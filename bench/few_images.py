@@ -43,7 +43,7 @@ def our_features(n: int = 4_000) -> dict[str, float]:
     from tasks.device import runtime
 
     runtime.prepare()
-    from tasks.training.features import compute_features
+    from tasks.pretrained.features import compute_features
 
     model, images = _to_features(_classifier()), _images("train", n)
     with tempfile.TemporaryDirectory() as folder, chdir(folder):

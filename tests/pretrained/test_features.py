@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-import tasks.training.features
+import tasks.pretrained.features
+from tasks.pretrained.features import compute_features
 from tasks.run.kept import FOLDER
 from tasks.training.checkpoints import Checkpoints
-from tasks.training.features import compute_features
 from tests.support.damage import flip_a_byte
 
 STORED = FOLDER / "features-k"
@@ -41,13 +41,13 @@ def network(n_features: int) -> keras.Model:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tasks.training.features, "STORED_TOGETHER", 128)
+    monkeypatch.setattr(tasks.pretrained.features, "STORED_TOGETHER", 128)
 
 
 @pytest.mark.parametrize(("n_features", "batch_size"), [(112, 32), (100, 1)])
 def test_an_image_has_the_same_bits_in_any_batch_and_place(n_features: int, batch_size: int) -> None:
     model = network(n_features)
-    assert tasks.training.features._batch_size(model, IMAGES.shape[1:]) == batch_size
+    assert tasks.pretrained.features._batch_size(model, IMAGES.shape[1:]) == batch_size
     expected = compute_features(model, IMAGES, "k")
     assert expected.shape == (200, n_features)
     assert expected.dtype == np.float32
@@ -111,15 +111,15 @@ def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys:
 
 
 def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = tasks.training.features._compute
+    compute = tasks.pretrained.features._compute
 
     def while_another_runs(*args: object) -> object:
-        monkeypatch.setattr(tasks.training.features, "_compute", compute)
+        monkeypatch.setattr(tasks.pretrained.features, "_compute", compute)
         compute_features(model, IMAGES[:150], "k")
         return compute(*args)  # type: ignore[arg-type]
 
     expected = compute_features(model, IMAGES, "alone")
-    monkeypatch.setattr(tasks.training.features, "_compute", while_another_runs)
+    monkeypatch.setattr(tasks.pretrained.features, "_compute", while_another_runs)
     assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
     assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
 

@@ -18,7 +18,7 @@ from tasks.run import kept
 # feature. On a CPU a batch of one image differed.
 BATCH_SIZE = 32
 STORED_TOGETHER = 1024  # images in a file, which is the most that a kill loses
-FEATURES_CODE = ("device", "models", "pretrained", "training/features.py")  # the code in tasks/ that decides features
+FEATURES_CODE = ("device", "models", "pretrained")  # the code in tasks/ that decides features
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
