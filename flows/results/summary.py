@@ -38,7 +38,8 @@ def summary(root: Path) -> str:
         lines += ["", *table(("stage", "time", "ran on"), ran)]
     if elsewhere := made_elsewhere(root):
         lines += ["", f"the model was {elsewhere}"]
-    lines += ["", "made: " + ", ".join(declared_outputs(root, "outs", "metrics", "plots"))]
+    made = [path for path in declared_outputs(root, "outs", "metrics", "plots") if (root / path).exists()]
+    lines += ["", "made: " + ", ".join(made)]
     return "\n".join(lines)
 
 

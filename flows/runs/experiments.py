@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from flows.host.capability import describe_host
+from flows.repo.dvc_internals import files_in_git
 from flows.repo.git import commit_to_ref, git, repository
-from flows.repo.graph import declared_outputs
 from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.processes import shutting_down
 from tasks.params import PARAMS_FILE
@@ -197,5 +197,5 @@ def reference(checkout: Path, name: str) -> str:
 
 def save(checkout: Path, name: str) -> None:
     """Keep a checkout's state as an experiment; a trailer names the machine."""
-    files = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
+    files = ["dvc.lock", str(MADE_ON), *files_in_git(checkout)]
     commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {describe_host()}", files)

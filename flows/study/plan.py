@@ -13,7 +13,15 @@ from typing import Any
 from flows.host import capability
 from flows.host.resources import default_jobs, run_resources
 from flows.repo.git import git, read_blob
-from flows.runs.inputs import check_checkout, check_inputs, parse_inputs, recorded_digest
+from flows.runs.inputs import (
+    READERS,
+    check_checkout,
+    check_inputs,
+    parse_inputs,
+    parse_variables,
+    recorded_digest,
+    require_commit,
+)
 from flows.runs.trial import TRIAL_STAGES, Trial
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
@@ -47,6 +55,7 @@ def prepare(
     if on == "machines" and jobs is not None:
         raise ParameterError(f"jobs must be left out on machines, whose workers have their own; received {jobs}")
     check_checkout(root)
+    require_commit(root)
     check_inputs(root)
     defaults = parse(root / PARAMS_FILE)["study"]
     return plan(
@@ -152,9 +161,12 @@ def _host_threads() -> int:
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """Return a trial's commands, digests of code, and versions of libraries."""
-    all_stages = parse_text(read_text(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
+    """Return a trial's commands, variables, digests of code, and versions of libraries."""
+    graph = read_text(root, commit, "dvc.yaml")
+    all_stages = parse_text(graph, "dvc.yaml")["stages"]
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
+    own = {name: value for name, value in parse_variables(graph).items() if name not in READERS}
+    used = {f"${{{name}}}": str(value) for name, value in own.items() if f"${{{name}" in str(stages)}
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
     commands = {name: stage["cmd"] for name, stage in stages.items()}
     code = {
@@ -165,7 +177,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     files = [entry for stage in stages.values() for entry in stage.get("params", []) if isinstance(entry, dict)]
     libraries = {name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])}
     versions = parse_text(read_text(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if libraries else {}
-    return {**commands, **code, **{name: str(versions.get(name)) for name in sorted(libraries)}}
+    return {**commands, **code, **used, **{name: str(versions.get(name)) for name in sorted(libraries)}}
 
 
 def inputs_at(root: Path, commit: str) -> dict[str, str | None]:

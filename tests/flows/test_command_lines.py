@@ -7,11 +7,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.command_line import exit_status
 from flows.pipeline import __main__ as pipeline
+from flows.study import __main__ as study
 from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.clone import Clone
@@ -98,6 +100,20 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_a_server_starts(
     assert pipeline.main(["--set", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("command", [(pipeline, ["--set", "train.epochs=3"]), (study, [])])
+def test_a_run_from_a_commit_is_refused_where_there_is_none(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> None:
+    monkeypatch.chdir(clone.path)
+    clone.run("git", "checkout", "--quiet", "--orphan", "young")
+    module, arguments = command
+    assert module.main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "error: an isolated run must start from a commit; this repository has none yet; `git add --all && git commit`\n"
+    )
+    clone.reset()
 
 
 @pytest.mark.parametrize(("error", "traces"), [(ParameterError("unknown key"), 0), (RuntimeError("a mistake here"), 1)])

@@ -70,6 +70,18 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     assert set(names(clone)).isdisjoint(after)
 
 
+def test_a_variable_of_ones_own_counts_where_a_trial_uses_it(clone: Clone) -> None:
+    graph, found = clone.path / "dvc.yaml", []
+    for command, value in (("", 1), ("", 2), ("${own} ", 1), ("${own} ", 2)):
+        text = graph.read_text().replace("vars:\n", f"vars:\n  - own: {value}\n")
+        graph.write_text(text.replace("--raw data/raw --normalized", f"{command}--raw data/raw --normalized"))
+        clone.commit("a variable")
+        found.append(names(clone)[0])
+        clone.run("git", "reset", "--quiet", "--hard", "HEAD~1")
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
 def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
