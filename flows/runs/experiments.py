@@ -20,10 +20,10 @@ from ruamel.yaml import YAML
 
 from flows.host.capability import describe_host
 from flows.repo.dvc_internals import files_in_git
-from flows.repo.git import commit_to_ref, git, repository
+from flows.repo.git import commit_to_ref, git, read_blob, repository
 from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.processes import shutting_down
-from tasks.params import PARAMS_FILE
+from tasks.params import PARAMS_FILE, parse, parse_text
 from tasks.params.document import override
 from tasks.run.provenance import MADE_ON
 from tasks.training import checkpoints
@@ -95,7 +95,11 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def uncommitted(root: Path, *ignored: Path) -> str:
-    """List edits that an isolated run does not see, outside some folders."""
+    """List edits that an isolated run does not see, outside some folders and the study block."""
+    at_head = read_blob(root, "HEAD", PARAMS_FILE)
+    both = parse(root / PARAMS_FILE), parse_text((at_head or b"").decode(), f"{PARAMS_FILE} at HEAD")
+    if both[0] | {"study": None} == both[1] | {"study": None}:
+        ignored = (*ignored, PARAMS_FILE)
     excluded = (f":(exclude){path}" for path in ignored)
     return git(root, "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 

@@ -23,11 +23,13 @@ from flows.runs.inputs import (
     require_commit,
 )
 from flows.runs.trial import TRIAL_STAGES, Trial
+from tasks.datasets.packed import MANIFEST, Packed
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 from tasks.run.libraries import LIBRARIES_FILE
 
+RAW = Path("data/raw")
 REPORT = Path("reports/study")
 SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
@@ -79,6 +81,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     workspace = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
     at_head = parse_text(read_text(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
+    n_images = len(Packed(root / RAW).files) if (root / RAW / MANIFEST).exists() else 0  # 0: unknown
     code, inputs = code_at(root, commit), inputs_at(root, commit)
     differences = {name: keys for variant in variants for name, keys in expand(workspace, variant).items()}
     parameters = {name: swept(workspace, variant) for variant in variants for name in expand(workspace, variant)}
@@ -88,6 +91,13 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             chosen, values = _resolve(at_head, chosen, variant, are_fixed)
+            if n_images and (wanted := values["normalize"]["train_images"] or 0) > n_images:
+                key = "normalize.train_images"
+                is_own = key not in settings and overrides[key] != workspace["study"]["base"].get(key)
+                raise ParameterError(
+                    f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; "
+                    + ("write another into study.variants" if is_own else f"add --set {key}=null")
+                )
             identity = [{block: values[block] for block in IDENTITY}, inputs, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"

@@ -133,6 +133,40 @@ def test_an_error_of_this_project_is_one_line_without_prefects_trace(
     assert len(caplog.records) == traces
 
 
+@pytest.mark.parametrize(
+    ("variables", "dotenv", "message"),
+    [
+        ({"SSL_CERT_FILE": "/gone.pem"}, "", "SSL_CERT_FILE must name a file; received /gone.pem, which is gone; "),
+        (
+            {},
+            "A=1\nexport prefect_api_url=http://127.0.0.1:9/api\n",
+            "the address in .env of this folder; start that one",
+        ),
+        (
+            {"PREFECT_API_URL": "http://127.0.0.1:8/api"},
+            "PREFECT_API_URL=http://a:9/api\n",
+            "127.0.0.1:8/api; start that",
+        ),
+    ],
+)
+def test_a_setting_that_leads_nowhere_is_named_where_it_stands(
+    tmp_path: Path, variables: dict[str, str], dotenv: str, message: str
+) -> None:
+    (tmp_path / ".env").write_text(dotenv)
+    code = "from flows.server import connection\nwith connection.connected(connection.start_unless_named()): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert message in done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
 def test_a_server_may_be_named_by_a_profile_of_prefects(tmp_path: Path, url: str) -> None:
     profiles = tmp_path / "profiles.toml"

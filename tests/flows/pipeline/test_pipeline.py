@@ -271,6 +271,5 @@ def test_a_server_that_does_not_answer_is_one_line(workspace: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: a Prefect server must answer at http://127.0.0.1:9/api; "
-        "start one with `make server`, or unset PREFECT_API_URL"
+        "error: a Prefect server must answer at http://127.0.0.1:9/api; start that one, or unset PREFECT_API_URL"
     ]
