@@ -20,6 +20,7 @@ from prefect.settings import get_current_settings
 
 from flows.cluster.queues import served_queues, set_cordon
 from flows.cluster.trial_worker import PatientWorker, TrialWorker
+from flows.command_line import end_with
 from flows.host import resources
 from flows.host.signals import end_on_signals
 from flows.server import connection, password
@@ -108,4 +109,4 @@ async def _serve(name: str, workers: list[PatientWorker]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)
