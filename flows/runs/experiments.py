@@ -25,9 +25,11 @@ from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.processes import shutting_down
 from tasks.params import PARAMS_FILE, parse, parse_text
 from tasks.params.document import override
+from tasks.run.metadata import RUN_INFO, read_notes
 from tasks.run.provenance import MADE_ON
 from tasks.training import checkpoints
 
+TRAINED = "Trained-seconds"
 WORKTREES = Path(".dvc/tmp/worktrees")
 
 
@@ -200,6 +202,9 @@ def reference(checkout: Path, name: str) -> str:
 
 
 def save(checkout: Path, name: str) -> None:
-    """Keep a checkout's state as an experiment; a trailer names the machine."""
+    """Keep a checkout's state as an experiment; trailers name the machine, and the time of a training."""
+    seconds = read_notes(checkout / RUN_INFO).get("train", {}).get("seconds")  # none from the run cache
+    trained = f"\n{TRAINED}: {seconds}" if seconds else ""
     files = ["dvc.lock", str(MADE_ON), *files_in_git(checkout)]
-    commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {describe_host()}", files)
+    message = f"experiment {name}\n\nMachine: {describe_host()}{trained}"
+    commit_to_ref(checkout, reference(checkout, name), message, files)

@@ -73,6 +73,7 @@ def check_inputs(root: Path) -> None:
 
     An isolated run is named by what HEAD's dvc.lock records of them; a photo that was changed since would go unnoticed.
     """
+    require_commit(root)
     project = repository(root).project
     for name, path in read_inputs(root).items():
         stage = READERS[name]

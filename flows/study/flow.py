@@ -22,7 +22,7 @@ from flows.runs.processes import REFUSED, StageFailedError
 from flows.runs.trial import Ended, Trial, finished
 from flows.study.host_report import read_hosts, write_hosts
 from flows.study.local import run_locally
-from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, report_folder, shared_settings
+from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, question, report_folder, shared_settings
 from flows.study.report import Context, write_report
 from flows.study.results import collect
 
@@ -69,6 +69,7 @@ def study(
         logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
     commits, failures = run_missing(root, trials, executor)
     context = Context(
+        question=question(trials),
         settings=shared_settings(trials, {*(settings or {}), *HOST_PARAMETERS}),
         failures=failures,
         strengths=describe_overrides(trials),

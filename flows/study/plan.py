@@ -13,15 +13,7 @@ from typing import Any
 from flows.host import capability
 from flows.host.resources import default_jobs, run_resources
 from flows.repo.git import git, read_blob
-from flows.runs.inputs import (
-    READERS,
-    check_checkout,
-    check_inputs,
-    parse_inputs,
-    parse_variables,
-    recorded_digest,
-    require_commit,
-)
+from flows.runs.inputs import READERS, check_checkout, check_inputs, parse_inputs, parse_variables, recorded_digest
 from flows.runs.trial import TRIAL_STAGES, Trial
 from tasks.datasets.packed import MANIFEST, Packed
 from tasks.device.precision import precision
@@ -33,6 +25,11 @@ RAW = Path("data/raw")
 REPORT = Path("reports/study")
 SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
+CAPACITY = ("model.filters", "model.dense_units")
+CNNS = ("notebook_cnn", "whitened_cnn")  # which do not start from pretrained weights
+NETWORKS = {"model.negative_slope": CNNS[1:], "model.filters": CNNS, "regularize.batch_norm": CNNS} | dict.fromkeys(
+    ("model.dense_units", "model.pool_before_norm"), CNNS[:1]
+)  # that a parameter acts on; the others act on every network
 CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
 
@@ -57,7 +54,6 @@ def prepare(
     if on == "machines" and jobs is not None:
         raise ParameterError(f"jobs must be left out on machines, whose workers have their own; received {jobs}")
     check_checkout(root)
-    require_commit(root)
     check_inputs(root)
     defaults = parse(root / PARAMS_FILE)["study"]
     return plan(
@@ -93,10 +89,9 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
             chosen, values = _resolve(at_head, chosen, variant, are_fixed)
             if n_images and (wanted := values["normalize"]["train_images"] or 0) > n_images:
                 key = "normalize.train_images"
-                is_own = key not in settings and overrides[key] != workspace["study"]["base"].get(key)
                 raise ParameterError(
-                    f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; "
-                    + ("write another into study.variants" if is_own else f"add --set {key}=null")
+                    f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; add "
+                    f"--set {key}=null, or write other numbers into study.variants"
                 )
             identity = [{block: values[block] for block in IDENTITY}, inputs, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
@@ -213,15 +208,41 @@ def _blobs(root: Path, commit: str) -> dict[str, str]:
 
 def describe_overrides(trials: list[Trial]) -> dict[str, str]:
     """Describe what each variant sets differently from the baseline: `dropout 0.5`."""
+    return {  # true and null as in params.yaml
+        variant: ", ".join(f"{key.rpartition('.')[2]} {str(value).lower()}" for key, value in own.items())
+        for variant, own in _differences(trials).items()
+    }
+
+
+def _differences(trials: list[Trial]) -> dict[str, dict[str, Any]]:
+    """Return what each variant sets differently from the baseline, and acts on its network."""
     baseline = trials[0].overrides
     return {
-        trial.variant: ", ".join(
-            f"{key.rpartition('.')[2]} {str(value).lower()}"  # true and null as in params.yaml
+        trial.variant: {
+            key: value
             for key, value in trial.overrides.items()
-            if key not in SEEDS and value != baseline.get(key)
-        )
+            if key not in SEEDS and value != baseline.get(key) and _acts(key, trial.overrides)
+        }
         for trial in trials
     }
+
+
+def _acts(key: str, overrides: dict[str, Any]) -> bool:
+    """Tell whether a parameter acts on the network that is trained."""
+    if overrides.get("model.trainable") == "head" and key.startswith(("regularize.", "train.")):
+        return key in ("train.class_weight", *HOST_PARAMETERS)
+    network = overrides.get("model.network")
+    return network is None or network in NETWORKS.get(key, (network,))
+
+
+def question(trials: list[Trial]) -> str:
+    """Ask what a study compares: its title."""
+    if swept := sorted({trial.swept for trial in trials if trial.swept}):
+        return f"What do the values of {' and '.join(swept)} change?"
+    first, *others = (differences := _differences(trials))
+    if all(key.startswith("regularize.") or key in CAPACITY for own in differences.values() for key in own):
+        return "What closes the gap between training and validation accuracy?"
+    return f"What do {', '.join(others)} change, compared with {first}?"
 
 
 def shared_settings(trials: list[Trial], keys: set[str]) -> dict[str, Any]:
