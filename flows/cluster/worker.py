@@ -27,6 +27,9 @@ from flows.server import connection, password
 from flows.server.process import ServerError
 from tasks.params import ParameterError
 
+NEXT_HERE = "in another terminal of this clone: prefect deployment run pipeline/local --watch"
+NEXT_AWAY = "in the clone that has the server: python -m flows.study --on machines"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM, and return the exit status."""
@@ -45,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         workers: list[PatientWorker] = [TrialWorker(name, limit, queues)]
         if not args.server:
             workers.append(PatientWorker("local", name=name))
-        print(f"{name} takes up to {limit} trials at a time from {', '.join(queues)}", flush=True)
+        print(f"{name} takes up to {limit} trials at a time from {', '.join(queues)}; Ctrl-C ends it")
+        print(f"next, {NEXT_AWAY if args.server else NEXT_HERE}", flush=True)
         asyncio.run(_serve(name, workers))
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
