@@ -35,7 +35,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
-    """Exit with a command's status; quietly where its reader ended first, as in `| head`."""
+    """Exit with a command's status, quietly after `| head` has ended."""
     try:
         status = main()
         sys.stdout.flush()

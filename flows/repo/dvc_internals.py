@@ -58,7 +58,7 @@ def load_stages(repo: Any, names: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def order_stages(repo: Any) -> dict[str, list[str]]:
-    """List the stages of dvc.yaml in running order, each with those that it reads."""
+    """List stages in running order, each with those that it reads."""
     graph, stages = repo.index.graph, load_stages(repo)
     reads = {name: [read.name for read in graph[stage] if read in stages.values()] for name, stage in stages.items()}
     return {name: reads[name] for name in TopologicalSorter(reads).static_order()}

@@ -97,7 +97,7 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def uncommitted(root: Path, *ignored: Path) -> str:
-    """List edits that an isolated run does not see, outside some folders and the study block."""
+    """List edits outside some folders and the study block, which runs miss."""
     at_head = read_blob(root, "HEAD", PARAMS_FILE)
     both = parse(root / PARAMS_FILE), parse_text((at_head or b"").decode(), f"{PARAMS_FILE} at HEAD")
     if both[0] | {"study": None} == both[1] | {"study": None}:
@@ -202,7 +202,7 @@ def reference(checkout: Path, name: str) -> str:
 
 
 def save(checkout: Path, name: str) -> None:
-    """Keep a checkout's state as an experiment; trailers name the machine, and the time of a training."""
+    """Keep a checkout's state as an experiment, with machine and training time."""
     seconds = read_notes(checkout / RUN_INFO).get("train", {}).get("seconds")  # none from the run cache
     trained = f"\n{TRAINED}: {seconds}" if seconds else ""
     files = ["dvc.lock", str(MADE_ON), *files_in_git(checkout)]

@@ -34,7 +34,7 @@ def start_unless_named() -> PrefectServer | None:
 
 
 def _is_in_dotenv() -> bool:
-    """Tell whether .env of this folder names a server, where Prefect looks before prefect.toml."""
+    """Tell whether .env names a server; Prefect reads it before prefect.toml."""
     path = Path(".env")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return bool(re.search(rf"^\s*(export\s+)?{VARIABLE}\s*=\s*\S", text, re.MULTILINE | re.IGNORECASE))

@@ -68,7 +68,7 @@ def _pair(first: Scores, second: Scores) -> tuple[list[float], list[float]]:
 
 
 def _mean(points: Iterable[float], low: float = 0.0, high: float = 100.0) -> significance.Estimate:
-    """Estimate a mean; its interval by Student's t ends where the points themselves must end."""
+    """Estimate a mean, with an interval that ends where points do."""
     found = significance.mean(list(points))
     if found.low is None or found.high is None:
         return found

@@ -215,7 +215,7 @@ def describe_overrides(trials: list[Trial]) -> dict[str, str]:
 
 
 def _differences(trials: list[Trial]) -> dict[str, dict[str, Any]]:
-    """Return what each variant sets differently from the baseline, and acts on its network."""
+    """Return what differs from the baseline and acts on the network."""
     baseline = trials[0].overrides
     return {
         trial.variant: {

@@ -207,7 +207,7 @@ def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     assert output.count("in state Cached") == 5
 
 
-@pytest.mark.parametrize("module", ["flows.why", "flows.summary", "flows.doctor"])
+@pytest.mark.parametrize("module", ["flows.why", "flows.summary"])
 def test_a_command_whose_reader_ends_first_ends_without_a_trace(clone: Clone, module: str) -> None:
     clone.reset()
     command = f"python -m {module} | true; exit ${{PIPESTATUS[0]}}"
