@@ -76,12 +76,18 @@ endif
 server: setup ## start a Prefect server and its UI for this machine (HOST=127.0.0.1 PORT=4200 DATABASE=)
 	@$(BIN)/python -m flows.server --host '$(HOST)' --port '$(PORT)'
 
+# Prefect's advice is not shown: its own workers know neither queues nor resources of trials.
+define quietly
+said=$$($(1) 2>&1) || { echo "$$said" >&2; exit 1; }
+endef
 deploy: setup ## create work pools, the GPU limit and deployments in the running server
-	$(BIN)/prefect work-pool create local --type process --overwrite
-	$(BIN)/prefect work-pool create study --type process --overwrite
-	$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 || $(BIN)/prefect global-concurrency-limit create gpu --limit 1
-	$(BIN)/python -m flows.server.schedules  # prefect.yaml says which there are
-	PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all
+	@$(call quietly,$(BIN)/prefect work-pool create local --type process --overwrite)
+	@$(call quietly,$(BIN)/prefect work-pool create study --type process --overwrite)
+	@$(BIN)/prefect global-concurrency-limit inspect gpu >/dev/null 2>&1 \
+	  || { $(call quietly,$(BIN)/prefect global-concurrency-limit create gpu --limit 1); }
+	@$(BIN)/python -m flows.server.schedules  # prefect.yaml says which there are
+	@$(call quietly,PWD="$(CURDIR)" $(BIN)/prefect --no-prompt deploy --all)
+	@echo 'the server has the deployments of prefect.yaml; next, in a terminal of its own: make worker'
 
 SERVER =
 LIMIT =

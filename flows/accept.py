@@ -5,10 +5,9 @@ stage was refused, with 2 where nothing could be judged, with 75 while another D
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from flows.command_line import report_errors
+from flows.command_line import end_with, report_errors
 from flows.repo.cosmetic import accept_edits
 
 
@@ -29,4 +28,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -2,9 +2,10 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -14,6 +15,7 @@ from flows.server import connection
 from tasks.params import ParameterError, parse_text
 
 BUSY = 75  # the shell's EX_TEMPFAIL
+PIPE_CLOSED = 141  # as of a program that SIGPIPE ended
 
 
 def add_set(parser: argparse.ArgumentParser, description: str) -> None:
@@ -32,6 +34,17 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     return settings
 
 
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """Exit with a command's status, quietly after `| head` has ended."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        status = PIPE_CLOSED
+    sys.exit(status)
+
+
 def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
     """Run a command, and print errors and interruptions in one line."""
     logging.getLogger("prefect.flow_runs").addFilter(_without_trace)
@@ -41,6 +54,8 @@ def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         print(f"error: interrupted; {after_interrupt}", file=sys.stderr)
         return 130

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.command_line import BUSY
+from flows.command_line import BUSY, end_with
 from flows.repo.git import repository
 from flows.repo.merges import refuse_unresolved
 from flows.repo.repair import Cache, Finding, set_aside
@@ -108,6 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         for finding in check(root):
             print(finding, flush=True)
             findings.append(finding)
+    except BrokenPipeError:
+        raise
     except (ParameterError, RuntimeError, OSError) as error:
         print(f"error: doctor: {error}", file=sys.stderr)
         return 1
@@ -117,4 +119,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from flows.command_line import end_with
 from flows.results.comparison import IncomparableError, compare
 from tasks.params import ParameterError
 
@@ -42,4 +43,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+from flows.command_line import end_with
 from flows.repo.git import GitError, git
 from flows.repo.merges import refuse_unresolved
 from flows.runs.parameters import variant_settings, write_settings
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         refuse_unresolved(Path())
         start(args.images, classes, args.variant, args.dry_run)
         return 0
+    except BrokenPipeError:
+        raise
     except (ParameterError, GitError, errors.RefusedError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -115,4 +118,4 @@ def _write(texts: dict[Path, str], dry_run: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from flows.command_line import end_with
 from flows.repo.git import GitError
 from flows.repo.merges import refuse_unresolved
 from flows.results.summary import summary
@@ -28,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -7,12 +7,11 @@ where nothing could be judged, with 75 while another DVC is at work.
 """
 
 import argparse
-import sys
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from flows.command_line import report_errors
+from flows.command_line import end_with, report_errors
 from flows.repo.merges import refuse_unresolved
 from flows.repo.staleness import stale_reasons
 
@@ -35,4 +34,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

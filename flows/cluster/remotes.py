@@ -49,6 +49,11 @@ def find_remotes(root: Path) -> Remotes:
         raise ParameterError(
             f"hosts need a default DVC remote; received {store or 'none'}; `dvc remote add --default store URL`"
         )
+    if way := next((key for key in ("version_aware", "worktree") if settings["remote"][store].get(key)), ""):
+        raise ParameterError(
+            f"hosts need a DVC remote that names objects by their digests; received {store} with {way}, which "
+            "names them by their paths; `dvc remote add --default objects URL` adds another"
+        )
     if isinstance(url := settings["remote"][store]["url"], RelPath):
         raise ParameterError(
             f"the URL of DVC remote {store} must be absolute, since each clone resolves a relative one for itself; "

@@ -20,11 +20,15 @@ from prefect.settings import get_current_settings
 
 from flows.cluster.queues import served_queues, set_cordon
 from flows.cluster.trial_worker import PatientWorker, TrialWorker
+from flows.command_line import end_with
 from flows.host import resources
 from flows.host.signals import end_on_signals
 from flows.server import connection, password
 from flows.server.process import ServerError
 from tasks.params import ParameterError
+
+NEXT_HERE = "in another terminal of this clone: prefect deployment run pipeline/local --watch"
+NEXT_AWAY = "in the clone that has the server: python -m flows.study --on machines"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         workers: list[PatientWorker] = [TrialWorker(name, limit, queues)]
         if not args.server:
             workers.append(PatientWorker("local", name=name))
-        print(f"{name} takes up to {limit} trials at a time from {', '.join(queues)}", flush=True)
+        print(f"{name} takes up to {limit} trials at a time from {', '.join(queues)}; Ctrl-C ends it")
+        print(f"next, {NEXT_AWAY if args.server else NEXT_HERE}", flush=True)
         asyncio.run(_serve(name, workers))
     except ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -108,4 +113,4 @@ async def _serve(name: str, workers: list[PatientWorker]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -5,10 +5,9 @@ Prefect takes a second to import. So parameters are checked before, and Prefect'
 
 import argparse
 import gc
-import sys
 from pathlib import Path
 
-from flows.command_line import add_set, exit_status, parse_settings
+from flows.command_line import add_set, end_with, exit_status, parse_settings
 from flows.runs.inputs import check_run
 from flows.server import connection
 
@@ -44,4 +43,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -14,7 +14,8 @@ from prefect.tasks import exponential_backoff
 from flows.pipeline.stages import retry_while_locked, stage
 from flows.repo import commands
 from flows.repo.cosmetic import accept_edits
-from flows.repo.git import git
+from flows.repo.dvc_internals import stages_of
+from flows.repo.git import commit_of
 from flows.repo.graph import artifact
 from flows.results.comparison import IncomparableError, compare
 from flows.results.summary import summary
@@ -26,10 +27,13 @@ MINUTE, HOUR = 60, 3600
 download = stage(
     "download", HOUR, retries=3, retry_delay_seconds=exponential_backoff(backoff_factor=10), retry_jitter_factor=0.5
 )
-normalize = stage("normalize", 10 * MINUTE)
-train = stage("train", 24 * HOUR, needs=["gpu"])
-evaluate = stage("evaluate", HOUR)
-report = stage("report", HOUR)
+OURS = {
+    "download": download,
+    "normalize": stage("normalize", 10 * MINUTE),
+    "train": stage("train", 24 * HOUR, needs=["gpu"]),
+    "evaluate": stage("evaluate", HOUR),
+    "report": stage("report", HOUR),
+}
 
 
 class Options(NamedTuple):
@@ -98,11 +102,11 @@ def run_stages(checkout: Path, options: Options, experiment: str = "", has_image
     if options.accept:
         for verdict in retry_while_locked(checkout, accept_edits, logger.info):
             logger.info("%s: %s", verdict.stage, verdict.message)
-    raw = [download(checkout, options.force)] if has_images else []
-    arrays = normalize(checkout, options.force, *raw)
-    model = train(checkout, options.force, arrays)
-    scores = evaluate(checkout, options.force, arrays, model)
-    report(checkout, options.force, arrays, model, scores)
+    done: dict[str, Any] = {}
+    for name, inputs in retry_while_locked(checkout, stages_of, logger.info).items():
+        if name != "download" or has_images:
+            run = OURS.get(name) or stage(name, 24 * HOUR)  # a stage that people added to dvc.yaml
+            done[name] = run(checkout, options.force, *(done[before] for before in inputs if before in done))
     metrics = show_results(checkout, experiment)
     if options.push:
         commands.run(checkout, sys.executable, "-m", "dvc", "push")
@@ -111,7 +115,7 @@ def run_stages(checkout: Path, options: Options, experiment: str = "", has_image
 
 def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
     """Publish a finished run's results as artifacts, and return its metrics."""
-    commit = git(checkout, "rev-parse", "--short", "HEAD").strip()
+    commit = (commit_of(checkout, "HEAD") or "")[:7] or "none yet"
     text = summary(checkout)
     get_run_logger().info("\n%s", text)
     source = f"commit `{commit}`" + (f", experiment `{experiment}`" if experiment else "")

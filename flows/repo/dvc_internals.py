@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tasks.params import ParameterError
 INTERFACES = {
     "dvc.repo:lock_repo": "keeps other DVC processes away while a result is judged and recorded",
     "dvc.repo.stage:StageLoad.collect": "the stages of dvc.yaml, with its variables filled in",
+    "dvc.repo.index:Index.graph": "the order of stages, those of people's own among them",
     "dvc.stage:PipelineStage.status": "reasons, where `dvc status` gives them without values",
     "dvc.stage:PipelineStage.save": "digests of now, before they are written anywhere",
     "dvc.stage:PipelineStage.commit": "outputs into the cache, with the workspace left alone",
@@ -55,6 +57,25 @@ def load_stages(repo: Any, names: Iterable[str] = ()) -> dict[str, Any]:
     if unknown := [name for name in names if name not in stages]:
         raise ParameterError(f"STAGE must be one of {', '.join(stages)}; received {unknown[0]}")
     return stages
+
+
+def order_stages(repo: Any) -> dict[str, list[str]]:
+    """List stages in running order, each with those that it reads."""
+    graph, stages = repo.index.graph, load_stages(repo)
+    reads = {name: [read.name for read in graph[stage] if read in stages.values()] for name, stage in stages.items()}
+    return {name: reads[name] for name in TopologicalSorter(reads).static_order()}
+
+
+def stages_of(root: Path) -> dict[str, list[str]]:
+    """Open a repository for `order_stages`, or raise LockError."""
+    with locked_repo(root) as repo:
+        return order_stages(repo)
+
+
+def files_in_git(root: Path) -> list[str]:
+    """List the outputs that dvc.yaml leaves to git, its variables filled in."""
+    with locked_repo(root) as repo:
+        return [out.def_path for stage in load_stages(repo).values() for out in stage.outs if not out.use_cache]
 
 
 def locked_entry(stage: Any) -> Any:

@@ -140,7 +140,8 @@ def recorded_outputs(lock: bytes) -> dict[str, str] | None:
     if (content := dvc_internals.parse_lock(lock)) is None:
         return None
     outputs = [output for stage in content.get("stages", {}).values() for output in stage.get("outs", [])]
-    digests = {output["path"]: output.get("md5", "") for output in outputs}
+    # A remote that versions objects itself leaves lists of files instead, which have no object here.
+    digests = {output["path"]: output.get("md5", "") for output in outputs if "files" not in output}
     return digests if all(map(MD5.fullmatch, digests.values())) else None
 
 

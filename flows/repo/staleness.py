@@ -70,19 +70,18 @@ def stale_reasons(root: Path, names: Iterable[str] = (), *, upstream: bool = Fal
     with dvc_internals.locked_repo(root) as repo:
         stages = dvc_internals.load_stages(repo, names)
         own = functools.cache(lambda name: tuple(judge(root, stages[name])[0]))
-        return {name: own(name) + (_upstream(stages, name, own) if upstream else ()) for name in names or stages}
+        order = dvc_internals.order_stages(repo) if upstream else {}
+        return {name: own(name) + (_upstream(order, name, own) if upstream else ()) for name in names or stages}
 
 
-def _upstream(stages: dict[str, Any], name: str, own: Callable[[str], tuple[Reason, ...]]) -> tuple[Reason, ...]:
-    kinds = {before: dict.fromkeys(reason.kind for reason in own(before)) for before in _before(stages, name)}
+def _upstream(order: dict[str, list[str]], name: str, own: Callable[[str], tuple[Reason, ...]]) -> tuple[Reason, ...]:
+    kinds = {before: dict.fromkeys(reason.kind for reason in own(before)) for before in _before(order, name)}
     return tuple(Reason("upstream", f"{before} would run: {', '.join(why)}") for before, why in kinds.items() if why)
 
 
-def _before(stages: dict[str, Any], name: str) -> dict[str, None]:
+def _before(order: dict[str, list[str]], name: str) -> dict[str, None]:
     """List the stages that make a stage's inputs, first ones first."""
-    read = {dependency.fs_path for dependency in stages[name].deps}
-    direct = [other for other, stage in stages.items() if read & {output.fs_path for output in stage.outs}]
-    return dict.fromkeys(earlier for other in direct for earlier in (*_before(stages, other), other))
+    return dict.fromkeys(earlier for other in order[name] for earlier in (*_before(order, other), other))
 
 
 def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason], dict[str, str]]:

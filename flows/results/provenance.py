@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.host import capability
 from flows.repo.git import read_blob
 from tasks.device.precision import precision
-from tasks.params import PARAMS_FILE, parse
+from tasks.params import PARAMS_FILE, parse_text
 from tasks.params.document import validate
 from tasks.run.provenance import MADE_ON
 
@@ -17,7 +17,8 @@ def made_elsewhere(root: Path, commit: str | None = None) -> str:
     """Describe how a result was made, if this machine differs; else ""."""
     try:
         made = json.loads((read_blob(root, commit, MADE_ON) or b"{}") if commit else (root / MADE_ON).read_bytes())
-        params = validate(parse(root / PARAMS_FILE), str(PARAMS_FILE))
+        text = (read_blob(root, commit, PARAMS_FILE) or b"") if commit else (root / PARAMS_FILE).read_bytes()
+        params = validate(parse_text(text.decode(), str(PARAMS_FILE)), str(PARAMS_FILE))
         device, fastest = capability.resolve_device(params.train.device)
         chosen = precision(params.model, params.train)
         now = [fastest if chosen == "auto" else chosen, device, capability.backend()]

@@ -40,7 +40,8 @@ def summary(root: Path) -> str:
         lines += ["", *table(("stage", "time", "ran on"), ran)]
     if elsewhere := made_elsewhere(root):
         lines += ["", f"the model was {elsewhere}"]
-    lines += ["", "made: " + ", ".join(declared_outputs(root, "outs", "metrics", "plots"))]
+    made = [path for path in declared_outputs(root, "outs", "metrics", "plots") if (root / path).exists()]
+    lines += ["", "made: " + ", ".join(made)]
     if (root / (page := artifact(root, "report"))).exists():
         lines += ["", f"open {page}"]
     return "\n".join(lines)

@@ -18,15 +18,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from flows.host.capability import describe_host
-from flows.repo.git import commit_to_ref, git, repository
-from flows.repo.graph import declared_outputs
+from flows.repo.dvc_internals import files_in_git
+from flows.repo.git import commit_to_ref, git, read_blob, repository
 from flows.runs.inputs import check_checkout, read_inputs
 from flows.runs.parameters import write_settings
 from flows.runs.processes import shutting_down
-from tasks.params import PARAMS_FILE
+from tasks.params import PARAMS_FILE, parse, parse_text
 from tasks.run.kept import FOLDER as KEPT
+from tasks.run.metadata import RUN_INFO, read_notes
 from tasks.run.provenance import MADE_ON
 
+TRAINED = "Trained-seconds"
 WORKTREES = Path(".dvc/tmp/worktrees")
 
 
@@ -94,7 +96,11 @@ def name_of(run: str, overrides: dict[str, Any]) -> str:
 
 
 def uncommitted(root: Path, *ignored: Path) -> str:
-    """List edits that an isolated run does not see, outside some folders."""
+    """List edits outside some folders and the study block, which runs miss."""
+    at_head = read_blob(root, "HEAD", PARAMS_FILE)
+    both = parse(root / PARAMS_FILE), parse_text((at_head or b"").decode(), f"{PARAMS_FILE} at HEAD")
+    if both[0] | {"study": None} == both[1] | {"study": None}:
+        ignored = (*ignored, PARAMS_FILE)
     excluded = (f":(exclude){path}" for path in ignored)
     return git(root, "status", "--porcelain", "--untracked-files=no", ".", *excluded)
 
@@ -185,6 +191,9 @@ def reference(checkout: Path, name: str) -> str:
 
 
 def save(checkout: Path, name: str) -> None:
-    """Keep a checkout's state as an experiment; a trailer names the machine."""
-    files = ["dvc.lock", str(MADE_ON), *declared_outputs(checkout, "metrics", "plots")]
-    commit_to_ref(checkout, reference(checkout, name), f"experiment {name}\n\nMachine: {describe_host()}", files)
+    """Keep a checkout's state as an experiment, with machine and training time."""
+    seconds = read_notes(checkout / RUN_INFO).get("train", {}).get("seconds")  # none from the run cache
+    trained = f"\n{TRAINED}: {seconds}" if seconds else ""
+    files = ["dvc.lock", str(MADE_ON), *files_in_git(checkout)]
+    message = f"experiment {name}\n\nMachine: {describe_host()}{trained}"
+    commit_to_ref(checkout, reference(checkout, name), message, files)

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows.repo.commands import run
-from flows.repo.git import git, read_blob, repository
+from flows.repo.git import commit_of, git, read_blob, repository
 from flows.repo.merges import refuse_unresolved
 from tasks.check_images import check_images
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
@@ -30,9 +30,19 @@ def check_run(root: Path, overrides: dict[str, Any], accept: bool) -> None:
     if accept:  # the worktree of an isolated run starts without outputs
         received = ", ".join(overrides)
         raise ParameterError(f"accept is for runs in the workspace; received overrides, too: {received}; leave one out")
+    require_commit(root)
     at_head = parse_text(git(root, "show", f"HEAD:./{PARAMS_FILE}"), f"{PARAMS_FILE} at HEAD")
     validate(override(at_head, overrides), "overrides")
     check_inputs(root)
+
+
+def require_commit(root: Path) -> str:
+    """Return the commit that an isolated run starts from, or refuse."""
+    if commit := commit_of(root, "HEAD"):
+        return commit
+    raise ParameterError(
+        "an isolated run must start from a commit; this repository has none yet; `git add --all && git commit`"
+    )
 
 
 def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> None:
@@ -50,8 +60,14 @@ def read_inputs(checkout: Path) -> dict[str, str]:
 
 def parse_inputs(text: str) -> dict[str, str]:
     """Parse the paths in a dvc.yaml: `data/images` for `./data/images/`."""
-    entries: list[dict[str, str]] = parse_text(text, "dvc.yaml")["vars"]
-    return {name: os.path.normpath(str(path)) for entry in entries for name, path in entry.items()}
+    variables = parse_variables(text)
+    return {name: os.path.normpath(str(variables[name])) for name in READERS if name in variables}
+
+
+def parse_variables(text: str) -> dict[str, Any]:
+    """Parse the variables that a dvc.yaml itself holds."""
+    entries: list[Any] = parse_text(text, "dvc.yaml")["vars"]
+    return {name: value for entry in entries if isinstance(entry, dict) for name, value in entry.items()}
 
 
 def check_inputs(root: Path) -> None:
@@ -59,6 +75,7 @@ def check_inputs(root: Path) -> None:
 
     An isolated run is named by what HEAD's dvc.lock records of them; a photo that was changed since would go unnoticed.
     """
+    require_commit(root)
     project = repository(root).project
     for name, path in read_inputs(root).items():
         stage = READERS[name]

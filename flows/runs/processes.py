@@ -18,6 +18,7 @@ import psutil
 from flows.host.resources import Resources
 from flows.host.signals import reraise_swallowed_signals
 
+REFUSED = "was refused"  # by a step, for a reason that meets the next run, too
 END_SECONDS = 5.0  # for a step to end after SIGTERM, before SIGKILL
 
 _running: set[subprocess.Popen[str]] = set()
@@ -62,8 +63,9 @@ def repro(
     if overdue.is_set():
         raise StageFailedError(f"{name}: took longer than its limit of {limit_seconds:,.0f} s and was ended")
     if status:
-        temporary = any(re.search(r"exited with 75$", line) for line in lines)
-        raise StageFailedError(f"{name} failed: {_error_tail(lines)}", temporary)
+        ended = {found[1] for line in lines if (found := re.search(r"exited with (\d+)$", line))}
+        is_refused = "2" in ended and not any(line.startswith("epoch ") for line in lines)  # before it trained
+        raise StageFailedError(f"{name} {REFUSED if is_refused else 'failed'}: {_error_tail(lines)}", "75" in ended)
     return lines
 
 

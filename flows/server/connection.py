@@ -1,6 +1,7 @@
 """The Prefect server of a command: a named one, or its own."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import httpx
 from flows.server import database, password
 from flows.server.process import PrefectServer, ServerError
 from tasks.params import ParameterError
+
+VARIABLE = "PREFECT_API_URL"
 
 
 def require_named_server(option: str) -> None:
@@ -26,7 +29,15 @@ def require_named_server(option: str) -> None:
 
 def start_unless_named() -> PrefectServer | None:
     """Start a server, unless the environment or prefect.toml names one."""
-    return None if os.environ.get("PREFECT_API_URL") or Path("prefect.toml").exists() else _start()
+    is_named = os.environ.get(VARIABLE) or _is_in_dotenv() or Path("prefect.toml").exists()
+    return None if is_named else _start()
+
+
+def _is_in_dotenv() -> bool:
+    """Tell whether .env names a server; Prefect reads it before prefect.toml."""
+    path = Path(".env")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return bool(re.search(rf"^\s*(export\s+)?{VARIABLE}\s*=\s*\S", text, re.MULTILINE | re.IGNORECASE))
 
 
 def _start() -> PrefectServer:
@@ -69,13 +80,16 @@ def explain_unreachable(error: Exception) -> str:
     """Explain that the named server does not answer; "" for another error."""
     if "Failed to reach API" not in str(error) and not isinstance(error, httpx.ConnectError):
         return ""
-    if url := os.environ.get("PREFECT_API_URL"):
-        where, instead = url, "unset PREFECT_API_URL"
+    start = "start one with `make server`"  # which names it in prefect.toml
+    if url := os.environ.get(VARIABLE):
+        where, start, instead = url, "start that one", f"unset {VARIABLE}"
+    elif _is_in_dotenv():
+        where, start, instead = "the address in .env of this folder", "start that one", f"remove {VARIABLE} there"
     elif Path("prefect.toml").exists():
         where, instead = "the address in prefect.toml", "remove that file"
     else:
         where, instead = "the address in Prefect's profile", "`prefect config unset PREFECT_API_URL`"
-    return f"a Prefect server must answer at {where}; start one with `make server`, or {instead}"
+    return f"a Prefect server must answer at {where}; {start}, or {instead}"
 
 
 def check_named_server() -> None:

@@ -1,10 +1,9 @@
 """`python -m flows.study`: compare variants over seeds, and write reports/study."""
 
 import argparse
-import sys
 from typing import Any
 
-from flows.command_line import add_set, exit_status, parse_settings
+from flows.command_line import add_set, end_with, exit_status, parse_settings
 from flows.server import connection
 from flows.study.plan import prepare
 
@@ -45,4 +44,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

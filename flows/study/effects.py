@@ -1,9 +1,10 @@
 """The effects of a study's variants: estimates, p-values and sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
+from statistics import median
 from typing import TypeVar
 
 from flows.study.results import Row
@@ -41,17 +42,18 @@ def analyse(rows: Sequence[Row], baseline: str) -> Effects:
 
 def _analyse_measure(rows: Sequence[Row], measure: str, variants: Sequence[str]) -> dict[str, Effect]:
     values = {variant: _scores(rows, variant, measure) for variant in variants}
+    low, high = (-100.0, 100.0) if measure == "generalization_gap" else (0.0, 100.0)
     baseline = values[variants[0]]
     differences: dict[str, significance.Estimate] = {}
     p_values: dict[str, float | None] = {}
     for variant in variants[1:]:
         pair = _pair(values[variant], baseline)
         if pair[0]:
-            differences[variant] = significance.mean([new - old for new, old in zip(*pair, strict=True)])
+            differences[variant] = _mean([new - old for new, old in zip(*pair, strict=True)], low - high, high - low)
             p_values[variant] = significance.paired_p_value(*pair) if measure in MEASURES else None
     corrected = correct(p_values)
     return {
-        variant: Effect(_mean(values[variant]), differences.get(variant), corrected.get(variant))
+        variant: Effect(_mean(values[variant].values(), low, high), differences.get(variant), corrected.get(variant))
         for variant in variants
     }
 
@@ -65,8 +67,12 @@ def _pair(first: Scores, second: Scores) -> tuple[list[float], list[float]]:
     return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
 
 
-def _mean(scores: Scores) -> significance.Estimate:
-    return significance.mean(list(scores.values()))
+def _mean(points: Iterable[float], low: float = 0.0, high: float = 100.0) -> significance.Estimate:
+    """Estimate a mean, with an interval that ends where points do."""
+    found = significance.mean(list(points))
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, low), high=min(found.high, high))
 
 
 def correct(p_values: Mapping[T, float | None]) -> dict[T, float]:
@@ -123,22 +129,31 @@ def describe_learning_curve(rows: Sequence[Row], lines: Mapping[str, Mapping[flo
         for n, variant in points.items():
             if accuracies := _scores(rows, variant, "validation_accuracy"):
                 sizes.setdefault(n, {})[name] = accuracies
-    ranked = {n: sorted(sizes[n].items(), key=lambda item: -_mean(item[1]).mean) for n in sorted(sizes)}
-    choices = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1})
+    ranked = {n: sorted(sizes[n].items(), key=lambda item: -_mean(item[1].values()).mean) for n in sorted(sizes)}
+    choices = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1}, rows, lines)
     return [*choices, *_outlook({n: ranking[0][1] for n, ranking in ranked.items()})] if choices else []
 
 
-def _choices(ranked: Mapping[float, Sequence[tuple[str, Scores]]]) -> list[str]:
+def _show_time(rows: Sequence[Row], variant: str) -> str:
+    known = [row.seconds for row in rows if row.variant == variant and row.seconds is not None]
+    return f"{median(known):,.0f} s" if known else "time not recorded"
+
+
+def _choices(
+    ranked: Mapping[float, Sequence[tuple[str, Scores]]], rows: Sequence[Row], lines: Mapping[str, Mapping[float, str]]
+) -> list[str]:
     """Compare the best two of each size by corrected paired t-tests."""
     pairs = {n: _pair(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
     corrected = correct({n: significance.paired_p_value(*pair) for n, pair in pairs.items()})
     choices = []
     for n, ((best, accuracies), (second, _), *_) in ranked.items():
-        values = significance.show(_mean(accuracies))
+        values = significance.show(_mean(accuracies.values()))
         gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
-        ahead = f", {significance.show(significance.mean(gained), '+', ' points')} over {second}" if gained else ""
+        ahead = f", {significance.show(_mean(gained, -100.0), '+', ' points')} over {second}" if gained else ""
         is_real = corrected.get(n, 1.0) < significance.REAL
-        choice = f"choose {best}" if is_real else f"{best} is not told from {second}, so choose what trains faster"
+        times = ", ".join(f"{name} {_show_time(rows, lines[name][n])}" for name in (best, second))
+        faster = f"{best} is not told from {second}, so choose what trains faster ({times})"
+        choice = f"choose {best}" if is_real else faster
         choices.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
     return choices
 
@@ -151,7 +166,7 @@ def _outlook(best: Mapping[float, Scores]) -> list[str]:
     if len(best) < 2:
         return []
     fewer, most = sorted(best)[-2:]
-    error, last = (100 - _mean(best[n]).mean for n in (fewer, most))
+    error, last = (100 - _mean(best[n].values()).mean for n in (fewer, most))
     if not 0 < last < error:
         return [f"From {fewer:,.0f} to {most:,.0f} images the best did not gain: more images are not what is lacking."]
     exponent = log(error / last) / log(most / fewer)

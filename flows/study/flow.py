@@ -18,10 +18,11 @@ from prefect.artifacts import create_markdown_artifact
 from flows.host.resources import default_jobs
 from flows.host.signals import reraise_swallowed_signals
 from flows.runs.experiments import WORKTREES, remove_stale_worktrees, uncommitted
+from flows.runs.processes import REFUSED, StageFailedError
 from flows.runs.trial import Ended, Trial, finished
 from flows.study.host_report import read_hosts, write_hosts
 from flows.study.local import run_locally
-from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, report_folder, shared_settings
+from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, question, report_folder, shared_settings
 from flows.study.report import Context, write_report
 from flows.study.results import collect
 
@@ -65,12 +66,10 @@ def study(
     executor = choose_executor(on, jobs or default_jobs(), logger.info)
     remove_stale_worktrees(root)
     if edits := uncommitted(root, report):
-        logger.warning(
-            "not in these runs, since they start from HEAD: uncommitted changes, but those of the study block, to\n%s",
-            edits.rstrip(),
-        )
+        logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
     commits, failures = run_missing(root, trials, executor)
     context = Context(
+        question=question(trials),
         settings=shared_settings(trials, {*(settings or {}), *HOST_PARAMETERS}),
         failures=failures,
         strengths=describe_overrides(trials),
@@ -113,7 +112,10 @@ def run_missing(root: Path, trials: list[Trial], executor: Executor) -> tuple[di
 
 
 def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str, str]:
-    """Run trials, failing ones included, and return failures by experiment."""
+    """Run trials, failing ones included, and return failures by experiment.
+
+    If the first is refused before it trains, the study ends: others would be refused for the same reason.
+    """
     logger, started = get_run_logger(), time.monotonic()
     failures: dict[str, str] = {}
     done = 0
@@ -125,6 +127,10 @@ def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str
             trial = ended.trial
             if ended.failure:
                 failures[trial.name] = ended.failure
+                if REFUSED in ended.failure and not done:
+                    reason = ended.failure.partition(f"{REFUSED}: ")[2]
+                    first = f"{trial.variant} seed {trial.seed}"
+                    raise StageFailedError(f"the study was ended, as its first run, {first}, {REFUSED}: {reason}")
                 logger.error("%s seed %d failed: %s", trial.variant, trial.seed, ended.failure)
             done += 1
             minutes = math.ceil((time.monotonic() - started) / done * (len(missing) - done) / 60)

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.repo.git import git
 from flows.results.tables import table
 from flows.study.effects import MEASURES, correct
-from flows.study.results import Row
+from flows.study.results import Row, read_trailers
 from tasks.metrics import significance
 
 UNKNOWN = "not recorded"
@@ -19,10 +18,7 @@ METHODS_NOTE = (
 
 def read_hosts(root: Path, commits: Mapping[str, str]) -> dict[str, str]:
     """Read the host of each experiment from its commit's trailer."""
-    pattern = "%(objectname)%09%(contents:trailers:key=Machine,valueonly,separator=%x2C)"
-    listed = git(root, "for-each-ref", f"--format={pattern}", "refs/exps/??/*/*").splitlines()
-    trailers = dict(line.split("\t", 1) for line in listed if "\t" in line)
-    return {name: trailers.get(commit, "").strip() or UNKNOWN for name, commit in commits.items()}
+    return {name: host or UNKNOWN for name, host in read_trailers(root, commits, "Machine").items()}
 
 
 def write_hosts(folder: Path, rows: Sequence[Row], hosts: Mapping[str, str]) -> None:

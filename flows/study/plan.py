@@ -13,16 +13,23 @@ from typing import Any
 from flows.host import capability
 from flows.host.resources import default_jobs, run_resources
 from flows.repo.git import git, read_blob
-from flows.runs.inputs import check_checkout, check_inputs, parse_inputs, recorded_digest
+from flows.runs.inputs import READERS, check_checkout, check_inputs, parse_inputs, parse_variables, recorded_digest
 from flows.runs.trial import TRIAL_STAGES, Trial
+from tasks.datasets.packed import MANIFEST, Packed
 from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 from tasks.run.libraries import LIBRARIES_FILE
 
+RAW = Path("data/raw")
 REPORT = Path("reports/study")
 SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
+CAPACITY = ("model.filters", "model.dense_units")
+CNNS = ("notebook_cnn", "whitened_cnn")  # which do not start from pretrained weights
+NETWORKS = {"model.negative_slope": CNNS[1:], "model.filters": CNNS, "regularize.batch_norm": CNNS} | dict.fromkeys(
+    ("model.dense_units", "model.pool_before_norm"), CNNS[:1]
+)  # that a parameter acts on; the others act on every network
 CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
 
@@ -70,6 +77,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     workspace = parse(root / PARAMS_FILE)
     commit = git(root, "rev-parse", "HEAD").strip()
     at_head = parse_text(read_text(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
+    n_images = len(Packed(root / RAW).files) if (root / RAW / MANIFEST).exists() else 0  # 0: unknown
     code, inputs = code_at(root, commit), inputs_at(root, commit)
     differences = {name: keys for variant in variants for name, keys in expand(workspace, variant).items()}
     parameters = {name: swept(workspace, variant) for variant in variants for name in expand(workspace, variant)}
@@ -79,6 +87,12 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             chosen, values = _resolve(at_head, chosen, variant, are_fixed)
+            if n_images and (wanted := values["normalize"]["train_images"] or 0) > n_images:
+                key = "normalize.train_images"
+                raise ParameterError(
+                    f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; add "
+                    f"--set {key}=null, or write other numbers into study.variants"
+                )
             identity = [{block: values[block] for block in IDENTITY}, inputs, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"
@@ -152,9 +166,12 @@ def _host_threads() -> int:
 
 
 def code_at(root: Path, commit: str) -> dict[str, str]:
-    """Return a trial's commands, digests of code, and versions of libraries."""
-    all_stages = parse_text(read_text(root, commit, "dvc.yaml"), "dvc.yaml")["stages"]
+    """Return a trial's commands, variables, digests of code, and versions of libraries."""
+    graph = read_text(root, commit, "dvc.yaml")
+    all_stages = parse_text(graph, "dvc.yaml")["stages"]
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
+    own = {name: value for name, value in parse_variables(graph).items() if name not in READERS}
+    used = {f"${{{name}}}": str(value) for name, value in own.items() if f"${{{name}" in str(stages)}
     needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
     commands = {name: stage["cmd"] for name, stage in stages.items()}
     code = {
@@ -165,7 +182,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     files = [entry for stage in stages.values() for entry in stage.get("params", []) if isinstance(entry, dict)]
     libraries = {name for entry in files for name in entry.get(str(LIBRARIES_FILE), [])}
     versions = parse_text(read_text(root, commit, LIBRARIES_FILE), str(LIBRARIES_FILE)) if libraries else {}
-    return {**commands, **code, **{name: str(versions.get(name)) for name in sorted(libraries)}}
+    return {**commands, **code, **used, **{name: str(versions.get(name)) for name in sorted(libraries)}}
 
 
 def inputs_at(root: Path, commit: str) -> dict[str, str | None]:
@@ -191,15 +208,41 @@ def _blobs(root: Path, commit: str) -> dict[str, str]:
 
 def describe_overrides(trials: list[Trial]) -> dict[str, str]:
     """Describe what each variant sets differently from the baseline: `dropout 0.5`."""
+    return {  # true and null as in params.yaml
+        variant: ", ".join(f"{key.rpartition('.')[2]} {str(value).lower()}" for key, value in own.items())
+        for variant, own in _differences(trials).items()
+    }
+
+
+def _differences(trials: list[Trial]) -> dict[str, dict[str, Any]]:
+    """Return what differs from the baseline and acts on the network."""
     baseline = trials[0].overrides
     return {
-        trial.variant: ", ".join(
-            f"{key.rpartition('.')[2]} {str(value).lower()}"  # true and null as in params.yaml
+        trial.variant: {
+            key: value
             for key, value in trial.overrides.items()
-            if key not in SEEDS and value != baseline.get(key)
-        )
+            if key not in SEEDS and value != baseline.get(key) and _acts(key, trial.overrides)
+        }
         for trial in trials
     }
+
+
+def _acts(key: str, overrides: dict[str, Any]) -> bool:
+    """Tell whether a parameter acts on the network that is trained."""
+    if overrides.get("model.trainable") == "head" and key.startswith(("regularize.", "train.")):
+        return key in ("train.class_weight", *HOST_PARAMETERS)
+    network = overrides.get("model.network")
+    return network is None or network in NETWORKS.get(key, (network,))
+
+
+def question(trials: list[Trial]) -> str:
+    """Ask what a study compares: its title."""
+    if swept := sorted({trial.swept for trial in trials if trial.swept}):
+        return f"What do the values of {' and '.join(swept)} change?"
+    first, *others = (differences := _differences(trials))
+    if all(key.startswith("regularize.") or key in CAPACITY for own in differences.values() for key in own):
+        return "What closes the gap between training and validation accuracy?"
+    return f"What do {', '.join(others)} change, compared with {first}?"
 
 
 def shared_settings(trials: list[Trial], keys: set[str]) -> dict[str, Any]:

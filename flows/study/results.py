@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.repo.git import git
 from flows.repo.graph import artifact
+from flows.runs.experiments import TRAINED
 from flows.runs.trial import Trial
 from flows.study.plan import read_text
 
@@ -25,11 +27,21 @@ class Row:
     experiment: str
     gaps: tuple[float, ...]
     validation_accuracies: tuple[float, ...]
+    seconds: float | None = None  # of the training, where it was recorded
+
+
+def read_trailers(root: Path, commits: Mapping[str, str], key: str) -> dict[str, str]:
+    """Read a trailer of each experiment's commit; "" where it has none."""
+    pattern = f"%(objectname)%09%(contents:trailers:key={key},valueonly,separator=%x2C)"
+    listed = git(root, "for-each-ref", f"--format={pattern}", "refs/exps/??/*/*").splitlines()
+    trailers = dict(line.split("\t", 1) for line in listed if "\t" in line)
+    return {name: trailers.get(commit, "").strip() for name, commit in commits.items()}
 
 
 def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list[Row]:
     """Read the finished trials' results; `commits` are by experiment."""
     metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
+    seconds = read_trailers(root, commits, TRAINED)
     rows = []
     for trial in trials:
         if commit := commits.get(trial.name):
@@ -47,6 +59,7 @@ def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list
                     trial.name,
                     tuple(float(epoch["generalization_gap"]) for epoch in history),
                     tuple(float(epoch["validation_accuracy"]) for epoch in history),
+                    float(seconds[trial.name]) if seconds[trial.name] else None,
                 )
             )
     return rows

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.command_line import exit_status
 from flows.pipeline import __main__ as pipeline
+from flows.study import __main__ as study
 from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.clone import Clone
@@ -100,6 +102,20 @@ def test_a_mistaken_setting_of_the_pipeline_is_one_line_before_a_server_starts(
     assert line.startswith(f"error: {message}")
 
 
+@pytest.mark.parametrize("command", [(pipeline, ["--set", "train.epochs=3"]), (study, [])])
+def test_a_run_from_a_commit_is_refused_where_there_is_none(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> None:
+    monkeypatch.chdir(clone.path)
+    clone.run("git", "checkout", "--quiet", "--orphan", "young")
+    module, arguments = command
+    assert module.main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "error: an isolated run must start from a commit; this repository has none yet; `git add --all && git commit`\n"
+    )
+    clone.reset()
+
+
 @pytest.mark.parametrize(("error", "traces"), [(ParameterError("unknown key"), 0), (RuntimeError("a mistake here"), 1)])
 def test_an_error_of_this_project_is_one_line_without_prefects_trace(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], error: Exception, traces: int
@@ -115,6 +131,40 @@ def test_an_error_of_this_project_is_one_line_without_prefects_trace(
         assert exit_status(run, "") in {1, 2}
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {error}"
     assert len(caplog.records) == traces
+
+
+@pytest.mark.parametrize(
+    ("variables", "dotenv", "message"),
+    [
+        ({"SSL_CERT_FILE": "/gone.pem"}, "", "SSL_CERT_FILE must name a file; received /gone.pem, which is gone; "),
+        (
+            {},
+            "A=1\nexport prefect_api_url=http://127.0.0.1:9/api\n",
+            "the address in .env of this folder; start that one",
+        ),
+        (
+            {"PREFECT_API_URL": "http://127.0.0.1:8/api"},
+            "PREFECT_API_URL=http://a:9/api\n",
+            "127.0.0.1:8/api; start that",
+        ),
+    ],
+)
+def test_a_setting_that_leads_nowhere_is_named_where_it_stands(
+    tmp_path: Path, variables: dict[str, str], dotenv: str, message: str
+) -> None:
+    (tmp_path / ".env").write_text(dotenv)
+    code = "from flows.server import connection\nwith connection.connected(connection.start_unless_named()): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert message in done.stderr.splitlines()[-1]
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:4200/api"])
@@ -155,3 +205,10 @@ def test_settings_force_and_push_reach_the_flow(clone: Clone) -> None:
     assert list(store.rglob("*.dir"))
     output = clone.run(*command, "--pull")
     assert output.count("in state Cached") == 5
+
+
+@pytest.mark.parametrize("module", ["flows.why", "flows.summary"])
+def test_a_command_whose_reader_ends_first_ends_without_a_trace(clone: Clone, module: str) -> None:
+    clone.reset()
+    command = f"python -m {module} | true; exit ${{PIPESTATUS[0]}}"
+    assert clone.run("bash", "-c", command, status=141) == ""

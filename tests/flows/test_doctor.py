@@ -177,6 +177,13 @@ def test_a_lock_cut_at_any_line_is_whole_or_found(sound: Clone) -> None:
         assert found is None or found.items() <= whole.items()
 
 
+def test_a_lock_with_lists_of_files_is_whole() -> None:
+    """As DVC writes it after a push to a remote that versions objects itself."""
+    listed = "{relpath: a, md5: 0cc175b9c0f1b6a831c399e269772661, size: 1, cloud: {store: {version_id: x}}}"
+    lock = f"schema: '2.0'\nstages:\n  a:\n    cmd: a\n    outs: [{{path: a, hash: md5, files: [{listed}]}}]\n"
+    assert recorded_outputs(lock.encode()) == {}
+
+
 @SLOW
 @pytest.mark.parametrize(
     "content",

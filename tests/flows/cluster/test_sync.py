@@ -57,6 +57,14 @@ def test_a_missing_remote_is_named_with_the_command_that_adds_it(meeting: Meetin
         find_remotes(meeting.head)
 
 
+@pytest.mark.parametrize("way", ["version_aware", "worktree"])
+def test_a_remote_that_names_objects_by_their_paths_is_refused(meeting: Meeting, way: str) -> None:
+    url = f"url = {meeting.store}\n"
+    meeting.configure(meeting.head, meeting.remote.replace(url, f"url = s3://bucket/here\n    {way} = true\n"))
+    with pytest.raises(ParameterError, match=f"received store with {way}, which names them by their paths"):
+        find_remotes(meeting.head)
+
+
 def test_a_relative_folder_is_refused_as_each_clone_has_its_own(meeting: Meeting) -> None:
     meeting.configure(meeting.head, meeting.remote.replace(str(meeting.store), "../../store"))
     with pytest.raises(ParameterError, match="must be absolute") as caught:

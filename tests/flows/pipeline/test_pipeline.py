@@ -21,9 +21,21 @@ from tests.support.damage import flip_a_byte
 from tests.support.import_graph import STAGES, stages
 from tests.support.machines import toy
 from tests.support.parameters import edit
-from tests.support.toy_pipeline import dvc
+from tests.support.toy_pipeline import commit, dvc, git
 
 CACHED = dict.fromkeys(STAGES, "Cached")
+OWN_STAGES = """
+  numbers:
+    foreach: [x, y]
+    do:
+      cmd: echo ${item} ${limits.low} > reports/${item}.json
+      deps: [model]
+      metrics: ["reports/${item}.json": {cache: false}]
+  card:
+    cmd: echo ${more} > reports/${word}
+    deps: [reports/x.json]
+    outs: ["reports/${word}"]
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,6 +125,27 @@ def test_only_what_changed_runs_and_the_state_says_why(tmp_path: Path, monkeypat
     assert "| test.accuracy" in run.artifacts["comparison"]
     assert (root / "reports/index.html").as_uri() in run.artifacts["report"]
     assert dvc(root, "repro").count("didn't change, skipping") == len(STAGES)
+
+
+@pytest.mark.slow
+def test_stages_and_variables_of_ones_own_are_run_and_kept_and_need_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = toy(tmp_path / "toy")
+    monkeypatch.chdir(root)
+    graph = (root / "dvc.yaml").read_text().replace("vars: [", "vars: [more.yaml, {limits: {low: 0.5}, word: card}, ")
+    (root / "dvc.yaml").write_text(graph.replace("artifacts:", f"{OWN_STAGES}artifacts:"))
+    (root / "more.yaml").write_text("more: 3\n")
+    run = Run()
+    own = dict.fromkeys(("numbers@x", "numbers@y", "card"), "Completed")
+    assert run.states == CACHED | own
+    assert {("train", "numbers@x"), ("numbers@x", "card")} <= run.edges()
+    commit(root, "a card")
+    assert Run(overrides={"train.seed": 3}).states.keys() == {*STAGES, *own}
+    (experiment,) = git(root, "for-each-ref", "--format=%(objectname)", "refs/exps/??/*/*").split()
+    assert git(root, "show", f"{experiment}:reports/y.json") == "y 0.5\n"
+    git(root, "update-ref", "-d", "HEAD")
+    assert "commit `none yet`" in Run().artifacts["summary"]
 
 
 def test_a_flipped_byte_and_a_lost_output_are_restored(workspace: Path) -> None:
@@ -238,6 +271,5 @@ def test_a_server_that_does_not_answer_is_one_line(workspace: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: a Prefect server must answer at http://127.0.0.1:9/api; "
-        "start one with `make server`, or unset PREFECT_API_URL"
+        "error: a Prefect server must answer at http://127.0.0.1:9/api; start that one, or unset PREFECT_API_URL"
     ]

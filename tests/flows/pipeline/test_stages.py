@@ -79,7 +79,7 @@ def test_a_failed_stage_says_the_last_words_of_its_step(clone: Clone) -> None:
         stages.reproduce(clone.path, "normalize", 60, print)
     first = str(caught.value).splitlines()[0]
     rule = "normalize.seed: must be greater than or equal to 0; received -1"
-    assert first == f"normalize failed: error: normalize: params.yaml: {rule}"
+    assert first == f"normalize was refused: error: normalize: params.yaml: {rule}"
     assert not caught.value.temporary
 
 

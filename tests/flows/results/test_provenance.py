@@ -78,13 +78,18 @@ def test_where_nobody_knows_nothing_is_told(project: Path, monkeypatch: pytest.M
     assert made_elsewhere(project) == ""
 
 
-def test_a_commit_is_told_apart_from_the_workspace(project: Path) -> None:
+def test_a_commit_is_told_apart_from_the_workspace(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / MADE_ON).write_text(json.dumps({**HERE, "precision": "mixed_bfloat16"}))
     git(project, "init", "--quiet")
     git(project, "add", "--all")
     commit = (
         git(project, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "--message", "a") or "HEAD"
     )
+    edit(project / "params.yaml", model__network="pretrained", train__precision="auto")  # not of the commit
     (project / MADE_ON).write_text(json.dumps(HERE))
+    monkeypatch.setattr(capability, "resolve_device", lambda device: ("cpu", "mixed_bfloat16"))
     assert made_elsewhere(project) == ""
+    assert made_elsewhere(project, commit) == ""  # which had bfloat16 by the same `auto`
+    monkeypatch.undo()
+    monkeypatch.setattr(capability, "resolve_device", lambda device: ("cpu", "float32"))
     assert made_elsewhere(project, commit).startswith("made in bfloat16 on AMD EPYC 9124; ")

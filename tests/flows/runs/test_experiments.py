@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from flows.runs import experiments
+from flows.study.results import read_trailers
 from tasks.params import ParameterError
 from tests.support.clone import Clone
 
@@ -59,8 +60,20 @@ def test_an_experiment_keeps_what_it_was_made_on_also_where_its_commit_has_nothi
     clone.commit("as it was before")
     with experiments.isolated_worktree(clone.path, {"train.epochs": 3}, "mine") as mine:
         (mine / "reports/made_on.json").write_text("{}")
+        (mine / "reports/run.json").write_text('{"train": {"seconds": 41.2}}')
         experiments.save(mine, "mine")
     assert clone.run("git", "show", f"{experiments.reference(clone.path, 'mine')}:reports/made_on.json") == "{}"
+    commit = clone.run("git", "rev-parse", experiments.reference(clone.path, "mine")).strip()
+    assert read_trailers(clone.path, {"mine": commit}, experiments.TRAINED) == {"mine": "41.2"}
+
+
+def test_an_edited_study_block_alone_is_no_edit_that_a_run_misses(clone: Clone) -> None:
+    clone.reset()
+    clone.edit(study__seeds=9)
+    assert experiments.uncommitted(clone.path) == ""
+    clone.edit(train__epochs=9)
+    assert experiments.uncommitted(clone.path) == " M params.yaml\n"
+    clone.reset()
 
 
 def test_a_bad_override_leaves_no_worktree(clone: Clone) -> None:

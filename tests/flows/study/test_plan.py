@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flows.runs.trial import Trial
 from flows.study import plan
 from tasks.params import ParameterError
 from tests.support.clone import Clone
@@ -45,6 +46,30 @@ def test_what_a_variant_sets_is_said_in_words(clone: Clone) -> None:
     assert said["l2_strength=0.001"] == "l2 0.001"
 
 
+def test_what_acts_on_nothing_is_not_said_and_the_title_asks_what_is_compared(clone: Clone) -> None:
+    def planned(*variants: str) -> list[Trial]:
+        return plan.plan(clone.path, list(variants), 1, {"normalize.train_images": 500, "train.precision": "float32"})
+
+    clone.edit(study__variants__probe={"model.network": "efficientnet_lite0", "model.trainable": "head"})
+    said = plan.describe_overrides(planned("less_capacity", "probe", "probe+batch_norm+dropout"))
+    assert said["probe"] == "network efficientnet_lite0, trainable head"
+    assert said["probe+batch_norm+dropout"] == said["probe"]
+    gap = "What closes the gap between training and validation accuracy?"
+    assert plan.question(planned("none", "less_capacity", "all")) == gap
+    assert plan.question(planned("none", "probe", "l2")) == "What do probe, l2 change, compared with none?"
+    assert plan.question(planned("l2_strength")) == "What do the values of regularize.l2 change?"
+
+
+def test_more_training_images_than_there_are_is_an_error(clone: Clone) -> None:
+    header = "file,label,split,group,sha256,bytes\n"
+    rows = (f"{label}.png,{label},,,{label * 64},9\n" for label in "ab")
+    (clone.path / "data/raw/manifest.csv").write_text(header + "".join(rows))
+    rule = r"train_images must be at most 2, all .*; variant none has 500; add --set normalize\.train_images=null"
+    with pytest.raises(ParameterError, match=rule):
+        names(clone)
+    assert names(clone, {**SMALL, "normalize.train_images": None})
+
+
 def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Clone) -> None:
     before = names(clone)
     assert names(clone, {**SMALL, "train.epochs": 3}) != before
@@ -68,6 +93,18 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     versions.write_text(re.sub("keras: .*", 'keras: "4.0.0"', versions.read_text()))
     clone.commit("a library that decides")
     assert set(names(clone)).isdisjoint(after)
+
+
+def test_a_variable_of_ones_own_counts_where_a_trial_uses_it(clone: Clone) -> None:
+    graph, found = clone.path / "dvc.yaml", []
+    for command, value in (("", 1), ("", 2), ("${own} ", 1), ("${own} ", 2)):
+        text = graph.read_text().replace("vars:\n", f"vars:\n  - own: {value}\n")
+        graph.write_text(text.replace("--raw data/raw --normalized", f"{command}--raw data/raw --normalized"))
+        clone.commit("a variable")
+        found.append(names(clone)[0])
+        clone.run("git", "reset", "--quiet", "--hard", "HEAD~1")
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_a_run_names_the_precision_that_auto_stands_for_on_the_machine(

@@ -125,20 +125,49 @@ def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
     """The errors fall by a fifth for four times the images."""
     accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
     made = [
-        Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,))
+        Row(
+            variant,
+            seed,
+            1,
+            0.9,
+            accuracy + noise,
+            0.5,
+            0.1,
+            "x",
+            (0.1,),
+            (accuracy,),
+            12.0 if "p" in variant else None,
+        )
         for variant, accuracy in accuracies.items()
+        for seconds in (12.0 if "probe" in variant else None,)
         for seed, noise in enumerate((0.0, 0.01, -0.013) if "probe" in variant else (0.002, 0.008, -0.01))
     ]
     text = write_report(
         tmp_path, made, "scratch=100", Context(swept=dict.fromkeys(accuracies, "normalize.train_images"))
     )
     assert "- With 100 images choose probe: validation accuracy 49.9 [" in text
-    assert "- With 400 images probe is not told from scratch, so choose what trains faster: " in text
+    faster = "so choose what trains faster (probe 12 s, scratch time not recorded): "
+    assert f"- With 400 images probe is not told from scratch, {faster}" in text
     assert "From 100 to 400 images the error of the best falls from 50.1 to 40.1 %." in text
     assert "800 images would bring it to 35.9 %: 4.2 points of accuracy for twice the images." in text
     drawn = (tmp_path / "sweep-normalize.train_images.svg").read_text()
     assert all(label in drawn for label in ("probe", "scratch", "gap (points)"))
     assert "sweep-normalize.train_images" in (tmp_path / "study.html").read_text()
+
+
+def test_two_seeds_give_no_share_beyond_its_ends_and_a_single_point_no_plot(tmp_path: Path) -> None:
+    made = [
+        Row(name, seed, 1, 0.9, accuracy, accuracy, 0.9 - accuracy, "x", (0.1,), (accuracy,))
+        for name, both in {"none": (0.5, 0.75), "probe=64": (0.6, 0.9)}.items()
+        for seed, accuracy in enumerate(both)
+    ]
+    context = Context(question="What is asked?", swept={"probe=64": "normalize.train_images"})
+    text = write_report(tmp_path, made, "none", context)
+    assert "| 62.5 [0.0, 100.0] " in text
+    assert "| −12.5 [−44.3, +19.3] " in text  # which ends nowhere
+    assert "- Two seeds tell little: " in text
+    assert "<h1>What is asked?</h1>" in (tmp_path / "study.html").read_text()
+    assert not list(tmp_path.glob("sweep-*"))
 
 
 def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path: Path) -> None:

@@ -123,6 +123,19 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
 
 
 @pytest.mark.slow
+def test_a_study_ends_with_its_first_run_where_that_is_refused_before_it_trains(clone: Clone) -> None:
+    clone.edit(study__variants__small={"normalize.size": 1000})  # above the longest side of all images
+    said = clone.run(*command("--jobs", "1", variants="small,none", seeds=4), status=1)
+    last = said.splitlines()[-1]
+    assert last.startswith(
+        "error: the study was ended, as its first run, small seed 0, was refused: error: normalize: "
+    )
+    assert said.count("failed to reproduce") == 1
+    assert "Traceback" not in said
+    assert not trial.finished(clone.path)
+
+
+@pytest.mark.slow
 def test_a_failing_run_is_named_and_the_rest_goes_on(clone: Clone) -> None:
     clone.edit(study__variants__mad={"train.optimizer": "sgd", "train.learning_rate": 1e9})
     clone.commit("a mad variant")
