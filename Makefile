@@ -27,8 +27,8 @@ endif
 # uv installs in a fifth of pip's time; where it cannot (a private index that only pip knows), pip does. The lock names
 # everything, so pip has nothing to resolve, at which it would fail: with hashes it takes `sqlalchemy[asyncio]` for another.
 # The hook sanitizes the environment of `dvc` and `prefect`, and checks the images before `dvc` reads them
-# (tasks/run/environment.py). Python executes it at each start;
-# for every other program, such as a script of yours, it does nothing.
+# (tasks/run/environment.py). Python executes it at each start; for every other program, such as a script of yours, it
+# does nothing.
 hook = import os, sys; \
   program = [name for name in map(os.path.basename, sys.orig_argv) if name[:1] != "-"][1:2]; \
   file = os.path.join(os.path.dirname(sys.prefix), "tasks", "run", "environment.py"); \

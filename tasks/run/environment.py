@@ -39,6 +39,8 @@ KEPT = (
     "PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX PYTHONFAULTHANDLER PYTHONUNBUFFERED"
 )
 
+READS_IMAGES = {"repro", "status", "commit", "run", "save"}  # commands of DVC
+
 SET = {
     "SHELL": "/bin/sh",  # DVC runs stages with it; a container's user may have no shell, or fish
     "LC_ALL": "C",  # the only locale that every system has; PYTHONUTF8 keeps Python's text in UTF-8
@@ -101,9 +103,8 @@ def escape_unprintable_output() -> None:
 
 if __name__ == "environment":  # as the hook runs it
     sanitize_environment(os.environ)
-    if {"repro", "status", "commit", "run", "save"} & {
-        *sys.orig_argv
-    }:  # DVC reads the images, and fails without our words
+    # DVC reads the images before its stages run, and fails in words of its own.
+    if not READS_IMAGES.isdisjoint(sys.orig_argv):
         sys.path.insert(0, str(Path(__file__).parents[2]))
         try:
             runpy.run_module("tasks.check_images", run_name="__main__")

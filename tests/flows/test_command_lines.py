@@ -18,7 +18,7 @@ from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.clone import Clone
 
-INNER = {"flows.server.process"}  # a child of other commands
+INNER = {"flows.server.process", "tasks.check_images"}  # other commands and the hook of .venv start them
 LOAD_TENSORFLOW = {"tasks.classify", "tasks.evaluate", "tasks.train"}
 ARGUMENTS = ("--help", "--nonsense")
 

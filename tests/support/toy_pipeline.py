@@ -68,6 +68,7 @@ artifacts:
   history: {path: reports/history.csv}
   predictions: {path: reports/predictions.npz}
   per_class: {path: reports/evaluation/per_class.csv}
+  notes: {path: reports/evaluation/notes.txt}
   report: {path: reports/index.html}
 """
 

@@ -99,7 +99,7 @@ def test_a_variable_of_ones_own_counts_where_a_trial_uses_it(clone: Clone) -> No
     graph, found = clone.path / "dvc.yaml", []
     for command, value in (("", 1), ("", 2), ("${own} ", 1), ("${own} ", 2)):
         text = graph.read_text().replace("vars:\n", f"vars:\n  - own: {value}\n")
-        graph.write_text(text.replace("--raw data/raw --normalized", f"{command}--raw data/raw --normalized"))
+        graph.write_text(text.replace("--raw data/raw --weights", f"{command}--raw data/raw --weights"))
         clone.commit("a variable")
         found.append(names(clone)[0])
         clone.run("git", "reset", "--quiet", "--hard", "HEAD~1")
