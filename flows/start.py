@@ -67,19 +67,24 @@ def start(given: Path | None, classes: list[str] | None, variant: str | None, dr
         )
         if found != 1:
             raise ParameterError(f"{GRAPH} must have one line `- images: PATH`; received {found}")
-        print(*describe(seen, content["normalize"], variant), sep="\n")
+        lines = describe(seen, content["normalize"], variant)
     else:
-        settings = variant_settings(content, str(variant))
+        lines, settings = [], variant_settings(content, str(variant))
     validate(override(content, settings), str(PARAMS_FILE))
     text = write_settings(PARAMS_FILE.read_text(encoding="utf-8"), settings)
-    _write({PARAMS_FILE: text, GRAPH: graph}, dry_run)
-    if given and slot == str(LINK) and not LINK.exists():
-        print(f"{LINK}: a link to {path}")
-        if not dry_run:
+    texts = {PARAMS_FILE: text, GRAPH: graph}
+    lines += [line for path, text in texts.items() for line in _differences(path, text)]
+    if is_linked := bool(given) and slot == str(LINK) and not LINK.exists():
+        lines.append(f"{LINK}: a link to {path}")
+    if not dry_run:  # all of it, before a reader such as `head` may end the command
+        for file, text in texts.items():
+            file.write_text(text, encoding="utf-8")
+        if is_linked:
             LINK.symlink_to(path)
     message = f"Choose {variant}" + " for our own images" * bool(given)
     commands = ["dvc repro", f'git add --all && git commit --message "{message}"']
-    print(*(["nothing was written (--dry-run)"] if dry_run else ["next:", *commands]), sep="\n  ")
+    lines.append("\n  ".join(["nothing was written (--dry-run)"] if dry_run else ["next:", *commands]))
+    print(*lines, sep="\n")
 
 
 def find_slot(path: Path) -> str:
@@ -104,17 +109,13 @@ def find_slot(path: Path) -> str:
     return str(LINK)
 
 
-def _write(texts: dict[Path, str], dry_run: bool) -> None:
-    """Show each file's changed lines, and write them."""
-    for path, text in texts.items():
-        before = path.read_text(encoding="utf-8")
-        if text == before:
-            print(f"{path} has these settings already")
-            continue
-        lines = difflib.unified_diff(before.splitlines(True), text.splitlines(True), str(path), str(path), n=0)
-        sys.stdout.writelines(line for line in lines if not line.startswith("@@"))
-        if not dry_run:
-            path.write_text(text, encoding="utf-8")
+def _differences(path: Path, text: str) -> list[str]:
+    """List the lines of a file that a new text changes."""
+    before = path.read_text(encoding="utf-8").splitlines()
+    if text.splitlines() == before:
+        return [f"{path} has these settings already"]
+    lines = difflib.unified_diff(before, text.splitlines(), str(path), str(path), n=0, lineterm="")
+    return [line for line in lines if not line.startswith("@@")]
 
 
 if __name__ == "__main__":

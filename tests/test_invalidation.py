@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.results.comparison import compare
+from tasks.params import parse
+from tests.support import ROOT
 from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.edits import Edit, added, both, replaced, substitute
 from tests.support.own_images import FLOWERS, photo, write_files
@@ -70,12 +72,24 @@ def notes_beside_the_code(clone: Clone) -> None:
             added("tasks/training/new.py", ""), ["train"], id="a module that gives the same model", marks=SLOW
         ),
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="the split", marks=SLOW),
+        pytest.param(params(normalize__size=24), ALL[1:], id="the size of images", marks=SLOW),
     ],
 )
 def test_an_edit_reruns_exactly_the_stages_that_depend_on_it(clone: Clone, edit: Edit, stages: list[str]) -> None:
     edit(clone)
     ran, restored, _ = clone.repro()
     assert (ran, restored) == (stages, [])
+
+
+def test_the_run_cache_sees_each_parameter() -> None:
+    """DVC leaves out each key that is called `size` or `nfiles`, wherever it stands."""
+    blocks = {name: content for name, content in parse(ROOT / "params.yaml").items() if isinstance(content, dict)}
+    hidden = {f"{name}.{key}" for name, content in blocks.items() for key in content if key in {"size", "nfiles"}}
+    assert hidden == {"normalize.size"}
+    stages = parse(ROOT / "dvc.yaml")["stages"].values()
+    readers = [stage["params"] for stage in stages if "normalize" in stage.get("params", ())]
+    assert len(readers) == 2
+    assert all("normalize.size" in tracked for tracked in readers)
 
 
 def test_going_back_restores_from_the_run_cache(clone: Clone) -> None:

@@ -95,7 +95,10 @@ def test_the_terminal_ends_with_baseline_problems_advice_and_the_page(capsys: py
     assert [note in page.replace("\xa0", " ") for note in notes[1:]] == [True] * 4
     assert notes[0].endswith("of 80 test images are classified right.")
     assert notes[1] == 'Always saying "zero" gives 25.0 %, and this model is not clearly better.'
-    assert notes[2] == ("Found among the pictures: 1 that cannot be read, 2 duplicates, 1 with two labels.")
+    assert notes[2] == (
+        "Found among the pictures: 1 that cannot be read, 2 pairs of duplicates, 1 of these pairs with two labels "
+        "(correct them, or set normalize.conflicts to leave_out)."
+    )
     assert notes[3].startswith("1 test image has a duplicate in training: without them")
     assert notes[4].startswith("Next: 6 updates in all are too few: set train.batch_size 16")
 

@@ -125,7 +125,7 @@ def compare(root: Path, base: str) -> Comparison:
     except IncomparableError as error:
         if f"test.{primary}" not in metrics:
             raise IncomparableError(f"{metrics_file} of {base} must hold test.{primary}, and {error}") from error
-        if _names_other_test_set(root, commit):
+        if _have_other_test_sets(root, commit, sides):
             raise IncomparableError(f"{RULE}; received others at {base}, and {error}") from error
         without = f"metrics alone, without intervals: {error}"
         return Comparison(base, primary, list(metrics.values()), without, elsewhere)
@@ -144,11 +144,12 @@ def compare(root: Path, base: str) -> Comparison:
     return Comparison(base, primary, list({**metrics, **scores}.values()), note, elsewhere)
 
 
-def _names_other_test_set(root: Path, commit: str) -> bool:
+def _have_other_test_sets(root: Path, commit: str, metrics: tuple[bytes, bytes]) -> bool:
+    classes = {tuple(json.loads(side).get("f1", ())) for side in metrics}
     path = artifact(root, "dataset")
     contents = read_blob(root, commit, path), (root / path).read_bytes()
     digests = {json.loads(content or "{}").get("test_set_digest") for content in contents}
-    return len(digests - {None}) == 2
+    return len(digests - {None}) == 2 or len(classes - {()}) == 2
 
 
 def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predictions, Predictions, str]:

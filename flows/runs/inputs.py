@@ -79,7 +79,7 @@ def check_inputs(root: Path) -> None:
     project = repository(root).project
     for name, path in read_inputs(root).items():
         stage = READERS[name]
-        commit = f"`dvc repro {stage} && git add dvc.yaml dvc.lock && git commit`"
+        commit = f"`dvc repro {stage} && git add --all && git commit --message 'Our {name}'`"
         if Path(path).is_relative_to(root.absolute()):  # which no other clone has
             raise ParameterError(
                 f"the path of the {name} in dvc.yaml must be relative inside of this project; received {path}; "

@@ -21,9 +21,9 @@ from tasks.datasets import check_classes
 from tasks.datasets.packed import Example
 from tasks.layouts import rules
 from tasks.layouts.folder import Folder
+from tasks.params.model import FEWEST_TO_FINE_TUNE
 
 LOOKED_AT = 20_000  # headers, which take some seconds
-FEW = 250  # training images: with fewer, a probe reaches more than fine-tuning (docs/few-images.md)
 MANY = 20_000  # small images, on which training from scratch takes less time than fine-tuning
 SMALL, INPUT = 64, 128  # pixels: the longer side of small images; the side at which pretrained weights look at all
 # Seconds on two cores of a Zen 5: for libraries to load, of a pixel that is decoded, of a training image in all epochs
@@ -90,14 +90,18 @@ def describe(seen: Seen, params: dict[str, Any], variant: str) -> list[str]:
         f"sides: {min(sides):,} to {max(sides):,} pixels, median {statistics.median_low(sides):,}, "
         f"by the headers of {len(seen.sizes) + len(seen.unreadable):,} files",
         "split: " + (", ".join(f"{n:,} {split}" for split, n in splits.items()) or "none given, so one is drawn"),
-        *([f"left out, as they cannot be read: {rules.shorten(seen.unreadable)}"] if seen.unreadable else []),
+        *(
+            [f"left out, as they cannot be read or have more than 100 million pixels: {rules.shorten(seen.unreadable)}"]
+            if seen.unreadable
+            else []
+        ),
         f"variant {variant}, for some {n_training:,} training images{about}",
     ]
 
 
 def choose_variant(n_training: int, side: int) -> str:
     """Choose the variant that suits so many training images of a side."""
-    if n_training < FEW:
+    if n_training < FEWEST_TO_FINE_TUNE:
         return "probe"
     return "quick" if n_training >= MANY and side <= SMALL else "fine_tune"
 

@@ -14,7 +14,7 @@ from tasks.layouts import rules
 
 LINKS = (
     "a folder inside must be no link, as DVC does not follow it: link the folder of all classes, and choose some by "
-    "`normalize.classes`, or copy what is linked: `cp -RL data/images data/chosen`"
+    "`normalize.classes`, or copy what is linked: `cp -RL '{}' data/chosen`"
 )
 
 
@@ -44,7 +44,7 @@ class Folder:
                     (left if rules.is_left_by_a_system(name) else kind).append(inside + name)
             subfolders[:] = [name for name in subfolders if not rules.is_left_by_a_system(name)]
         linked = sorted(path for path in folders if (root / path).is_symlink())
-        rules.refuse({LINKS: linked})
+        rules.refuse({LINKS.format(root): linked})
         return cls(root, paths, folders, left)
 
     def read(self, paths: Collection[str]) -> Iterator[tuple[str, bytes]]:

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from tasks.params import Block
 
 PRETRAINED = ("efficientnet_lite0", "pretrained")
+FEWEST_TO_FINE_TUNE = (
+    250  # training images: of 200 a probe reached more, of 270 fine-tuning (docs/few-images.md, data.md)
+)
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 

@@ -6,14 +6,13 @@ figures are those of docs/data.md (updates), docs/few-images.md (pretrained weig
 
 from math import ceil
 
-from tasks.params.model import PRETRAINED
+from tasks.params.model import FEWEST_TO_FINE_TUNE, PRETRAINED
 from tasks.reporting.evaluation import Evaluation
 from tasks.reporting.results import Results
 from tasks.reporting.templates import percent
 
 FEW_UPDATES, ENOUGH_UPDATES = 200, 500
 FEW_IMAGES = 5000  # up to here fine-tuning reached more than training from scratch
-FEWEST_TO_FINE_TUNE = 500  # between 200, where the probe reached more, and 1,000
 SOLVED = 0.95  # of the primary metric; above, nothing is advised
 CLEAR_GAP = 0.05
 
@@ -28,7 +27,11 @@ def advise(evaluation: Evaluation, results: Results) -> str | None:
 def _count_images(evaluation: Evaluation, results: Results) -> str | None:
     n, model, train = len(evaluation.files["train"]), evaluation.parameters["model"], evaluation.parameters["train"]
     variant = "probe" if n < FEWEST_TO_FINE_TUNE else "fine_tune"
-    few = f"from {n:,} training images {variant} usually reaches more (docs/few-images.md)" if n <= FEW_IMAGES else None
+    few = (
+        f"from {n:,} training images {variant} usually reaches more: `python -m flows.start --variant {variant}`"
+        if n <= FEW_IMAGES
+        else None
+    )
     if model["network"] in PRETRAINED:
         return few if (model["trainable"], variant) == ("head", "fine_tune") else None
     updates = len(evaluation.history) * ceil(n / train["batch_size"])

@@ -32,7 +32,11 @@ def notes(evaluation: Evaluation, results: Results) -> list[str]:
     findings, (name, score) = evaluation.findings, results.baseline
     no_better = ", and this model is not clearly better" if results.primary.interval[0] <= score else ""
     counts = (len(findings.unreadable), findings.n_duplicates, len(findings.conflicts))
-    kinds = ("that cannot be read", "duplicates", "with two labels")
+    kinds = (
+        "that cannot be read",
+        "pairs of duplicates",
+        "of these pairs with two labels (correct them, or set normalize.conflicts to leave_out)",
+    )
     found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
     lines = [
         f'Always saying "{name}" gives {percent(score)}{no_better}',

@@ -131,7 +131,7 @@ def test_files_that_cannot_be_read_are_named_and_skipped(photos: Path, capsys: p
     write_files(photos, {"rose/no.png": b"nothing", "notes.txt": b""})
     assert main([str(photos)]) == 0
     said = capsys.readouterr().out
-    assert "left out, as they cannot be read: rose/no.png\n" in said
+    assert "left out, as they cannot be read or have more than 100 million pixels: rose/no.png\n" in said
     assert "skipped files beside the folders of classes: notes.txt\n" in said
     assert parse(Path("params.yaml"))["normalize"]["unreadable"] == "skip"
 

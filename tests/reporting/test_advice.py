@@ -22,7 +22,8 @@ RUNS: dict[str, tuple[dict[str, Any], str | None]] = {
     "five colours, 84 images": (
         {"n": 84, "test": 0.667},
         "4 updates in all are too few: set train.batch_size 16, train.epochs 84 and, with sgd, "
-        "train.learning_rate 0.1; from 84 training images probe usually reaches more (docs/few-images.md)",
+        "train.learning_rate 0.1; from 84 training images probe usually reaches more: "
+        "`python -m flows.start --variant probe`",
     ),
     "4,000 images": (
         {"n": 4000, "test": 0.4},
@@ -34,7 +35,7 @@ RUNS: dict[str, tuple[dict[str, Any], str | None]] = {
     ),
     "clip art, 30 epochs": (
         {"n": 1756, "losses": [1.9] * 30, "test": 0.527},
-        "from 1,756 training images fine_tune usually reaches more (docs/few-images.md)",
+        "from 1,756 training images fine_tune usually reaches more: `python -m flows.start --variant fine_tune`",
     ),
     "few images that are enough": ({**SOLVED, "losses": [1.0, 0.02]}, None),
     "a probe on few images": ({"n": 200, "model": PROBE, "losses": [0.7], "train": 0.9, "validation": 0.86}, None),
