@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from tasks.data import duplicates, images
 from tasks.data.duplicates import Pair
+from tests.support.pictures import encoded
 
 SIDE = 96
 
@@ -25,9 +26,7 @@ def photograph(seed: int, side: int = 240) -> Image.Image:
 
 
 def saved_again(image: Image.Image) -> Image.Image:
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=60)
-    return Image.open(content).convert("RGB")
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=60))).convert("RGB")
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
