@@ -11,7 +11,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -28,6 +28,11 @@ from tasks.training import checkpoints
 RECENT_SECONDS = 5.0  # a younger file may be of a command of this moment
 WORK = re.compile(r"-m (tasks\.|flows\.(pipeline|study|accept)|prefect\.(engine|flow_engine|runner))|\bdvc(\s|$)")
 GIT = re.compile(r"\bgit(\s|$)")
+# What .checkpoints has: how it is read, and what its damage costs.
+KEPT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "*/epoch-*": (checkpoints.read_checkpoint, "training goes on from the one before it"),
+    "*/[!.]*.npz": (kept.load_kept, "the next run computes its results again"),
+}
 FREE_LOCK = re.compile(rb'\{("(read|write)": \{\}(, )?)*\}')
 
 
@@ -38,19 +43,12 @@ def check(root: Path) -> Iterator[Finding]:
     if rwlock.exists() and not FREE_LOCK.fullmatch(rwlock.read_bytes()):  # and no DVC runs here
         yield Finding(".dvc/tmp/rwlock", "left behind by a command that was killed", set_aside(root, rwlock))
     yield from cache.check()
-    for folder in sorted((root / kept.FOLDER).glob("*/epoch-*")):
-        try:
-            checkpoints.read_checkpoint(folder)
-        except (OSError, ValueError):
-            remedy = set_aside(root, folder)
-            name = folder.relative_to(root)
-            yield Finding(name, "is damaged; training goes on from the one before it", remedy)
-    for file in sorted((root / kept.FOLDER).glob("*/[!.]*.npz")):
-        try:
-            kept.load_kept(file)
-        except (OSError, ValueError):
-            remedy = set_aside(root, file)
-            yield Finding(file.relative_to(root), "is damaged; the next run computes its results again", remedy)
+    for pattern, (read, consequence) in KEPT.items():
+        for path in sorted((root / kept.FOLDER).glob(pattern)):
+            try:
+                read(path)
+            except (OSError, ValueError):
+                yield Finding(path.relative_to(root), f"is damaged; {consequence}", set_aside(root, path))
     yield from _prefect_database(root)
     yield from _partial_files(root)
 

@@ -11,7 +11,7 @@ side, and writes each split as a uint8 array. The constants that scale pixels ar
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from tasks import errors
 from tasks.data import arrays, clusters, decoding, groups, pixels, splits
 from tasks.data.arrays import Finding
 from tasks.data.digests import hash_text
-from tasks.data.duplicates import Pair, Signatures, Vectors, compute_signatures, find_duplicates
+from tasks.data.duplicates import Pair, Signatures, compute_signatures, find_duplicates
 from tasks.data.leaks import find_closest, find_leaks
 from tasks.datasets import Dataset, open_dataset, select_classes
 from tasks.params import load_block
@@ -58,9 +58,7 @@ class Copies(NamedTuple):
 
     pairs: list[Pair]
     signatures: Signatures
-    descriptors: Vectors | None  # with `normalize.copies: strict`
     left_out: NDArray[np.bool_]  # by `normalize.conflicts`
-    largest: str  # a line on the largest cluster, if it is too large
 
 
 def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path = LITE0) -> command_line.RunInfo:
@@ -97,8 +95,6 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
     n = Counter(finding.kind for finding in findings)
     if found := ", ".join(f"{n[kind]:,} {name}" for kind, name in PROBLEMS.items() if n[kind]):
         print(f"normalize: {found}; all are in {normalized / arrays.FINDINGS}")
-    if copies.largest:
-        print(f"normalize: warning: {copies.largest}")
     return sizes
 
 
@@ -171,39 +167,33 @@ def _name_groups(dataset: Dataset, rows: splits.Rows, rule: str | None) -> list[
 
 def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weights: Path) -> Copies:
     """Find the copies of pictures, and what the parameters make of them."""
-    rows, descriptors = readable.rows, None
+    rows = readable.rows
+    signatures = compute_signatures(_parts(readable.images, rows))
     if params.copies == "strict":
         from tasks.pretrained.lite0 import describe_pictures  # TensorFlow, which takes seconds
 
-        descriptors = describe_pictures(_parts(readable.images, rows), weights)
-    signatures = compute_signatures(_parts(readable.images, rows))
-    contents = [dataset.contents[row] for row in rows]
-    pairs = find_duplicates(signatures, contents, readable.sizes, params.copies, descriptors)
+        signatures = signatures._replace(descriptors=describe_pictures(_parts(readable.images, rows), weights))
+    files, contents = ([column[row] for row in rows] for column in (dataset.files, dataset.contents))
+    pairs = find_duplicates(signatures, contents, readable.sizes, equal_only=params.copies == "none")
     pictures, labels = splits.merge_groups([""] * len(rows), pairs), dataset.labels[rows]
+    if largest := clusters.describe_largest(pictures, labels, files, params.copies):
+        if params.copies != "none" and not any(dataset.splits) and np.bincount(pictures).max() > len(rows) / 2:
+            raise ValueError(f"copies of one picture must be less than half of all images to be divided; {largest}")
+        print(f"normalize: warning: {largest}")
     left_out = clusters.have_several_labels(pictures, labels) & (params.conflicts == "leave_out")
-    files = [dataset.files[row] for row in rows]
-    largest = clusters.describe_largest(pictures, labels, files, params.copies)
-    is_drawn = not any(dataset.splits)
-    if is_drawn and params.copies != "none" and np.bincount(pictures).max() > len(rows) / 2:
-        raise ValueError(f"copies of one picture must be less than half of all images to be divided; {largest}")
-    return Copies(pairs, signatures, descriptors, left_out, largest)
+    if len(lost := np.setdiff1d(labels, labels[~left_out])):
+        raise ValueError(
+            "normalize.conflicts: leave_out must leave images of every class; received none of "
+            f"{dataset.classes[lost[0]]}, all of whose images have copies with another label; set it to keep"
+        )
+    return Copies(pairs, signatures, left_out)
 
 
 def _split(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies, params: Normalize) -> Splits:
     """Split the readable rows that are not left out."""
-    labels, kept = dataset.labels[rows], np.flatnonzero(~copies.left_out)
-    together = splits.merge_groups(names, copies.pairs)
-    split_of = np.full(len(rows), "", "<U10")
-    try:
-        if len(lost := np.setdiff1d(labels, labels[kept])):
-            raise ValueError(
-                "normalize.conflicts: leave_out must leave images of every class; received none of "
-                f"{dataset.classes[lost[0]]}, all of whose images have copies with another label; set it to keep"
-            )
-        kept_names = [names[row] for row in kept]
-        split_of[kept] = _assign_splits(dataset, rows[kept], kept_names, together[kept], params)
-    except ValueError as error:
-        raise ValueError("; ".join(filter(None, (str(error), copies.largest)))) from error
+    kept, split_of = np.flatnonzero(~copies.left_out), np.full(len(rows), "", "<U10")
+    together = splits.merge_groups(names, copies.pairs)[kept]
+    split_of[kept] = _assign_splits(dataset, rows[kept], [names[row] for row in kept], together, params)
     return split_of
 
 
@@ -232,28 +222,26 @@ def _list_findings(
     dataset: Dataset, rows: splits.Rows, names: list[str], split_of: Splits, copies: Copies
 ) -> list[Finding]:
     """List duplicates, conflicting labels, images left out, leaks and close pairs."""
-    labels, files, pairs = dataset.labels[rows], [dataset.files[row] for row in rows], copies.pairs
-
-    def finding(kind: str, row: int, other: int, detail: str) -> Finding:
-        return Finding(kind, files[row], str(split_of[row]), files[other], str(split_of[other]), detail)
-
-    duplicates = [finding("duplicate", *pair) for pair in pairs]
+    files, label_of = [dataset.files[row] for row in rows], [dataset.classes[label] for label in dataset.labels[rows]]
     conflicts = [
-        finding("conflict", row, other, f"{dataset.classes[labels[row]]}, {dataset.classes[labels[other]]}")
-        for row, other, _ in pairs
-        if labels[row] != labels[other]
+        (row, other, f"{label_of[row]}, {label_of[other]}")
+        for row, other, _ in copies.pairs
+        if label_of[row] != label_of[other]
     ]
-    left_out = [
-        Finding("left out", files[row], "", "", "", "a copy has another label")
-        for row in np.flatnonzero(copies.left_out)
+    leaks = find_leaks(split_of, names, copies.pairs)
+    is_judged = dataset.splits_single_images  # CIFAR-10's own split, by others
+    close = [] if is_judged else find_closest(split_of, copies.signatures.vectors(), leaks, N_CLOSE)
+    pairs: dict[str, Sequence[tuple[int, int, str]]]
+    pairs = {"duplicate": copies.pairs, "conflict": conflicts, "leak": leaks, "close": close}
+    left_out = np.flatnonzero(copies.left_out).tolist()
+    return [
+        *(Finding("left out", files[row], "", "", "", "a copy has another label") for row in left_out),
+        *(
+            Finding(kind, files[row], str(split_of[row]), files[other], str(split_of[other]), detail)
+            for kind, found in pairs.items()
+            for row, other, detail in found
+        ),
     ]
-    found = [*duplicates, *conflicts, *left_out]
-    leaks = find_leaks(split_of, names, pairs)
-    found += [finding("leak", *leak) for leak in leaks]
-    if not dataset.splits_single_images:  # CIFAR-10's own split was judged by others
-        vectors = copies.signatures.vectors(copies.descriptors)
-        found += [finding("close", *pair) for pair in find_closest(split_of, vectors, leaks, N_CLOSE)]
-    return found
 
 
 def _split_as_published(labels: NDArray[np.int32], given: Splits, params: Normalize) -> Splits:

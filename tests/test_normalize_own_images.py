@@ -27,26 +27,21 @@ from tasks.normalize import normalize
 from tests.support import ROOT
 from tests.support.arrays import BACKBONE
 from tests.support.parameters import edit
+from tests.support.pictures import encoded, noise
 
 RAW, OUT, REPORT = Path("raw"), Path("normalized"), Path("reports/dataset.json")
 
 
-def picture(seed: int, size: tuple[int, int] = (20, 16)) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)).resize(size).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def claiming(width: int, height: int) -> bytes:
     """A PNG of a few bytes whose header claims a size."""
-    content = picture(1)
+    content = noise(1)
     header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
     return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
 
 
 def pictures(n: int, labels: tuple[str, ...] = ("ant", "bee")) -> dict[str, bytes]:
     numbers = [(place, number) for place in range(len(labels)) for number in range(n)]
-    return {f"{labels[place]}/{number}.png": picture(1000 * place + number) for place, number in numbers}
+    return {f"{labels[place]}/{number}.png": noise(1000 * place + number) for place, number in numbers}
 
 
 def pack(files: Mapping[str, bytes]) -> None:
@@ -62,11 +57,11 @@ def pack_copies(split: str) -> None:
         for name, content in pictures(40).items()
     }
     copies = {
-        packed.Example(f"{label}/copy {n}.png", label, split): picture(n, (40, 32))
+        packed.Example(f"{label}/copy {n}.png", label, split): noise(n, (40, 32))
         for n, label in enumerate(("bee", "ant") * 3)
     }
     members = {
-        packed.Example(f"bee/member {n}.png", "bee", split, f"group bee/{n}.png"): picture(5000 + n)
+        packed.Example(f"bee/member {n}.png", "bee", split, f"group bee/{n}.png"): noise(5000 + n)
         for n in range(20, 26)
     }
     packed.write_packed(RAW, (originals | copies | members).items())
@@ -131,7 +126,7 @@ def test_the_same_images_give_the_same_bytes_however_many_processes_decode(monke
 
 @pytest.mark.usefixtures("workplace")
 def test_what_cannot_be_read_is_refused_with_a_list_or_left_out_by_name() -> None:
-    broken = {"bee/text.png": b"no image", "ant/cut.png": picture(1)[:60], "ant/huge.png": claiming(30_000, 30_000)}
+    broken = {"bee/text.png": b"no image", "ant/cut.png": noise(1)[:60], "ant/huge.png": claiming(30_000, 30_000)}
     pack({**pictures(20), **broken})
     message = refusal()
     assert message.startswith("every image must be readable; received 3 that are not, all listed in reports/unread")
@@ -150,9 +145,9 @@ def test_what_crop_takes_more_than_half_of_is_counted_and_listed(capsys: pytest.
     pack(
         {
             **pictures(20),
-            "ant/wide.png": picture(1, (50, 20)),
-            "bee/tall.png": picture(2, (10, 21)),
-            "bee/half.png": picture(3, (20, 10)),
+            "ant/wide.png": noise(1, (50, 20)),
+            "bee/tall.png": noise(2, (10, 21)),
+            "bee/half.png": noise(3, (20, 10)),
         }
     )
     assert run()["cropped"] == 2
@@ -167,30 +162,24 @@ def test_what_crop_takes_more_than_half_of_is_counted_and_listed(capsys: pytest.
 
 
 @pytest.mark.usefixtures("workplace")
-def test_copies_and_groups_stay_on_one_side_of_what_is_drawn() -> None:
+def test_copies_and_groups_stay_on_one_side_of_what_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     pack_copies("")
     report = run(size=16)
+    said = "normalize: 6 pairs of copies, 3 of them with two labels; all are in normalized/findings.csv\n"
+    assert capsys.readouterr().out.endswith(said)
     assert (report["images"], report["duplicates"], report["conflicts"]) == (92, 6, 3)
     assert report["leaks"] == {"validation": 0, "test": 0}
     split_of = {file: split for split in arrays.SPLITS for file in arrays.files(OUT, split)}
     for n in range(6):
         assert split_of[f"{'ant' if n % 2 else 'bee'}/copy {n}.png"] == split_of[f"ant/{n}.png"]
         assert split_of[f"bee/member {n + 20}.png"] == split_of[f"bee/{n + 20}.png"]
-    assert Counter(finding.kind for finding in arrays.findings(OUT)) == {"duplicate": 6, "conflict": 3, "close": 8}
-
-
-@pytest.mark.usefixtures("workplace")
-def test_the_closest_pairs_across_splits_are_no_copies(capsys: pytest.CaptureFixture[str]) -> None:
-    pack_copies("")
-    run(size=16)
     findings = arrays.findings(OUT)
+    assert Counter(finding.kind for finding in findings) == {"duplicate": 6, "conflict": 3, "close": 8}
     close = [finding for finding in findings if finding.kind == "close"]
     similarities = [float(finding.detail) for finding in close]
     assert similarities == sorted(similarities, reverse=True)
     assert {finding.split for finding in close} <= {"validation", "test"}
     assert {finding.other_split for finding in close} == {"train"}
-    said = "normalize: 6 pairs of copies, 3 of them with two labels; all are in normalized/findings.csv\n"
-    assert capsys.readouterr().out.endswith(said)
 
 
 @pytest.mark.usefixtures("workplace")
@@ -206,7 +195,7 @@ def test_pictures_with_two_labels_can_be_left_out_with_all_copies() -> None:
 
 @pytest.mark.usefixtures("workplace")
 def test_a_class_that_conflicts_as_a_whole_does_not_vanish() -> None:
-    pack({**pictures(20), **{f"cat/{n}.png": picture(n) for n in range(3)}})
+    pack({**pictures(20), **{f"cat/{n}.png": noise(n) for n in range(3)}})
     assert "received none of cat, all of whose images have copies with another" in refusal(conflicts="leave_out")
 
 
@@ -218,10 +207,8 @@ def part(label: str, number: int) -> bytes:
     if label == "scratch":
         place = rng.integers(20, 40, 2)
         grey[place[0] : place[0] + 2, place[1] : place[1] + 7] = 60
-    buffer = io.BytesIO()
     pixels = (grey[..., None] + rng.normal(0, 3, (64, 64, 3))).clip(0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(Image.fromarray(pixels), "PNG")
 
 
 @pytest.mark.usefixtures("workplace")
@@ -244,9 +231,7 @@ def test_strict_finds_a_part_of_a_photograph() -> None:
     for number, photograph in enumerate(("astronaut", "chelsea", "coffee")):
         whole = Image.fromarray(getattr(data, photograph)())
         for name, image in (("whole", whole), ("part", whole.crop((12, 12, whole.width, whole.height)))):
-            buffer = io.BytesIO()
-            image.resize((128, 128)).save(buffer, "PNG")
-            files[f"ant/{name} {number}.png"] = buffer.getvalue()
+            files[f"ant/{name} {number}.png"] = encoded(image.resize((128, 128)), "PNG")
     pack(files)
     assert run(size=128)["duplicates"] == 0
     assert run(size=128, copies="strict")["duplicates"] == 3
@@ -261,8 +246,8 @@ def test_without_strict_no_network_is_imported() -> None:
 
 @pytest.mark.usefixtures("workplace")
 def test_folders_become_groups_that_stay_on_one_side(capsys: pytest.CaptureFixture[str]) -> None:
-    patients = {f"{'ant' if n < 32 else 'bee'}/patient {n % 8}/{n}.png": picture(n) for n in range(64)}
-    pack(patients | {f"bee/unknown/{n}.png": picture(n) for n in range(100, 130)} | {"ant/1.png": picture(200)})
+    patients = {f"{'ant' if n < 32 else 'bee'}/patient {n % 8}/{n}.png": noise(n) for n in range(64)}
+    pack(patients | {f"bee/unknown/{n}.png": noise(n) for n in range(100, 130)} | {"ant/1.png": noise(200)})
     run(groups="folder")
     said = capsys.readouterr().out
     assert "normalize: 9 groups of images, and 1 images on their own\n" in said
@@ -288,7 +273,7 @@ def test_other_images_leave_the_test_set_as_it_was_and_its_digest_tells_when_it_
     numbers, sets = [], []
     for n_more in (0, 1, 20):
         shutil.rmtree(RAW, ignore_errors=True)
-        pack({**pictures(30), **{f"ant/more {n}.png": picture(20_000 + n) for n in range(n_more)}})
+        pack({**pictures(30), **{f"ant/more {n}.png": noise(20_000 + n) for n in range(n_more)}})
         numbers.append(run()["test_set_digest"])
         sets.append({*arrays.files(OUT, "test")})
     assert sets[0] == sets[1] < sets[2]
@@ -320,7 +305,7 @@ def test_a_class_of_which_nothing_can_be_read_does_not_vanish() -> None:
 
 @pytest.mark.usefixtures("workplace")
 def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
-    pack({**pictures(10), "bee/odd.png": picture(5000, (30, 24))})
+    pack({**pictures(10), "bee/odd.png": noise(5000, (30, 24))})
     assert "normalize.size must be set where images differ in size" in refusal(size=None)
     assert refusal(size=31) == "normalize.size must be at most 30, the longest side of all; received 31"
     assert run(size=24)["images"] == 21
@@ -329,9 +314,9 @@ def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"ant/1.png": picture(1), "bee/1.png": picture(2)}, "test_fraction: 0.2 divides 2 images of 2 classes"),
+        ({"ant/1.png": noise(1), "bee/1.png": noise(2)}, "test_fraction: 0.2 divides 2 images of 2 classes"),
         (
-            {f"{label}/{n}.png": picture(1) for label in ("ant", "bee") for n in range(50)},
+            {f"{label}/{n}.png": noise(1) for label in ("ant", "bee") for n in range(50)},
             "100 of 100 images were taken for copies",
         ),
         (dict.fromkeys(("ant/1.png", "bee/1.png"), b"no image"), "every image must be readable; received 2"),
@@ -348,7 +333,7 @@ def test_images_that_cannot_be_divided_are_one_line(files: dict[str, bytes], say
 @pytest.mark.long
 @pytest.mark.usefixtures("workplace")
 def test_ten_thousand_classes_of_six_images_are_divided() -> None:
-    pack({f"{n % 10_000:05}/{n}.png": picture(n, (10, 10)) for n in range(60_000)})
+    pack({f"{n % 10_000:05}/{n}.png": noise(n, (10, 10)) for n in range(60_000)})
     report = run(size=None, test_fraction=0.17, validation_fraction=0.2)
     assert (report["images"], report["classes"], report["smallest_class"]) == (60_000, 10_000, 6)
     assert len(np.unique(arrays.load_split(OUT, "train", 10_000)[1])) == 10_000

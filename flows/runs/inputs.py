@@ -36,13 +36,11 @@ def check_run(root: Path, overrides: dict[str, Any], accept: bool) -> None:
     check_inputs(root)
 
 
-def require_commit(root: Path) -> str:
-    """Return the commit that an isolated run starts from, or refuse."""
-    if commit := commit_of(root, "HEAD"):
-        return commit
-    raise ParameterError(
-        "an isolated run must start from a commit; this repository has none yet; `git add --all && git commit`"
-    )
+def require_commit(root: Path) -> None:
+    """Refuse isolated runs, which start from a commit, without one."""
+    if commit_of(root, "HEAD") is None:
+        rule = "an isolated run must start from a commit; this repository has none yet"
+        raise ParameterError(f"{rule}; `git add --all && git commit`")
 
 
 def check_checkout(checkout: Path, overrides: dict[str, Any] | None = None) -> None:

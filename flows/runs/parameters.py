@@ -1,6 +1,8 @@
 """Settings written into params.yaml, whose layout and comments stay."""
 
+from functools import reduce
 from io import StringIO
+from operator import getitem
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -14,21 +16,24 @@ ALL_IMAGES = "normalize.train_images"  # what a study varies or limits; a person
 
 
 def write_settings(text: str, settings: dict[str, Any]) -> str:
-    """Return the text of a parameter file with dotted keys set."""
+    """Return the text of a parameter file with dotted keys set.
+
+    Lists are written on one line, except where the file has one line an item: ruamel.yaml would damage what follows.
+    """
     yaml, written = YAML(), StringIO()
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     null = "tag:yaml.org,2002:null"
     yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(null, "null"))
-    yaml.dump(override(yaml.load(text), {key: _on_one_line(value) for key, value in settings.items()}), written)
+    before = yaml.load(text)
+    after = override(before, settings)
+    for *blocks, name in (key.split(".") for key, value in settings.items() if isinstance(value, list)):
+        old, place = (reduce(getitem, blocks, content) for content in (before, after))
+        place[name] = CommentedSeq(place[name])
+        if not isinstance(old[name], list) or old[name].fa.flow_style():
+            place[name].fa.set_flow_style()
+    yaml.dump(after, written)
     return written.getvalue()
-
-
-def _on_one_line(value: Any) -> Any:
-    if isinstance(value, list):
-        value = CommentedSeq(value)
-        value.fa.set_flow_style()
-    return value
 
 
 def variant_settings(content: dict[str, Any], variant: str) -> Overrides:

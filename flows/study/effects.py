@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
 from statistics import median
 from typing import TypeVar
@@ -68,11 +68,7 @@ def _pair(first: Scores, second: Scores) -> tuple[list[float], list[float]]:
 
 
 def _mean(points: Iterable[float], low: float = 0.0, high: float = 100.0) -> significance.Estimate:
-    """Estimate a mean, with an interval that ends where points do."""
-    found = significance.mean(list(points))
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(found.low, low), high=min(found.high, high))
+    return significance.mean(list(points), low, high)
 
 
 def correct(p_values: Mapping[T, float | None]) -> dict[T, float]:

@@ -20,7 +20,7 @@ from flows.host.signals import reraise_swallowed_signals
 from flows.runs.experiments import WORKTREES, remove_stale_worktrees, uncommitted
 from flows.runs.processes import REFUSED, StageFailedError
 from flows.runs.trial import Ended, Trial, finished
-from flows.study.host_report import read_hosts, write_hosts
+from flows.study.host_report import write_hosts
 from flows.study.local import run_locally
 from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, question, report_folder, shared_settings
 from flows.study.report import Context, write_report
@@ -78,7 +78,7 @@ def study(
     rows = collect(root, trials, commits)
     with FileLock(root / WORKTREES / ".report.lock"):  # two studies may end together
         text = write_report(root / report, rows, trials[0].variant, context)
-        write_hosts(root / report, rows, read_hosts(root, commits))
+        write_hosts(root / report, rows)
     create_markdown_artifact(text, key=report.name, description="What each technique does to the gap")
     use = "`python -m flows.start --variant NAME` writes a variant into params.yaml"
     logger.info("\n%s\n\nmade: %s\n%s", text, report, use)

@@ -1,48 +1,43 @@
 """The hosts of a study's runs, and whether their results differ."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.results.tables import table
 from flows.study.effects import MEASURES, correct
-from flows.study.results import Row, read_trailers
+from flows.study.results import Row
 from tasks.metrics import significance
 
-UNKNOWN = "not recorded"
 METHODS_NOTE = (
     "The test is of the means of what is left after variant and seed: an F-test of the linear model with a term for "
     "the machine against the one without, corrected for the number of measures by Holm's method."
 )
 
 
-def read_hosts(root: Path, commits: Mapping[str, str]) -> dict[str, str]:
-    """Read the host of each experiment from its commit's trailer."""
-    return {name: host or UNKNOWN for name, host in read_trailers(root, commits, "Machine").items()}
-
-
-def write_hosts(folder: Path, rows: Sequence[Row], hosts: Mapping[str, str]) -> None:
+def write_hosts(folder: Path, rows: Sequence[Row]) -> None:
     """Write machines.md: the runs by host, and whether hosts differ."""
-    row_hosts = [hosts.get(row.experiment, UNKNOWN) for row in rows]
+    hosts = Counter(row.machine for row in rows)
     text = "\n".join(
         [
             "# Which machine made which run",
             "",
-            *table(("machine", "runs"), [(name, str(n)) for name, n in sorted(Counter(row_hosts).items())]),
+            *table(("machine", "runs"), [(name, str(n)) for name, n in sorted(hosts.items())]),
             "",
-            *describe_difference(rows, row_hosts),
+            *describe_difference(rows),
             "",
             *table(
                 ("variant", "seed", "experiment", "machine"),
-                [(row.variant, str(row.seed), row.experiment, name) for row, name in zip(rows, row_hosts, strict=True)],
+                [(row.variant, str(row.seed), row.experiment, row.machine) for row in rows],
             ),
         ]
     )
     (folder / "machines.md").write_text(text + "\n", encoding="utf-8")
 
 
-def describe_difference(rows: Sequence[Row], hosts: Sequence[str]) -> list[str]:
+def describe_difference(rows: Sequence[Row]) -> list[str]:
     """Say whether hosts differ in each measure, and how that was tested."""
+    hosts = [row.machine for row in rows]
     if len(set(hosts)) < 2:
         return ["One machine made all runs."]
     others = [[row.variant for row in rows], [str(row.seed) for row in rows]]

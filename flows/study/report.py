@@ -15,7 +15,7 @@ from flows.study.results import Row
 from tasks.metrics import significance
 from tasks.reporting import study_figures, templates
 
-COLUMNS = tuple(Row.__dataclass_fields__)[:-3]  # without learning curves and times
+COLUMNS = tuple(Row.__dataclass_fields__)[:-4]  # without learning curves, machines and times
 EFFECT_HEADER = ("variant", "n", *(cell for name in MEASURES.values() for cell in (name, "difference", "p")))
 TEST_HEADER = ("variant", "n", "test accuracy", "difference")
 GAP_NOTE = "The gap is training less validation accuracy, in points, which are hundredths."

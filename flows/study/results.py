@@ -27,21 +27,18 @@ class Row:
     experiment: str
     gaps: tuple[float, ...]
     validation_accuracies: tuple[float, ...]
+    machine: str = "not recorded"
     seconds: float | None = None  # of the training, where it was recorded
 
 
-def read_trailers(root: Path, commits: Mapping[str, str], key: str) -> dict[str, str]:
-    """Read a trailer of each experiment's commit; "" where it has none."""
-    pattern = f"%(objectname)%09%(contents:trailers:key={key},valueonly,separator=%x2C)"
-    listed = git(root, "for-each-ref", f"--format={pattern}", "refs/exps/??/*/*").splitlines()
-    trailers = dict(line.split("\t", 1) for line in listed if "\t" in line)
-    return {name: trailers.get(commit, "").strip() for name, commit in commits.items()}
+def read_trailer(root: Path, commit: str, key: str) -> str:
+    """Read a trailer of an experiment's commit; "" where it has none."""
+    return git(root, "show", "--no-patch", f"--format=%(trailers:key={key},valueonly)", commit).strip()
 
 
 def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list[Row]:
     """Read the finished trials' results; `commits` are by experiment."""
     metrics_file, history_file = artifact(root, "metrics"), artifact(root, "history")
-    seconds = read_trailers(root, commits, TRAINED)
     rows = []
     for trial in trials:
         if commit := commits.get(trial.name):
@@ -59,7 +56,8 @@ def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list
                     trial.name,
                     tuple(float(epoch["generalization_gap"]) for epoch in history),
                     tuple(float(epoch["validation_accuracy"]) for epoch in history),
-                    float(seconds[trial.name]) if seconds[trial.name] else None,
+                    read_trailer(root, commit, "Machine") or Row.machine,
+                    float(seconds) if (seconds := read_trailer(root, commit, TRAINED)) else None,
                 )
             )
     return rows

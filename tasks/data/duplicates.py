@@ -59,9 +59,11 @@ class Signatures(NamedTuple):
     mirrored: NDArray[np.uint64]  # the hash of each image's mirror image
     thumbnails: NDArray[np.float32]  # of shape (n, THUMBNAIL, THUMBNAIL)
     colours: NDArray[np.float32]  # of shape (n, 3), the mean of each channel
+    descriptors: Vectors | None = None  # of a pretrained network; with them similar pairs are copies, too
 
-    def vectors(self, descriptors: Vectors | None = None) -> Vectors:
+    def vectors(self) -> Vectors:
         """Return vectors whose cosine tells how much two images are alike."""
+        descriptors = self.descriptors
         if descriptors is None:  # the mean of the thumbnails' correlation and the hashes' agreement
             centred = (self.thumbnails - self.thumbnails.mean(axis=(1, 2), keepdims=True)).reshape(-1, THUMBNAIL**2)
             signs = np.unpackbits(self.hashes[:, None].view(np.uint8), axis=1) * 2.0 - 1
@@ -71,11 +73,7 @@ class Signatures(NamedTuple):
 
 
 def find_duplicates(
-    signatures: Signatures,
-    contents: Sequence[str],
-    sizes: NDArray[np.integer],
-    copies: str,
-    descriptors: Vectors | None = None,
+    signatures: Signatures, contents: Sequence[str], sizes: NDArray[np.integer], *, equal_only: bool = False
 ) -> list[Pair]:
     """Find the rows that show the picture of an earlier row.
 
@@ -87,10 +85,8 @@ def find_duplicates(
         A name of the bytes of each row's file; equal for equal bytes.
     sizes : ndarray of shape (n, 2)
         Width and height of each row's file.
-    copies : {"strict", "usual", "none"}
-        Which pairs count: all; all but those that are alike; equal ones alone.
-    descriptors : ndarray of shape (n, m)
-        For "strict".
+    equal_only : bool
+        Whether pictures that only look alike are no copies.
 
     Returns
     -------
@@ -98,7 +94,7 @@ def find_duplicates(
         By row. All pairs together connect each set of twins.
     """
     pairs, first = _pair_equal(contents, signatures.pixels)
-    if copies == "none":
+    if equal_only:
         return pairs
     rows = np.flatnonzero(first == np.arange(len(first)))
     rows = rows[signatures.thumbnails[rows].std(axis=(1, 2)) >= MIN_CONTRAST]
@@ -106,8 +102,8 @@ def find_duplicates(
     for is_mirror in (False, True):
         for row, other in _find_alike(signatures, rows, is_mirror):
             kinds.setdefault((row, other), _kind(signatures, sizes, row, other, is_mirror))
-    if descriptors is not None:
-        for row, other in _connect_similar(descriptors, rows):
+    if signatures.descriptors is not None:
+        for row, other in _connect_similar(signatures.descriptors, rows):
             kinds.setdefault((row, other), "alike")
     return sorted([*pairs, *(Pair(row, other, kind) for (row, other), kind in kinds.items())])
 

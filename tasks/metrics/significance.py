@@ -23,8 +23,11 @@ class Estimate:
     n: int
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """Estimate the mean over seeds, with its interval by Student's t."""
+def mean(values: Sequence[float], lowest: float = -np.inf, highest: float = np.inf) -> Estimate:
+    """Estimate the mean over seeds, with its interval by Student's t.
+
+    The interval ends where values do.
+    """
     n, centre = len(values), float(np.mean(values))
     if n < 2:
         return Estimate(centre, None, None, n)
@@ -32,7 +35,7 @@ def mean(values: Sequence[float]) -> Estimate:
     if error == 0.0:  # SciPy's interval would be NaN
         return Estimate(centre, centre, centre, n)
     low, high = stats.t.interval(0.95, n - 1, centre, error)
-    return Estimate(centre, float(low), float(high), n)
+    return Estimate(centre, max(float(low), lowest), min(float(high), highest), n)
 
 
 def paired_p_value(values: Sequence[float], baseline: Sequence[float]) -> float | None:

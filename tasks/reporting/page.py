@@ -14,8 +14,7 @@ from tasks.reporting.results import CALIBRATION_SCORES, Results
 from tasks.reporting.templates import render_template
 
 N_ISSUES = 24  # doubtful labels that are shown
-N_LEAKS = 12  # pairs
-N_CONFLICTS = 12  # likewise
+N_PAIRS = 12  # of leaks, and of conflicts
 N_UNREADABLE = 10
 
 
@@ -45,10 +44,10 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         mistakes=mistakes(evaluation),
         examples=examples(evaluation, labels),
         issues=[(issue, picture(evaluation, issue.split, issue.row)) for issue in results.label_issues[:N_ISSUES]],
-        leaks=_show_pairs(evaluation, (leak for _, leak in sorted(leaks.items())[:N_LEAKS])),
+        leaks=_show_pairs(evaluation, (leak for _, leak in sorted(leaks.items())[:N_PAIRS])),
         close=_show_pairs(evaluation, evaluation.findings.close),
         conflicts=_show_conflicts(evaluation),
-        n_conflicts=N_CONFLICTS,
+        n_conflicts=N_PAIRS,
         n_unreadable=N_UNREADABLE,
         parameters=dict(_flatten(evaluation.parameters)),
     )
@@ -63,7 +62,7 @@ def _show_conflicts(evaluation: Evaluation) -> list[tuple[str, str, str, list[Pi
     places = {file: (split, row) for split, files in evaluation.files.items() for row, file in enumerate(files)}
     return [
         (file, other, labels, [picture(evaluation, *places[name]) for name in (file, other) if name in places])
-        for file, other, labels in evaluation.findings.conflicts[:N_CONFLICTS]
+        for file, other, labels in evaluation.findings.conflicts[:N_PAIRS]
     ]
 
 

@@ -17,11 +17,7 @@ def test_every_copy_of_a_picture_with_several_labels_is_found() -> None:
     ("size", "copies", "said"),
     [
         (9, "usual", ""),
-        (
-            10,
-            "usual",
-            "10 of 60 images were taken for copies of one picture, such as 0.png and 9.png; if they are not, ",
-        ),
+        (10, "usual", "10 of 60 images were taken for copies of one picture, such as 0.png and 9.png; if "),
         (57, "strict", "such as 0.png and 56.png; if they are not, set normalize.copies to usual or none"),
         (57, "none", "57 of 60 images were taken for copies of one picture, such as 0.png and 56.png"),
     ],

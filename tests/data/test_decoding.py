@@ -1,6 +1,5 @@
 """Decoding: each picture once, kept by its content; what is kept never changes a pixel."""
 
-import io
 import os
 import shutil
 from collections import namedtuple
@@ -9,21 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.data import decoding
 from tasks.datasets import packed
 from tasks.datasets.packed import Example, Packed, write_packed
 from tasks.run import kept
 from tests.support.damage import flip_a_byte
+from tests.support.pictures import noise
 
 SIDE, N = 8, 30
-
-
-def picture(seed: int, size: tuple[int, int] = (20, 16)) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)).resize(size).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def dataset(name: str, contents: list[bytes]) -> Packed:
@@ -42,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def ants() -> Packed:
-    return dataset("ants", [picture(n) for n in range(N)])
+    return dataset("ants", [noise(n) for n in range(N)])
 
 
 def decode(data: Packed, size: int = SIDE, mode: str = "crop", path: str = "decoded") -> tuple[bytes, list[object]]:
@@ -75,7 +68,7 @@ def test_a_second_time_nothing_is_decoded_and_other_settings_are_another_picture
 def test_only_new_pictures_are_decoded_and_unreadable_ones_are_never_kept(
     ants: Packed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = dataset("more", [*(picture(n) for n in range(N)), picture(3), picture(99), b"no image"])
+    more = dataset("more", [*(noise(n) for n in range(N)), noise(3), noise(99), b"no image"])
     without = decode(more)
     for file in kept_files():
         file.unlink()
@@ -150,7 +143,7 @@ def test_beyond_the_bound_what_was_unused_longest_goes(monkeypatch: pytest.Monke
 def test_photographs_as_they_are_are_refused_before_they_are_decoded(
     side: int, size: int | None, shape: tuple[int, int] | None
 ) -> None:
-    data = dataset("large", [picture(1, (side, side))] * 3)
+    data = dataset("large", [noise(1, (side, side))] * 3)
     if shape:
         assert decoding.choose_shape(data, size) == shape
         return
@@ -162,7 +155,7 @@ def test_photographs_as_they_are_are_refused_before_they_are_decoded(
 
 
 def test_large_arrays_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    data = dataset("many", [picture(1)] * 400)
+    data = dataset("many", [noise(1)] * 400)
     decoding.choose_shape(data, 1024)
     assert "400 images of 1024 × 1024 make 1,258 MB of arrays from 0.0 MB of files" in capsys.readouterr().out
     decoding.choose_shape(data, 512)

@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from tasks.data import duplicates, images
 from tasks.data.duplicates import Pair
+from tests.support.pictures import encoded
 
 SIDE = 96
 
@@ -25,9 +26,7 @@ def photograph(seed: int, side: int = 240) -> Image.Image:
 
 
 def saved_again(image: Image.Image) -> Image.Image:
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=60)
-    return Image.open(content).convert("RGB")
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=60))).convert("RGB")
 
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -49,9 +48,9 @@ def find(pictures: list[Image.Image], contents: list[str] | None = None) -> list
     return found(parts(np.stack(fitted)), names, sizes)
 
 
-def found(parts: Iterator[np.ndarray], names: list[str], sizes: np.ndarray, copies: str = "usual") -> list[Pair]:
+def found(parts: Iterator[np.ndarray], names: list[str], sizes: np.ndarray, equal_only: bool = False) -> list[Pair]:
     signatures = duplicates.compute_signatures(parts)
-    return duplicates.find_duplicates(signatures, names, sizes, copies)
+    return duplicates.find_duplicates(signatures, names, sizes, equal_only=equal_only)
 
 
 def parts(pixels: np.ndarray) -> Iterator[np.ndarray]:
@@ -118,7 +117,7 @@ def test_without_copies_only_equal_pixels_count(originals: list[Image.Image]) ->
     pixels = np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in [*originals, *copies]])
     names, sizes = [str(row) for row in range(35)], np.full((35, 2), SIDE)
     assert len(found(parts(pixels), names, sizes)) == 5
-    assert found(parts(pixels), names, sizes, "none") == [Pair(30, 0, "equal pixels")]
+    assert found(parts(pixels), names, sizes, equal_only=True) == [Pair(30, 0, "equal pixels")]
 
 
 def test_strict_connects_what_has_similar_descriptors(originals: list[Image.Image]) -> None:
@@ -126,6 +125,6 @@ def test_strict_connects_what_has_similar_descriptors(originals: list[Image.Imag
     pixels = np.stack([np.asarray(image.resize((SIDE, SIDE))) for image in [*originals[:5], originals[4]]])
     angles = np.radians([0, 18, 36, 54, 120, 120])  # 0.95 is the cosine of 18°
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    signatures = duplicates.compute_signatures(parts(pixels))
-    pairs = duplicates.find_duplicates(signatures, list("abcdef"), np.full((6, 2), SIDE), "strict", vectors)
+    signatures = duplicates.compute_signatures(parts(pixels))._replace(descriptors=vectors)
+    pairs = duplicates.find_duplicates(signatures, list("abcdef"), np.full((6, 2), SIDE))
     assert pairs == [*(Pair(row, row - 1, "alike") for row in (1, 2, 3)), Pair(5, 4, "equal pixels")]

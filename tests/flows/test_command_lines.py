@@ -137,16 +137,8 @@ def test_an_error_of_this_project_is_one_line_without_prefects_trace(
     ("variables", "dotenv", "message"),
     [
         ({"SSL_CERT_FILE": "/gone.pem"}, "", "SSL_CERT_FILE must name a file; received /gone.pem, which is gone; "),
-        (
-            {},
-            "A=1\nexport prefect_api_url=http://127.0.0.1:9/api\n",
-            "the address in .env of this folder; start that one",
-        ),
-        (
-            {"PREFECT_API_URL": "http://127.0.0.1:8/api"},
-            "PREFECT_API_URL=http://a:9/api\n",
-            "127.0.0.1:8/api; start that",
-        ),
+        ({}, "A=1\nexport prefect_api_url=http://127.0.0.1:9/api\n", "the address in .env of this folder; start that"),
+        ({"PREFECT_API_URL": "http://127.0.0.1:8/api"}, "PREFECT_API_URL=http://a:9/api\n", "127.0.0.1:8/api; start"),
     ],
 )
 def test_a_setting_that_leads_nowhere_is_named_where_it_stands(

@@ -12,7 +12,6 @@ import tasks.pretrained.features
 from tasks.pretrained.features import compute_features
 from tasks.run.kept import FOLDER
 from tasks.training.checkpoints import Checkpoints
-from tests.support.damage import flip_a_byte
 
 STORED = FOLDER / "features-k"
 IMAGES = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
@@ -81,25 +80,6 @@ def test_progress_is_said_and_equal_images_are_computed_once(
     assert len(output) == len(list(STORED.glob("*.npz"))) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_file_is_dropped_with_a_line(
-    model: keras.Model, capsys: pytest.CaptureFixture[str], damage: str
-) -> None:
-    expected = compute_features(model, IMAGES, "k")
-    file = max(STORED.glob("*.npz"), key=lambda file: file.stat().st_size)
-    if damage == "flipped":
-        flip_a_byte(file)
-    else:
-        file.write_bytes(file.read_bytes()[: 100 if damage == "truncated" else 0])
-    capsys.readouterr()
-    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
-    output = capsys.readouterr().out
-    assert f"{file} is damaged and removed" in output
-    assert "features: 72 of 200 kept from before, 128 computed" in output
-    compute_features(model, IMAGES, "k")
-    assert capsys.readouterr().out.startswith("features: 200 of 200 kept from before")
-
-
 def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
     compute_features(model, IMAGES, "k")
     file = next(STORED.glob("*.npz"))
@@ -108,26 +88,6 @@ def test_a_file_that_was_being_written_is_no_feature(model: keras.Model, capsys:
     compute_features(model, IMAGES, "k")
     assert "damaged" not in (output := capsys.readouterr().out)
     assert "200 of 200" not in output
-
-
-def test_what_another_run_keeps_meanwhile_stays(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = tasks.pretrained.features._compute
-
-    def while_another_runs(*args: object) -> object:
-        monkeypatch.setattr(tasks.pretrained.features, "_compute", compute)
-        compute_features(model, IMAGES[:150], "k")
-        return compute(*args)  # type: ignore[arg-type]
-
-    expected = compute_features(model, IMAGES, "alone")
-    monkeypatch.setattr(tasks.pretrained.features, "_compute", while_another_runs)
-    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
-    assert compute_features(model, IMAGES, "k").tobytes() == expected.tobytes()
-
-
-def test_without_room_for_them_the_run_goes_on(model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
-    FOLDER.write_text("in the way")
-    assert len(compute_features(model, IMAGES[:10], "k")) == 10
-    assert ": 10 results could not be kept: " in capsys.readouterr().out
 
 
 def test_kept_features_last_a_month_from_their_last_use(model: keras.Model) -> None:

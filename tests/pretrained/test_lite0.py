@@ -7,7 +7,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tasks.data.duplicates import MIN_SIMILARITY
-from tasks.errors import RefusedError
 from tasks.pretrained import lite0
 from tests.support.arrays import BACKBONE
 
@@ -40,9 +39,3 @@ def test_a_drawing_in_other_colours_is_alike_and_another_is_not(
     similar = unit @ unit.T >= MIN_SIMILARITY
     assert similar[:3, :3].all()
     assert not similar[3, :3].any()
-
-
-def test_without_the_weights_the_command_that_installs_them_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite0, "PACKAGE", "no-such-package")
-    with pytest.raises(RefusedError, match=r"^no-such-package must be installed .*; run `make setup`$"):
-        lite0.describe_pictures([], BACKBONE)

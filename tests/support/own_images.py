@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.support.pictures import encoded
+
 
 @cache
 def photo(seed: int) -> bytes:
     """A PNG of 8 × 8 pixels, another one for each seed."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)), "PNG")
 
 
 def photos(*paths: str) -> dict[str, bytes]:

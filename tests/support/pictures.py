@@ -21,6 +21,12 @@ def encoded(image: Image.Image, form: str, **settings: Any) -> bytes:
     return file.getvalue()
 
 
+def noise(seed: int, size: tuple[int, int] = (20, 16)) -> bytes:
+    """A PNG of 20 coloured patches, others for each seed."""
+    patches = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    return encoded(Image.fromarray(patches).resize(size), "PNG")
+
+
 def scene(mode: str = "RGB") -> Image.Image:
     """A corner of each colour, and a ramp: no two of its mirror images and rotations are alike."""
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)

@@ -189,11 +189,7 @@ def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytes
     [
         ({}, name_images(400), "others at HEAD, whose predictions do not name them"),
         ({}, {"labels": (np.arange(N) + 1) % 4}, "others at HEAD, whose predictions do not name them"),
-        (
-            name_images(),
-            name_images(N - 5),
-            "others at HEAD; fewer than 6 are on both sides: 5 of the 2,000",
-        ),
+        (name_images(), name_images(N - 5), "others at HEAD; fewer than 6 are on both sides: 5 of the 2,000"),
         ({}, {"images": "b2", "classes": [*"abcd"]}, "other classes at HEAD"),
     ],
 )

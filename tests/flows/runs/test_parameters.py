@@ -1,6 +1,7 @@
 """Settings in params.yaml: what is written, and what a variant of the study sets."""
 
 import difflib
+import re
 
 import pytest
 
@@ -22,6 +23,14 @@ def test_only_the_lines_of_the_keys_change_and_comments_stay() -> None:
     removed = [line[2:].partition("#") for line in changed if line.startswith("- ")]
     assert [comment for *_, comment in added] == [comment for *_, comment in removed]
     assert parse_text(write_settings(TEXT, settings), "")["normalize"]["classes"] == ["1", "a, b"]
+
+
+def test_a_list_with_a_line_for_each_item_is_replaced_and_what_follows_stays() -> None:
+    text = re.sub(r"  filters: \[.+\] (#.+)", r"  filters: \1\n  - 8\n  - 16", TEXT)
+    before = parse_text(text, "")
+    assert before["model"]["filters"] == [8, 16]
+    after = parse_text(write_settings(text, {"model.filters": [4, 4, 4]}), "")
+    assert after == {**before, "model": {**before["model"], "filters": [4, 4, 4]}}
 
 
 def test_a_variant_is_the_base_and_its_differences_on_all_images() -> None:

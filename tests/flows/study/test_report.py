@@ -125,19 +125,7 @@ def test_sweeps_over_images_say_which_variant_to_choose(tmp_path: Path) -> None:
     """The errors fall by a fifth for four times the images."""
     accuracies = {"scratch=100": 0.3, "probe=100": 0.5, "scratch=400": 0.5984, "probe=400": 0.6}
     made = [
-        Row(
-            variant,
-            seed,
-            1,
-            0.9,
-            accuracy + noise,
-            0.5,
-            0.1,
-            "x",
-            (0.1,),
-            (accuracy,),
-            12.0 if "p" in variant else None,
-        )
+        Row(variant, seed, 1, 0.9, accuracy + noise, 0.5, 0.1, "x", (0.1,), (accuracy,), seconds=seconds)
         for variant, accuracy in accuracies.items()
         for seconds in (12.0 if "probe" in variant else None,)
         for seed, noise in enumerate((0.0, 0.01, -0.013) if "probe" in variant else (0.002, 0.008, -0.01))
