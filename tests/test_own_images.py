@@ -89,8 +89,10 @@ def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
         "validation": 0,
         "test": 0,
         "unreadable": 0,
+        "cropped": 0,
         "duplicates": 0,
         "conflicts": 0,
+        "left_out": 0,
         "leaks": {"validation": 0, "test": 0},
         "test_set_digest": 0,
     }

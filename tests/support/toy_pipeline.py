@@ -64,6 +64,7 @@ stages:
     params: [train]
     outs: [reports/evaluation, reports/index.html]
 artifacts:
+  dataset: {path: reports/dataset.json}
   metrics: {path: reports/metrics.json}
   history: {path: reports/history.csv}
   predictions: {path: reports/predictions.npz}
