@@ -108,8 +108,6 @@ def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, 
     kept = [result for result in decoded if not result.fault]
     rows, sizes = np.array([result.row for result in kept]), np.array([result.size for result in kept])
     _refuse_lost_classes(dataset, decoded, rows)
-    if params.size and (longest := int(sizes.max())) < params.size:
-        raise ValueError(f"normalize.size must be at most {longest}, the longest side of all; received {params.size}")
     images = np.memmap(path, np.uint8, "r", shape=(len(dataset.files), *shape, 3))
     return Readable(rows, images, sizes), unreadable
 

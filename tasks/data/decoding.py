@@ -39,14 +39,20 @@ class Decoded(NamedTuple):
 def choose_shape(dataset: Dataset, size: int | None) -> tuple[int, int]:
     """Choose the height and width of all images.
 
-    Without a size they are those of the first readable image; ValueError is raised if it is as large as a photograph.
-    Large arrays are announced.
+    Without a size they are those of the first readable image; ValueError is raised if it is as large as a photograph,
+    or if the size is above the longest side of all images. Large arrays are announced.
     """
-    file, width, height = "", size or 1, size or 1
-    for row, image in () if size else dataset.reader(range(len(dataset.labels)))():
+    file, width, height, longest = "", size or 1, size or 1, 0
+    for row, image in dataset.reader(range(len(dataset.labels)))():
         with suppress(images.PictureError):
-            file, (width, height) = dataset.files[row], _to_picture(image).size
+            sides = _to_picture(image).size
+            longest = max(longest, *sides)
+            if not size:
+                file, (width, height) = dataset.files[row], sides
+        if longest >= (size or 1):
             break
+    if size and 0 < longest < size:
+        raise ValueError(f"normalize.size must be at most {longest}, the longest side of all; received {size}")
     n_bytes = len(dataset.labels) * height * width * 3
     n_packed = sum(file.stat().st_size for file in dataset.raw.iterdir())
     needs = f"make {n_bytes / 1e6:,.0f} MB of arrays from {n_packed / 1e6:,.1f} MB of files"
