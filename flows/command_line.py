@@ -47,7 +47,8 @@ def end_with(main: Callable[[], int]) -> NoReturn:
 
 def exit_status(run: Callable[[], None], after_interrupt: str) -> int:
     """Run a command, and print errors and interruptions in one line."""
-    logging.getLogger("prefect.flow_runs").addFilter(_without_trace)
+    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(logger).addFilter(_without_trace)
     try:
         with interruptible():
             run()

@@ -130,7 +130,8 @@ def test_a_study_ends_with_its_first_run_where_that_is_refused_before_it_trains(
     assert last.startswith(
         "error: the study was ended, as its first run, small seed 0, was refused: error: normalize: "
     )
-    assert said.count("failed to reproduce") == 1
+    assert len(set(re.findall(r"Task run '(\w+ seed \d)'", said))) <= 2  # the second may have begun
+    assert "Running stage 'train'" not in said
     assert "Traceback" not in said
     assert not trial.finished(clone.path)
 
