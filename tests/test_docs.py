@@ -81,8 +81,9 @@ def test_the_table_of_changes_is_that_of_dvc_yaml() -> None:
 
 
 def inputs(stage: dict[str, Any]) -> set[str]:
-    """List the deps and parameters of a stage in dvc.yaml, but for what earlier stages write."""
-    listed = [*stage.get("deps", ()), *(name for name in stage.get("params", ()) if isinstance(name, str))]
+    """List the deps and blocks of parameters of a stage in dvc.yaml, but for what earlier stages write."""
+    blocks = (name.partition(".")[0] for name in stage.get("params", ()) if isinstance(name, str))
+    listed = [*stage.get("deps", ()), *blocks]
     return {name for name in listed if not re.match("data/|models/|reports/", name)}
 
 
