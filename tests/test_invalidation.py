@@ -39,7 +39,7 @@ def test_the_first_run_makes_everything_and_the_second_nothing(clone: Clone) -> 
     assert set(scores) == {"train", "validation", "test", "generalization_gap", "f1"}
     comparison = compare(clone.path, "HEAD")  # of real predictions with themselves
     assert {row.verdict for row in comparison.differences} == {"equal"}
-    assert comparison.note == ""
+    assert comparison.notes == ()
 
 
 def notes_beside_the_code(clone: Clone) -> None:

@@ -17,7 +17,8 @@ from flows.repo.cosmetic import accept_edits
 from flows.repo.dvc_internals import stages_of
 from flows.repo.git import commit_of
 from flows.repo.graph import artifact
-from flows.results.comparison import IncomparableError, compare
+from flows.results.comparison import compare
+from flows.results.sides import IncomparableError
 from flows.results.summary import summary
 from flows.runs.experiments import Remote, isolated_run, name_of, uncommitted
 from flows.runs.inputs import check_run

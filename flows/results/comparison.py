@@ -1,4 +1,4 @@
-"""Compare a workspace with another commit: which differences are more than noise?
+"""Compare two sides: which differences are more than noise?
 
 Both models are compared on the same test images, one by one, so that what is hard for both cancels out. Where the test
 sets differ, these are the images that both hold: neither model was trained on them. Labels are today's. Each interval
@@ -7,103 +7,33 @@ is at 95 % by itself: of many classes, one now and then leaves zero out by chanc
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.repo.dvc_internals import stored_object
-from flows.repo.git import GitError, commit_of, read_blob
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
-from flows.repo.repair import recorded_outputs
 from flows.results.provenance import made_elsewhere
+from flows.results.sides import IncomparableError, Side, find_side
 from flows.results.summary import primary_metric
-from flows.results.tables import table
+from flows.results.verdict import Comparison, DataCheck, Difference, Pair
 from tasks.metrics.class_counts import COUNT_METRICS
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
-from tasks.metrics.predictions import Predictions, read_predictions
+from tasks.metrics.predictions import Predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
+from tasks.params.gate import Gate
 
 MIN_SHARED = 6  # test images: fewer never show a difference at 95 %, as 2 · 0.5⁵ > 0.05
 RULE = "both sides must be scored on the same test images"
 
 
-class IncomparableError(RuntimeError):
-    """Two revisions that cannot be compared."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of two revisions."""
-
-    metric: str
-    base: float
-    here: float
-    interval: tuple[float, float] | None = None  # at 95 %, of here − base; None without predictions
-
-    @property
-    def change(self) -> float:
-        return self.here - self.base
-
-    @property
-    def verdict(self) -> str:
-        if self.change == 0:
-            return "equal"
-        if self.interval is None:
-            return "unknown"
-        low, high = self.interval
-        return "within noise" if low <= 0 <= high else "real"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All metrics that both revisions have."""
-
-    base: str
-    primary_metric: str
-    differences: list[Difference]
-    note: str = ""  # why there are no intervals, or on how many images
-    made_elsewhere: tuple[str, ...] = ()
-
-    def regression(self, tolerance: float) -> Difference | None:
-        """Return the primary metric where it fell by more points, beyond noise."""
-        primary = next(row for row in self.differences if row.metric == f"test.{self.primary_metric}")
-        has_fallen = -100 * primary.change > tolerance + 1e-9  # a rounding error is no fall
-        return primary if has_fallen and primary.verdict in {"real", "unknown"} else None
-
-    def markdown(self) -> str:
-        """Return a table for people."""
-        rows = [
-            (
-                row.metric,
-                f"{row.base:.4f}",
-                f"{row.here:.4f}",
-                f"{row.change:+.4f}",
-                f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else "",
-                row.verdict,
-            )
-            for row in self.differences
-        ]
-        header = ("metric", self.base, "here", "difference", "95 % interval", "verdict")
-        notes = [line for note in (self.note, *self.made_elsewhere) if note for line in ("", note)]
-        return "\n".join([*table(header, rows), *notes])
-
-    def as_json(self, tolerance: float) -> dict[str, Any]:
-        """Return the same for programs."""
-        rows = [{**row.__dict__, "difference": row.change, "verdict": row.verdict} for row in self.differences]
-        judged = {"base": self.base, "tolerance": tolerance, "passed": self.regression(tolerance) is None}
-        return {**judged, "note": self.note, "made_elsewhere": self.made_elsewhere, "metrics": rows}
-
-
-def compare(root: Path, base: str) -> Comparison:
-    """Compare the files at `root` with those of a commit.
+def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> Comparison:
+    """Compare the workspace at `root`, or the side `here`, with a base.
 
     Raises
     ------
@@ -113,47 +43,65 @@ def compare(root: Path, base: str) -> Comparison:
         If the pipeline has not been run at `root`.
     """
     refuse_unresolved(root)
-    metrics_file, predictions_file = artifact(root, "metrics"), artifact(root, "predictions")
-    if not base or (commit := commit_of(root, base)) is None:
-        raise IncomparableError(f"--base must be a commit of this repository; received {base or 'nothing'}")
-    sides = _read_commit(root, base, commit, metrics_file), (root / metrics_file).read_bytes()
-    primary, metrics = _compare_metrics(*sides, metrics_file, base)
-    made = {base: made_elsewhere(root, commit), "here": made_elsewhere(root)}
-    elsewhere = tuple(f"{side}: {how}" for side, how in made.items() if how)
+    sides = (
+        find_side(root, base, "--base"),
+        find_side(root, here, "--here") if here else Side(root, "here"),
+    )
+    before, now = sides
+    primary, metrics = _compare_metrics(*sides)
+    pair, note = None, ""
     try:
-        old = _parse_predictions(_read_commit(root, base, commit, predictions_file), base)
+        old = before.read_predictions()
     except IncomparableError as error:
         if f"test.{primary}" not in metrics:
-            raise IncomparableError(f"{metrics_file} of {base} must hold test.{primary}, and {error}") from error
-        if _have_other_test_sets(root, commit, sides):
-            raise IncomparableError(f"{RULE}; received others at {base}, and {error}") from error
-        without = f"metrics alone, without intervals: {error}"
-        return Comparison(base, primary, list(metrics.values()), without, elsewhere)
-    new = _parse_predictions((root / predictions_file).read_bytes(), "this workspace")
-    recorded, counted = metrics["test.accuracy"].here, float(correct(new.y_true, new.y_prob["test"]).mean())
+            rule = f"{artifact(root, 'metrics')} of {before.name} must hold test.{primary}"
+            raise IncomparableError(f"{rule}, and {error}") from error
+        if _have_other_test_sets(*sides):
+            raise IncomparableError(f"{RULE}; received others at {before.name}, and {error}") from error
+        note = f"metrics alone, without intervals: {error}"
+    else:
+        pair, note = _pair(old, _read_matching(now, metrics["test.accuracy"].here), before.name)
+        if note:
+            metrics = {}  # of each side's own images
+        metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
+    gate = gate or Gate()
+    elsewhere = ((side.name, made_elsewhere(root, side.commit or None)) for side in sides)
+    notes = (note, *(f"{side}: {how}" for side, how in elsewhere if how))
+    checks = list(_check_data(*sides, gate))
+    return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))
+
+
+def _read_matching(side: Side, recorded: float) -> Predictions:
+    """Read predictions that must have the accuracy of the metrics."""
+    predictions = side.read_predictions()
+    counted = float(correct(predictions.y_true, predictions.y_prob["test"]).mean())
     if abs(recorded - counted) > 1e-4:
+        files = " and ".join(artifact(side.root, name) for name in ("metrics", "predictions"))
         raise IncomparableError(
-            f"{metrics_file} and {predictions_file} must be of one run; received accuracies of {recorded:.4f} and "
-            f"{counted:.4f}; run `dvc repro`, or `dvc checkout` after `git checkout`"
+            f"{files} must be of one run; received accuracies of {recorded:.4f} and {counted:.4f}; run `dvc repro`, or "
+            "`dvc checkout` after `git checkout`"
         )
-    note = ""
-    if old.images != new.images or not np.array_equal(old.y_true, new.y_true):
-        old, new, note = _keep_shared(old, new, base)
-        metrics = {}  # of each side's own images
-    scores = {row.metric: row for row in _compare_predictions(old, new)}
-    return Comparison(base, primary, list({**metrics, **scores}.values()), note, elsewhere)
+    return predictions
 
 
-def _have_other_test_sets(root: Path, commit: str, metrics: tuple[bytes, bytes]) -> bool:
-    classes = {tuple(json.loads(side).get("f1", ())) for side in metrics}
-    path = artifact(root, "dataset")
-    contents = read_blob(root, commit, path), (root / path).read_bytes() if (root / path).exists() else None
-    digests = {json.loads(content or "{}").get("test_set_digest") for content in contents}
+def _have_other_test_sets(base: Side, here: Side) -> bool:
+    classes = {tuple(json.loads(side.read_artifact("metrics")).get("f1", ())) for side in (base, here)}
+    digests = {side.read_counts().get("test_set_digest") for side in (base, here)}
     return len(digests - {None}) == 2 or len(classes - {()}) == 2
 
 
-def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predictions, Predictions, str]:
-    """Keep the test images that both sides hold, and say how many."""
+def _check_data(base: Side, here: Side, gate: Gate) -> Iterator[DataCheck]:
+    before, now = base.read_counts(), here.read_counts()
+    for name, level in gate.model_dump(exclude={"tolerance"}).items():
+        if level != "off" and name in before and name in now:
+            numbers = (sum(n.values()) if isinstance(n, dict) else n for n in (before[name], now[name]))
+            yield DataCheck(name, level, *numbers)
+
+
+def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
+    """Pair predictions by image; say how many where test sets differ."""
+    if old.images == new.images and np.array_equal(old.y_true, new.y_true):
+        return Pair(old, new, np.arange(len(new.y_true))), ""
     ids, first = np.unique(old.test_ids, return_index=True)  # identical files have one prediction
     here = np.flatnonzero(np.isin(new.test_ids, ids))
     before = first[np.searchsorted(ids, new.test_ids[here])]
@@ -168,22 +116,24 @@ def _keep_shared(old: Predictions, new: Predictions, base: str) -> tuple[Predict
     n_relabelled = int((old.y_true[before] != new.y_true[here]).sum())
     relabelled = f"; {n_relabelled:,} whose labels differ, scored by those here" if n_relabelled else ""
     old, new = (
-        side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]})
+        side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]}, test_ids=new.test_ids[here])
         for side, rows in ((old, before), (new, here))
     )
-    return old, new, f"compared on the test images that both sides share: {counts}{relabelled}"
+    return Pair(old, new, here), f"compared on the test images that both sides share: {counts}{relabelled}"
 
 
-def _compare_metrics(base: bytes, here: bytes, file: str, revision: str) -> tuple[str, dict[str, Difference]]:
+def _compare_metrics(base: Side, here: Side) -> tuple[str, dict[str, Difference]]:
+    file = artifact(base.root, "metrics")
     try:
-        before, now = json.loads(base), json.loads(here)
+        before, now = (json.loads(side.read(file)) for side in (base, here))
         primary, metrics = primary_metric(now), {row.metric: row for row in _common_numbers(before, now)}
         if primary_metric(before) != primary:  # their gaps are differences of other scores
             metrics.pop("generalization_gap", None)
     except (ValueError, AttributeError, TypeError) as error:
         raise IncomparableError(f"{file} must hold scores on both sides; it is damaged: {error}") from error
     if "test.accuracy" not in metrics:
-        raise IncomparableError(f"{file} must hold test.accuracy on both sides; received none at {revision} or here")
+        received = f"none at {base.name} or {here.name}"
+        raise IncomparableError(f"{file} must hold test.accuracy on both sides; received {received}")
     return primary, metrics
 
 
@@ -194,31 +144,6 @@ def _common_numbers(base: dict[str, Any], here: dict[str, Any], prefix: str = ""
             yield from _common_numbers(base[key], here[key], f"{prefix}{key}.")
         else:
             yield Difference(prefix + key, base[key], here[key])
-
-
-def _read_commit(root: Path, base: str, commit: str, path: str) -> bytes:
-    """Read a file of a commit from git, DVC's cache or remote."""
-    try:
-        content = read_blob(root, commit, path)
-        if content is None:
-            digests = recorded_outputs(read_blob(root, commit, "dvc.lock") or b"") or {}
-            content = stored_object(root, digests[path]) if path in digests else None
-    except (GitError, OSError) as error:
-        raise IncomparableError(f"{path} of {base} cannot be read: {error}") from error
-    if content is None:
-        raise IncomparableError(
-            f"{path} of {base} is in neither git nor DVC's cache; `dvc fetch --all-commits` gets it from a remote, "
-            f"or `git checkout {base} && dvc repro` makes it again"
-        )
-    return content
-
-
-def _parse_predictions(content: bytes, side: str) -> Predictions:
-    try:
-        return read_predictions(BytesIO(content))
-    except ValueError as error:
-        fault = f"the predictions of {side} cannot be read: {error}; `dvc repro` makes them again"
-        raise IncomparableError(fault) from error
 
 
 def _compare_predictions(base: Predictions, here: Predictions) -> Iterator[Difference]:
