@@ -17,8 +17,8 @@ from tasks.params.block import validate_block
 from tasks.params.gate import Gate
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compare and print; the status is 0 if the side here passes."""
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.gate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", required=True, metavar="REV", help="a commit to compare with, such as HEAD~1 or main")
     parser.add_argument("--here", default="", metavar="REV", help="a commit or an experiment, default this workspace")
@@ -26,7 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tolerance", type=float, metavar="POINTS", help=text)
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args(arguments)
+    forms.add_argument("--markdown", action="store_true", help="print a summary for the page of a CI job")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare and print; the status is 0 if the side here passes."""
+    args = parser().parse_args(arguments)
     try:
         comparison = compare(Path(), args.base, args.here, _levels(args.tolerance))
     except FileNotFoundError as error:

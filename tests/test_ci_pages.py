@@ -1,0 +1,69 @@
+"""The workflows in docs/ci.md: valid YAML whose commands exist, and do what the page says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows.gate import parser
+from tests.support import ROOT
+from tests.support.clone import Clone
+from tests.support.docs import section
+
+INSTALLS = ("make setup", "GITHUB_PATH", "export PATH")  # tests/test_setup.py
+
+
+def workflow(host: str) -> dict[str, Any]:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", section(host, "docs/ci.md"), re.MULTILINE | re.DOTALL)
+    return dict(YAML(typ="safe").load(block))
+
+
+def scripts() -> dict[str, list[str]]:
+    github, gitlab = workflow("GitHub Actions")["jobs"]["gate"], workflow("GitLab CI")["gate"]
+    return {
+        "GitHub Actions": [step["run"] for step in github["steps"] if "run" in step],
+        "GitLab CI": [*gitlab["script"], *gitlab["after_script"]],
+    }
+
+
+def test_the_workflows_need_no_token_and_see_the_whole_history() -> None:
+    github, gitlab = workflow("GitHub Actions"), workflow("GitLab CI")["gate"]
+    assert github["permissions"] == {"contents": "read"}
+    assert github["jobs"]["gate"]["steps"][0]["with"]["fetch-depth"] == 0
+    assert gitlab["variables"]["GIT_DEPTH"] == 0
+    assert "secrets." not in section("GitHub Actions", "docs/ci.md")
+
+
+@pytest.mark.parametrize("host", ["GitHub Actions", "GitLab CI"])
+def test_every_command_of_a_workflow_exists(host: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in scripts()[host]:
+        program, *words = line.split()
+        match program:
+            case "make":
+                assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE)
+            case "python":
+                parser().parse_args([word.strip('"') for word in words[2 : words.index(">>" if ">>" in words else ">")]])
+            case _:
+                assert program in {"dvc", "echo", "export", "cat"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["GitHub Actions", "GitLab CI"])
+def test_a_workflow_shows_what_a_request_does_to_the_model(clone: Clone, tmp_path: Path, host: str) -> None:
+    base = clone.run("git", "rev-parse", "HEAD").strip()
+    clone.edit(train__epochs=3)
+    clone.commit("Train longer")
+    shown = tmp_path / "summary.md"
+    variables = f"BASE={base} CI_MERGE_REQUEST_DIFF_BASE_SHA={base} GITHUB_STEP_SUMMARY={shown}"
+    lines = [line for line in scripts()[host] if not any(words in line for words in INSTALLS)]
+    output = ""
+    for line in lines:
+        may_fail = host == "GitHub Actions" and "dvc pull" in line  # continue-on-error; this clone has no remote
+        output = clone.run("bash", "-c", f"export {variables}; {line}" + (" || true" if may_fail else ""))
+    summary = shown.read_text(encoding="utf-8") if host == "GitHub Actions" else output
+    assert summary.startswith("## Passed: test accuracy ")
+    assert "train.epochs 2 → 3" in summary
+    assert (clone.path / "reports/compare.html").stat().st_size < 3_000_000
