@@ -1,4 +1,4 @@
-"""The report page in headless Chromium, offline, at two widths and in print."""
+"""The pages in headless Chromium, offline, at two widths and in print."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from flows.results.comparison import compare
+from flows.results.page import write_page
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
+from tests.support import two_sides
 from tests.support.reports import evaluation, render_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -48,6 +51,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "index.html"
     path.write_text(render_page(evaluation(n=400, n_classes=10)), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("compared") / "repository"
+    two_sides.begin(root)
+    two_sides.write(root, range(0, 40))
+    two_sides.commit(root)
+    two_sides.write(root, range(10, 70))
+    write_page(compare(root, "HEAD"), root / "compare.html")
+    return root / "compare.html"
 
 
 def test_a_page_of_photographs_with_long_names_is_whole(browser: Browser, tmp_path: Path) -> None:
@@ -100,6 +114,25 @@ def test_the_page_is_whole(browser: Browser, report: Path, width: int, scheme: A
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
     ink = tab.evaluate("getComputedStyle(document.querySelector('svg text')).fill")
     assert ink == tab.evaluate("getComputedStyle(document.body).color")
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_the_page_of_two_sides_is_whole(browser: Browser, compared: Path, width: int, scheme: Any) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    tab = context.new_page()
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(compared.as_uri())
+    assert [url for url in requests if not url.startswith("data:")] == [compared.as_uri()]
+    tab.evaluate("document.querySelectorAll('details:not(.picture)').forEach(d => d.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 12)")
+    assert tab.locator("figure img").count() == 24 + 10
+    assert tab.locator(".drawing svg").count() == 5
+    ink = tab.evaluate("getComputedStyle(document.querySelector('svg text')).fill")
+    assert ink == tab.evaluate("getComputedStyle(document.body).color")
+    assert tab.locator("nav a").count() == tab.evaluate("document.querySelectorAll('h2').length")
     context.close()
 
 

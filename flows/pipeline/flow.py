@@ -122,15 +122,21 @@ def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
     source = f"commit `{commit}`" + (f", experiment `{experiment}`" if experiment else "")
     create_markdown_artifact(f"{text}\n\n{source}", key="summary", description="What the run achieved")
 
+    page = checkout / artifact(checkout, "report")
     try:
-        comparison = compare(checkout, "HEAD").markdown()
+        comparison = compare(checkout, "HEAD")
+        text = comparison.markdown()
+        if not experiment:
+            from flows.results.page import write_page  # which draws: half a second
+
+            write_page(comparison, changes := page.with_name("compare.html"))
+            create_link_artifact(changes.as_uri(), key="compare", description=comparison.sentence)
     except IncomparableError as error:  # the first run in a repository, or other test images
-        comparison = str(error)
-    create_markdown_artifact(comparison, key="comparison", description=f"This run against commit {commit}")
+        text = str(error)
+    create_markdown_artifact(text, key="comparison", description=f"This run against commit {commit}")
 
     if not experiment:  # the folder of an experiment is removed; `dvc exp apply` brings its page
-        page = (checkout / artifact(checkout, "report")).as_uri()
-        create_link_artifact(page, key="report", description="The report, on the worker's disk")
+        create_link_artifact(page.as_uri(), key="report", description="The report, on the worker's disk")
 
     with (checkout / artifact(checkout, "per_class")).open(encoding="utf-8") as file:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")

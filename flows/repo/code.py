@@ -16,6 +16,7 @@ from flows.repo.git import git, git_bytes
 FOLDER = "tasks/"  # where the code that stages depend on lies
 
 Files = Mapping[str, bytes]  # content by path from the project
+Blobs = Mapping[str, tuple[str, int]]  # git's name and size, likewise
 
 
 def edits(before: Files, now: Files) -> Iterator[tuple[str, str]]:
@@ -50,23 +51,27 @@ def recorded_files(root: Path, dependency: Any, since: str | None = None) -> Fil
     """
     path, meta = dependency.def_path, dependency.meta
     for commit in git(root, "rev-list", "--all", "--reflog", "--full-history", "--", path).split():
-        blobs = _list_blobs(root, commit, dependency)
+        blobs = _list_counted(root, commit, dependency)
         if len(blobs) == (meta.nfiles or 1) and sum(size for _, size in blobs.values()) == meta.size:
-            files = _read_blobs(root, blobs)
+            files = read_blobs(root, blobs)
             if digest(path, files) == dependency.hash_info.value:
                 return files
-    return _read_blobs(root, _list_blobs(root, since, dependency)) if since else None
+    return read_blobs(root, _list_counted(root, since, dependency)) if since else None
 
 
-def _list_blobs(root: Path, commit: str, dependency: Any) -> dict[str, tuple[str, int]]:
-    """Return git's name and the size of a dependency's files."""
-    lines = git(root, "ls-tree", "-r", "-l", "-z", commit, "--", dependency.def_path).split("\0")[:-1]
-    entries = ((path, details.split()) for details, path in (line.split("\t", 1) for line in lines))
-    blobs = {path: (name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}
+def _list_counted(root: Path, commit: str, dependency: Any) -> Blobs:
+    blobs = list_blobs(root, commit, dependency.def_path)
     return {path: blob for path, blob in blobs.items() if dvc_internals.counts(dependency, path)}
 
 
-def _read_blobs(root: Path, blobs: Mapping[str, tuple[str, int]]) -> Files:
+def list_blobs(root: Path, commit: str, path: str) -> Blobs:
+    """List the files of a commit in a folder."""
+    lines = git(root, "ls-tree", "-r", "-l", "-z", commit, "--", path).split("\0")[:-1]
+    entries = ((path, details.split()) for details, path in (line.split("\t", 1) for line in lines))
+    return {path: (name, int(size)) for path, (_, kind, name, size) in entries if kind == "blob"}
+
+
+def read_blobs(root: Path, blobs: Blobs) -> Files:
     """Read files by one git process."""
     names = "".join(f"{name}\n" for name, _ in blobs.values())
     content, start, files = git_bytes(root, "cat-file", "--batch", given=names.encode()), 0, {}

@@ -94,7 +94,7 @@ def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason
     reasons, status = [], {}
     for entry in stage.status().get(stage.addressing, []):  # a sentence, or {kind: {path: what happened}}
         if isinstance(entry, str):
-            command = _changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
+            command = changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
             reasons.append(Reason("command", command))
         else:
             status.update({path: what for paths in entry.values() for path, what in paths.items()})
@@ -123,22 +123,24 @@ def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason
 def _file_reason(file: Any, what: str, is_output: bool) -> Reason:
     if hasattr(file, "read_params"):
         kind = "libraries" if file.def_path == str(LIBRARIES_FILE) else "parameters"
-        values = _changed_values(file.hash_info.value or {}, file.read_params())
+        values = changed_values(file.hash_info.value or {}, file.read_params())
         return Reason(kind, ", ".join(values) or f"{file.def_path} {what}")
     return Reason("outputs" if is_output else "data", f"{file.def_path} {what}{_changed_files(file)}")
 
 
-def _changed_words(before: str, now: str) -> str:
+def changed_words(before: str, now: str) -> str:
+    """Name the words that are gone, and the new ones."""
     compared = list(difflib.ndiff(before.split(), now.split()))
     gone, new = (" ".join(word[2:] for word in compared if word.startswith(sign)) for sign in "-+")
     return f"{gone or ABSENT} → {new or ABSENT}"
 
 
-def _changed_values(before: Any, now: Any, key: str = "") -> Iterator[str]:
+def changed_values(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """Yield each value that differs, by dotted key: before → after."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             inner = f"{key}.{name}" if key else str(name)
-            yield from _changed_values(before.get(name, ABSENT), now.get(name, ABSENT), inner)
+            yield from changed_values(before.get(name, ABSENT), now.get(name, ABSENT), inner)
     elif before != now:
         yield f"{key} {before} → {now}"
 

@@ -98,8 +98,8 @@ class Comparison:
         checks = (check for check in self.checks if check.verdict == "worse: fail")
         return [*failures, *(f"gate.{check.name}: {check.base:,} → {check.here:,}" for check in checks)]
 
-    def markdown(self) -> str:
-        """Return tables for people."""
+    def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Return the header and rows of the table."""
         rows = [
             (
                 row.metric,
@@ -116,8 +116,12 @@ class Comparison:
             for check in self.checks
         ]
         header = ("metric", self.base.name, self.here.name, "difference", "95 % interval", "verdict")
+        return header, [*rows, *counts]
+
+    def markdown(self) -> str:
+        """Return tables for people."""
         notes = [line for note in self.notes for line in ("", note)]
-        return "\n".join([*table(header, [*rows, *counts]), *notes])
+        return "\n".join([*table(*self.cells()), *notes])
 
     def as_json(self) -> dict[str, Any]:
         """Return the same for programs."""

@@ -57,25 +57,39 @@ def _label_epochs(axes: Axes, label: str, best_epoch: int | None) -> None:
 
 def confusion_matrix(counts: Counts, class_names: Sequence[str]) -> str:
     """Draw the most confused classes, coloured by share of their row."""
-    drawn = most_confused_classes(counts, MANY_CLASSES)
-    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(drawn, drawn)]
+    return draw_matrix(counts, counts.sum(axis=1), class_names, most_confused_classes(counts, MANY_CLASSES))
+
+
+def draw_matrix(
+    counts: Counts, support: Counts, class_names: Sequence[str], drawn: Counts, is_difference: bool = False
+) -> str:
+    """Draw a part of a confusion matrix, or of a difference."""
+    shares = (counts / np.maximum(support, 1)[:, None])[np.ix_(drawn, drawn)]
     counts, class_names = counts[np.ix_(drawn, drawn)], [elide(class_names[label]) for label in drawn]
     numbered = len(class_names) <= MAX_NUMBERED
     side = 2.0 + (0.66 if numbered else 0.2) * len(class_names)
+    limit = max(float(np.abs(shares).max()), 0.01) if is_difference else 1.0
     with drawing_style():
         figure = Figure(figsize=(side + 0.8, side), layout="constrained")
         axes = figure.add_subplot()
-        cells = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+        colours, lowest = ("PuOr", -limit) if is_difference else ("cividis", 0.0)
+        cells = axes.imshow(shares, cmap=colours, vmin=lowest, vmax=limit)
         ticks = range(len(class_names))
         axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(ticks, class_names, parse_math=False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         for (row, column), count in np.ndenumerate(counts if numbered else np.empty((0, 0))):
-            colour = "black" if shares[row, column] > 0.5 else "white"
-            text = f"{count:,}" + (f"\n{shares[row, column]:.0%}" if shares[row, column] >= 0.005 else "")
+            if is_difference and not count:
+                continue
+            share = shares[row, column]
+            colour = "black" if (abs(share) < 0.7 * limit if is_difference else share > 0.5) else "white"
+            percentage = f"\n{share:.0%}" if share >= 0.005 and not is_difference else ""
+            text = f"{count:+,}" if is_difference else f"{count:,}{percentage}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-        figure.colorbar(cells, ax=axes, label="share of the true class", shrink=0.8)
+        figure.colorbar(
+            cells, ax=axes, label=f"{'change of the ' if is_difference else ''}share of the true class", shrink=0.8
+        )
         return svg(figure)
 
 

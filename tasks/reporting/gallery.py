@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,22 +63,28 @@ def examples(evaluation: Evaluation, labels: Iterable[int]) -> list[ClassExample
 
 
 def picture(evaluation: Evaluation, split: str, row: int) -> Picture:
-    """Show one image."""
+    """Show one image of an evaluation."""
     y_true, y_prob = evaluation.calibrated[split]
-    pixels, names = np.asarray(evaluation.images[split][row]), evaluation.class_names
-    label, predicted = y_true[row], int(y_prob[row].argmax())
-    height, width = pixels.shape[:2]
+    file, pixels = evaluation.files[split][row], np.asarray(evaluation.images[split][row])
+    return show_image(file, pixels, evaluation.class_names, int(y_true[row]), y_prob[row])
+
+
+def show_image(
+    file: str, pixels: NDArray[np.uint8], class_names: Sequence[str], label: int, y_prob: NDArray[np.floating[Any]]
+) -> Picture:
+    """Show an image with its label and its class probabilities."""
+    predicted, (height, width) = int(y_prob.argmax()), pixels.shape[:2]
     scale = SHOWN / max(height, width)
     return Picture(
-        file=evaluation.files[split][row],
+        file=file,
         source=_encode(pixels),
         width=max(1, round(scale * width)),
         height=max(1, round(scale * height)),
         is_enlarged=scale > 1,
-        label=names[label],
-        predicted=names[predicted],
-        confidence=float(y_prob[row, predicted]),
-        true_class_probability=float(y_prob[row, label]),
+        label=class_names[label],
+        predicted=class_names[predicted],
+        confidence=float(y_prob[predicted]),
+        true_class_probability=float(y_prob[label]),
     )
 
 

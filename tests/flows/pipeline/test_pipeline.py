@@ -124,6 +124,8 @@ def test_only_what_changed_runs_and_the_state_says_why(tmp_path: Path, monkeypat
     assert "per-class" in run.artifacts
     assert "| test.accuracy" in run.artifacts["comparison"]
     assert (root / "reports/index.html").as_uri() in run.artifacts["report"]
+    assert (root / "reports/compare.html").as_uri() in run.artifacts["compare"]
+    assert "train.seed 0 → 2" in (root / "reports/compare.html").read_text(encoding="utf-8")
     assert dvc(root, "repro").count("didn't change, skipping") == len(STAGES)
 
 
