@@ -89,7 +89,7 @@ def study(
 
 
 def warn_of_edits(root: Path, *ignored: Path) -> None:
-    """Warn of uncommitted edits, which are in no run."""
+    """Log a warning of uncommitted edits, which are in no run."""
     if edits := uncommitted(root, *ignored):
         text = "not in these runs, since they start from HEAD: uncommitted changes to\n%s"
         get_run_logger().warning(text, edits.rstrip())

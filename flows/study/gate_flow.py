@@ -1,4 +1,4 @@
-"""A gate over seeds as a Prefect flow: both sides, each run isolated."""
+"""The Prefect flow of a gate over seeds: isolated runs of both sides."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,9 @@ from tasks.run.metadata import RUN_INFO, read_notes
 def gate(
     trials: list[Trial], may_differ_in_classes: bool, jobs: int | None = None, on: Literal["here", "machines"] = "here"
 ) -> list[tuple[str, str]]:
-    """Run what is missing of both sides; return the experiments' commits by seed.
+    """Run what is missing of both sides; return commits of experiments.
+
+    There is a pair for each seed: the base's and here's.
 
     Where the classes may differ, the first pair runs first, and the others only if they do not.
 

@@ -194,7 +194,9 @@ def _host_threads() -> int:
 def code_at(root: Path, commit: str) -> dict[str, str]:
     """Return a trial's commands, variables, digests of code, and versions of libraries."""
     graph = read_text(root, commit, "dvc.yaml")
-    all_stages = parse_text(graph, "dvc.yaml")["stages"]
+    all_stages = parse_text(graph, "dvc.yaml").get("stages") or {}
+    if lost := [name for name in TRIAL_STAGES if name not in all_stages]:
+        raise RuntimeError(f"dvc.yaml of commit {commit[:7]} must have stage {lost[0]}; received none of this name")
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
     own = {name: value for name, value in parse_variables(graph).items() if name not in READERS}
     used = {f"${{{name}}}": str(value) for name, value in own.items() if f"${{{name}" in str(stages)}

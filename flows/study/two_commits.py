@@ -1,4 +1,4 @@
-"""The plan of a gate over seeds: the runs of two commits, a seed at a time.
+"""The plan of a gate over seeds: the runs of two commits.
 
 Each side runs by the code and the parameters of its commit, with `normalize.seed` and `train.seed` set alike. A run is
 named by what decides its result, as in a study, so gates share runs across commits. Images that git does not keep are
@@ -7,23 +7,23 @@ those of the commit's `data/raw` in DVC's cache or remote: their folder may have
 
 import hashlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from flows.repo.commands import run
-from flows.repo.git import read_blob
 from flows.results.sides import IncomparableError, Side, find_sides
 from flows.runs.experiments import isolated_worktree
 from flows.runs.inputs import check_checkout, check_inputs, parse_inputs
-from flows.runs.trial import RAW, TRIAL_STAGES, Trial, finished
+from flows.runs.trial import RAW, Trial, finished
 from flows.study.plan import SEEDS, Origin, blobs_at, check_jobs, define_run, read_origin, read_text
 from tasks.metrics.significance import MIN_PAIRS
-from tasks.params import PARAMS_FILE, ParameterError, parse_text
+from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import validate
 
 
 class Plan(NamedTuple):
-    """Two sides, and their trials: base and here of seed 0, of seed 1, ..."""
+    """Two sides and their trials: of base, of here, seed by seed."""
 
     base: Side
     here: Side
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 
 
 def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: str) -> Plan:
-    """Check a gate's arguments, and plan its runs; HEAD stands for an empty `here`.
+    """Check a gate's arguments, and plan its runs; no `here` is HEAD.
 
     Raises
     ------
@@ -46,30 +46,17 @@ def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: 
     sides = find_sides(root, base, here or "HEAD")
     if not here:
         check_inputs(root)
-    origins = [_read_side(root, side) for side in sides]
-    planned = [
-        _plan_side(root, name, side, origin, seeds, on)
-        for name, side, origin in zip(("base", "here"), sides, origins, strict=True)
-    ]
-    data = [(origin.inputs.get("images"), origin.params["normalize"]["classes"]) for origin in origins]
+    planned, data = [], []
+    for name, side in zip(("base", "here"), sides, strict=True):
+        origin = read_origin(root, side.commit, f"{PARAMS_FILE} of {side.name}")
+        validate(origin.params, f"{PARAMS_FILE} of {side.name}")
+        data.append((origin.inputs.get("images"), origin.params["normalize"]["classes"]))
+        planned.append(_plan_side(root, name, side, origin, seeds, on))
     return Plan(*sides, [trial for pair in zip(*planned, strict=True) for trial in pair], data[0] != data[1])
 
 
-def _read_side(root: Path, side: Side) -> Origin:
-    """Read what the runs of a side are made of, and check that it is whole."""
-    texts = {path: (read_blob(root, side.commit, path) or b"").decode() for path in ("dvc.yaml", str(PARAMS_FILE))}
-    if lost := [path for path, text in texts.items() if not text]:
-        raise IncomparableError(f"{lost[0]} must be in {side.name}; received none; choose another commit")
-    graph, params = (parse_text(text, f"{path} of {side.name}") for path, text in texts.items())
-    if lost := [stage for stage in TRIAL_STAGES if stage not in graph.get("stages", {})]:
-        rule = f"dvc.yaml of {side.name} must have the stages {', '.join(TRIAL_STAGES)}"
-        raise IncomparableError(f"{rule}; it lacks {', '.join(lost)}; choose another commit")
-    validate(params, f"{PARAMS_FILE} of {side.name}")
-    return read_origin(root, side.commit, f"{PARAMS_FILE} of {side.name}")
-
-
 def _plan_side(root: Path, name: str, side: Side, origin: Origin, seeds: int, on: str) -> list[Trial]:
-    """Plan a run with each seed; check the inputs of those to come."""
+    """Plan a side's runs, and check the inputs of those to come."""
     paths, in_git = parse_inputs(read_text(root, side.commit, "dvc.yaml")), blobs_at(root, side.commit)
     from_raw = "images" in paths and paths["images"] not in in_git
     trials = []
@@ -86,11 +73,14 @@ def _plan_side(root: Path, name: str, side: Side, origin: Origin, seeds: int, on
 
 
 def _fetch_images(root: Path, side: Side, digest: str | None) -> None:
-    """Bring a side's `data/raw` into DVC's cache, or say that it is lost."""
+    """Bring a side's images into DVC's cache, or say they are lost."""
     rule = f"{RAW} of {side.name} must be in DVC's cache or remote, as git does not keep its images"
     if digest is None:
         raise IncomparableError(f"{rule}; dvc.lock of {side.name} has none; choose another commit")
     with isolated_worktree(root, {}, f"inputs-{side.commit[:12]}", side.commit) as checkout:
+        with suppress(RuntimeError):  # what the cache has needs no remote, which may be away
+            run(checkout, sys.executable, "-m", "dvc", "checkout", RAW)
+            return
         try:
             run(checkout, sys.executable, "-m", "dvc", "pull", RAW)
         except RuntimeError as error:
