@@ -22,7 +22,7 @@ PLACEHOLDER = "`dvc repro` makes this: the run ended with its scores.\n"
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant, or a gate's side, with a seed; kept as an experiment."""
+    """A variant or a gate's side with a seed, kept as experiment."""
 
     variant: str
     seed: int

@@ -1,4 +1,4 @@
-"""The Prefect flow of a gate over seeds: isolated runs of both sides."""
+"""The Prefect flow of a gate over seeds: isolated runs."""
 
 from pathlib import Path
 from typing import Literal

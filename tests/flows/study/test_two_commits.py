@@ -187,7 +187,7 @@ def test_a_base_runs_on_the_pictures_that_it_had(photos: Path) -> None:
 
 @pytest.mark.slow
 def test_a_seed_that_fails_on_one_side_is_named_and_the_same_command_runs_the_rest(toy: Path) -> None:
-    failing = f'{OF_SEED}\n    Path("/nowhere").joinpath("a").write_text("b")\n'
+    failing = f'{OF_SEED}\n    sys.exit("error: the loss must stay finite")\n'
     step = (toy / "step.py").read_text()
     (toy / "step.py").write_text(step.replace("n, wrong", f"{failing}n, wrong"))
     git(toy, "commit", "--quiet", "--all", "--amend", "--message", "one that fails")
@@ -195,7 +195,7 @@ def test_a_seed_that_fails_on_one_side_is_named_and_the_same_command_runs_the_re
     assert (status, out) == (2, "")
     last = said.splitlines()[-1]
     assert last.startswith("error: the verdict is unknown, as 1 of 6 runs failed")
-    assert "here seed 1" in last
+    assert last.endswith("here seed 1: error: the loss must stay finite")
     assert len(finished(toy)) == 5
     assert "6 runs: 5 exist already, 1 to run" in run(toy)[2]
 
