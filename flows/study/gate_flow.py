@@ -46,11 +46,13 @@ def gate(
         commits, failures = commits | found, failures | failed
         if may_differ_in_classes and not failures:
             _refuse_other_classes(root, *(commits[trial.name] for trial in trials[:2]))
-    if failures:
-        lost = [trial for trial in trials if trial.name in failures]
-        reasons = "; ".join(f"{trial.variant} seed {trial.seed}: {failures[trial.name]}" for trial in lost)
-        number = f"{len(lost)} of {len(trials)} runs"
-        raise IncomparableError(f"the verdict is unknown, as {number} failed; the same command repeats them: {reasons}")
+    lost = [trial for trial in trials if trial.name in failures]
+    if lost:
+        named = (
+            f"{t.variant} seed {t.seed}: {failures[t.name].rpartition(f'seed {t.seed} failed: ')[2]}" for t in lost
+        )
+        rule = f"the verdict is unknown, as {len(lost)} of {len(trials)} runs failed; the same command repeats them"
+        raise IncomparableError(f"{rule}: {'; '.join(named)}")
     names = [commits[trial.name] for trial in trials]
     return list(zip(names[::2], names[1::2], strict=True))
 

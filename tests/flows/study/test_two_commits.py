@@ -54,11 +54,14 @@ def over_seeds(*arguments: str, base: str = "HEAD~1") -> list[str]:
     return [sys.executable, "-m", "flows.gate", "--base", base, "--seeds", "3", *arguments]
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
 def run(path: Path, *arguments: str) -> tuple[int, str, str]:
     """Run the gate as a person does; return status, output and messages."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        over_seeds(*arguments), cwd=path, env=environment, capture_output=True, text=True, check=False, timeout=300
+        over_seeds(*arguments), cwd=path, env=environment(), capture_output=True, text=True, check=False, timeout=300
     )
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -216,9 +219,8 @@ def test_an_interrupted_gate_keeps_its_runs(toy: Path) -> None:
     step = (toy / "step.py").read_text()
     (toy / "step.py").write_text(step.replace("n, wrong", f"{OF_SEED}\n    import time; time.sleep(99)\nn, wrong"))
     git(toy, "commit", "--quiet", "--all", "--amend", "--message", "one that waits")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with subprocess.Popen(
-        over_seeds("--jobs", "1"), cwd=toy, env=environment, text=True, stdout=subprocess.PIPE,
+        over_seeds("--jobs", "1"), cwd=toy, env=environment(), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, preexec_fn=heed_interrupts,
     ) as process:  # fmt: skip
         assert process.stdout is not None
