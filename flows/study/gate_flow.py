@@ -21,9 +21,8 @@ def gate(
 ) -> list[tuple[str, str]]:
     """Run what is missing of both sides; return commits of experiments.
 
-    There is a pair for each seed: the base's and here's.
-
-    Where the classes may differ, the first pair runs first, and the others only if they do not.
+    They are pairs of base and here, one for each seed. Where the classes may differ, the first pair runs first, and the
+    others only if they do not.
 
     Raises
     ------

@@ -250,11 +250,10 @@ def test_a_gate_of_two_commits_runs_once_and_leaves_the_files_of_the_user(clone:
     epochs = [clone.run("git", "show", f"{one}:reports/history.csv").count("\n") - 1 for one in runs.values()]
     assert sorted(epochs) == [1, 1, 1, 2, 2, 2]
     assert clone.run("git", "status", "--porcelain") == before
-    again = clone.run(*arguments, "--json")
-    assert "6 runs: 6 exist already, 0 to run" in again
-    assert json.loads(again[re.search(r"^\{", again, re.MULTILINE).start() :])["metrics"]  # type: ignore[union-attr]
-    assert finished(clone.path) == runs
     clone.run("git", "checkout", "params.yaml")
     (clone.path / "README.md").write_text("other words")
     clone.commit("words")
-    assert "6 runs: 6 exist already, 0 to run" in clone.run(*arguments[:4], "HEAD~2", *arguments[5:])
+    again = clone.run(*arguments[:4], "HEAD~2", *arguments[5:], "--json")
+    assert "6 runs: 6 exist already, 0 to run" in again
+    assert json.loads(again[re.search(r"^\{", again, re.MULTILINE).start() :])["metrics"]  # type: ignore[union-attr]
+    assert finished(clone.path) == runs
