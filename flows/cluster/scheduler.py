@@ -64,7 +64,8 @@ def run_on_workers(root: Path, trials: list[Trial], log: Callable[[str], None]) 
     Ended or None
         Each trial that ended; None after each poll of the server, so that the caller can do other work.
     """
-    sync.push_inputs(root, trials[0].commit)
+    for commit in dict.fromkeys(trial.commit for trial in trials):
+        sync.push_inputs(root, commit)
     with get_client(sync_client=True) as client:
         scheduler = Scheduler(client, root, trials, log)
         try:
@@ -88,7 +89,8 @@ class Scheduler:
         self.waiting = deque(Attempt(trial) for trial in trials)
         self.open: dict[UUID, Attempt] = {}
         self.ended: deque[Ended] = deque()
-        self.libraries = libraries_name(read_blob(root, trials[0].commit, "requirements.lock") or b"")
+        commits = {trial.commit for trial in trials}
+        self.libraries = {c: libraries_name(read_blob(root, c, "requirements.lock") or b"") for c in commits}
         self._server_is_away = False
         self._last_poll = time.monotonic()
         self._unserved: set[str] = set()
@@ -138,7 +140,7 @@ class Scheduler:
                 parameters={key: getattr(trial, key) for key in ("variant", "seed", "overrides", "name", "commit")},
                 flow_run_name=trial.name,
                 work_queue_name=queue_name(
-                    trial.overrides["train.precision"], trial.overrides["train.device"], self.libraries
+                    trial.overrides["train.precision"], trial.overrides["train.device"], self.libraries[trial.commit]
                 ),
                 idempotency_key=f"{trial.name}/{n_ended[trial.name]}",
                 scheduled_time=attempt.scheduled_time,

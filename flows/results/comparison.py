@@ -6,7 +6,7 @@ is at 95 % by itself: of many classes, one now and then leaves zero out by chanc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
 from flows.results.provenance import made_elsewhere
-from flows.results.sides import IncomparableError, Side, find_side
+from flows.results.sides import IncomparableError, Side, find_sides
 from flows.results.summary import primary_metric
 from flows.results.verdict import Comparison, DataCheck, Difference, Pair
 from tasks.metrics.class_counts import COUNT_METRICS
@@ -43,11 +43,7 @@ def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> 
         If the pipeline has not been run at `root`.
     """
     refuse_unresolved(root)
-    sides = (
-        find_side(root, base, "--base"),
-        find_side(root, here, "--here") if here else Side(root, "here"),
-    )
-    before, now = sides
+    before, now = sides = find_sides(root, base, here)
     primary, metrics = _compare_metrics(*sides)
     pair, note = None, ""
     try:
@@ -69,6 +65,11 @@ def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> 
     notes = (note, *(f"{side}: {how}" for side, how in elsewhere if how))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))
+
+
+def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, str]], gate: Gate) -> Comparison:
+    """Compare the first pair: a stand-in for that over seeds."""
+    return compare(root, *runs[0], gate)
 
 
 def _read_matching(side: Side, recorded: float) -> Predictions:

@@ -75,3 +75,11 @@ def find_side(root: Path, revision: str, option: str) -> Side:
     if not revision or (commit := commit_of(root, revision)) is None:
         raise IncomparableError(f"{option} must be a commit of this repository; received {revision or 'nothing'}")
     return Side(root, revision, commit)
+
+
+def find_sides(root: Path, base: str, here: str) -> tuple[Side, Side]:
+    """Find two commits or experiments, or the workspace for an empty `here`."""
+    sides = find_side(root, base, "--base"), find_side(root, here, "--here") if here else Side(root, "here")
+    if sides[0].commit == sides[1].commit:
+        raise IncomparableError(f"--base and here must be two commits; both sides are {sides[0].commit[:7]}")
+    return sides

@@ -64,7 +64,7 @@ def parse_inputs(text: str) -> dict[str, str]:
 
 def parse_variables(text: str) -> dict[str, Any]:
     """Parse the variables that a dvc.yaml itself holds."""
-    entries: list[Any] = parse_text(text, "dvc.yaml")["vars"]
+    entries: list[Any] = parse_text(text, "dvc.yaml").get("vars") or []
     return {name: value for entry in entries if isinstance(entry, dict) for name, value in entry.items()}
 
 

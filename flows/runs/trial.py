@@ -1,5 +1,6 @@
 """A trial: one isolated run of a study, up to its scores."""
 
+import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -7,19 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.host.resources import Resources
+from flows.repo.commands import run
 from flows.repo.dvc_internals import locked_repo
 from flows.repo.git import git
 from flows.runs.experiments import ExistsError, Remote, isolated_run
 from flows.runs.processes import repro
 
 TRIAL_STAGES = ("download", "normalize", "train", "evaluate")  # a study reads nothing of the others
+RAW = "data/raw"
 LIMIT_SECONDS = 24 * 3600.0
 PLACEHOLDER = "`dvc repro` makes this: the run ended with its scores.\n"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A variant with a seed, whose run is kept as an experiment."""
+    """A variant or a gate's side with a seed, kept as experiment."""
 
     variant: str
     seed: int
@@ -27,6 +30,7 @@ class Trial:
     name: str
     commit: str  # that it starts from
     swept: str | None = None  # the parameter whose values the variant is one of
+    from_raw: bool = False  # its images are those of `data/raw` in DVC's cache, whatever their folder holds now
 
 
 class Ended(NamedTuple):
@@ -59,8 +63,11 @@ def run_trial(
     exists = remote.exists if remote else lambda root, name: name in finished(root)
     try:
         with isolated_run(root, trial.name, trial.overrides, trial.commit, remote, exists) as checkout:
+            if remote is None and trial.from_raw:
+                run(checkout, sys.executable, "-m", "dvc", "checkout", RAW)
             fetched = time.perf_counter()
-            stages = TRIAL_STAGES if remote is None or remote.has_images(checkout) else TRIAL_STAGES[1:]
+            has_images = remote.has_images(checkout) if remote else not trial.from_raw
+            stages = TRIAL_STAGES if has_images else TRIAL_STAGES[1:]
             name = f"{trial.variant} seed {trial.seed}"
             repro(checkout, name, LIMIT_SECONDS, log, ("--single-item", *stages), share)
             leave_out_others(checkout, TRIAL_STAGES)

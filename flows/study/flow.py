@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 
 from flows.host.resources import default_jobs
 from flows.host.signals import reraise_swallowed_signals
@@ -65,8 +66,7 @@ def study(
     trials = prepare(variants, seeds, settings, jobs, name, on)
     executor = choose_executor(on, jobs or default_jobs(), logger.info)
     remove_stale_worktrees(root)
-    if edits := uncommitted(root, report):
-        logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
+    warn_of_edits(root, report)
     commits, failures = run_missing(root, trials, executor)
     context = Context(
         question=question(trials),
@@ -86,6 +86,13 @@ def study(
         first, reason = next(iter(failures.items()))
         raise RuntimeError(f"{len(failures)} of {len(trials)} runs failed, the first {first}: {reason}")
     return text
+
+
+def warn_of_edits(root: Path, *ignored: Path) -> None:
+    """Log a warning of uncommitted edits, which are in no run."""
+    if edits := uncommitted(root, *ignored):
+        text = "not in these runs, since they start from HEAD: uncommitted changes to\n%s"
+        get_run_logger().warning(text, edits.rstrip())
 
 
 def choose_executor(on: str, jobs: int, log: Callable[[str], None]) -> Executor:
@@ -130,7 +137,9 @@ def run_trials(root: Path, missing: list[Trial], executor: Executor) -> dict[str
                 if REFUSED in ended.failure and not done:
                     reason = ended.failure.partition(f"{REFUSED}: ")[2]
                     first = f"{trial.variant} seed {trial.seed}"
-                    raise StageFailedError(f"the study was ended, as its first run, {first}, {REFUSED}: {reason}")
+                    raise StageFailedError(
+                        f"the {flow_run.flow_name} was ended, as its first run, {first}, {REFUSED}: {reason}"
+                    )
                 logger.error("%s seed %d failed: %s", trial.variant, trial.seed, ended.failure)
             done += 1
             minutes = math.ceil((time.monotonic() - started) / done * (len(missing) - done) / 60)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.host import capability
 from flows.host.resources import default_jobs, run_resources
@@ -34,6 +34,15 @@ CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have
 IDENTITY = ("normalize", "model", "regularize", "train", "evaluate")  # blocks that determine a run
 
 
+class Origin(NamedTuple):
+    """A commit that runs start from, and what decides their results."""
+
+    commit: str
+    params: dict[str, Any]
+    inputs: dict[str, str | None]
+    code: dict[str, str]
+
+
 def prepare(
     variants: list[str] | None,
     seeds: int | None,
@@ -48,17 +57,23 @@ def prepare(
     """
     root = Path.cwd()
     report_folder(name)
-    for argument, value in {"seeds": seeds, "jobs": jobs}.items():
-        if value is not None and value < 1:
-            raise ParameterError(f"{argument} must be at least 1; received {value}")
-    if on == "machines" and jobs is not None:
-        raise ParameterError(f"jobs must be left out on machines, whose workers have their own; received {jobs}")
+    if seeds is not None and seeds < 1:
+        raise ParameterError(f"seeds must be at least 1; received {seeds}")
+    check_jobs(jobs, on)
     check_checkout(root)
     check_inputs(root)
     defaults = parse(root / PARAMS_FILE)["study"]
     return plan(
         root, variants or defaults["compared"], seeds or defaults["seeds"], settings or {}, are_fixed=on == "machines"
     )
+
+
+def check_jobs(jobs: int | None, on: str) -> None:
+    """Refuse a number of runs side by side that cannot be."""
+    if jobs is not None and jobs < 1:
+        raise ParameterError(f"jobs must be at least 1; received {jobs}")
+    if on == "machines" and jobs is not None:
+        raise ParameterError(f"jobs must be left out on machines, whose workers have their own; received {jobs}")
 
 
 def report_folder(name: str | None) -> Path:
@@ -75,10 +90,8 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     device and threads that this host would choose, so that all hosts run it alike.
     """
     workspace = parse(root / PARAMS_FILE)
-    commit = git(root, "rev-parse", "HEAD").strip()
-    at_head = parse_text(read_text(root, commit, PARAMS_FILE), f"{PARAMS_FILE} at HEAD")
+    origin = read_origin(root, git(root, "rev-parse", "HEAD").strip(), f"{PARAMS_FILE} at HEAD")
     n_images = len(Packed(root / RAW).files) if (root / RAW / MANIFEST).exists() else 0  # 0: unknown
-    code, inputs = code_at(root, commit), inputs_at(root, commit)
     differences = {name: keys for variant in variants for name, keys in expand(workspace, variant).items()}
     parameters = {name: swept(workspace, variant) for variant in variants for name in expand(workspace, variant)}
     _refuse_reserved(settings, differences, workspace["study"]["base"])
@@ -86,18 +99,33 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     for seed in range(seeds):
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
-            chosen, values = _resolve(at_head, chosen, variant, are_fixed)
+            chosen, values, digest = define_run(origin, chosen, f"variant {variant}", are_fixed)
+            if not values["normalize"]["validation_fraction"]:
+                raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
             if n_images and (wanted := values["normalize"]["train_images"] or 0) > n_images:
                 key = "normalize.train_images"
                 raise ParameterError(
                     f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; add "
                     f"--set {key}=null, or write other numbers into study.variants"
                 )
-            identity = [{block: values[block] for block in IDENTITY}, inputs, code]
-            digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"
-            trials.append(Trial(variant, seed, chosen, name, commit, parameters[variant]))
+            trials.append(Trial(variant, seed, chosen, name, origin.commit, parameters[variant]))
     return trials
+
+
+def read_origin(root: Path, commit: str, where: str) -> Origin:
+    """Read a commit; `where` opens the message on its parameters."""
+    params = parse_text(read_text(root, commit, PARAMS_FILE), where)
+    return Origin(commit, params, inputs_at(root, commit), code_at(root, commit))
+
+
+def define_run(
+    origin: Origin, overrides: dict[str, Any], where: str, are_fixed: bool
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return a run's overrides without `auto`, all its parameters, and its digest."""
+    overrides, values = _resolve(origin.params, overrides, where, are_fixed)
+    identity = [{block: values[block] for block in IDENTITY}, origin.inputs, origin.code]
+    return overrides, values, hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, Any]], base: dict[str, Any]) -> None:
@@ -118,13 +146,13 @@ def _refuse_reserved(settings: dict[str, Any], differences: dict[str, dict[str, 
 
 
 def _resolve(
-    at_head: dict[str, Any], chosen: dict[str, Any], variant: str, are_fixed: bool
+    at_head: dict[str, Any], chosen: dict[str, Any], where: str, are_fixed: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a trial's overrides without `auto`, and all its parameters.
 
     `auto` becomes what it means on this host. Runs of two hosts must not be paired across precisions.
     """
-    params = validate(override(at_head, chosen, "settings"), f"variant {variant}")
+    params = validate(override(at_head, chosen, "settings"), where)
     train = params.train
     resolved: dict[str, Any] = {}
     if train.precision == "auto":
@@ -139,9 +167,7 @@ def _resolve(
         }
     if resolved:
         chosen = {**chosen, **resolved}
-        params = validate(override(at_head, chosen, "settings"), f"variant {variant}")
-    if not params.normalize.validation_fraction:
-        raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
+        params = validate(override(at_head, chosen, "settings"), where)
     return chosen, params.model_dump(mode="json")
 
 
@@ -168,7 +194,9 @@ def _host_threads() -> int:
 def code_at(root: Path, commit: str) -> dict[str, str]:
     """Return a trial's commands, variables, digests of code, and versions of libraries."""
     graph = read_text(root, commit, "dvc.yaml")
-    all_stages = parse_text(graph, "dvc.yaml")["stages"]
+    all_stages = parse_text(graph, "dvc.yaml").get("stages") or {}
+    if lost := [name for name in TRIAL_STAGES if name not in all_stages]:
+        raise RuntimeError(f"dvc.yaml of commit {commit[:7]} must have stage {lost[0]}; received none of this name")
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
     own = {name: value for name, value in parse_variables(graph).items() if name not in READERS}
     used = {f"${{{name}}}": str(value) for name, value in own.items() if f"${{{name}" in str(stages)}
@@ -176,7 +204,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     commands = {name: stage["cmd"] for name, stage in stages.items()}
     code = {
         path: blob
-        for path, blob in sorted(_blobs(root, commit).items())
+        for path, blob in sorted(blobs_at(root, commit).items())
         if path in needed or (str(Path(path).parent) in needed and path.endswith(CODE_SUFFIXES))
     }
     files = [entry for stage in stages.values() for entry in stage.get("params", []) if isinstance(entry, dict)]
@@ -187,7 +215,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
 
 def inputs_at(root: Path, commit: str) -> dict[str, str | None]:
     """Return the digests of a commit's images and backbone."""
-    blobs, lock = _blobs(root, commit), read_blob(root, commit, "dvc.lock")
+    blobs, lock = blobs_at(root, commit), read_blob(root, commit, "dvc.lock")
     paths = parse_inputs(read_text(root, commit, "dvc.yaml"))
     return {name: blobs.get(path) or recorded_digest(lock, name, path) for name, path in paths.items()}
 
@@ -200,7 +228,7 @@ def read_text(root: Path, commit: str, path: Path | str) -> str:
     return content.decode()
 
 
-def _blobs(root: Path, commit: str) -> dict[str, str]:
+def blobs_at(root: Path, commit: str) -> dict[str, str]:
     """Return the blobs of files, not of links, whose targets may change."""
     entries = [line.split("\t", 1) for line in git(root, "ls-tree", "-r", "-z", commit).split("\0")[:-1]]
     return {path: about.split()[2] for about, path in entries if about.startswith("100")}

@@ -235,3 +235,19 @@ def test_the_same_loop_runs_trials_here_side_by_side_each_with_its_share_and_end
         assert busy == set()
     finally:
         processes.shutting_down.clear()
+
+
+def test_runs_of_two_commits_have_their_inputs_pushed_and_their_own_queues(
+    client: SyncPrefectClient, root: Path, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[str] = []
+    monkeypatch.setattr("flows.cluster.scheduler.sync.push_inputs", lambda root, commit: pushed.append(commit))
+    commits = [git(root, "rev-parse", "HEAD").strip()]
+    (root / "requirements.lock").write_text("numpy==3\n")
+    git(root, *IDENTITY, "commit", "--quiet", "--all", "--message", "another library")
+    commits.append(git(root, "rev-parse", "HEAD").strip())
+    trials = [trial for commit in commits for trial in trials_of(commit, 1)]
+    with closing(scheduler.run_on_workers(root, trials, log.append)) as loop:
+        poll(loop)
+        assert len({run.work_queue_name for run in runs_of(client, trials)}) == 2
+    assert pushed == commits
