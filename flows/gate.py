@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from flows.command_line import end_with, exit_status
 from flows.results.comparison import compare, compare_seeds
@@ -86,7 +87,7 @@ def _compare(args: argparse.Namespace) -> Comparison:
 def _compare_seeds(args: argparse.Namespace, root: Path, levels: Gate) -> Comparison:
     from flows.study import two_commits
 
-    on = args.on or "here"
+    on: Literal["here", "machines"] = args.on or "here"
     if on == "machines":
         connection.require_named_server("--on machines")
     plan = two_commits.prepare(root, args.base, args.here, args.seeds, args.jobs, on)

@@ -45,7 +45,9 @@ def test_every_command_of_a_workflow_exists(host: str) -> None:
             case "make":
                 assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE)
             case "python":
-                parser().parse_args([word.strip('"') for word in words[2 : words.index(">>" if ">>" in words else ">")]])
+                parser().parse_args(
+                    [word.strip('"') for word in words[2 : words.index(">>" if ">>" in words else ">")]]
+                )
             case _:
                 assert program in {"dvc", "echo", "export", "cat"}
 

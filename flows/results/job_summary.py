@@ -1,5 +1,6 @@
 """A comparison as Markdown for the page of a CI job."""
 
+from functools import partial
 from html import escape
 
 from flows.results.changes import find_changes
@@ -7,6 +8,7 @@ from flows.results.flips import count_flips
 from flows.results.tables import table
 from flows.results.verdict import Comparison
 
+_escape = partial(escape, quote=False)
 N_CHANGES = 20
 N_CLASSES = 5  # with most flips
 
@@ -16,29 +18,29 @@ def summarize(comparison: Comparison) -> str:
     header, rows = comparison.cells()
     primary = f"test.{comparison.primary_metric}"
     told = [row for row in rows if row[0] == primary or row[-1] == "real" or row[-1].startswith("worse")]
-    changes = [f"- {change.kind}: `{change.what}`" for change in find_changes(comparison.base, comparison.here)]
+    # Two backticks: what changed may hold one, and `__init__` would be bold outside of code.
+    changes = [f"- {change.kind}: `` {change.what} ``" for change in find_changes(comparison.base, comparison.here)]
     more = [f"- and {len(changes) - N_CHANGES:,} more"] if len(changes) > N_CHANGES else []
-    lines = [
+    verdict = [
         f"## {'Failed' if comparison.failures else 'Passed'}: {comparison.sentence}",
         *(f"- **{failure}**" for failure in comparison.failures),
         "",
         *table(header, told),
+        *_describe_flips(comparison),
+        *(line for note in comparison.notes for line in ("", note)),
         "",
         f"What changed since {comparison.base.name}:",
         "",
-        *(changes[:N_CHANGES] or ["- nothing"]),
-        *more,
-        *_describe_flips(comparison),
-        *(line for note in comparison.notes for line in ("", note)),
     ]
-    whole = ["", "<details><summary>All metrics</summary>", "", *table(header, rows), "", "</details>"]
-    return "\n".join([*(escape(line, quote=False) for line in lines), *whole])
+    whole = ["<details><summary>All metrics</summary>", "", *map(_escape, table(header, rows)), "", "</details>"]
+    return "\n".join([*map(_escape, verdict), *(changes[:N_CHANGES] or ["- nothing"]), *more, "", *whole])
 
 
 def _describe_flips(comparison: Comparison) -> list[str]:
     if not comparison.pair:
         return []
     flips = count_flips(comparison.pair)
-    classes = ", ".join(f"{row.name} {row.lost:,} and {row.won:,}" for row in flips.classes[:N_CLASSES])
     counts = f"{len(flips.lost):,} were right and are wrong now, {len(flips.won):,} the reverse"
-    return ["", f"Of {len(comparison.pair.rows):,} test images {counts}" + (f"; by class: {classes}." if classes else ".")]
+    classes = ", ".join(f"{row.name} {row.lost:,} and {row.won:,}" for row in flips.classes[:N_CLASSES])
+    by_class = f"; by class: {classes}" if classes else ""
+    return ["", f"Of {len(comparison.pair.rows):,} test images {counts}{by_class}."]
