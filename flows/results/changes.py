@@ -1,7 +1,7 @@
 """What changed between two sides, in the words of `flows.why`.
 
-Of any two commits, experiments or this workspace, whatever DVC knows of them: *parameters* but for the blocks `gate`
-and `study`, which no stage reads; *data*, which are the counts of reports/dataset.json, the slots of dvc.yaml and what no stage
+Of any two commits, experiments or this workspace, whatever DVC knows of them: *parameters* but for the block `study`,
+which no stage reads; *data*, which are the counts of reports/dataset.json, the slots of dvc.yaml and what no stage
 makes; *code* under tasks/, *layout* for files that differ in comments and layout alone; *libraries*; and the *command*
 of each stage. What cannot be read is said in its place.
 """
@@ -17,7 +17,6 @@ from flows.results.sides import IncomparableError, Side
 from tasks.params import PARAMS_FILE, parse_text
 from tasks.run.libraries import LIBRARIES_FILE
 
-UNREAD = {"gate": None, "study": None}
 CODE = (".py", ".html")  # what .dvcignore lets count under tasks/
 
 
@@ -40,7 +39,7 @@ def find_changes(base: Side, here: Side) -> list[Change]:
 
 
 def _parameters(base: Side, here: Side) -> Iterator[Change]:
-    before, now = (content | UNREAD for content in _parse_both(base, here, PARAMS_FILE))
+    before, now = (content | {"study": None} for content in _parse_both(base, here, PARAMS_FILE))
     return (Change("parameters", what) for what in changed_values(before, now))
 
 
