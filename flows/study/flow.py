@@ -21,9 +21,10 @@ from flows.runs.experiments import WORKTREES, remove_stale_worktrees, uncommitte
 from flows.runs.processes import REFUSED, StageFailedError
 from flows.runs.trial import Ended, Trial, finished
 from flows.study.host_report import write_hosts
+from flows.study.kept import Context
 from flows.study.local import run_locally
 from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, question, report_folder, shared_settings
-from flows.study.report import Context, write_report
+from flows.study.report import write_report
 from flows.study.results import collect
 
 

@@ -82,7 +82,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     differences = {name: keys for variant in variants for name, keys in expand(workspace, variant).items()}
     parameters = {name: swept(workspace, variant) for variant in variants for name in expand(workspace, variant)}
     _refuse_reserved(settings, differences, workspace["study"]["base"])
-    trials = []
+    trials, scores = [], dict[str, str]()
     for seed in range(seeds):
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
@@ -93,6 +93,10 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
                     f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; add "
                     f"--set {key}=null, or write other numbers into study.variants"
                 )
+            scores[values["evaluate"]["headline"]] = variant
+            if len(scores) > 1:
+                received = " and ".join(f"{score} of {name}" for score, name in scores.items())
+                raise ParameterError(f"a study judges by one evaluate.headline; received {received}")
             identity = [{block: values[block] for block in IDENTITY}, inputs, code]
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
             name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"
