@@ -31,7 +31,7 @@ METHODS_NOTE = (
 POWER_NOTE = (
     "Could have seen: the size of an effect, in points, that so many seeds find with 80 % power at the strictest level "
     "of Holm's method, 0.05 divided by the number of variants. It rests on the spread of these seeds, and allows for "
-    "the uncertainty of that. Excluded: effects above this size, in points, by two one-sided tests at 95 % confidence, "
+    "the uncertainty of that. Excluded: effects above this size, in points, by two one-sided tests at 2.5 % each, of "
     "each variant by itself."
 )
 

@@ -169,3 +169,10 @@ def test_a_variant_that_breaks_a_rule_is_an_error(clone: Clone, variant: dict[st
 def test_jobs_are_the_workers_own_on_many_machines() -> None:
     with pytest.raises(ParameterError, match=r"jobs must be left out on machines, .* received 2"):
         plan.prepare(None, None, None, jobs=2, name=None, on="machines")
+
+
+def test_variants_that_are_judged_by_two_scores_are_refused(clone: Clone) -> None:
+    clone.edit(study__variants__fair={"evaluate.headline": "f1_macro"})
+    with pytest.raises(ParameterError, match=r"one evaluate\.headline; received accuracy of none and f1_macro of fair"):
+        plan.plan(clone.path, ["none", "fair"], 1, SMALL)
+    assert len(plan.plan(clone.path, ["none", "l2"], 1, {**SMALL, "evaluate.headline": "f1_macro"})) == 2

@@ -79,10 +79,10 @@ def test_runs_are_paired_by_seed_in_any_order(missing: int) -> None:
     ("variant", "seeds", "says"),
     [
         ("dropout", 5, "It narrows the gap and gains validation accuracy."),
-        ("l2", 5, "No effect on the gap is told from 0; one above 1.0 points is excluded. "
+        ("l2", 5, "No effect on the gap is told from 0; one above 1.2 points is excluded. "
          "No effect on validation accuracy is told from 0; one above 0.2 points is excluded."),
         ("wide", 5, "It widens the gap and loses validation accuracy."),
-        ("steady", 5, "It gains validation accuracy. No effect on the gap is told from 0; one above 0.7 points is "
+        ("steady", 5, "It gains validation accuracy. No effect on the gap is told from 0; one above 0.9 points is "
          "excluded."),
         ("dropout", 1, "Too few seeds to tell."),
     ],
