@@ -6,6 +6,7 @@ studies, whose differences are shifted to the effect that the first could have s
 exclude the mean difference of all seeds.
 """
 
+import argparse
 import csv
 from itertools import product
 from pathlib import Path
@@ -65,4 +66,5 @@ def rows(studies: int = STUDIES) -> list[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m bench.power", description=(__doc__ or "").splitlines()[0]).parse_args()
     print("\n".join(table(HEADER, rows())))

@@ -69,14 +69,14 @@ def study(
     if edits := uncommitted(root, report):
         logger.warning("not in these runs, since they start from HEAD: uncommitted changes to\n%s", edits.rstrip())
     commits, failures = run_missing(root, trials, executor)
+    rows = collect(root, trials, commits)
     context = Context(
-        question=question(trials),
+        question=question(trials, *{row.score for row in rows}),
         settings=shared_settings(trials, {*(settings or {}), *HOST_PARAMETERS}),
         failures=failures,
         strengths=describe_overrides(trials),
         swept={trial.variant: trial.swept for trial in trials if trial.swept},
     )
-    rows = collect(root, trials, commits)
     with FileLock(root / WORKTREES / ".report.lock"):  # two studies may end together
         text = write_report(root / report, rows, trials[0].variant, context)
         write_hosts(root / report, rows)

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.study.results import Row, columns
 from tasks.params import ParameterError
+from tasks.run.outputs import atomic_outputs
 
 RUNS, REST = "study.csv", "study.jsonl"
 FIELDS = ("experiment", "gaps", "validation_accuracies", "machine", "seconds")  # of a run, in study.jsonl
@@ -33,16 +34,14 @@ class Context:
 def write_study(folder: Path, rows: Sequence[Row], baseline: str, context: Context) -> None:
     """Write study.csv and study.jsonl."""
     header = columns(rows[0].score)
-    with (folder / RUNS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([getattr(row, name) for name in header.values()] for row in rows)
-    lines = [
-        {"baseline": baseline, **asdict(context)},
-        *({name: getattr(row, name) for name in FIELDS} for row in rows if row.gaps),
-    ]
-    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-    (folder / REST).write_text(text, encoding="utf-8")
+    runs = ({name: getattr(row, name) for name in FIELDS} for row in rows if row.gaps)
+    lines = [json.dumps(line, ensure_ascii=False) for line in ({"baseline": baseline, **asdict(context)}, *runs)]
+    with atomic_outputs(folder / RUNS, folder / REST) as (csv_file, rest):  # which no experiment may be left to replace
+        with csv_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([getattr(row, name) for name in header.values()] for row in rows)
+        rest.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_study(folder: Path) -> tuple[list[Row], str, Context]:

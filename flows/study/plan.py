@@ -239,13 +239,13 @@ def _acts(key: str, overrides: dict[str, Any]) -> bool:
     return network is None or network in NETWORKS.get(key, (network,))
 
 
-def question(trials: list[Trial]) -> str:
+def question(trials: list[Trial], score: str = "accuracy") -> str:
     """Ask what a study compares: its title."""
     if swept := sorted({trial.swept for trial in trials if trial.swept}):
         return f"What do the values of {' and '.join(swept)} change?"
     first, *others = (differences := _differences(trials))
     if all(key.startswith("regularize.") or key in CAPACITY for own in differences.values() for key in own):
-        return "What closes the gap between training and validation accuracy?"
+        return f"What closes the gap between training and validation {score.replace('_', ' ')}?"
     return f"What do {', '.join(others)} change, compared with {first}?"
 
 

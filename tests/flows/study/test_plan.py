@@ -56,6 +56,7 @@ def test_what_acts_on_nothing_is_not_said_and_the_title_asks_what_is_compared(cl
     assert said["probe+batch_norm+dropout"] == said["probe"]
     gap = "What closes the gap between training and validation accuracy?"
     assert plan.question(planned("none", "less_capacity", "all")) == gap
+    assert plan.question(planned("none", "all"), "f1_macro") == gap.replace("accuracy", "f1 macro")
     assert plan.question(planned("none", "probe", "l2")) == "What do probe, l2 change, compared with none?"
     assert plan.question(planned("l2_strength")) == "What do the values of regularize.l2 change?"
 
