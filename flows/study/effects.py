@@ -21,7 +21,7 @@ class Effect:
     difference: significance.Estimate | None  # None for the baseline itself
     p: float | None  # corrected
     could_have_seen: float | None = None  # with 80 % power, at the strictest level of the correction
-    excluded: float | None = None  # the size from which effects are excluded
+    excluded: float | None = None  # the size above which effects are excluded
 
     @property
     def is_real(self) -> bool:
