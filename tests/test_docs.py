@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import power
 from bench.__main__ import row
 from tests.support import ROOT
 from tests.support.clone import Clone, tracked
@@ -95,10 +96,22 @@ def emphasized(difference: str, p: str) -> str:
 
 def test_the_table_of_the_study_is_what_the_study_found() -> None:
     report = (ROOT / "reports/study/study.md").read_text(encoding="utf-8").split("\n- ")[0]
-    assert [[variant.split(":")[0], *cells] for variant, *cells in rows(PAGES["docs/study.md"])] == [
+    results = PAGES["docs/study.md"].partition("**Results**")[2].partition("## ")[0]
+    assert [[variant.split(":")[0], *cells] for variant, *cells in rows(results)] == [
         [variant.split(":")[0], gap, emphasized(closed, p_gap), accuracy, emphasized(gained, p_accuracy)]
         for variant, _, gap, closed, p_gap, accuracy, gained, p_accuracy in rows(report)
     ]
+
+
+@pytest.mark.slow
+def test_the_table_of_power_is_what_resampling_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power as stated, within 8 points, and 95 % of the bounds."""
+    monkeypatch.chdir(ROOT)
+    found = power.rows()
+    assert rows(section("What a study could have seen", "docs/study.md")) == [list(row) for row in found]
+    for *_, stated, realized, held in found:
+        assert abs(float(stated.rstrip(" %")) - float(realized.rstrip(" %"))) <= 8
+        assert float(held.rstrip(" %")) >= 95
 
 
 def test_the_table_of_speed_is_what_the_benchmark_measured() -> None:

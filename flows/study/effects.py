@@ -7,12 +7,10 @@ from math import log
 from statistics import median
 from typing import TypeVar
 
-from flows.study.results import Row
+from flows.study.results import GAP, Row
 from tasks.metrics import significance
 
 T = TypeVar("T")
-
-MEASURES = {"generalization_gap": "gap", "validation_accuracy": "validation accuracy"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,8 @@ class Effect:
     value: significance.Estimate
     difference: significance.Estimate | None  # None for the baseline itself
     p: float | None  # corrected
+    could_have_seen: float | None = None  # with 80 % power, at the strictest level of the correction
+    excluded: float | None = None  # the size above which effects are excluded
 
     @property
     def is_real(self) -> bool:
@@ -29,42 +29,59 @@ class Effect:
         return self.p is not None and self.p < significance.REAL
 
 
-Effects = dict[str, dict[str, Effect]]  # measure → variant → effect
+Effects = dict[str, dict[str, Effect]]  # measure, a column of study.csv → variant → effect
 Scores = dict[int, float]  # of a variant by seed, in points
 Sweeps = dict[str, dict[str, dict[float, str]]]  # parameter → variant's name → value → variant
 
 
+def measures(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the columns that a study judges by, and their fields."""
+    return {GAP: GAP, f"validation_{rows[0].score}": "validation"}
+
+
+def show_measure(measure: str) -> str:
+    """Name a measure in words: `gap`, `validation accuracy`."""
+    return "gap" if measure == GAP else measure.replace("_", " ")
+
+
 def analyse(rows: Sequence[Row], baseline: str) -> Effects:
-    """Compare every variant with the baseline, without p-values of test accuracy."""
+    """Compare every variant with the baseline, on test without judging."""
     variants = list(dict.fromkeys([baseline, *(row.variant for row in rows)]))
-    return {measure: _analyse_measure(rows, measure, variants) for measure in (*MEASURES, "test_accuracy")}
+    fields = {**measures(rows), f"test_{rows[0].score}": "test"}
+    return {measure: _analyse_measure(rows, field, variants) for measure, field in fields.items()}
 
 
-def _analyse_measure(rows: Sequence[Row], measure: str, variants: Sequence[str]) -> dict[str, Effect]:
-    values = {variant: _scores(rows, variant, measure) for variant in variants}
-    low, high = (-100.0, 100.0) if measure == "generalization_gap" else (0.0, 100.0)
-    baseline = values[variants[0]]
-    differences: dict[str, significance.Estimate] = {}
-    p_values: dict[str, float | None] = {}
-    for variant in variants[1:]:
-        pair = _pair(values[variant], baseline)
-        if pair[0]:
-            differences[variant] = _mean([new - old for new, old in zip(*pair, strict=True)], low - high, high - low)
-            p_values[variant] = significance.paired_p_value(*pair) if measure in MEASURES else None
-    corrected = correct(p_values)
-    return {
-        variant: Effect(_mean(values[variant].values(), low, high), differences.get(variant), corrected.get(variant))
-        for variant in variants
-    }
+def _analyse_measure(rows: Sequence[Row], field: str, variants: Sequence[str]) -> dict[str, Effect]:
+    baseline, *others = variants
+    values = {variant: _scores(rows, variant, field) for variant in variants}
+    low, high = (-100.0, 100.0) if field == GAP else (0.0, 100.0)
+    pairs = {variant: paired_differences(rows, variant, baseline, field) for variant in others}
+    tested = field != "test"
+    corrected = correct({variant: significance.paired_p_value(pairs[variant]) for variant in others if tested})
+    level = significance.REAL / max(len(corrected), 1)  # Holm's strictest, at which he refuses nothing
+    effects = {baseline: Effect(_mean(values[baseline].values(), low, high), None, None)}
+    for variant, differences in pairs.items():
+        effects[variant] = Effect(
+            _mean(values[variant].values(), low, high),
+            _mean(differences, low - high, high - low) if differences else None,
+            corrected.get(variant),
+            significance.could_have_seen(differences, level) if tested else None,
+            significance.excluded(differences) if tested else None,
+        )
+    return effects
 
 
-def _scores(rows: Sequence[Row], variant: str, measure: str) -> Scores:
-    return {row.seed: 100 * getattr(row, measure) for row in rows if row.variant == variant}
+def paired_differences(rows: Sequence[Row], variant: str, baseline: str, field: str) -> list[float]:
+    """Return a variant's differences from the baseline in points, by seed."""
+    return _subtract(_scores(rows, variant, field), _scores(rows, baseline, field))
 
 
-def _pair(first: Scores, second: Scores) -> tuple[list[float], list[float]]:
-    seeds = sorted(first.keys() & second.keys())
-    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+def _scores(rows: Sequence[Row], variant: str, field: str) -> Scores:
+    return {row.seed: 100 * getattr(row, field) for row in rows if row.variant == variant}
+
+
+def _subtract(first: Scores, second: Scores) -> list[float]:
+    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
 
 
 def _mean(points: Iterable[float], low: float = 0.0, high: float = 100.0) -> significance.Estimate:
@@ -79,31 +96,35 @@ def correct(p_values: Mapping[T, float | None]) -> dict[T, float]:
 
 def describe(effects: Effects, variant: str, strength: str | None = None) -> str:
     """Describe an effect: "dropout (dropout 0.5): gap −6.1 points [−6.8, −5.4], …"."""
-    gap, accuracy = (effects[measure][variant] for measure in MEASURES)
-    if gap.difference is None or accuracy.difference is None:
+    (_, on_gap), (measure, on_score), _ = effects.items()
+    gap, score, name = on_gap[variant], on_score[variant], show_measure(measure)
+    if gap.difference is None or score.difference is None:
         return f"{variant}: no seed in common with the baseline."
     text = (
         f"{variant}{f' ({strength})' if strength else ''}: "
-        f"gap {significance.show(gap.difference, '+', ' points')}, validation accuracy "
-        f"{significance.show(accuracy.difference, '+')}, n = {gap.difference.n}. "
+        f"gap {significance.show(gap.difference, '+', ' points')}, {name} "
+        f"{significance.show(score.difference, '+')}, n = {gap.difference.n}. "
     )
     if gap.difference.n < significance.MIN_PAIRS:
         return text + "Too few seeds to tell."
-    narrows = "narrows the gap" if gap.difference.mean < 0 else "widens the gap"
-    gains = "gains validation accuracy" if accuracy.difference.mean > 0 else "loses validation accuracy"
-    conclusions = {
-        (True, True): f"It {narrows} and {gains}.",
-        (True, False): f"It {narrows}; its effect on validation accuracy is not told from noise.",
-        (False, True): f"It {gains}; its effect on the gap is not told from noise.",
-        (False, False): "Its effect on the gap is not told from noise.",
+    verbs = {
+        "the gap": (gap, "narrows" if gap.difference.mean < 0 else "widens"),
+        name: (score, "gains" if score.difference.mean > 0 else "loses"),
     }
-    return text + conclusions[gap.is_real, accuracy.is_real]
+    found = " and ".join(f"{verb} {where}" for where, (effect, verb) in verbs.items() if effect.is_real)
+    rest = [_describe_unseen(where, effect) for where, (effect, _) in verbs.items() if not effect.is_real]
+    return text + " ".join([f"It {found}."] * bool(found) + rest)
+
+
+def _describe_unseen(where: str, effect: Effect) -> str:
+    limit = significance.show_bound(effect.excluded)
+    return f"No effect on {where} is told from 0{f'; one above {limit} points is excluded' if limit else ''}."
 
 
 def group_sweeps(effects: Effects, swept: Mapping[str, str]) -> Sweeps:
     """Group the variants of sweeps by parameter, name and value, in order."""
     sweeps: Sweeps = {}
-    for variant in effects["generalization_gap"]:
+    for variant in effects[GAP]:
         name, _, value = variant.rpartition("=")
         if variant in swept:
             with suppress(ValueError):  # a value that is no number
@@ -123,11 +144,12 @@ def describe_learning_curve(rows: Sequence[Row], lines: Mapping[str, Mapping[flo
     sizes: dict[float, dict[str, Scores]] = {}
     for name, points in lines.items():
         for n, variant in points.items():
-            if accuracies := _scores(rows, variant, "validation_accuracy"):
-                sizes.setdefault(n, {})[name] = accuracies
+            if scores := _scores(rows, variant, "validation"):
+                sizes.setdefault(n, {})[name] = scores
     ranked = {n: sorted(sizes[n].items(), key=lambda item: -_mean(item[1].values()).mean) for n in sorted(sizes)}
     choices = _choices({n: ranking for n, ranking in ranked.items() if len(ranking) > 1}, rows, lines)
-    return [*choices, *_outlook({n: ranking[0][1] for n, ranking in ranked.items()})] if choices else []
+    best = {n: ranking[0][1] for n, ranking in ranked.items()}
+    return [*choices, *_outlook(best, rows[0].score.replace("_", " "))] if choices else []
 
 
 def _show_time(rows: Sequence[Row], variant: str) -> str:
@@ -139,22 +161,22 @@ def _choices(
     ranked: Mapping[float, Sequence[tuple[str, Scores]]], rows: Sequence[Row], lines: Mapping[str, Mapping[float, str]]
 ) -> list[str]:
     """Compare the best two of each size by corrected paired t-tests."""
-    pairs = {n: _pair(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
-    corrected = correct({n: significance.paired_p_value(*pair) for n, pair in pairs.items()})
-    choices = []
-    for n, ((best, accuracies), (second, _), *_) in ranked.items():
-        values = significance.show(_mean(accuracies.values()))
-        gained = [a - b for a, b in zip(*pairs[n], strict=True)]  # none where no seed of both has ended
+    gains = {n: _subtract(best[1], second[1]) for n, (best, second, *_) in ranked.items()}
+    corrected = correct({n: significance.paired_p_value(gained) for n, gained in gains.items()})
+    choices, measure = [], show_measure(list(measures(rows))[1])
+    for n, ((best, scores), (second, _), *_) in ranked.items():
+        values = significance.show(_mean(scores.values()))
+        gained = gains[n]  # none where no seed of both has ended
         ahead = f", {significance.show(_mean(gained, -100.0), '+', ' points')} over {second}" if gained else ""
         is_real = corrected.get(n, 1.0) < significance.REAL
         times = ", ".join(f"{name} {_show_time(rows, lines[name][n])}" for name in (best, second))
         faster = f"{best} is not told from {second}, so choose what trains faster ({times})"
         choice = f"choose {best}" if is_real else faster
-        choices.append(f"With {n:,.0f} images {choice}: validation accuracy {values} %{ahead}.")
+        choices.append(f"With {n:,.0f} images {choice}: {measure} {values} %{ahead}.")
     return choices
 
 
-def _outlook(best: Mapping[float, Scores]) -> list[str]:
+def _outlook(best: Mapping[float, Scores], score: str) -> list[str]:
     """Extrapolate the error of the best to twice the images.
 
     Errors fall as a power of the number of images (Hestness et al. 2017, https://arxiv.org/abs/1712.00409).
@@ -170,5 +192,5 @@ def _outlook(best: Mapping[float, Scores]) -> list[str]:
     return [
         f"From {fewer:,.0f} to {most:,.0f} images the error of the best falls from {error:.1f} to {last:.1f} %. If it "
         f"goes on as this power of their number, {2 * most:,.0f} images would bring it to {doubled:.1f} %: "
-        f"{last - doubled:.1f} points of accuracy for twice the images."
+        f"{last - doubled:.1f} points of {score} for twice the images."
     ]

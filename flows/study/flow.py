@@ -22,9 +22,10 @@ from flows.runs.experiments import WORKTREES, remove_stale_worktrees, uncommitte
 from flows.runs.processes import REFUSED, StageFailedError
 from flows.runs.trial import Ended, Trial, finished
 from flows.study.host_report import write_hosts
+from flows.study.kept import Context
 from flows.study.local import run_locally
 from flows.study.plan import HOST_PARAMETERS, describe_overrides, prepare, question, report_folder, shared_settings
-from flows.study.report import Context, write_report
+from flows.study.report import write_report
 from flows.study.results import collect
 
 
@@ -68,14 +69,14 @@ def study(
     remove_stale_worktrees(root)
     warn_of_edits(root, report)
     commits, failures = run_missing(root, trials, executor)
+    rows = collect(root, trials, commits)
     context = Context(
-        question=question(trials),
+        question=question(trials, *{row.score for row in rows}),
         settings=shared_settings(trials, {*(settings or {}), *HOST_PARAMETERS}),
         failures=failures,
         strengths=describe_overrides(trials),
         swept={trial.variant: trial.swept for trial in trials if trial.swept},
     )
-    rows = collect(root, trials, commits)
     with FileLock(root / WORKTREES / ".report.lock"):  # two studies may end together
         text = write_report(root / report, rows, trials[0].variant, context)
         write_hosts(root / report, rows)

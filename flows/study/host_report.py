@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.results.tables import table
-from flows.study.effects import MEASURES, correct
+from flows.study.effects import correct, measures, show_measure
 from flows.study.results import Row
 from tasks.metrics import significance
 
@@ -43,15 +43,15 @@ def describe_difference(rows: Sequence[Row]) -> list[str]:
     others = [[row.variant for row in rows], [str(row.seed) for row in rows]]
     corrected = correct(
         {
-            name: significance.factor_p_value([100 * getattr(row, measure) for row in rows], hosts, others)
-            for measure, name in MEASURES.items()
+            measure: significance.factor_p_value([100 * getattr(row, field) for row in rows], hosts, others)
+            for measure, field in measures(rows).items()
         }
     )
     if not corrected:
         return ["Too few runs to tell whether machines differ."]
     verdicts = {True: "machines differ", False: "a difference is not told from noise"}
     return [
-        *(f"- {name}: {verdicts[p < significance.REAL]}, p = {p:.3f}" for name, p in corrected.items()),
+        *(f"- {show_measure(name)}: {verdicts[p < significance.REAL]}, p = {p:.3f}" for name, p in corrected.items()),
         "",
         METHODS_NOTE,
     ]

@@ -95,7 +95,7 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
     differences = {name: keys for variant in variants for name, keys in expand(workspace, variant).items()}
     parameters = {name: swept(workspace, variant) for variant in variants for name in expand(workspace, variant)}
     _refuse_reserved(settings, differences, workspace["study"]["base"])
-    trials = []
+    trials, scores = [], dict[str, str]()
     for seed in range(seeds):
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
@@ -108,6 +108,10 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
                     f"{key} must be at most {n_images}, all images that there are; variant {variant} has {wanted}; add "
                     f"--set {key}=null, or write other numbers into study.variants"
                 )
+            scores[values["evaluate"]["headline"]] = variant
+            if len(scores) > 1:
+                received = " and ".join(f"{score} of {name}" for score, name in scores.items())
+                raise ParameterError(f"a study judges by one evaluate.headline; received {received}")
             name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', variant)}-seed{seed}-{digest}"
             trials.append(Trial(variant, seed, chosen, name, origin.commit, parameters[variant]))
     return trials
@@ -263,13 +267,13 @@ def _acts(key: str, overrides: dict[str, Any]) -> bool:
     return network is None or network in NETWORKS.get(key, (network,))
 
 
-def question(trials: list[Trial]) -> str:
+def question(trials: list[Trial], score: str = "accuracy") -> str:
     """Ask what a study compares: its title."""
     if swept := sorted({trial.swept for trial in trials if trial.swept}):
         return f"What do the values of {' and '.join(swept)} change?"
     first, *others = (differences := _differences(trials))
     if all(key.startswith("regularize.") or key in CAPACITY for own in differences.values() for key in own):
-        return "What closes the gap between training and validation accuracy?"
+        return f"What closes the gap between training and validation {score.replace('_', ' ')}?"
     return f"What do {', '.join(others)} change, compared with {first}?"
 
 

@@ -2,33 +2,43 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.repo.git import git
 from flows.repo.graph import artifact
+from flows.results.summary import primary_metric
 from flows.runs.experiments import TRAINED
 from flows.runs.trial import Trial
 from flows.study.plan import read_text
 
+GAP = "generalization_gap"
+
 
 @dataclass(frozen=True)
 class Row:
-    """One run of the study, and its learning curves by epoch."""
+    """One run of the study, and its accuracy by epoch."""
 
     variant: str
     seed: int
     epochs: int
-    train_accuracy: float
-    validation_accuracy: float
-    test_accuracy: float
+    train: float  # the primary metric of each split
+    validation: float
+    test: float
     generalization_gap: float
     experiment: str
-    gaps: tuple[float, ...]
-    validation_accuracies: tuple[float, ...]
+    gaps: Sequence[float] = ()
+    validation_accuracies: Sequence[float] = ()
     machine: str = "not recorded"
     seconds: float | None = None  # of the training, where it was recorded
+    score: str = "accuracy"  # the primary metric's name
+
+
+def columns(score: str) -> dict[str, str]:
+    """Return the columns of study.csv, and their fields of a row."""
+    splits = {f"{split}_{score}": split for split in ("train", "validation", "test")}
+    return {"variant": "variant", "seed": "seed", "epochs": "epochs", **splits, GAP: GAP, "experiment": "experiment"}
 
 
 def read_trailer(root: Path, commit: str, key: str) -> str:
@@ -43,21 +53,24 @@ def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list
     for trial in trials:
         if commit := commits.get(trial.name):
             metrics = json.loads(read_text(root, commit, metrics_file))
+            score = primary_metric(metrics)
+            train, validation, test = (metrics[split][score] for split in ("train", "validation", "test"))
             history = list(csv.DictReader(read_text(root, commit, history_file).splitlines()))
             rows.append(
                 Row(
                     trial.variant,
                     trial.seed,
                     len(history),
-                    metrics["train"]["accuracy"],
-                    metrics["validation"]["accuracy"],
-                    metrics["test"]["accuracy"],
-                    round(metrics["train"]["accuracy"] - metrics["validation"]["accuracy"], 6),  # not of the headline
+                    train,
+                    validation,
+                    test,
+                    round(train - validation, 6),
                     trial.name,
-                    tuple(float(epoch["generalization_gap"]) for epoch in history),
-                    tuple(float(epoch["validation_accuracy"]) for epoch in history),
+                    tuple(round(float(epoch["generalization_gap"]), 4) for epoch in history),
+                    tuple(round(float(epoch["validation_accuracy"]), 4) for epoch in history),
                     read_trailer(root, commit, "Machine") or Row.machine,
                     float(seconds) if (seconds := read_trailer(root, commit, TRAINED)) else None,
+                    score,
                 )
             )
     return rows

@@ -14,19 +14,19 @@ from tasks.reporting.drawing import INK, TRAIN, VALIDATION, drawing_style, svg
 
 MARKERS = "osv^D<>pPX*h"
 
-# Each pair is of the gap and of validation accuracy, in points.
+# Each pair is of the gap and of the validation score, in points.
 Estimates = tuple[Estimate, Estimate]
 Differences = tuple[Estimate | None, Estimate | None]  # None without seeds in common, and for the baseline
 SeedCurves = tuple[Sequence[float], Sequence[float]]  # of one seed: gaps and validation accuracies by epoch
 
 
-def effects(values: Mapping[str, Estimates], differences: Mapping[str, Differences]) -> str:
-    """Draw each variant's gap, validation accuracy, and differences from the baseline."""
+def effects(values: Mapping[str, Estimates], differences: Mapping[str, Differences], score: str) -> str:
+    """Draw each variant's gap, validation score, and differences from the baseline."""
     names = list(values)
     with drawing_style():
         figure = Figure(figsize=(10.5, 1.2 + 0.7 * len(names)), layout="constrained")
         panels = figure.subplots(2, 2, sharey=True)
-        titles = (("gap", "validation accuracy"), ("gap: difference", "validation accuracy: difference"))
+        titles = (("gap", score), ("gap: difference", f"{score}: difference"))
         for row, estimates in enumerate((values, differences)):
             for column, colour in enumerate((VALIDATION, TRAIN)):
                 axes = panels[row][column]
@@ -55,7 +55,7 @@ def curves(variants: Mapping[str, Sequence[SeedCurves]]) -> str:
     """
     with drawing_style():
         figure = Figure(figsize=(10.5, 4.4), layout="constrained")
-        panels = _panels(figure, "epoch")
+        panels = _panels(figure, "epoch", "validation accuracy")
         for number, (name, seeds) in enumerate(variants.items()):
             for column, axes in enumerate(panels):
                 by_epoch = zip_longest(*(seed[column] for seed in seeds), fillvalue=np.nan)
@@ -72,20 +72,20 @@ def _line_style(number: int) -> dict[str, Any]:
     return {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)]}
 
 
-def _panels(figure: Figure, parameter: str) -> list[Axes]:
-    gap, accuracy = figure.subplots(1, 2)
-    gap.set(xlabel=parameter, ylabel="gap (points)")
-    accuracy.set(xlabel=parameter, ylabel="validation accuracy (%)")
-    return [gap, accuracy]
+def _panels(figure: Figure, parameter: str, score: str) -> list[Axes]:
+    left, right = figure.subplots(1, 2)
+    left.set(xlabel=parameter, ylabel="gap (points)")
+    right.set(xlabel=parameter, ylabel=f"{score} (%)")
+    return [left, right]
 
 
-def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]]) -> str:
-    """Draw gap and validation accuracy over a parameter's values."""
+def sweep(parameter: str, lines: Mapping[str, Mapping[float, Estimates]], score: str) -> str:
+    """Draw gap and validation score over a parameter's values."""
     values = sorted({value for points in lines.values() for value in points})
     positive = [value for value in values if value > 0]
     with drawing_style():
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-        panels = _panels(figure, parameter)
+        panels = _panels(figure, parameter, score)
         for column, axes in enumerate(panels):
             for number, (name, points) in enumerate(lines.items()):
                 style = _line_style(number)

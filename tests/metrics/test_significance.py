@@ -24,10 +24,55 @@ def test_an_interval_is_students_where_the_values_differ() -> None:
 def test_differences_are_paired() -> None:
     differences = np.subtract(NEW, OLD)
     t = differences.mean() / (differences.std(ddof=1) / np.sqrt(5))
-    assert significance.paired_p_value(NEW, OLD) == pytest.approx(2 * stats.t.sf(abs(t), 4))
-    assert significance.paired_p_value(OLD, OLD) is None
-    assert significance.paired_p_value([1.0, 2.0, 3.0], [2.0, 3.0, 4.0]) is None
-    assert significance.paired_p_value([1.0, 2.5], [2.0, 3.0]) is None
+    assert significance.paired_p_value(differences.tolist()) == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert significance.paired_p_value(differences.tolist()) == pytest.approx(stats.ttest_rel(NEW, OLD).pvalue)
+    assert significance.paired_p_value([0.0] * 5) is None
+    assert significance.paired_p_value([-1.0, -1.0, -1.0]) is None
+    assert significance.paired_p_value([-1.0, -0.5]) is None
+
+
+def test_power_is_that_of_the_textbook_where_the_deviation_is_known() -> None:
+    """Cohen's d of 0.5 at 0.05, two-sided: 34 pairs are the first with 80 %, as G*Power finds."""
+    powers = [significance._power(0.5 * np.sqrt(n), n, 0.05, 10**7) for n in (33, 34)]
+    assert powers == pytest.approx([0.7954, 0.8078], abs=1e-3)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 9])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_what_a_study_could_have_seen_is_found_by_four_of_five_others(n: int, level: float) -> None:
+    first, other = np.random.default_rng(n).normal(0, 2, (2, 20_000, n))
+    seen = significance.could_have_seen([0.0] * (n - 1) + [n**0.5], level)  # whose deviation is 1
+    effects = (seen or 0) * first.std(axis=1, ddof=1)
+    assert significance.could_have_seen(first[0].tolist(), level) == pytest.approx(effects[0])
+    p = stats.ttest_1samp(other + effects[:, None], 0, axis=1).pvalue
+    assert np.mean(p < level) == pytest.approx(0.8, abs=0.01)
+
+
+def test_so_many_seeds_as_there_are_could_have_seen_what_needs_them() -> None:
+    differences = np.random.default_rng(1).normal(0, 1, 7).tolist()
+    seen = significance.could_have_seen(differences, 0.01)
+    assert seen is not None
+    assert significance.seeds_needed(differences, seen * 1.001, 0.01) == 7
+    assert significance.seeds_needed(differences, seen * 0.999, 0.01) == 8
+    assert significance.seeds_needed(differences, 1e-3, 0.01) == significance.MOST_SEEDS + 1
+    assert significance.seeds_needed(differences, 99.0, 0.01) == significance.MIN_PAIRS
+
+
+def test_one_of_two_one_sided_tests_rejects_what_is_excluded_at_just_2_5_percent() -> None:
+    differences = np.subtract(NEW, OLD)
+    bound = significance.excluded(differences.tolist())
+    assert bound is not None
+    assert stats.ttest_1samp(differences, -bound, alternative="greater").pvalue == pytest.approx(0.025)
+    assert stats.ttest_1samp(differences, bound, alternative="less").pvalue < 0.025
+    assert significance.excluded((-differences).tolist()) == pytest.approx(bound)
+    assert bound == pytest.approx(-(significance.mean(differences.tolist()).low or 0))  # the far end
+
+
+@pytest.mark.parametrize("differences", [[], [0.4], [0.4, 0.6], [0.4, 0.4, 0.4]])
+def test_too_few_differences_and_equal_ones_could_have_seen_nothing(differences: list[float]) -> None:
+    assert significance.could_have_seen(differences, 0.05) is None
+    assert significance.excluded(differences) is None
+    assert significance.seeds_needed(differences, 0.5, 0.05) is None
 
 
 def test_holms_correction_is_that_of_his_paper() -> None:

@@ -25,12 +25,12 @@ def test_machines_that_differ_are_called_so_and_machines_that_do_not_are_not(tmp
     rows = [
         replace(ROW, variant=variant, seed=seed, experiment=f"{variant}-{seed}",
                 generalization_gap=0.2 + 0.1 * (variant == "l2") + 0.01 * seed + draw.gauss(0, 0.002),
-                validation_accuracy=0.7 + draw.gauss(0, 0.002))
+                validation=0.7 + draw.gauss(0, 0.002))
         for variant in ("none", "l2") for seed in range(6)
     ]  # fmt: skip
     numbers = [(row.seed + (row.variant == "l2")) % 2 for row in rows]
     shifted = [
-        replace(row, validation_accuracy=row.validation_accuracy + 0.02 * number, machine=f"m{number}")
+        replace(row, validation=row.validation + 0.02 * number, machine=f"m{number}")
         for row, number in zip(rows, numbers, strict=True)
     ]
     write_hosts(tmp_path, shifted)

@@ -56,6 +56,7 @@ def test_what_acts_on_nothing_is_not_said_and_the_title_asks_what_is_compared(cl
     assert said["probe+batch_norm+dropout"] == said["probe"]
     gap = "What closes the gap between training and validation accuracy?"
     assert plan.question(planned("none", "less_capacity", "all")) == gap
+    assert plan.question(planned("none", "all"), "f1_macro") == gap.replace("accuracy", "f1 macro")
     assert plan.question(planned("none", "probe", "l2")) == "What do probe, l2 change, compared with none?"
     assert plan.question(planned("l2_strength")) == "What do the values of regularize.l2 change?"
 
@@ -169,3 +170,10 @@ def test_a_variant_that_breaks_a_rule_is_an_error(clone: Clone, variant: dict[st
 def test_jobs_are_the_workers_own_on_many_machines() -> None:
     with pytest.raises(ParameterError, match=r"jobs must be left out on machines, .* received 2"):
         plan.prepare(None, None, None, jobs=2, name=None, on="machines")
+
+
+def test_variants_that_are_judged_by_two_scores_are_refused(clone: Clone) -> None:
+    clone.edit(study__variants__fair={"evaluate.headline": "f1_macro"})
+    with pytest.raises(ParameterError, match=r"one evaluate\.headline; received accuracy of none and f1_macro of fair"):
+        plan.plan(clone.path, ["none", "fair"], 1, SMALL)
+    assert len(plan.plan(clone.path, ["none", "l2"], 1, {**SMALL, "evaluate.headline": "f1_macro"})) == 2

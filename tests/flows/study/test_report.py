@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,13 @@ import pytest
 from scipy import stats
 
 from flows.study.effects import analyse, describe
-from flows.study.report import Context, write_report
+from flows.study.host_report import write_hosts
+from flows.study.kept import Context, read_study
+from flows.study.report import POWER_NOTE, write_again, write_report
 from flows.study.results import Row
+from tasks.metrics.significance import could_have_seen, excluded
+from tasks.params import ParameterError
+from tests.support import ROOT
 from tests.support.reports import Page
 
 GAPS = {
@@ -73,12 +79,14 @@ def test_runs_are_paired_by_seed_in_any_order(missing: int) -> None:
     ("variant", "seeds", "says"),
     [
         ("dropout", 5, "It narrows the gap and gains validation accuracy."),
-        ("l2", 5, "Its effect on the gap is not told from noise."),
+        ("l2", 5, "No effect on the gap is told from 0; one above 1.2 points is excluded. "
+         "No effect on validation accuracy is told from 0; one above 0.2 points is excluded."),
         ("wide", 5, "It widens the gap and loses validation accuracy."),
-        ("steady", 5, "It gains validation accuracy; its effect on the gap is not told from noise."),
+        ("steady", 5, "It gains validation accuracy. No effect on the gap is told from 0; one above 0.9 points is "
+         "excluded."),
         ("dropout", 1, "Too few seeds to tell."),
     ],
-)
+)  # fmt: skip
 def test_a_sentence_says_what_was_found_with_n_and_intervals(variant: str, seeds: int, says: str) -> None:
     text = describe(analyse(rows(seeds, tuple(GAPS)), "none"), variant, "dropout 0.5")
     assert text.startswith(f"{variant} (dropout 0.5): gap ")
@@ -93,7 +101,7 @@ def test_a_variant_that_changes_nothing_does_not_lack_seeds() -> None:
     text = describe(analyse([*rows(5, ("none",)), *again], "none"), "l2=0.0")
     assert text.endswith(
         "gap 0.0 points [0.0, 0.0], validation accuracy 0.0 [0.0, 0.0], n = 5. "
-        "Its effect on the gap is not told from noise."
+        "No effect on the gap is told from 0. No effect on validation accuracy is told from 0."
     )
 
 
@@ -115,6 +123,14 @@ def test_every_run_is_a_row_or_a_named_failure_and_test_accuracy_stands_last(tmp
     assert line in page.words
     assert "−7.8 points" in page.words
     assert [row[0] for row in page.tables[0][1:]] == ["none", "dropout", "l2", "wide"]
+    assert page.tables[1][0][2:] == [
+        "gap: could have seen",
+        "excluded",
+        "validation accuracy: could have seen",
+        "excluded",
+    ]
+    assert [row[0] for row in page.tables[1][1:]] == ["dropout", "l2", "wide"]
+    assert POWER_NOTE in text
     assert len((tmp_path / "study.html").read_text().split("<svg")) == 3
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     write_report(tmp_path, rows(), "none", context)
@@ -174,3 +190,101 @@ def test_the_best_two_of_a_number_of_images_may_have_no_seed_in_common(tmp_path:
 def test_a_study_without_its_baseline_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a study needs a finished run of its baseline, none"):
         write_report(tmp_path, [row for row in rows() if row.variant != "none"], "none")
+
+
+def test_bounds_are_of_the_level_in_use_and_the_summary_has_all_numbers(tmp_path: Path) -> None:
+    write_report(tmp_path, rows(), "none")
+    with (tmp_path / "summary.csv").open() as file:
+        written = {(row["variant"], row["measure"]): row for row in csv.DictReader(file)}
+    assert len(written) == 4 * 3
+    for variant in ("dropout", "l2", "wide"):
+        found = written[variant, "generalization_gap"]
+        points = (100 * np.subtract(GAPS[variant], GAPS["none"])).tolist()
+        assert float(found["difference"]) == pytest.approx(np.mean(points), rel=1e-5)
+        assert float(found["could_have_seen"]) == pytest.approx(could_have_seen(points, 0.05 / 3), rel=1e-5)
+        assert float(found["excluded"]) == pytest.approx(excluded(points), rel=1e-5)
+    assert written["none", "generalization_gap"]["difference"] == ""
+    assert written["l2", "test_accuracy"]["could_have_seen"] == written["l2", "test_accuracy"]["p"] == ""
+
+
+def test_a_report_is_written_again_from_its_own_folder_byte_for_byte(tmp_path: Path) -> None:
+    made = [replace(row, machine=f"m{row.seed % 2}; EPYC; 2 cores", seconds=3.5, experiment=f"{row.variant}-{row.seed}",
+                    gaps=[*row.gaps], validation_accuracies=[*row.validation_accuracies])
+            for row in rows()]  # fmt: skip
+    context = Context("Is it?", {"train.epochs": 3}, {"l2-seed9-1": "<lost>"}, {"l2": "l2 0.1"}, {"l2": "x.y"})
+    text = write_report(tmp_path, made, "none", context)
+    write_hosts(tmp_path, made)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert read_study(tmp_path) == (made, "none", context)
+    assert write_again(tmp_path) == text
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_a_report_of_an_earlier_version_keeps_its_learning_curves(tmp_path: Path) -> None:
+    write_report(tmp_path, rows(), "none")
+    drawn = (tmp_path / "curves.svg").read_bytes()
+    (tmp_path / "study.jsonl").unlink()
+    write_again(tmp_path)
+    assert (tmp_path / "curves.svg").read_bytes() == drawn
+    assert "Learning curves" in (tmp_path / "study.html").read_text()
+    assert not (tmp_path / "machines.md").exists()  # nobody knows which
+    (tmp_path / "curves.svg").unlink()
+    write_again(tmp_path)
+    assert "Learning curves" not in (tmp_path / "study.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("study.csv", ""),
+        ("study.csv", "variant,seed\nnone,0\n"),
+        ("study.csv", "{csv},x"),
+        ("study.csv", "\0\xff"),
+        ("study.jsonl", ""),
+        ("study.jsonl", "<<<<<<< HEAD"),
+        ("study.jsonl", "[]"),
+        ("study.jsonl", '{"cause": 1}'),
+        ("study.jsonl", '{}\n{"experiment": "e", "colour": 1}'),
+    ],
+)
+def test_a_damaged_study_is_an_error_in_one_line(tmp_path: Path, name: str, content: str) -> None:
+    write_report(tmp_path, rows(), "none")
+    before = (tmp_path / "study.csv").read_text()
+    (tmp_path / name).write_text(
+        content.format(csv=before.replace("none,0,3", "none,zero,3")) if "csv}" in content else content
+    )
+    with pytest.raises(
+        ParameterError, match=r"study\.csv and study\.jsonl must be as a study wrote them; received .*Error"
+    ):
+        write_again(tmp_path)
+
+
+def test_a_study_is_judged_by_the_headline_and_its_curves_say_that_they_are_of_accuracy(tmp_path: Path) -> None:
+    made = [replace(row, score="balanced_accuracy") for row in rows()]
+    text = write_report(tmp_path, made, "none")
+    with (tmp_path / "study.csv").open() as file:
+        header = next(csv.reader(file))
+    assert header[3:6] == ["train_balanced_accuracy", "validation_balanced_accuracy", "test_balanced_accuracy"]
+    page = Page((tmp_path / "study.html").read_text())
+    for said in (
+        "It narrows the gap and gains validation balanced accuracy.",
+        "Test balanced accuracy, which decided nothing",
+    ):
+        assert said in text
+        assert said in page.words
+    assert "validation balanced accuracy: difference (points)" in (tmp_path / "effects.svg").read_text()
+    assert "validation accuracy (%)" in (tmp_path / "curves.svg").read_text()
+    assert "of accuracy, as no other score is recorded by epoch" in page.words
+    assert not re.search("(validation|test) accuracy", text)
+    assert text == write_again(tmp_path)
+    write_hosts(tmp_path, [replace(row, machine=f"m{(row.seed + len(row.variant)) % 2}") for row in made])
+    assert "- validation balanced accuracy: " in (tmp_path / "machines.md").read_text()
+
+
+def test_the_committed_reports_are_what_their_rows_give(tmp_path: Path) -> None:
+    for name in ("study", "study-few"):
+        committed = ROOT / "reports" / name
+        shutil.copytree(committed, tmp_path / name)
+        write_again(tmp_path / name)
+        for path in (path for path in committed.iterdir() if path.suffix != ".svg"):
+            assert (tmp_path / name / path.name).read_text() == path.read_text(), path

@@ -123,6 +123,23 @@ def test_a_killed_study_finishes_only_what_is_missing_and_touches_no_file_of_the
 
 
 @pytest.mark.slow
+def test_a_study_by_balanced_accuracy_has_its_scores_and_writes_its_report_again(clone: Clone) -> None:
+    clone.run(*command("--set", "evaluate.headline=balanced_accuracy", variants="none,dropout", seeds=1))
+    found = trial.finished(clone.path)
+    for row in rows(clone):
+        metrics = json.loads(clone.run("git", "show", f"{found[row['experiment']]}:reports/metrics.json"))
+        for split in ("train", "validation", "test"):
+            assert float(row[f"{split}_balanced_accuracy"]) == metrics[split]["balanced_accuracy"]
+        assert float(row["generalization_gap"]) == pytest.approx(metrics["generalization_gap"], abs=1e-6)
+    report = {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()}
+    assert b"validation balanced accuracy" in report["study.md"]
+    for ref in clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
+        clone.run("git", "update-ref", "-d", ref)
+    clone.run("python", "-m", "flows.study", "--report")
+    assert {path.name: path.read_bytes() for path in (clone.path / "reports/study").iterdir()} == report
+
+
+@pytest.mark.slow
 def test_a_study_ends_with_its_first_run_where_that_is_refused_before_it_trains(clone: Clone) -> None:
     clone.edit(study__variants__small={"normalize.size": 1000})  # above the longest side of all images
     said = clone.run(*command("--jobs", "1", variants="small,none", seeds=4), status=1)
