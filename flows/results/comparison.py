@@ -6,7 +6,8 @@ is at 95 % by itself: of many classes, one now and then leaves zero out by chanc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
+from flows.results.over_seeds import advise_seeds, average_metrics, compare_pairs, number_images
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_side
 from flows.results.summary import primary_metric
@@ -65,10 +67,57 @@ def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> 
             metrics = {}  # of each side's own images
         metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
     gate = gate or Gate()
-    elsewhere = ((side.name, made_elsewhere(root, side.commit or None)) for side in sides)
-    notes = (note, *(f"{side}: {how}" for side, how in elsewhere if how))
+    notes = (note, *_name_machines(*sides), advise_seeds(now.read_counts()))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))
+
+
+def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, str]], gate: Gate) -> Comparison:
+    """Compare two sides that were run anew with several seeds.
+
+    Parameters
+    ----------
+    base, here : Side
+        They name the sides.
+    runs : sequence of (str, str)
+        For each seed the commits of its experiments: the base's and here's.
+
+    Raises
+    ------
+    IncomparableError
+        If fewer than two seeds ran, or a seed's runs share hardly any test image.
+    """
+    if len(runs) < 2:
+        raise IncomparableError(f"a comparison over seeds must have two or more; received {len(runs)}")
+    sides = [(replace(base, commit=before), replace(here, commit=now)) for before, now in runs]
+    compared = [_compare_run(*run, f"run {n} of {len(runs)}") for n, run in enumerate(sides, 1)]
+    primaries, metrics, pairs, shared = zip(*compared, strict=True)
+    rows = {} if any(shared) else average_metrics(metrics)
+    rows |= {row.metric: row for row in compare_pairs(pairs)}
+    n_images = 1 + max(int(numbers.max()) for numbers in number_images(pairs))
+    note = (
+        f"means over {len(runs)} seeds, with which both sides were run anew, on {n_images:,} test images in all; "
+        "intervals cover other seeds and other images"
+    )
+    machines = (line for run in sides for line in _name_machines(*run))
+    notes = dict.fromkeys((note, *shared, *machines))
+    checks = list(_check_data(*sides[0], gate))
+    return Comparison(base, here, primaries[0], gate, list(rows.values()), checks, pairs[0], tuple(filter(None, notes)))
+
+
+def _compare_run(before: Side, now: Side, run: str) -> tuple[str, dict[str, Difference], Pair, str]:
+    try:
+        primary, metrics = _compare_metrics(before, now)
+        predictions = _read_matching(now, metrics["test.accuracy"].here)
+        return primary, metrics, *_pair(before.read_predictions(), predictions, before.name)
+    except IncomparableError as error:
+        raise IncomparableError(f"{run}: {error}") from error
+
+
+def _name_machines(*sides: Side) -> Iterator[str]:
+    """Name the sides that were made elsewhere."""
+    elsewhere = ((side.name, made_elsewhere(side.root, side.commit or None)) for side in sides)
+    yield from (f"{side}: {how}" for side, how in elsewhere if how)
 
 
 def _read_matching(side: Side, recorded: float) -> Predictions:
