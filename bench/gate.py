@@ -20,7 +20,7 @@ from scipy import stats
 
 from bench.few_images import NORMALIZED, _classifier, _images, _to_features
 from bench.measure import Found
-from flows.results.over_seeds import average, number_images, score_pair
+from flows.results.over_seeds import average, number_images, score_seed
 from flows.results.verdict import Difference, Pair
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.predictions import Predictions
@@ -28,8 +28,8 @@ from tasks.training.logistic_regression import fit_head
 
 IMAGES = {"train": 20_000, "test": 10_000}  # whose features are computed
 FEW = 200  # images that train a probe
-FEWER = (*range(30, 100, 10), *range(100, FEW, 10))  # of the same draw, in a worse recipe
-PROBES = {FEW: 1_000, **dict.fromkeys(FEWER, 60), 1_000: 100, 5_000: 24}
+FEWER = range(30, 160, 10)  # images that train a worse recipe, a part of each draw
+PROBES = {FEW: 1_000, **dict.fromkeys(FEWER, 60), 1_000: 60, 5_000: 16}  # of each number of images
 SIZES = (10_000, 1_000, 200, 40)  # of test sets
 SEEDS = 5
 FALL = 3.0  # standard deviations
@@ -39,48 +39,55 @@ Predicted = NDArray[np.uint8]  # classes, of shape (n_probes, n_images)
 Rng = np.random.Generator
 
 
-def gate(alone: int = 400, over_seeds: int = 1_000) -> list[Found]:
+def gate(alone: int = 300, over_seeds: int = 1_000) -> list[Found]:
     """Count differences called real: of equal recipes, and of a worse one."""
-    pools = {n_images: _pool(n_images) for n_images in PROBES}
-    for n_images, pool in pools.items():
-        scores = 100 * (pool == _labels()).mean(axis=1)
-        print(f"probes on {n_images} images: {scores.mean():.2f} ± {scores.std(ddof=1):.2f} %, n = {len(pool)}")
     found = []
     for n_train in (FEW, 1_000, 5_000):
         for n_test in SIZES:
-            equal = partial(_equal, pools[n_train], n_test)
             name = f"equal probes on {n_train:,} images called different on {n_test:,} test images"
-            found.append(_share(f"{name}, one run a side", 7, alone, partial(equal, 1)))
+            found.append(_share(f"{name}, one run a side", 7, alone, partial(_equal, n_train, n_test, 1)))
             if n_train < 5_000:
-                found.append(_share(f"{name}, {SEEDS} seeds", 7, over_seeds, partial(equal, SEEDS)))
-    for n_test in SIZES[1:]:
-        name = f"equal probes called different on {n_test:,} test images, others for each seed, {SEEDS} seeds"
-        found.append(_share(name, 7, over_seeds, partial(_equal, pools[FEW], n_test, SEEDS, apart=True)))
-    for n_test in SIZES:
-        name = f"a fall of {FALL:g} standard deviations found on {n_test:,} test images, {SEEDS} seeds"
-        found.append(_share(name, 90, over_seeds, partial(_fall, pools, n_test, SEEDS), "higher"))
+                found.append(_share(f"{name}, {SEEDS} seeds", 7, over_seeds, partial(_equal, n_train, n_test, SEEDS)))
+        if n_train == FEW:
+            found += _few_images(over_seeds)
     return found
 
 
-def _equal(pool: Predicted, n_test: int, n_seeds: int, rng: Rng, apart: bool = False) -> tuple[bool, float]:
+def _few_images(n: int) -> list[Found]:
+    """Count the same for seeds with test sets of their own, and falls found."""
+    found = []
+    for n_test in SIZES[1:]:
+        name = f"equal probes on {FEW} images called different on {n_test:,} test images, others for each seed"
+        found.append(_share(f"{name}, {SEEDS} seeds", 7, n, partial(_equal, FEW, n_test, SEEDS, apart=True)))
+    for is_paired in (True, False):
+        for n_test in SIZES:
+            name = f"falls of {FALL:g} standard deviations found on {n_test:,} test images, {SEEDS} seeds"
+            how = "of one draw for both sides" if is_paired else "of other draws for each side"
+            found.append(_share(f"{name} {how}", 90, n, partial(_fall, n_test, is_paired), "higher"))
+    return found
+
+
+def _equal(n_train: int, n_test: int, n_seeds: int, rng: Rng, apart: bool = False) -> tuple[bool, float]:
     """Compare probes of one recipe; return whether they count as different."""
-    chosen = rng.choice(len(pool), (2, n_seeds), replace=False)
-    images = [rng.choice(IMAGES["test"], n_test, replace=False) for _ in range(n_seeds if apart else 1)]
-    return _differ(pool[chosen[0]], pool[chosen[1]], images * (1 if apart else n_seeds)) != 0, 0.0
+    pool, n_sets = _pool(n_train), n_seeds if apart else 1
+    base, here = pool[rng.choice(len(pool), (2, n_seeds), replace=False)]
+    images = [rng.choice(IMAGES["test"], n_test, replace=False) for _ in range(n_sets)]
+    return _differ(base, here, images * (n_seeds // n_sets)) != 0, 0.0
 
 
-def _fall(pools: dict[int, Predicted], n_test: int, n_seeds: int, rng: Rng) -> tuple[bool, float]:
-    """Compare with a worse recipe; return whether the fall is found, and how large it is."""
+def _fall(n_test: int, is_paired: bool, rng: Rng) -> tuple[bool, float]:
+    """Compare with a worse recipe; return whether the fall is found, and its size."""
     images = rng.choice(IMAGES["test"], n_test, replace=False)
-    labels = _labels()[images]
-    scores = {n: (pools[n][:, images] == labels).mean(axis=1) for n in pools if n <= FEW}
-    falls = {n: (scores[FEW].mean() - score.mean()) / scores[FEW].std(ddof=1) for n, score in scores.items()}
-    large = {n: fall for n, fall in falls.items() if fall >= FALL}
-    if not large:
-        raise SystemExit(f"error: of {n_test} images no pool is {FALL:g} standard deviations worse: {falls}")
-    worse = min(large, key=large.__getitem__)
-    base, here = (pools[n][rng.choice(len(pools[n]), n_seeds, replace=False)] for n in (FEW, worse))
-    return _differ(base, here, [images] * n_seeds) < 0, large[worse]
+    usual, labels = _pool(FEW), _labels()[images]
+    scores = (usual[:, images] == labels).mean(axis=1)
+    for n_train in reversed(FEWER):
+        worse = _pool(n_train)
+        fall = float((scores.mean() - (worse[:, images] == labels).mean()) / scores.std(ddof=1))
+        if fall >= FALL:
+            break
+    here = rng.choice(len(worse), SEEDS, replace=False)
+    base = here if is_paired else len(worse) + rng.choice(len(usual) - len(worse), SEEDS, replace=False)
+    return _differ(usual[base], worse[here], [images] * SEEDS) < 0, fall
 
 
 def _differ(base: Predicted, here: Predicted, images: list[NDArray[Any]]) -> int:
@@ -92,12 +99,13 @@ def _differ(base: Predicted, here: Predicted, images: list[NDArray[Any]]) -> int
             Predictions(labels, {"test": np.eye(10)[probe[rows]]}, [*"0123456789"], "", 0, ids) for probe in probes
         )
         pairs.append(Pair(before, now, rows))
-    scored = [score_pair("accuracy", pair) for pair in pairs]
+    seeds = [score_seed(pair) for pair in pairs]
+    scored = [seed.scores["accuracy"] for seed in seeds]
     if len(pairs) == 1:
         changes = (here[0] == _labels())[images[0]].astype(float) - (base[0] == _labels())[images[0]]
         row = Difference("test.accuracy", scored[0].base, scored[0].here, mean_interval(changes))
     else:
-        row = average("test.accuracy", scored, number_images(pairs))
+        row = average("test.accuracy", scored, number_images(seeds))
     return int(np.sign(row.change)) if row.verdict == "real" else 0
 
 
@@ -129,15 +137,17 @@ def _labels(split: str = "test") -> NDArray[np.int32]:
 
 
 def _pool(n_images: int) -> Predicted:
-    """Train probes on as many images each; keep what they predict on test."""
+    """Train probes on so many images each; keep what they predict on test."""
     kept = KEPT / f"{n_images}-{PROBES[n_images]}.npy"
     if not kept.exists():
         features = [_features(split) for split in IMAGES]
         jobs = Parallel(len(os.sched_getaffinity(0)))
         probes = jobs(delayed(_probe)(*features, n_images, seed) for seed in range(PROBES[n_images]))
         kept.parent.mkdir(parents=True, exist_ok=True)
+        scores = 100 * (np.array(probes) == _labels()).mean(axis=1)
+        print(f"{len(scores):,} probes on {n_images:,} images: {scores.mean():.2f} ± {scores.std(ddof=1):.2f} %")
         np.save(kept, np.array(probes))
-    pool: Predicted = np.load(kept)
+    pool: Predicted = np.load(kept, mmap_mode="r")
     return pool
 
 

@@ -7,7 +7,6 @@ is at 95 % by itself: of many classes, one now and then leaves zero out by chanc
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
-from flows.results.over_seeds import advise_seeds, average_metrics, compare_pairs, number_images
+from flows.results.over_seeds import advise_seeds, average_metrics, compare_scores, count_images, score_seed
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_side
 from flows.results.summary import primary_metric
@@ -80,7 +79,7 @@ def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, 
     base, here : Side
         They name the sides.
     runs : sequence of (str, str)
-        For each seed the commits of its experiments: the base's and here's.
+        For each seed the commits of its experiments, of base and here. Checks of the data are those of the first.
 
     Raises
     ------
@@ -89,20 +88,24 @@ def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, 
     """
     if len(runs) < 2:
         raise IncomparableError(f"a comparison over seeds must have two or more; received {len(runs)}")
-    sides = [(replace(base, commit=before), replace(here, commit=now)) for before, now in runs]
-    compared = [_compare_run(*run, f"run {n} of {len(runs)}") for n, run in enumerate(sides, 1)]
-    primaries, metrics, pairs, shared = zip(*compared, strict=True)
-    rows = {} if any(shared) else average_metrics(metrics)
-    rows |= {row.metric: row for row in compare_pairs(pairs)}
-    n_images = 1 + max(int(numbers.max()) for numbers in number_images(pairs))
+    sides = [(Side(root, base.name, before), Side(root, here.name, now)) for before, now in runs]
+    first: Pair | None = None  # whose images are shown; those of all seeds may be too large to keep
+    scored, metrics, shared = [], [], []
+    for number, run in enumerate(sides, 1):
+        primary, rows, pair, note = _compare_run(*run, f"run {number} of {len(runs)}")
+        first = first or pair
+        scored.append(score_seed(pair))
+        metrics.append(rows)
+        shared.append(note)
+    differences = {} if any(shared) else average_metrics(metrics)
+    differences |= {row.metric: row for row in compare_scores(scored, pair.here.class_names)}
     note = (
-        f"means over {len(runs)} seeds, with which both sides were run anew, on {n_images:,} test images in all; "
-        "intervals cover other seeds and other images"
+        f"means over {len(runs)} seeds, with which both sides were run anew, on {count_images(scored):,} test images in"
+        " all; intervals cover other seeds and other images"
     )
-    machines = (line for run in sides for line in _name_machines(*run))
-    notes = dict.fromkeys((note, *shared, *machines))
+    notes = dict.fromkeys((note, *shared, *(line for run in sides for line in _name_machines(*run))))
     checks = list(_check_data(*sides[0], gate))
-    return Comparison(base, here, primaries[0], gate, list(rows.values()), checks, pairs[0], tuple(filter(None, notes)))
+    return Comparison(base, here, primary, gate, list(differences.values()), checks, first, tuple(filter(None, notes)))
 
 
 def _compare_run(before: Side, now: Side, run: str) -> tuple[str, dict[str, Difference], Pair, str]:

@@ -1,8 +1,10 @@
-"""Differences over seeds: each seed's two models, on the test images that both hold.
+"""Differences of two sides over seeds, with intervals over seeds and images.
 
-A side's score is its mean over seeds. Intervals cover other seeds and other images, and are measured in docs/gate.md.
+The two models of a seed are compared on the test images that both hold. A side's score is its mean over seeds. How
+often a difference is called real is measured in docs/gate.md.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from flows.results.verdict import Difference, Pair
 from tasks.metrics.influence import WITH_INFLUENCE, mean_influence, score_influence
 from tasks.metrics.intervals import crossed_interval
 from tasks.metrics.per_sample import correct
-from tasks.metrics.predictions import Values
+from tasks.metrics.predictions import Labels, Values
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 
@@ -29,50 +31,44 @@ class Scored(NamedTuple):
     influence: Values  # of each test image on here − base
 
 
-def advise_seeds(counts: Mapping[str, Any]) -> str:
-    """Say why one run a side is not enough, from the counts of a data set."""
-    trained, tested = counts.get("train", FEW_TRAINED), counts.get("test", FEW_TESTED)
-    if trained < FEW_TRAINED:
-        return (
-            f"trained on {trained:,} images: another seed may move the scores by more than these intervals say; "
-            "`--seeds 5` covers that"
-        )
-    if tested < FEW_TESTED:
-        return f"{tested:,} test images show large differences alone; with `--seeds 5` smaller ones show, too"
-    return ""
+class Seed(NamedTuple):
+    """What a comparison keeps of a seed's predictions, which may be large."""
+
+    scores: dict[str, Scored]
+    y_true: Labels
+    correct: tuple[Values, Values]  # of the base and here
+    images: NDArray[np.uint64]  # that name each test image, of shape (n, 2)
 
 
-def compare_pairs(pairs: Sequence[Pair]) -> Iterator[Difference]:
-    """Yield test scores with intervals, and each class's recall."""
-    numbers, names = number_images(pairs), pairs[0].here.class_names
-    for name in SCORES:
-        if name in WITH_INFLUENCE:
-            yield average(f"test.{name}", [score_pair(name, pair) for pair in pairs], numbers)
-    hits = [tuple(correct(pair.here.y_true, side.y_prob["test"]) for side in pair[:2]) for pair in pairs]
-    for label, name in enumerate(names):
-        rows = [pair.here.y_true == label for pair in pairs]
-        seeds = [seed for seed, of_class in enumerate(rows) if of_class.any()]
-        if len(seeds) > 1:
-            scored = [_recall(rows[seed], *hits[seed]) for seed in seeds]
-            recall = average(f"test.recall.{name}", scored, [numbers[seed] for seed in seeds])
-            if len(names) <= MANY_CLASSES or recall.verdict == "real":
-                yield recall
+def score_seed(pair: Pair) -> Seed:
+    """Compute the scores of WITH_INFLUENCE of a seed's two models.
 
-
-def score_pair(name: str, pair: Pair) -> Scored:
-    """Compute a score of WITH_INFLUENCE of both models."""
+    An image is named by its id; without ids, by its row and the digest of the test set.
+    """
     y_true, before, now = pair.here.y_true, pair.base.y_prob["test"], pair.here.y_prob["test"]
-    base, here = (SCORES[name].compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
-    return Scored(base, here, score_influence(name, y_true, now) - score_influence(name, y_true, before))
+    scores = {}
+    for name in (name for name in SCORES if name in WITH_INFLUENCE):
+        base, here = (SCORES[name].compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
+        influence = score_influence(name, y_true, now) - score_influence(name, y_true, before)
+        scores[name] = Scored(base, here, influence)
+    images = np.zeros((len(y_true), 2), np.uint64)
+    images[:, 0] = pair.here.test_ids if len(pair.here.test_ids) else np.arange(len(y_true))
+    images[:, 1] = 0 if len(pair.here.test_ids) else zlib.crc32(pair.here.images.encode())
+    return Seed(scores, y_true, (correct(y_true, before), correct(y_true, now)), images)
 
 
-def average(metric: str, scored: Sequence[Scored], numbers: Sequence[Numbers]) -> Difference:
-    """Average a score over seeds; equal numbers are one image."""
-    base, here = (np.array([one[side] for one in scored]) for side in range(2))
-    n_images = 1 + max(int(images.max()) for images in numbers)
-    influences = [np.bincount(images, one.influence, n_images) for images, one in zip(numbers, scored, strict=True)]
-    interval = crossed_interval(here - base, np.array(influences))
-    return Difference(metric, float(base.mean()), float(here.mean()), interval)
+def compare_scores(seeds: Sequence[Seed], class_names: Sequence[str]) -> Iterator[Difference]:
+    """Yield test scores with intervals, and each class's recall."""
+    numbers = number_images(seeds)
+    for name in seeds[0].scores:
+        yield average(f"test.{name}", [seed.scores[name] for seed in seeds], numbers)
+    for label, name in enumerate(class_names):
+        recalls = [_recall(label, seed) for seed in seeds]
+        tested = [(recall, images) for recall, images in zip(recalls, numbers, strict=True) if recall]
+        if len(tested) > 1:
+            recall = average(f"test.recall.{name}", *zip(*tested, strict=True))
+            if len(class_names) <= MANY_CLASSES or recall.verdict == "real":
+                yield recall
 
 
 def average_metrics(seeds: Sequence[dict[str, Difference]]) -> dict[str, Difference]:
@@ -87,22 +83,44 @@ def average_metrics(seeds: Sequence[dict[str, Difference]]) -> dict[str, Differe
     return averages
 
 
-def number_images(pairs: Sequence[Pair]) -> list[Numbers]:
-    """Number test images, those of several seeds alike.
-
-    Images without ids are told by their rows, in test sets of one digest.
-    """
-    sets = {images: number for number, images in enumerate(dict.fromkeys(pair.here.images for pair in pairs), 1)}
-    keys = []
-    for pair in pairs:
-        ids, unnamed = pair.here.test_ids, np.arange(len(pair.here.y_true), dtype=np.uint64)
-        number = np.uint64(0 if len(ids) else sets[pair.here.images])
-        keys.append(np.stack([ids if len(ids) else unnamed, np.full_like(unnamed, number)], axis=1))
-    _, numbers = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-    return np.split(numbers, np.cumsum([len(part) for part in keys])[:-1])
+def average(metric: str, scored: Sequence[Scored], numbers: Sequence[Numbers]) -> Difference:
+    """Average a score over seeds; equal numbers are one image."""
+    base, here = (np.array([one[side] for one in scored]) for side in range(2))
+    n_images = 1 + max(int(images.max()) for images in numbers)
+    influences = [np.bincount(images, one.influence, n_images) for images, one in zip(numbers, scored, strict=True)]
+    interval = crossed_interval(here - base, np.array(influences))
+    return Difference(metric, float(base.mean()), float(here.mean()), interval)
 
 
-def _recall(rows: NDArray[np.bool_], before: Values, now: Values) -> Scored:
-    influence = np.zeros(len(rows))
-    influence[rows] = mean_influence(now[rows] - before[rows])
-    return Scored(float(before[rows].mean()), float(now[rows].mean()), influence)
+def count_images(seeds: Sequence[Seed]) -> int:
+    """Count different test images."""
+    return 1 + max(int(images.max()) for images in number_images(seeds))
+
+
+def number_images(seeds: Sequence[Seed]) -> list[Numbers]:
+    """Number test images, the same image alike in all seeds."""
+    _, numbers = np.unique(np.concatenate([seed.images for seed in seeds]), axis=0, return_inverse=True)
+    return np.split(numbers, np.cumsum([len(seed.images) for seed in seeds])[:-1])
+
+
+def advise_seeds(counts: Mapping[str, Any]) -> str:
+    """Say why one seed tells too little, by the number of images."""
+    trained, tested = counts.get("train", FEW_TRAINED), counts.get("test", FEW_TESTED)
+    if trained < FEW_TRAINED:
+        return (
+            f"trained on {trained:,} images: another seed may move the scores by more than these intervals say; "
+            "`--seeds 5` covers that"
+        )
+    if tested < FEW_TESTED:
+        return f"{tested:,} test images show large differences alone; with `--seeds 5` smaller ones show, too"
+    return ""
+
+
+def _recall(label: int, seed: Seed) -> Scored | None:
+    rows = np.flatnonzero(seed.y_true == label)
+    if not len(rows):
+        return None
+    before, now = (values[rows] for values in seed.correct)
+    influence = np.zeros(len(seed.y_true))
+    influence[rows] = mean_influence(now - before)
+    return Scored(float(before.mean()), float(now.mean()), influence)

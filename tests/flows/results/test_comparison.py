@@ -11,7 +11,7 @@ import pytest
 
 from flows.gate import main
 from flows.results.comparison import compare_seeds
-from flows.results.over_seeds import number_images
+from flows.results.over_seeds import number_images, score_seed
 from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Pair
 from tasks.metrics.predictions import Predictions
@@ -372,12 +372,12 @@ def test_one_seed_is_refused() -> None:
 
 def test_images_without_ids_are_one_in_test_sets_of_one_digest() -> None:
     def pair(images: str, *ids: int) -> Pair:
-        named = Predictions(np.zeros(3, int), {}, [], images, 0, np.array(ids, np.uint64))
+        y_prob = {"test": np.eye(4)[[0, 1, 1]]}
+        named = Predictions(np.zeros(3, int), y_prob, CLASSES, images, 0, np.array(ids, np.uint64))
         return Pair(named, named, np.arange(3))
 
-    first, again, other, named, more = number_images(
-        [pair("a"), pair("a"), pair("b"), pair("c", 7, 1, 7), pair("d", 1, 2, 3)]
-    )
+    pairs = pair("a"), pair("a"), pair("b"), pair("c", 7, 1, 7), pair("d", 1, 2, 3)
+    first, again, other, named, more = number_images([score_seed(one) for one in pairs])
     assert first.tolist() == again.tolist()
     assert not set(first) & {*other, *named, *more}
     assert named[0] == named[2]
