@@ -9,7 +9,7 @@ A side is one probe, or five with seeds. Each comparison draws its probes and it
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ Predicted = NDArray[np.uint8]  # classes, of shape (n_probes, n_images)
 Rng = np.random.Generator
 
 
-def gate(alone: int = 300, over_seeds: int = 1_000) -> list[Found]:
+def gate(alone: int = 200, over_seeds: int = 1_000) -> list[Found]:
     """Count differences called real: of equal recipes, and of a worse one."""
     found = []
     for n_train in (FEW, 1_000, 5_000):
@@ -49,12 +49,12 @@ def gate(alone: int = 300, over_seeds: int = 1_000) -> list[Found]:
             if n_train < 5_000:
                 found.append(_share(f"{name}, {SEEDS} seeds", 7, over_seeds, partial(_equal, n_train, n_test, SEEDS)))
         if n_train == FEW:
-            found += _few_images(over_seeds)
+            found += _few_images(over_seeds // 2)
     return found
 
 
 def _few_images(n: int) -> list[Found]:
-    """Count the same for seeds with test sets of their own, and falls found."""
+    """Count the same for seeds that have their own test sets, and falls found."""
     found = []
     for n_test in SIZES[1:]:
         name = f"equal probes on {FEW} images called different on {n_test:,} test images, others for each seed"
@@ -78,13 +78,12 @@ def _equal(n_train: int, n_test: int, n_seeds: int, rng: Rng, apart: bool = Fals
 def _fall(n_test: int, is_paired: bool, rng: Rng) -> tuple[bool, float]:
     """Compare with a worse recipe; return whether the fall is found, and its size."""
     images = rng.choice(IMAGES["test"], n_test, replace=False)
-    usual, labels = _pool(FEW), _labels()[images]
-    scores = (usual[:, images] == labels).mean(axis=1)
+    scores = _correct(FEW)[:, images].mean(axis=1)
     for n_train in reversed(FEWER):
-        worse = _pool(n_train)
-        fall = float((scores.mean() - (worse[:, images] == labels).mean()) / scores.std(ddof=1))
+        fall = float((scores.mean() - _correct(n_train)[:, images].mean()) / scores.std(ddof=1))
         if fall >= FALL:
             break
+    usual, worse = _pool(FEW), _pool(n_train)
     here = rng.choice(len(worse), SEEDS, replace=False)
     base = here if is_paired else len(worse) + rng.choice(len(usual) - len(worse), SEEDS, replace=False)
     return _differ(usual[base], worse[here], [images] * SEEDS) < 0, fall
@@ -99,7 +98,7 @@ def _differ(base: Predicted, here: Predicted, images: list[NDArray[Any]]) -> int
             Predictions(labels, {"test": np.eye(10)[probe[rows]]}, [*"0123456789"], "", 0, ids) for probe in probes
         )
         pairs.append(Pair(before, now, rows))
-    seeds = [score_seed(pair) for pair in pairs]
+    seeds = [score_seed(pair, {"accuracy"}) for pair in pairs]
     scored = [seed.scores["accuracy"] for seed in seeds]
     if len(pairs) == 1:
         changes = (here[0] == _labels())[images[0]].astype(float) - (base[0] == _labels())[images[0]]
@@ -134,6 +133,12 @@ def _each(compare: Callable[[Rng], tuple[bool, float]], seeds: NDArray[Any]) -> 
 def _labels(split: str = "test") -> NDArray[np.int32]:
     labels: NDArray[np.int32] = np.load(NORMALIZED / f"{split}_labels.npy", mmap_mode="r")[: IMAGES[split]]
     return labels
+
+
+@cache
+def _correct(n_images: int) -> NDArray[np.bool_]:
+    correct: NDArray[np.bool_] = _pool(n_images) == _labels()
+    return correct
 
 
 def _pool(n_images: int) -> Predicted:

@@ -5,7 +5,7 @@ often a difference is called real is measured in docs/gate.md.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,24 +37,23 @@ class Seed(NamedTuple):
     scores: dict[str, Scored]
     y_true: Labels
     correct: tuple[Values, Values]  # of the base and here
-    images: NDArray[np.uint64]  # that name each test image, of shape (n, 2)
+    images: NDArray[np.uint64]  # a key of each test image
 
 
-def score_seed(pair: Pair) -> Seed:
-    """Compute the scores of WITH_INFLUENCE of a seed's two models.
+def score_seed(pair: Pair, names: Collection[str] = WITH_INFLUENCE) -> Seed:
+    """Compute scores of a seed's two models, as means or counts.
 
-    An image is named by its id; without ids, by its row and the digest of the test set.
+    The key of an image is its id; without ids, its row and the digest of the test set.
     """
     y_true, before, now = pair.here.y_true, pair.base.y_prob["test"], pair.here.y_prob["test"]
     scores = {}
-    for name in (name for name in SCORES if name in WITH_INFLUENCE):
+    for name in (name for name in SCORES if name in names):
         base, here = (SCORES[name].compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
         influence = score_influence(name, y_true, now) - score_influence(name, y_true, before)
         scores[name] = Scored(base, here, influence)
-    images = np.zeros((len(y_true), 2), np.uint64)
-    images[:, 0] = pair.here.test_ids if len(pair.here.test_ids) else np.arange(len(y_true))
-    images[:, 1] = 0 if len(pair.here.test_ids) else zlib.crc32(pair.here.images.encode())
-    return Seed(scores, y_true, (correct(y_true, before), correct(y_true, now)), images)
+    test_set = np.uint64(zlib.crc32(pair.here.images.encode()) << 32)
+    keys = pair.here.test_ids if len(pair.here.test_ids) else test_set + np.arange(len(y_true), dtype=np.uint64)
+    return Seed(scores, y_true, (correct(y_true, before), correct(y_true, now)), keys)
 
 
 def compare_scores(seeds: Sequence[Seed], class_names: Sequence[str]) -> Iterator[Difference]:
@@ -99,7 +98,7 @@ def count_images(seeds: Sequence[Seed]) -> int:
 
 def number_images(seeds: Sequence[Seed]) -> list[Numbers]:
     """Number test images, the same image alike in all seeds."""
-    _, numbers = np.unique(np.concatenate([seed.images for seed in seeds]), axis=0, return_inverse=True)
+    _, numbers = np.unique(np.concatenate([seed.images for seed in seeds]), return_inverse=True)
     return np.split(numbers, np.cumsum([len(seed.images) for seed in seeds])[:-1])
 
 
