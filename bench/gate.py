@@ -20,7 +20,7 @@ from scipy import stats
 
 from bench.few_images import NORMALIZED, _classifier, _images, _to_features
 from bench.measure import Found
-from flows.results.over_seeds import average, number_images, score_seed
+from flows.results.over_seeds import average_scores, score_seed
 from flows.results.verdict import Difference, Pair
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.predictions import Predictions
@@ -41,6 +41,8 @@ Rng = np.random.Generator
 
 def gate(alone: int = 200, over_seeds: int = 1_000) -> list[Found]:
     """Count differences called real: of equal recipes, and of a worse one."""
+    for n_train in PROBES:
+        _pool(n_train)  # before processes share it
     found = []
     for n_train in (FEW, 1_000, 5_000):
         for n_test in SIZES:
@@ -99,12 +101,11 @@ def _differ(base: Predicted, here: Predicted, images: list[NDArray[Any]]) -> int
         )
         pairs.append(Pair(before, now, rows))
     seeds = [score_seed(pair, {"accuracy"}) for pair in pairs]
-    scored = [seed.scores["accuracy"] for seed in seeds]
-    if len(pairs) == 1:
-        changes = (here[0] == _labels())[images[0]].astype(float) - (base[0] == _labels())[images[0]]
-        row = Difference("test.accuracy", scored[0].base, scored[0].here, mean_interval(changes))
+    if len(seeds) > 1:
+        row = next(average_scores(seeds))
     else:
-        row = average("test.accuracy", scored, number_images(seeds))
+        before, now = (pool[0][images[0]] == _labels()[images[0]] for pool in (base, here))
+        row = Difference("test.accuracy", before.mean(), now.mean(), mean_interval(now.astype(float) - before))
     return int(np.sign(row.change)) if row.verdict == "real" else 0
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
-from flows.results.over_seeds import advise_seeds, average_metrics, compare_scores, count_images, score_seed
+from flows.results.over_seeds import Scored, advise_seeds, average_scores, score_seed
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_side
 from flows.results.summary import primary_metric
@@ -90,22 +90,23 @@ def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, 
         raise IncomparableError(f"a comparison over seeds must have two or more; received {len(runs)}")
     sides = [(Side(root, base.name, before), Side(root, here.name, now)) for before, now in runs]
     first: Pair | None = None  # whose images are shown; those of all seeds may be too large to keep
-    scored, metrics, shared = [], [], []
+    tested, metrics, shared = [], [], []
     for number, run in enumerate(sides, 1):
         primary, rows, pair, note = _compare_run(*run, f"run {number} of {len(runs)}")
         first = first or pair
-        scored.append(score_seed(pair))
-        metrics.append(rows)
+        tested.append(score_seed(pair))
+        metrics.append({metric: Scored(row.base, row.here) for metric, row in rows.items()})
         shared.append(note)
-    differences = {} if any(shared) else average_metrics(metrics)
-    differences |= {row.metric: row for row in compare_scores(scored, pair.here.class_names)}
+    seeds = tested if any(shared) else [old | new for old, new in zip(metrics, tested, strict=True)]
+    differences = list(average_scores(seeds))
+    n_images = len(np.unique(np.concatenate([scores["test.accuracy"].images for scores in tested])))
     note = (
-        f"means over {len(runs)} seeds, with which both sides were run anew, on {count_images(scored):,} test images in"
-        " all; intervals cover other seeds and other images"
+        f"means over {len(runs)} seeds, with which both sides were run anew, on {n_images:,} test images in all; "
+        "intervals cover other seeds and other images"
     )
     notes = dict.fromkeys((note, *shared, *(line for run in sides for line in _name_machines(*run))))
     checks = list(_check_data(*sides[0], gate))
-    return Comparison(base, here, primary, gate, list(differences.values()), checks, first, tuple(filter(None, notes)))
+    return Comparison(base, here, primary, gate, differences, checks, first, tuple(filter(None, notes)))
 
 
 def _compare_run(before: Side, now: Side, run: str) -> tuple[str, dict[str, Difference], Pair, str]:

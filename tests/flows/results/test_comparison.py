@@ -11,7 +11,7 @@ import pytest
 
 from flows.gate import main
 from flows.results.comparison import compare_seeds
-from flows.results.over_seeds import number_images, score_seed
+from flows.results.over_seeds import score_seed
 from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Pair
 from tasks.metrics.predictions import Predictions
@@ -377,7 +377,7 @@ def test_images_without_ids_are_one_in_test_sets_of_one_digest() -> None:
         return Pair(named, named, np.arange(3))
 
     pairs = pair("a"), pair("a"), pair("b"), pair("c", 7, 1, 7), pair("d", 1, 2, 3)
-    first, again, other, named, more = number_images([score_seed(one) for one in pairs])
+    first, again, other, named, more = (score_seed(one)["test.accuracy"].images for one in pairs)
     assert first.tolist() == again.tolist()
     assert not set(first) & {*other, *named, *more}
     assert named[0] == named[2]
