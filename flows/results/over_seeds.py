@@ -68,11 +68,11 @@ def average_scores(seeds: Sequence[Mapping[str, Scored]]) -> Iterator[Difference
 def advise_seeds(counts: Mapping[str, Any]) -> str:
     """Say why one seed tells too little, by the number of images."""
     trained, tested = counts.get("train", FEW_TRAINED), counts.get("test", FEW_TESTED)
+    if tested < FEW_TESTED:
+        return f"{tested:,} test images show large differences alone; with `--seeds 5` smaller ones show, too"
     if trained < FEW_TRAINED:
         why = "another seed may move the scores by more than these intervals say; `--seeds 5` covers that"
         return f"trained on {trained:,} images: {why}"
-    if tested < FEW_TESTED:
-        return f"{tested:,} test images show large differences alone; with `--seeds 5` smaller ones show, too"
     return ""
 
 
