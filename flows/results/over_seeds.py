@@ -19,7 +19,7 @@ from tasks.metrics.predictions import NO_IDS, Values
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 
-FEW_TRAINED, FEW_TESTED = 5_000, 1_000  # images, below which seeds are advised: docs/gate.md
+FEW_TRAINED, FEW_TESTED = 20_000, 1_000  # images, below which seeds are advised: docs/gate.md
 RECALL = "test.recall."
 
 
