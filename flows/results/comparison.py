@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
+from flows.results.over_seeds import Scored, advise_seeds, average_scores, score_seed
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_sides
 from flows.results.summary import primary_metric
@@ -61,15 +62,62 @@ def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> 
             metrics = {}  # of each side's own images
         metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
     gate = gate or Gate()
-    elsewhere = ((side.name, made_elsewhere(root, side.commit or None)) for side in sides)
-    notes = (note, *(f"{side}: {how}" for side, how in elsewhere if how))
+    notes = (note, *_name_machines(*sides), advise_seeds(now.read_counts()))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))
 
 
 def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, str]], gate: Gate) -> Comparison:
-    """Compare the first pair: a stand-in for that over seeds."""
-    return compare(root, *runs[0], gate)
+    """Compare two sides that were run anew with several seeds.
+
+    Parameters
+    ----------
+    base, here : Side
+        They name the sides; what is shown beside the scores is that of the first seed's runs.
+    runs : sequence of (str, str)
+        For each seed the commits of its experiments, of base and here.
+
+    Raises
+    ------
+    IncomparableError
+        If fewer than two seeds ran, or a seed's runs share hardly any test image.
+    """
+    if len(runs) < 2:
+        raise IncomparableError(f"a comparison over seeds must have two or more; received {len(runs)}")
+    sides = [(Side(root, base.name, before), Side(root, here.name, now)) for before, now in runs]
+    first: Pair | None = None  # whose images are shown; those of all seeds may be too large to keep
+    tested, metrics, shared = [], [], []
+    for number, run in enumerate(sides, 1):
+        primary, rows, pair, note = _compare_run(*run, f"run {number} of {len(runs)}")
+        first = first or pair
+        tested.append(score_seed(pair))
+        metrics.append({metric: Scored(row.base, row.here) for metric, row in rows.items()})
+        shared.append(note)
+    seeds = tested if any(shared) else [old | new for old, new in zip(metrics, tested, strict=True)]
+    differences = list(average_scores(seeds))
+    n_images = len(np.unique(np.concatenate([scores["test.accuracy"].images for scores in tested])))
+    note = (
+        f"means over {len(runs)} seeds, with which both sides were run anew, on {n_images:,} test images in all; "
+        "intervals cover other seeds and other images"
+    )
+    notes = dict.fromkeys((note, *shared, *(line for run in sides for line in _name_machines(*run))))
+    checks = list(_check_data(*sides[0], gate))
+    return Comparison(*sides[0], primary, gate, differences, checks, first, tuple(filter(None, notes)))
+
+
+def _compare_run(before: Side, now: Side, run: str) -> tuple[str, dict[str, Difference], Pair, str]:
+    try:
+        primary, metrics = _compare_metrics(before, now)
+        predictions = _read_matching(now, metrics["test.accuracy"].here)
+        return primary, metrics, *_pair(before.read_predictions(), predictions, before.name)
+    except IncomparableError as error:
+        raise IncomparableError(f"{run}: {error}") from error
+
+
+def _name_machines(*sides: Side) -> Iterator[str]:
+    """Name the sides that were made elsewhere."""
+    elsewhere = ((side.name, made_elsewhere(side.root, side.commit or None)) for side in sides)
+    yield from (f"{side}: {how}" for side, how in elsewhere if how)
 
 
 def _read_matching(side: Side, recorded: float) -> Predictions:

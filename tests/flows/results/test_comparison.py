@@ -10,6 +10,12 @@ import numpy as np
 import pytest
 
 from flows.gate import main
+from flows.results.comparison import compare_seeds
+from flows.results.over_seeds import score_seed
+from flows.results.sides import IncomparableError, Side
+from flows.results.verdict import Comparison, Pair
+from tasks.metrics.predictions import Predictions
+from tasks.params.gate import Gate
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DATASET = Path("reports/dataset.json")
@@ -296,3 +302,101 @@ def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFi
     assert main(["--base", "HEAD"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: reports/metrics.json must hold ")
+
+
+def kept(**written: Any) -> str:
+    """Commit a run's outputs to git, which is faster than DVC; return the commit."""
+    write(**written)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "add", "--force", "reports"], check=True)
+    subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "--message", "run"], check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def over_seeds(*runs: tuple[str, str]) -> Comparison:
+    return compare_seeds(Path(), Side(Path(), "main"), Side(Path(), "here"), runs, Gate())
+
+
+def test_a_fall_of_every_seed_fails_and_one_of_a_single_seed_is_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    usual = [kept(wrong=range(start, start + 300)) for start in (0, 300, 600)]
+    lucky, worse = kept(wrong=range(0, 240)), [kept(wrong=range(start, start + 370)) for start in (0, 305, 610)]
+    assert main(["--base", lucky, "--here", usual[0]]) == 1  # images alone tell these two apart
+    runs = [(lucky, usual[0]), (usual[1], usual[2]), (usual[2], usual[1])]
+    noise = over_seeds(*runs)
+    assert noise.primary.verdict == "within noise"
+    assert noise.primary.change == pytest.approx(-0.01)
+    assert not noise.failures
+    (note,) = noise.notes
+    assert note.startswith("means over 3 seeds, with which both sides were run anew, on 2,000 test images in all; ")
+    found = over_seeds(*zip(usual, worse, strict=True))
+    (failure,) = found.failures
+    assert failure.startswith("regression: test accuracy fell by 3.50 points, from 85.00% to 81.50%: real, 95 %")
+    assert {row.metric for row in found.differences} >= {
+        "train.accuracy",
+        "test.loss",
+        "test.f1_macro",
+        "test.recall.cat",
+    }
+    assert found.pair is not None
+    assert found.pair.here.images == "a1"
+    assert (found.base.name, found.here.name) == ("main", "here")
+
+
+def test_a_seed_that_draws_another_test_set_is_paired_within_itself() -> None:
+    runs = [
+        (kept(wrong=range(0, 100), **name_images(first)), kept(wrong=range(0, 100 + more), **name_images(first)))
+        for first, more in ((0, 100), (1000, 110))
+    ]
+    found = over_seeds(*runs)
+    assert found.primary.change == pytest.approx(-0.0525)
+    assert "on 3,000 test images" not in found.notes[0]  # two of the first set are one file
+    assert "on 2,999 test images" in found.notes[0]
+
+
+def test_seeds_whose_sides_share_some_test_images_are_compared_on_those() -> None:
+    before, now = kept(wrong=range(0, 50), **name_images()), kept(wrong=range(0, 300), **name_images(400))
+    found = over_seeds((before, now), (before, now))
+    assert found.notes[1].startswith("compared on the test images that both sides share: 1,600 of the 2,000")
+    assert not [row for row in found.differences if row.metric.startswith("train.")]
+    few = kept(**name_images(N - 5))
+    with pytest.raises(
+        IncomparableError, match=r"run 2 of 2: both sides must be scored on .* fewer than 6 are on both"
+    ):
+        over_seeds((before, now), (before, few))
+
+
+def test_one_seed_is_refused() -> None:
+    with pytest.raises(IncomparableError, match="over seeds must have two or more; received 1"):
+        over_seeds(("HEAD", "HEAD"))
+
+
+def test_images_without_ids_are_one_in_test_sets_of_one_digest() -> None:
+    def pair(images: str, *ids: int) -> Pair:
+        y_prob = {"test": np.eye(4)[[0, 1, 1]]}
+        named = Predictions(np.zeros(3, int), y_prob, CLASSES, images, 0, np.array(ids, np.uint64))
+        return Pair(named, named, np.arange(3))
+
+    pairs = pair("a"), pair("a"), pair("b"), pair("c", 7, 1, 7), pair("d", 1, 2, 3)
+    first, again, other, named, more = (score_seed(one)["test.accuracy"].images for one in pairs)
+    assert first.tolist() == again.tolist()
+    assert not set(first) & {*other, *named, *more}
+    assert named[0] == named[2]
+    assert set(named) & set(more) == {named[1]}
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"train": 9_000, "test": 10_000}, "trained on 9,000 images: another seed may move the scores by more"),
+        ({"train": 200, "test": 400}, "400 test images show large differences alone; with `--seeds 5`"),
+        ({"train": 45_000, "test": 10_000}, ""),
+    ],
+)
+def test_seeds_are_advised_where_few_images_train_or_test(
+    capsys: pytest.CaptureFixture[str], counts: dict[str, int], says: str
+) -> None:
+    DATASET.write_text(json.dumps(counts))
+    assert main(["--base", "HEAD", "--json"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert len(notes) == bool(says)
+    assert all(note.startswith(says) for note in notes)
