@@ -19,7 +19,7 @@ from flows.results.verdict import Comparison
 from flows.server import connection
 from tasks.params import PARAMS_FILE, ParameterError, parse
 from tasks.params.block import validate_block
-from tasks.params.gate import Gate
+from tasks.params.gate import DEFAULT, Gate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,7 +99,8 @@ def _compare_seeds(args: argparse.Namespace, root: Path, levels: Gate) -> Compar
 
 
 def _levels(tolerance: float | None) -> Gate:
-    levels = validate_block(Gate, parse(PARAMS_FILE).get("gate", {}), str(PARAMS_FILE), "gate")
+    content = parse(PARAMS_FILE)
+    levels = validate_block(Gate, content["gate"], str(PARAMS_FILE), "gate") if "gate" in content else DEFAULT
     if tolerance is None:
         return levels
     if not 0 <= tolerance <= 100:

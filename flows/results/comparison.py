@@ -27,13 +27,13 @@ from tasks.metrics.predictions import Predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
-from tasks.params.gate import Gate
+from tasks.params.gate import DEFAULT, Gate
 
 MIN_SHARED = 6  # test images: fewer never show a difference at 95 %, as 2 · 0.5⁵ > 0.05
 RULE = "both sides must be scored on the same test images"
 
 
-def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> Comparison:
+def compare(root: Path, base: str, here: str = "", gate: Gate = DEFAULT) -> Comparison:
     """Compare the workspace at `root`, or the side `here`, with a base.
 
     Raises
@@ -61,7 +61,6 @@ def compare(root: Path, base: str, here: str = "", gate: Gate | None = None) -> 
         if note:
             metrics = {}  # of each side's own images
         metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
-    gate = gate or Gate()
     notes = (note, *_name_machines(*sides), advise_seeds(now.read_counts()))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))

@@ -11,7 +11,7 @@ from tasks.params import PARAMS_FILE, Block, ParameterError, parse
 from tasks.params.block import suggest, validate_block
 from tasks.params.download import Download
 from tasks.params.evaluate import Evaluate
-from tasks.params.gate import Gate
+from tasks.params.gate import DEFAULT, Gate
 from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
 from tasks.params.normalize import Normalize
@@ -29,7 +29,7 @@ class Params(Block):
     regularize: Regularize
     train: Train
     evaluate: Evaluate
-    gate: Gate = Gate()
+    gate: Gate = DEFAULT
     study: Study
 
 

@@ -10,10 +10,14 @@ Level = Literal["off", "warn", "fail"]
 
 
 class Gate(Block):
-    """What may fall or grow; files of earlier versions lack the block."""
+    """What may fall or grow."""
 
-    tolerance: Annotated[float, Field(ge=0, le=100)] = 0.0
-    leaks: Level = "warn"
-    conflicts: Level = "warn"
-    unreadable: Level = "warn"
-    smallest_class: Level = "warn"
+    tolerance: Annotated[float, Field(ge=0, le=100)]
+    leaks: Level
+    conflicts: Level
+    unreadable: Level
+    smallest_class: Level
+
+
+# Of a file of an earlier version, which lacks the block.
+DEFAULT = Gate(tolerance=0.0, leaks="warn", conflicts="warn", unreadable="warn", smallest_class="warn")

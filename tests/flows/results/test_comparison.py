@@ -15,7 +15,7 @@ from flows.results.over_seeds import score_seed
 from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Pair
 from tasks.metrics.predictions import Predictions
-from tasks.params.gate import Gate
+from tasks.params.gate import DEFAULT
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DATASET = Path("reports/dataset.json")
@@ -57,7 +57,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
             subprocess.run(command, check=True)
         DATASET.write_text('{"test_set_digest": 123456}')
-        Path("params.yaml").write_text("gate: {}\n")
+        Path("params.yaml").write_text("train: {}\n")
         write()
         commit()
     return path
@@ -314,7 +314,7 @@ def kept(**written: Any) -> str:
 
 
 def over_seeds(*runs: tuple[str, str]) -> Comparison:
-    return compare_seeds(Path(), Side(Path(), "main"), Side(Path(), "here"), runs, Gate())
+    return compare_seeds(Path(), Side(Path(), "main"), Side(Path(), "here"), runs, DEFAULT)
 
 
 def test_a_fall_of_every_seed_fails_and_one_of_a_single_seed_is_noise(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,7 @@ def test_pictures_come_from_the_cache_and_what_is_lost_is_said(repository: Path)
 
 
 def test_an_unchanged_workspace_has_no_change_and_no_flip(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two_sides.commit(repository)
     assert main(["--base", "HEAD", "--json", "--page", str(PAGE)]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["passed"]
