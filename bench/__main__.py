@@ -16,7 +16,6 @@ from pathlib import Path
 from bench.accuracy import accuracy
 from bench.epochs import epochs, epochs_before, epochs_pytorch
 from bench.few_images import few_images
-from bench.gate import gate
 from bench.machines import loop_alone
 from bench.measure import Found, compare, interleaved, machine, ratio, run, runs_of, side, versions
 from bench.photographs import photographs
@@ -115,7 +114,6 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "study_bare": study_bare,
     "photographs": photographs,
     "few_images": few_images,
-    "gate": gate,
     "machines": two_machines,
     "machines_s3": s3_bucket,
     "thousand_trials": loop_alone,

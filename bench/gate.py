@@ -1,4 +1,6 @@
-"""The group `gate`: how often does the gate call a difference real?
+"""Count how often the gate calls a difference real, for docs/gate.md.
+
+`python -m bench.gate` in a clone after `make run`; the probes are kept in .bench/gate.
 
 Probes are logistic regressions on features of EfficientNet-Lite0. Each is trained on other images of CIFAR-10, drawn by
 class. Two of one recipe differ by their draw alone, so each difference that is called real is a mistake. A worse recipe
@@ -7,6 +9,7 @@ trains on a part of each draw: its mean score on the same test images is three s
 A side is one probe, or five with seeds. Each comparison draws its probes and its test images anew.
 """
 
+import argparse
 import os
 from collections.abc import Callable
 from functools import cache, partial
@@ -19,7 +22,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.few_images import NORMALIZED, _classifier, _images, _to_features
-from bench.measure import Found
 from flows.results.over_seeds import average_scores, score_seed
 from flows.results.verdict import Difference, Pair
 from tasks.metrics.intervals import mean_interval
@@ -39,34 +41,24 @@ Predicted = NDArray[np.uint8]  # classes, of shape (n_probes, n_images)
 Rng = np.random.Generator
 
 
-def gate(alone: int = 200, over_seeds: int = 1_000) -> list[Found]:
-    """Count differences called real: of equal recipes, and of a worse one."""
+def main(alone: int = 200, over_seeds: int = 1_000) -> None:
+    """Print shares called real: of equal recipes, and of a worse one."""
     for n_train in PROBES:
         _pool(n_train)  # before processes share it
-    found = []
     for n_train in (FEW, 1_000, 5_000):
         for n_test in SIZES:
             name = f"equal probes on {n_train:,} images called different on {n_test:,} test images"
-            found.append(_share(f"{name}, one run a side", 7, alone, partial(_equal, n_train, n_test, 1)))
+            _share(f"{name}, one run a side", alone, partial(_equal, n_train, n_test, 1))
             if n_train < 5_000:
-                found.append(_share(f"{name}, {SEEDS} seeds", 7, over_seeds, partial(_equal, n_train, n_test, SEEDS)))
-        if n_train == FEW:
-            found += _few_images(over_seeds // 2)
-    return found
-
-
-def _few_images(n: int) -> list[Found]:
-    """Count the same for seeds that have their own test sets, and falls found."""
-    found = []
+                _share(f"{name}, {SEEDS} seeds", over_seeds, partial(_equal, n_train, n_test, SEEDS))
     for n_test in SIZES[1:]:
         name = f"equal probes on {FEW} images called different on {n_test:,} test images, others for each seed"
-        found.append(_share(f"{name}, {SEEDS} seeds", 7, n, partial(_equal, FEW, n_test, SEEDS, apart=True)))
+        _share(f"{name}, {SEEDS} seeds", over_seeds // 2, partial(_equal, FEW, n_test, SEEDS, apart=True))
     for is_paired in (True, False):
         for n_test in SIZES:
             name = f"falls of {FALL:g} standard deviations found on {n_test:,} test images, {SEEDS} seeds"
             how = "of one draw for both sides" if is_paired else "of other draws for each side"
-            found.append(_share(f"{name} {how}", 90, n, partial(_fall, n_test, is_paired), "higher"))
-    return found
+            _share(f"{name} {how}", over_seeds // 2, partial(_fall, n_test, is_paired))
 
 
 def _equal(n_train: int, n_test: int, n_seeds: int, rng: Rng, apart: bool = False) -> tuple[bool, float]:
@@ -109,22 +101,15 @@ def _differ(base: Predicted, here: Predicted, images: list[NDArray[Any]]) -> int
     return int(np.sign(row.change)) if row.verdict == "real" else 0
 
 
-def _share(
-    name: str, goal: float, n: int, compare: Callable[[Rng], tuple[bool, float]], better: str = "lower"
-) -> Found:
-    """Compute the share of `n` comparisons that are called real, in per cent."""
+def _share(name: str, n: int, compare: Callable[[Rng], tuple[bool, float]]) -> None:
+    """Print the share of `n` comparisons that are called real."""
     parts = np.array_split(np.arange(n), 20)
     jobs = Parallel(len(os.sched_getaffinity(0)))
     results = [result for part in jobs(delayed(_each)(compare, seeds) for seeds in parts) for result in part]
     n_real, falls = sum(is_real for is_real, _ in results), [fall for _, fall in results]
     low, high = stats.binomtest(n_real, n).proportion_ci(method="wilson")
-    value = 100 * n_real / n
-    side = {"median": value, "minimum": 100 * low, "maximum": 100 * high, "n": n}
     more = f", falls of {np.mean(falls):.2f} standard deviations in the mean" if any(falls) else ""
-    print(f"{name}: {value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {n:,}{more}", flush=True)
-    met = value >= goal if better == "higher" else value <= goal
-    about = {"name": name, "goal": goal, "better": better, "met": met, "n": n, "unit": "%"}
-    return {**about, "sides": {"share, with its 95 % interval": side}}
+    print(f"{name}: {n_real / n:.1%} [{low:.1%}, {high:.1%}] of {n:,}{more}", flush=True)
 
 
 def _each(compare: Callable[[Rng], tuple[bool, float]], seeds: NDArray[Any]) -> list[tuple[bool, float]]:
@@ -181,3 +166,8 @@ def _probe(train: NDArray[np.float32], test: NDArray[np.float32], n_images: int,
     head = fit_head(train[rows], labels[rows], 10, seed)
     predicted: Predicted = (test @ head.kernel + head.bias).argmax(axis=1).astype(np.uint8)
     return predicted
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m bench.gate", description=(__doc__ or "").splitlines()[0]).parse_args()
+    main()
