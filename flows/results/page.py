@@ -47,10 +47,10 @@ def render_page(comparison: Comparison) -> str:
         pictures, lost_pictures = _show(here, pair, flips)
         y_prob = [predictions.y_prob["test"] for predictions in (pair.base, pair.here)]
         confusion = comparison_figures.confusion(pair.here.y_true, y_prob, names)
+        rows = [(name, *map("{:,}".format, counts)) for name, *counts in flips.classes[:MANY_CLASSES]]
         content = {
             "flips": flips, "pictures": pictures, "lost_pictures": lost_pictures, "n_classes": len(names),
-            "confusion": confusion,
-            "by_class": (ClassFlips._fields, [(name, *map("{:,}".format, n)) for name, *n in flips.classes[:MANY_CLASSES]]),
+            "confusion": confusion, "by_class": (ClassFlips._fields, rows),
         }  # fmt: skip
     return render_template(
         "compare.html",

@@ -17,7 +17,7 @@ from flows.results.comparison import compare
 from flows.results.page import render_page
 from tests.support import two_sides
 from tests.support.reports import Page
-from tests.support.two_sides import CLASSES, N, write
+from tests.support.two_sides import CLASSES, N, write_of_pictures
 
 PAGE = Path("reports/compare.html")
 
@@ -26,11 +26,11 @@ PAGE = Path("reports/compare.html")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A commit that errs on 40 images, and a workspace that errs on 60, of which 30 are others."""
     path = tmp_path_factory.mktemp("page") / "repository"
-    two_sides.begin(path)
-    write(path, range(0, 40))
+    two_sides.begin_with_pictures(path)
+    write_of_pictures(path, range(0, 40))
     two_sides.commit(path)
     (path / "params.yaml").write_text("train: {seed: 0, epochs: 5}\n")
-    write(path, range(10, 70))
+    write_of_pictures(path, range(10, 70))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         assert main(["--base", "HEAD", "--page", str(PAGE)]) == 1
