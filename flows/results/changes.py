@@ -5,7 +5,7 @@ which no stage reads; *data*, which are the counts of reports/dataset.json and w
 *libraries*; and the *pipeline*, which are variables and commands of dvc.yaml. What cannot be read is said in its place.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ def find_changes(base: Side, here: Side) -> list[Change]:
     return changes
 
 
-def _parameters(base: Side, here: Side) -> Iterable[str]:
-    return changed_values(*(content | {"study": None} for content in _parse_both(base, here, PARAMS_FILE)))
+def _parameters(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, PARAMS_FILE, lambda params: params | {"study": None})
 
 
 def _data(base: Side, here: Side) -> Iterator[str]:
@@ -68,12 +68,12 @@ def _read_code(side: Side) -> code.Files:
     return {file.relative_to(side.root).as_posix(): file.read_bytes() for file in files}
 
 
-def _libraries(base: Side, here: Side) -> Iterable[str]:
-    return changed_values(*_parse_both(base, here, LIBRARIES_FILE))
+def _libraries(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, LIBRARIES_FILE, dict)
 
 
-def _pipeline(base: Side, here: Side) -> Iterable[str]:
-    return changed_values(*map(_variables_and_commands, _parse_both(base, here, "dvc.yaml")))
+def _pipeline(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, "dvc.yaml", _variables_and_commands)
 
 
 def _variables_and_commands(graph: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +82,16 @@ def _variables_and_commands(graph: dict[str, Any]) -> dict[str, Any]:
     return variables | {name: stage.get("cmd") for name, stage in graph.get("stages", {}).items()}
 
 
-def _parse_both(base: Side, here: Side, path: Path | str) -> Iterator[dict[str, Any]]:
-    """Parse a file of both sides; empty where missing or the same."""
-    texts = {side: _read(side, str(path)).decode() for side in (base, here)}
-    are_same = texts[base] == texts[here]  # to parse one takes a tenth of a second
-    return ({} if are_same or not text else parse_text(text, f"{path} of {side.name}") for side, text in texts.items())
+def _compare_files(
+    base: Side, here: Side, path: Path | str, select: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Iterator[str]:
+    texts = [_read(side, str(path)).decode() for side in (base, here)]
+    if texts[0] != texts[1]:  # to parse one takes a tenth of a second
+        before, now = (
+            select(parse_text(text, f"{path} of {side.name}") if text else {})
+            for text, side in zip(texts, (base, here), strict=True)
+        )
+        yield from changed_values(before, now)
 
 
 def _read(side: Side, path: str) -> bytes:

@@ -20,6 +20,7 @@ from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Difference, Pair
 from tasks.data import arrays
 from tasks.errors import RefusedError
+from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting import comparison_figures
 from tasks.reporting.evaluation import History
@@ -65,12 +66,12 @@ def render_page(comparison: Comparison) -> str:
 
 
 def _draw_intervals(differences: Sequence[Difference]) -> str:
-    """Draw test scores, and of the classes those that changed most."""
-    tested = [(row.metric.removeprefix("test."), row.change, row.interval) for row in differences if row.interval]
-    changes = [comparison_figures.Change(*row) for row in tested]
-    classes = [change for change in changes if change.name.startswith("recall.")]
-    largest = sorted((change for change in classes if change.value), key=lambda change: -abs(change.value))
-    drawn = [*(change for change in changes if change not in classes), *largest[:MANY_CLASSES]]
+    """Draw test scores, without losses, and the recalls that changed most."""
+    rows = [(row.metric.removeprefix("test."), row) for row in differences if row.metric.startswith("test.")]
+    changes = [comparison_figures.Change(name, row.change, row.interval) for name, row in rows if row.interval]
+    scores = [change for change in changes if change.name in SCORES and SCORES[change.name].better == "higher"]
+    classes = [change for change in changes if change.name.startswith("recall.") and change.value]
+    drawn = [*scores, *sorted(classes, key=lambda change: -abs(change.value))[:MANY_CLASSES]]
     return comparison_figures.intervals(drawn) if drawn else ""
 
 
@@ -103,7 +104,7 @@ def _show(here: Side, pair: Pair, flips: Flips) -> tuple[list[list[Flipped]], st
 
 
 def _read_test_images(side: Side, pair: Pair) -> tuple[arrays.Images, Sequence[str]]:
-    """Find the test images by their digest, with their files' names or numbers."""
+    """Find the test images by their digest, with names or numbers."""
     folder, digest = side.root / artifact(side.root, "arrays"), pair.here.images
     name = arrays.images_path(folder, "test").name
     try:

@@ -56,10 +56,10 @@ def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: 
 
 
 def _refuse_other_classes(*sides: Side) -> None:
-    """Refuse committed predictions of other classes; where a side has none, the runs are compared."""
+    """Refuse committed predictions of other classes."""
     try:
         of_base, of_here = (set(side.read_predictions().class_names) for side in sides)
-    except IncomparableError:
+    except IncomparableError:  # lost: the runs will be compared
         return
     if of_base != of_here:
         received = f"{shorten(sorted(of_base ^ of_here))} on one side alone"
