@@ -25,13 +25,21 @@ from tests.support.toy_pipeline import STAGES, commit, dvc, git
 OF_SEED = 'if train["seed"] == 1 and train["epochs"] == 5:'  # only here, as the base trains for fewer epochs
 
 
-@pytest.fixture
-def toy(run_before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A toy pipeline with two commits, the second of which trains longer."""
-    path = tmp_path / "toy"
+@pytest.fixture(scope="module")
+def longer(run_before: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy pipeline with two commits, the second of which trains longer; never to be written."""
+    path = tmp_path_factory.mktemp("longer") / "toy"
     shutil.copytree(run_before, path, symlinks=True)
     edit(path / "params.yaml", train__epochs=5)
     commit(path, "longer")
+    return path
+
+
+@pytest.fixture
+def toy(longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its copy, to work in."""
+    path = tmp_path / "toy"
+    shutil.copytree(longer, path, symlinks=True)
     monkeypatch.chdir(path)
     return path
 
@@ -85,13 +93,18 @@ def run(path: Path, *arguments: str) -> tuple[int, str, str]:
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(
-    toy: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+    longer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
 ) -> None:
+    monkeypatch.chdir(longer)
     assert gate.main(["--base", "HEAD~1", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert says in line
-    assert not finished(toy)
+    assert not finished(longer)
 
 
 @pytest.mark.parametrize(
