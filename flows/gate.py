@@ -94,7 +94,7 @@ def _compare_seeds(args: argparse.Namespace, root: Path, levels: Gate) -> Compar
     from flows.study.gate_flow import gate  # Prefect takes seconds to load
 
     with connection.connected():
-        runs = gate(plan.trials, plan.may_differ_in_classes, args.jobs, on)
+        runs = gate(plan.trials, args.jobs, on)
     return compare_seeds(root, plan.base, plan.here, runs, levels)
 
 

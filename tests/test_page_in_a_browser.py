@@ -56,10 +56,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("compared") / "repository"
-    two_sides.begin(root)
-    two_sides.write(root, range(0, 40))
+    two_sides.begin_with_pictures(root)
+    two_sides.write_of_pictures(root, range(0, 40))
     two_sides.commit(root)
-    two_sides.write(root, range(10, 70))
+    two_sides.write_of_pictures(root, range(10, 70))
     write_page(compare(root, "HEAD"), root / "compare.html")
     return root / "compare.html"
 

@@ -94,7 +94,7 @@ def judge(root: Path, stage: Any, since: str | None = None) -> tuple[list[Reason
     reasons, status = [], {}
     for entry in stage.status().get(stage.addressing, []):  # a sentence, or {kind: {path: what happened}}
         if isinstance(entry, str):
-            command = changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
+            command = _changed_words(locked["cmd"], stage.cmd) if entry == "changed command" else entry
             reasons.append(Reason("command", command))
         else:
             status.update({path: what for paths in entry.values() for path, what in paths.items()})
@@ -128,8 +128,7 @@ def _file_reason(file: Any, what: str, is_output: bool) -> Reason:
     return Reason("outputs" if is_output else "data", f"{file.def_path} {what}{_changed_files(file)}")
 
 
-def changed_words(before: str, now: str) -> str:
-    """Name the words that are gone, and the new ones."""
+def _changed_words(before: str, now: str) -> str:
     compared = list(difflib.ndiff(before.split(), now.split()))
     gone, new = (" ".join(word[2:] for word in compared if word.startswith(sign)) for sign in "-+")
     return f"{gone or ABSENT} → {new or ABSENT}"

@@ -1,18 +1,17 @@
 """What changed between two sides, in the words of `flows.why`.
 
 Of any two commits, experiments or this workspace, whatever DVC knows of them: *parameters* but for the block `study`,
-which no stage reads; *data*, which are the counts of reports/dataset.json, the slots of dvc.yaml and what no stage
-makes; *code* under tasks/, *layout* for files that differ in comments and layout alone; *libraries*; and the *command*
-of each stage. What cannot be read is said in its place.
+which no stage reads; *data*, which are the counts of reports/dataset.json and what no stage makes; *code* under tasks/;
+*libraries*; and the *pipeline*, which are variables and commands of dvc.yaml. What cannot be read is said in its place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.repo import code
 from flows.repo.dvc_internals import parse_lock
-from flows.repo.staleness import changed_values, changed_words
+from flows.repo.staleness import changed_values
 from flows.results.sides import IncomparableError, Side
 from tasks.params import PARAMS_FILE, parse_text
 from tasks.run.libraries import LIBRARIES_FILE
@@ -32,29 +31,20 @@ def find_changes(base: Side, here: Side) -> list[Change]:
     changes: list[Change] = []
     for kind, find in FINDERS.items():
         try:
-            changes += find(base, here)
+            changes += [Change(kind, what) for what in find(base, here)]
         except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             changes.append(Change(kind, f"unknown: {error}"))
     return changes
 
 
-def _parameters(base: Side, here: Side) -> Iterator[Change]:
-    before, now = (content | {"study": None} for content in _parse_both(base, here, PARAMS_FILE))
-    return (Change("parameters", what) for what in changed_values(before, now))
+def _parameters(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, PARAMS_FILE, lambda params: params | {"study": None})
 
 
-def _data(base: Side, here: Side) -> Iterator[Change]:
-    old, new = _parse_both(base, here, "dvc.yaml")
-    slots = changed_values(_slots(old), _slots(new))
+def _data(base: Side, here: Side) -> Iterator[str]:
     before, now = (_inputs(_read(side, "dvc.lock")) for side in (base, here))
-    modified = (f"{path} modified" for path in before if before[path] != now.get(path, before[path]))
-    counts = changed_values(base.read_counts(), here.read_counts())
-    return (Change("data", what) for what in (*slots, *modified, *counts))
-
-
-def _slots(content: dict[str, Any]) -> dict[str, Any]:
-    slots = content.get("vars", [])
-    return {name: value for slot in slots if isinstance(slot, dict) for name, value in slot.items()}
+    yield from (f"{path} modified" for path in before if before[path] != now.get(path, before[path]))
+    yield from changed_values(base.read_counts(), here.read_counts())
 
 
 def _inputs(lock: bytes) -> dict[str, str]:
@@ -65,9 +55,9 @@ def _inputs(lock: bytes) -> dict[str, str]:
     return {path: read[path] for path in read if path not in made and not path.startswith(code.FOLDER)}
 
 
-def _code(base: Side, here: Side) -> Iterator[Change]:
+def _code(base: Side, here: Side) -> Iterator[str]:
     for path, difference in code.edits(_read_code(base), _read_code(here)):
-        yield Change("code", difference) if difference else Change("layout", path)
+        yield difference or f"{path}: comments and layout alone"
 
 
 def _read_code(side: Side) -> code.Files:
@@ -78,27 +68,30 @@ def _read_code(side: Side) -> code.Files:
     return {file.relative_to(side.root).as_posix(): file.read_bytes() for file in files}
 
 
-def _libraries(base: Side, here: Side) -> Iterator[Change]:
-    return (Change("libraries", what) for what in changed_values(*_parse_both(base, here, LIBRARIES_FILE)))
+def _libraries(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, LIBRARIES_FILE, dict)
 
 
-def _commands(base: Side, here: Side) -> Iterator[Change]:
-    before, now = (content.get("stages", {}) for content in _parse_both(base, here, "dvc.yaml"))
-    for stage in {**before, **now}:
-        old, new = (str(stages.get(stage, {}).get("cmd", "")) for stages in (before, now))
-        if old != new:
-            yield Change("command", f"{stage}: {changed_words(old, new)}")
+def _pipeline(base: Side, here: Side) -> Iterator[str]:
+    return _compare_files(base, here, "dvc.yaml", _variables_and_commands)
 
 
-def _parse_both(base: Side, here: Side, path: Path | str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parse a file of both sides; empty where missing or the same."""
-    before, now = (_read(side, str(path)) for side in (base, here))
-    if before == now:
-        return {}, {}  # to parse one takes a tenth of a second
-    return (
-        parse_text(before.decode(), f"{path} of {base.name}") if before else {},
-        parse_text(now.decode(), f"{path} of {here.name}") if now else {},
-    )
+def _variables_and_commands(graph: dict[str, Any]) -> dict[str, Any]:
+    own = [entry for entry in graph.get("vars", []) if isinstance(entry, dict)]  # the others name files
+    variables = {name: value for entry in own for name, value in entry.items()}
+    return variables | {name: stage.get("cmd") for name, stage in graph.get("stages", {}).items()}
+
+
+def _compare_files(
+    base: Side, here: Side, path: Path | str, select: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Iterator[str]:
+    texts = [_read(side, str(path)).decode() for side in (base, here)]
+    if texts[0] != texts[1]:  # to parse one takes a tenth of a second
+        before, now = (
+            select(parse_text(text, f"{path} of {side.name}") if text else {})
+            for text, side in zip(texts, (base, here), strict=True)
+        )
+        yield from changed_values(before, now)
 
 
 def _read(side: Side, path: str) -> bytes:
@@ -108,4 +101,4 @@ def _read(side: Side, path: str) -> bytes:
         return b""
 
 
-FINDERS = {"parameters": _parameters, "data": _data, "code": _code, "libraries": _libraries, "command": _commands}
+FINDERS = {"parameters": _parameters, "data": _data, "code": _code, "libraries": _libraries, "pipeline": _pipeline}

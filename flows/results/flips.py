@@ -14,9 +14,9 @@ class ClassFlips(NamedTuple):
     """The flips among the images of a class."""
 
     name: str
-    support: int  # images of the class
     lost: int  # right at the base, wrong here
     won: int  # the reverse
+    images: int  # of the class
 
 
 class Flips(NamedTuple):
@@ -24,8 +24,6 @@ class Flips(NamedTuple):
 
     lost: Rows  # right at the base, wrong here
     won: Rows  # the reverse
-    n_right: int  # on both sides
-    n_wrong: int
     classes: list[ClassFlips]  # that have flips, those with most first
 
 
@@ -36,9 +34,7 @@ def count_flips(pair: Pair) -> Flips:
     was_right, is_right = (y_prob.argmax(axis=1) == y_true for y_prob in (base, here))
     surest = np.argsort(-here.max(axis=1), kind="stable")
     lost, won = (surest[flipped[surest]] for flipped in (was_right & ~is_right, is_right & ~was_right))
-    counts = (
-        np.bincount(labels, minlength=len(class_names)).tolist() for labels in (y_true, y_true[lost], y_true[won])
-    )
-    classes = [ClassFlips(*row) for row in zip(class_names, *counts, strict=True) if row[2] or row[3]]
-    n_right, n_wrong = int((was_right & is_right).sum()), int((~was_right & ~is_right).sum())
-    return Flips(lost, won, n_right, n_wrong, sorted(classes, key=lambda row: -(row.lost + row.won)))
+    labels = (y_true[lost], y_true[won], y_true)
+    counts = (np.bincount(of_flips, minlength=len(class_names)).tolist() for of_flips in labels)
+    classes = [ClassFlips(*row) for row in zip(class_names, *counts, strict=True) if row[1] or row[2]]
+    return Flips(lost, won, sorted(classes, key=lambda row: -(row.lost + row.won)))

@@ -4,7 +4,6 @@ Made from one Comparison, whose numbers it repeats: it computes no score. What a
 """
 
 import csv
-import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -15,13 +14,13 @@ import numpy as np
 from flows.repo.dvc_internals import stored_object
 from flows.repo.git import GitError
 from flows.repo.graph import artifact
-from flows.repo.repair import recorded_outputs
 from flows.results.changes import FINDERS, find_changes
-from flows.results.flips import Flips, count_flips
+from flows.results.flips import ClassFlips, Flips, count_flips
 from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Difference, Pair
 from tasks.data import arrays
 from tasks.errors import RefusedError
+from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
 from tasks.reporting import comparison_figures
 from tasks.reporting.evaluation import History
@@ -31,7 +30,6 @@ from tasks.run.outputs import atomic_outputs
 
 Flipped = tuple[Picture, str, float]  # an image, and the answer of the base with its probability
 N_PICTURES = 24  # of each direction
-N_CHANGES = 12  # of a kind, before the others are folded away
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
@@ -43,37 +41,37 @@ def write_page(comparison: Comparison, path: Path) -> None:
 def render_page(comparison: Comparison) -> str:
     """Render the page as HTML, with what both sides still have."""
     base, here, pair = comparison.base, comparison.here, comparison.pair
-    changes = find_changes(base, here)
-    histories = {name: _read_history(side) for name, side in (("base", base), ("here", here))}
-    content: dict[str, Any] = {"curves": "", "flips": None}
-    if all(histories.values()):
-        content["curves"] = comparison_figures.curves(*histories.values())
+    changes, histories = find_changes(base, here), [_read_history(side) for side in (base, here)]
+    content: dict[str, Any] = {"flips": None}
     if pair:
         flips, names = count_flips(pair), pair.here.class_names
         pictures, lost_pictures = _show(here, pair, flips)
-        content |= {"flips": flips, "pictures": pictures, "lost_pictures": lost_pictures, "classes": names}
         y_prob = [predictions.y_prob["test"] for predictions in (pair.base, pair.here)]
-        content["confusion"] = comparison_figures.confusion(pair.here.y_true, y_prob, names)
+        confusion = comparison_figures.confusion(pair.here.y_true, y_prob, names)
+        rows = [(name, *map("{:,}".format, counts)) for name, *counts in flips.classes[:MANY_CLASSES]]
+        content = {
+            "flips": flips, "pictures": pictures, "lost_pictures": lost_pictures, "n_classes": len(names),
+            "confusion": confusion, "by_class": (ClassFlips._fields, rows),
+        }  # fmt: skip
     return render_template(
         "compare.html",
         comparison=comparison,
-        table=comparison.cells(),
-        kinds={kind: [change.what for change in changes if change.kind == kind] for kind in (*FINDERS, "layout")},
-        n_changes=N_CHANGES,
+        metrics=comparison.cells(),
+        kinds={kind: [change.what for change in changes if change.kind == kind] for kind in FINDERS},
         intervals=_draw_intervals(comparison.differences),
-        without_curves=[name for name, rows in histories.items() if not rows],
+        curves=comparison_figures.curves(*histories) if all(histories) else "",
         many_classes=MANY_CLASSES,
         **content,
     )
 
 
 def _draw_intervals(differences: Sequence[Difference]) -> str:
-    """Draw test scores, and of the classes those that changed most."""
-    tested = [(row.metric.removeprefix("test."), row.change, row.interval) for row in differences if row.interval]
-    changes = [comparison_figures.Change(*row) for row in tested]
-    classes = [change for change in changes if change.name.startswith("recall.")]
-    largest = sorted((change for change in classes if change.value), key=lambda change: -abs(change.value))
-    drawn = [*(change for change in changes if change not in classes), *largest[:MANY_CLASSES]]
+    """Draw test scores, without losses, and the recalls that changed most."""
+    rows = [(row.metric.removeprefix("test."), row) for row in differences if row.metric.startswith("test.")]
+    changes = [comparison_figures.Change(name, row.change, row.interval) for name, row in rows if row.interval]
+    scores = [change for change in changes if change.name in SCORES and SCORES[change.name].better == "higher"]
+    classes = [change for change in changes if change.name.startswith("recall.") and change.value]
+    drawn = [*scores, *sorted(classes, key=lambda change: -abs(change.value))[:MANY_CLASSES]]
     return comparison_figures.intervals(drawn) if drawn else ""
 
 
@@ -106,7 +104,7 @@ def _show(here: Side, pair: Pair, flips: Flips) -> tuple[list[list[Flipped]], st
 
 
 def _read_test_images(side: Side, pair: Pair) -> tuple[arrays.Images, Sequence[str]]:
-    """Find the test images by their digest, with their files' names."""
+    """Find the test images by their digest, with names or numbers."""
     folder, digest = side.root / artifact(side.root, "arrays"), pair.here.images
     name = arrays.images_path(folder, "test").name
     try:
@@ -117,12 +115,4 @@ def _read_test_images(side: Side, pair: Pair) -> tuple[arrays.Images, Sequence[s
     if (content := stored_object(side.root, digest)) is None:
         raise IncomparableError(f"{name} of {side.name} is in neither this workspace nor DVC's cache")
     images = np.load(BytesIO(content))
-    return images, _stored_names(side) or [f"test image {number}" for number in range(1, len(images) + 1)]
-
-
-def _stored_names(side: Side) -> list[str]:
-    digest = (recorded_outputs(side.read("dvc.lock")) or {}).get(artifact(side.root, "arrays"), "")
-    listed = json.loads(stored_object(side.root, digest) or b"[]") if digest else []
-    digests = {entry["relpath"]: entry["md5"] for entry in listed}
-    names = stored_object(side.root, digests["test_files.txt"]) if "test_files.txt" in digests else None
-    return (names or b"").decode().split("\n")[:-1]
+    return images, [f"test image {number}" for number in range(1, len(images) + 1)]

@@ -1,13 +1,13 @@
 """What a study keeps, so that its report can be written again.
 
-study.csv has a row for each run. The first line of study.jsonl has what holds for all runs, each other line what
-study.csv lacks of one. A study of an earlier version left no study.jsonl, and its report lacks that.
+study.csv has a row for each run, to be read by people and programs. study.jsonl has on its first line what holds for
+all runs, on each other line all that is known of one.
 """
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,7 @@ from flows.study.results import Row, columns
 from tasks.params import ParameterError
 from tasks.run.outputs import atomic_outputs
 
-RUNS, REST = "study.csv", "study.jsonl"
-FIELDS = ("experiment", "gaps", "validation_accuracies", "machine", "seconds")  # of a run, in study.jsonl
-TYPES = {"variant": str, "seed": int, "epochs": int, "experiment": str}  # of a run, in study.csv; the rest are floats
+RUNS, KEPT = "study.csv", "study.jsonl"
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,13 @@ class Context:
 def write_study(folder: Path, rows: Sequence[Row], baseline: str, context: Context) -> None:
     """Write study.csv and study.jsonl."""
     header = columns(rows[0].score)
-    runs = ({name: getattr(row, name) for name in FIELDS} for row in rows if row.gaps)
-    lines = [json.dumps(line, ensure_ascii=False) for line in ({"baseline": baseline, **asdict(context)}, *runs)]
-    with atomic_outputs(folder / RUNS, folder / REST) as (csv_file, rest):  # which no experiment may be left to replace
+    lines = ({"baseline": baseline, **asdict(context)}, *map(asdict, rows))
+    with atomic_outputs(folder / RUNS, folder / KEPT) as (csv_file, kept):  # which no experiment may be left to replace
         with csv_file.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             writer.writerows([getattr(row, name) for name in header.values()] for row in rows)
-        rest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        kept.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
 
 
 def read_study(folder: Path) -> tuple[list[Row], str, Context]:
@@ -50,23 +47,14 @@ def read_study(folder: Path) -> tuple[list[Row], str, Context]:
     Raises
     ------
     tasks.params.ParameterError
-        If there is no study, or another program changed its files.
+        If there is no study, or another program changed its file.
     """
-    if not (folder / RUNS).exists():
-        raise ParameterError(f"{folder} must be the report of a study; received no {RUNS} there; run the study first")
+    path = folder / KEPT
+    if not path.exists():
+        raise ParameterError(f"{folder} must be the report of a study; received no {KEPT} there; run the study first")
     try:
-        with (folder / RUNS).open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file))
-        lines = (folder / REST).read_text(encoding="utf-8").splitlines() if (folder / REST).exists() else ["{}"]
-        shared, *runs = map(json.loads, lines)
-        rest = {run["experiment"]: run for run in runs}
-        (score,) = (name.removeprefix("validation_") for name in table[0] if name.startswith("validation_"))
-        rows = [
-            Row(**{name: TYPES.get(name, float)(line[column]) for column, name in columns(score).items()}, score=score)
-            for line in table
-        ]
-        rows = [replace(row, **rest.get(row.experiment, {})) for row in rows]
-        return rows, shared.pop("baseline", rows[0].variant), Context(**shared)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, csv.Error) as error:
+        shared, first, *others = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [Row(**run) for run in (first, *others)], shared.pop("baseline"), Context(**shared)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}"
-        raise ParameterError(f"{folder}/{RUNS} and {REST} must be as a study wrote them; received {fault}") from error
+        raise ParameterError(f"{path} must be as a study wrote it; received {fault}; run the study again") from error

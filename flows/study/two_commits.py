@@ -17,6 +17,7 @@ from flows.runs.experiments import isolated_worktree
 from flows.runs.inputs import check_checkout, check_inputs, parse_inputs
 from flows.runs.trial import RAW, Trial, finished
 from flows.study.plan import SEEDS, Origin, blobs_at, check_jobs, define_run, read_origin, read_text
+from tasks.layouts.rules import shorten
 from tasks.metrics.significance import MIN_PAIRS
 from tasks.params import PARAMS_FILE, ParameterError
 from tasks.params.document import validate
@@ -28,7 +29,6 @@ class Plan(NamedTuple):
     base: Side
     here: Side
     trials: list[Trial]
-    may_differ_in_classes: bool
 
 
 def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: str) -> Plan:
@@ -46,13 +46,24 @@ def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: 
     sides = find_sides(root, base, here or "HEAD")
     if not here:
         check_inputs(root)
-    planned, data = [], []
+    _refuse_other_classes(*sides)
+    planned = []
     for name, side in zip(("base", "here"), sides, strict=True):
         origin = read_origin(root, side.commit, f"{PARAMS_FILE} of {side.name}")
         validate(origin.params, f"{PARAMS_FILE} of {side.name}")
-        data.append((origin.inputs.get("images"), origin.params["normalize"]["classes"]))
         planned.append(_plan_side(root, name, side, origin, seeds, on))
-    return Plan(*sides, [trial for pair in zip(*planned, strict=True) for trial in pair], data[0] != data[1])
+    return Plan(*sides, [trial for pair in zip(*planned, strict=True) for trial in pair])
+
+
+def _refuse_other_classes(*sides: Side) -> None:
+    """Refuse committed predictions of other classes."""
+    try:
+        of_base, of_here = (set(side.read_predictions().class_names) for side in sides)
+    except IncomparableError:  # lost: the runs will be compared
+        return
+    if of_base != of_here:
+        received = f"{shorten(sorted(of_base ^ of_here))} on one side alone"
+        raise IncomparableError(f"both sides must have the same classes; received {received}; choose another --base")
 
 
 def _plan_side(root: Path, name: str, side: Side, origin: Origin, seeds: int, on: str) -> list[Trial]:

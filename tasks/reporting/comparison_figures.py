@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,46 +17,29 @@ from tasks.reporting.figures import draw_matrix
 
 
 class Change(NamedTuple):
-    """The difference of a score, with its interval."""
+    """The difference of a score that is to rise, with its interval."""
 
     name: str
     value: float
     interval: tuple[float, float]
 
-    @property
-    def title(self) -> str:
-        return SCORES[self.name].title if self.name in SCORES else elide(self.name, 32)
-
-    @property
-    def is_loss(self) -> bool:
-        return self.name in SCORES and SCORES[self.name].better == "lower"
-
 
 def intervals(changes: Sequence[Change]) -> str:
-    """Draw differences with intervals; losses on an axis of their own."""
-    kinds = {False: (100, "change, in points"), True: (1, "change; lower is better")}
-    panels = {is_loss: [change for change in changes if change.is_loss == is_loss] for is_loss in kinds}
-    panels = {is_loss: group for is_loss, group in panels.items() if group}
+    """Draw differences with intervals, in points."""
     with drawing_style():
-        heights = [len(group) + 1.5 for group in panels.values()]
-        figure = Figure(figsize=(8.4, 0.3 * sum(heights) + 0.4), layout="constrained")
-        places = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-        for axes, (is_loss, group) in zip(places, panels.items(), strict=True):
-            _draw_intervals(axes, group, *kinds[is_loss])
+        figure = Figure(figsize=(8.4, 0.3 * len(changes) + 0.9), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (_, value, ends) in enumerate(changes):
+            colour, marker = (TRAIN, "o") if value >= 0 else (VALIDATION, "s")
+            axes.plot([100 * end for end in ends], [place, place], color=colour, solid_capstyle="butt")
+            face = "none" if ends[0] <= 0 <= ends[1] else colour
+            axes.plot([100 * value], [place], marker, color=colour, markerfacecolor=face)
+        axes.axvline(0, color=INK, linewidth=1, linestyle=":")
+        axes.set_ylim(len(changes) - 0.5, -0.5)
+        titles = [SCORES[name].title if name in SCORES else elide(name, 32) for name, *_ in changes]
+        axes.set_yticks(range(len(changes)), titles, parse_math=False)
+        axes.set_xlabel("change, in points")
         return svg(figure)
-
-
-def _draw_intervals(axes: Axes, changes: Sequence[Change], unit: float, label: str) -> None:
-    for place, change in enumerate(changes):
-        is_real = not change.interval[0] <= 0 <= change.interval[1]
-        colour = TRAIN if (change.value < 0) == change.is_loss else VALIDATION
-        axes.plot([unit * end for end in change.interval], [place, place], color=colour, solid_capstyle="butt")
-        face = colour if is_real else "none"
-        axes.plot([unit * change.value], [place], "o" if colour == TRAIN else "s", color=colour, markerfacecolor=face)
-    axes.axvline(0, color=INK, linewidth=1, linestyle=":")
-    axes.set_ylim(len(changes) - 0.5, -0.5)
-    axes.set_yticks(range(len(changes)), [change.title for change in changes], parse_math=False)
-    axes.set_xlabel(label)
 
 
 def curves(base: History, here: History) -> str:

@@ -77,15 +77,15 @@ def test_each_change_is_named_with_its_kind_and_nothing_else(root: Path) -> None
     assert found(root) == [
         ("parameters", "train.seed 0 → 1"),
         ("parameters", "gate.tolerance 0 → 1"),
-        ("data", "images pictures → p.zip"),
         ("data", "pictures modified"),
         ("data", "leaks.test 0 → 3"),
         ("code", "tasks/new.py is new"),
         ("code", "tasks/page.html modified"),
         ("code", "tasks/train.py:2: `return 2` in `fit` differs"),
-        ("layout", "tasks/words.py"),
+        ("code", "tasks/words.py: comments and layout alone"),
         ("libraries", "keras 3.15.1 → (absent)"),
-        ("command", "pack: -u → (absent)"),
+        ("pipeline", "images pictures → p.zip"),
+        ("pipeline", "pack run -u it → run it"),
     ]
     assert found(root) == []
 

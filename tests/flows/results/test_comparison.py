@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +16,25 @@ from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Pair
 from tasks.metrics.predictions import Predictions
 from tasks.params.gate import DEFAULT
+from tests.support import two_sides
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DATASET = Path("reports/dataset.json")
-N, CLASSES = 2_000, ["cat", "dog", "ship", "frog"]
+N = 2_000
+LABELS = np.arange(N) % 4
 
 
-def write(
-    wrong: set[int] | range = range(0, 300),
-    confidence: float = 0.7,
-    images: str = "a1",
-    headline: dict[str, float] | None = None,
-    **keys: Any,
-) -> None:
-    """Metrics and predictions of a model that errs on the given images."""
-    labels = keys.get("labels", np.arange(N) % 4)
-    said = np.where(np.isin(np.arange(N), list(wrong)), (labels + 1) % 4, labels)
-    probabilities = np.full((N, 4), (1 - confidence) / 3)
-    probabilities[np.arange(N), said] = confidence
-    saved = {"labels": labels, "probabilities": probabilities, "classes": CLASSES, "images": images, **keys}
-    np.savez_compressed(PREDICTIONS, **{key: value for key, value in saved.items() if value is not None})
-    accuracy = 1 - len(wrong) / N
-    scores = {"accuracy": accuracy, "loss": 0.5, **(headline or {})}
-    METRICS.write_text(json.dumps({"train": {"accuracy": 0.99, "loss": 0.1}, "test": scores}))
+def write(wrong: Collection[int] = range(0, 300), **keys: Any) -> None:
+    two_sides.write(Path(), wrong, keys.pop("labels", LABELS), **keys)
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose only commit has the outputs of `write()`."""
-    path = tmp_path_factory.mktemp("gate")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        Path("reports").mkdir()
-        Path("dvc.yaml").write_text(
-            "stages:\n  evaluate:\n    cmd: 'true'\n    outs: [reports/predictions.npz]\n"
-            "    metrics: [{reports/metrics.json: {cache: false}}]\n"
-            "artifacts: {predictions: {path: reports/predictions.npz}, metrics: {path: reports/metrics.json},\n"
-            "  dataset: {path: reports/dataset.json}}\n"
-        )
-        for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
-            subprocess.run(command, check=True)
-        DATASET.write_text('{"test_set_digest": 123456}')
-        Path("params.yaml").write_text("train: {}\n")
-        write()
-        commit()
+    path = tmp_path_factory.mktemp("gate") / "repository"
+    two_sides.begin(path)
+    two_sides.write(path, range(0, 300), LABELS)
+    two_sides.commit(path)
     return path
 
 
@@ -70,13 +45,6 @@ def repository(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(first, made, symlinks=True)
     monkeypatch.chdir(made)
     return made
-
-
-def commit() -> None:
-    subprocess.run(["dvc", "commit", "--quiet", "--force", "evaluate"], check=True)
-    subprocess.run(["git", "add", "--all"], check=True)
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, "commit", "--quiet", "--message", "run"], check=True)
 
 
 def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -135,7 +103,7 @@ def test_confidence_alone_moves_the_loss_and_not_the_accuracy(capsys: pytest.Cap
 def test_the_verdict_follows_the_headline(capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.repeat(np.arange(4), [1900, 50, 25, 25])  # mistakes on a rare class hardly move accuracy
     write(wrong=range(0, 100), headline={"balanced_accuracy": 0.9868}, labels=labels)
-    commit()
+    two_sides.commit(Path())
     mistakes = set(range(0, 60)) | set(range(1960, 1980))
     write(wrong=mistakes, headline={"balanced_accuracy": 0.7922}, labels=labels)
     status, found = rows(capsys)
@@ -162,7 +130,7 @@ def test_a_new_headline_is_judged_from_the_predictions_of_both(
 def test_of_many_classes_only_real_changes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     classes = [f"c{n}" for n in range(40)]
     write(classes=classes)
-    commit()
+    two_sides.commit(Path())
     write(wrong=range(0, 900), classes=classes)
     _, found = rows(capsys)
     listed = {name: row["verdict"] for name, row in found.items() if name.startswith("test.recall.")}
@@ -177,7 +145,7 @@ def name_images(first: int = 0) -> dict[str, Any]:
 
 def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytest.CaptureFixture[str]) -> None:
     write(**name_images())
-    commit()
+    two_sides.commit(Path())
     labels = np.arange(400, 400 + N) % 4
     labels[-1600] = (labels[-1600] + 1) % 4  # of an image that both hold
     write(wrong={*range(0, 40), *range(1700, 2000)}, labels=labels, **name_images(400))
@@ -197,7 +165,7 @@ def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytes
     ("before", "now", "says"),
     [
         ({}, name_images(400), "others at HEAD, whose predictions do not name them"),
-        ({}, {"labels": (np.arange(N) + 1) % 4}, "others at HEAD, whose predictions do not name them"),
+        ({}, {"labels": (LABELS + 1) % 4}, "others at HEAD, whose predictions do not name them"),
         (name_images(), name_images(N - 5), "others at HEAD; fewer than 6 are on both sides: 5 of the 2,000"),
         ({}, {"images": "b2", "classes": [*"abcd"]}, "other classes at HEAD"),
     ],
@@ -207,7 +175,7 @@ def test_without_shared_images_there_is_nothing_to_compare(
 ) -> None:
     if before:
         write(**before)
-        commit()
+        two_sides.commit(Path())
     write(**now)
     assert main(["--base", "HEAD"]) == 2
     assert f"both sides must be scored on the same test images; received {says}" in capsys.readouterr().err
@@ -248,7 +216,7 @@ def test_a_side_that_was_made_elsewhere_is_named(
 
 def test_predictions_of_an_older_format_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     write(classes=None)
-    commit()
+    two_sides.commit(Path())
     write()
     assert main(["--base", "HEAD"]) == 0
     assert "the predictions of HEAD cannot be read: 'classes is not a file" in capsys.readouterr().out
@@ -305,12 +273,8 @@ def test_damaged_metrics_are_one_line_and_no_regression(capsys: pytest.CaptureFi
 
 
 def kept(**written: Any) -> str:
-    """Commit a run's outputs to git, which is faster than DVC; return the commit."""
     write(**written)
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", "add", "--force", "reports"], check=True)
-    subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "--message", "run"], check=True)
-    return subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    return two_sides.commit_to_git(Path(), "--force", "reports")
 
 
 def over_seeds(*runs: tuple[str, str]) -> Comparison:
@@ -373,7 +337,7 @@ def test_one_seed_is_refused() -> None:
 def test_images_without_ids_are_one_in_test_sets_of_one_digest() -> None:
     def pair(images: str, *ids: int) -> Pair:
         y_prob = {"test": np.eye(4)[[0, 1, 1]]}
-        named = Predictions(np.zeros(3, int), y_prob, CLASSES, images, 0, np.array(ids, np.uint64))
+        named = Predictions(np.zeros(3, int), y_prob, [*"abcd"], images, 0, np.array(ids, np.uint64))
         return Pair(named, named, np.arange(3))
 
     pairs = pair("a"), pair("a"), pair("b"), pair("c", 7, 1, 7), pair("d", 1, 2, 3)
