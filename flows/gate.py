@@ -1,9 +1,9 @@
 """Compare the model with another commit's: is it better, beyond noise?
 
 `python -m flows.gate --base REV [--here REV] [--tolerance POINTS] [--json | --markdown] [--page FILE]` ends with 1 when
-the primary metric (`evaluate.headline`) fell on test by more than the tolerance and the noise, or when the data got
-worse where the block `gate` of params.yaml says `fail`; with 2 when there is nothing to compare. With `--seeds N
-[--on machines]` both commits run with N seeds first, and runs that exist are not repeated.
+the primary metric (`evaluate.headline`) fell on test by more than the tolerance, and its interval leaves zero out, or
+when the data got worse where the block `gate` of params.yaml says `fail`; with 2 when there is nothing to compare. With
+`--seeds N [--on machines]` both commits run with N seeds first, and runs that exist are not repeated.
 """
 
 import argparse
@@ -59,13 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(summarize(comparison))
     else:
         print(comparison.markdown())
+    for failure in comparison.failures:
+        print(failure, file=sys.stderr)
     if args.page:
         from flows.results.page import write_page  # which draws: half a second
 
-        write_page(comparison, args.page)
+        try:
+            write_page(comparison, args.page)
+        except OSError as error:
+            print(f"error: {args.page} must be a file that can be written; received {error}", file=sys.stderr)
+            return 2
         print(f"open {args.page}", file=sys.stderr)
-    for failure in comparison.failures:
-        print(failure, file=sys.stderr)
     return 1 if comparison.failures else 0
 
 

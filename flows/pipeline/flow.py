@@ -131,6 +131,7 @@ def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
 
             write_page(comparison, changes := page.with_name("compare.html"))
             create_link_artifact(changes.as_uri(), key="compare", description=comparison.sentence)
+            get_run_logger().info("against commit %s: %s; open %s", commit, comparison.sentence, changes)
     except IncomparableError as error:  # the first run in a repository, or other test images
         text = str(error)
     create_markdown_artifact(text, key="comparison", description=f"This run against commit {commit}")

@@ -6,12 +6,13 @@ which no stage reads; *data*, which are the counts of reports/dataset.json and w
 """
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.repo import code
 from flows.repo.dvc_internals import parse_lock
-from flows.repo.staleness import changed_values
+from flows.repo.staleness import ABSENT, changed_values
 from flows.results.sides import IncomparableError, Side
 from tasks.params import PARAMS_FILE, parse_text
 from tasks.run.libraries import LIBRARIES_FILE
@@ -35,6 +36,17 @@ def find_changes(base: Side, here: Side) -> list[Change]:
         except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             changes.append(Change(kind, f"unknown: {error}"))
     return changes
+
+
+def edited_parameters(side: Side) -> list[str]:
+    """List parameters that were changed since a side's results were made."""
+    stages = (parse_lock(_read(side, "dvc.lock")) or {}).get("stages", {}).values()
+    ran = {key: value for stage in stages for key, value in stage.get("params", {}).get(str(PARAMS_FILE), {}).items()}
+    if not ran:
+        return []
+    content = parse_text(_read(side, str(PARAMS_FILE)).decode(), f"{PARAMS_FILE} of {side.name}")
+    now = {key: reduce(lambda block, name: block.get(name, ABSENT), key.split("."), content) for key in ran}
+    return [*dict.fromkeys(changed_values(ran, now))]  # a key may be listed with its block, and once more
 
 
 def _parameters(base: Side, here: Side) -> Iterator[str]:

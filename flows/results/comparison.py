@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
+from flows.results.changes import edited_parameters
 from flows.results.over_seeds import Scored, advise_seeds, average_scores, score_seed
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_sides
@@ -45,6 +46,10 @@ def compare(root: Path, base: str, here: str = "", gate: Gate = DEFAULT) -> Comp
     """
     refuse_unresolved(root)
     before, now = sides = find_sides(root, base, here)
+    edited = {side: edited_parameters(side) for side in sides}
+    if edited[now] and not now.commit:
+        edits = ", ".join(edited[now])
+        raise IncomparableError(f"the results here must be of params.yaml; received {edits} since; run `dvc repro`")
     primary, metrics = _compare_metrics(*sides)
     pair, note = None, ""
     try:
@@ -58,10 +63,11 @@ def compare(root: Path, base: str, here: str = "", gate: Gate = DEFAULT) -> Comp
         note = f"metrics alone, without intervals: {error}"
     else:
         pair, note = _pair(old, _read_matching(now, metrics["test.accuracy"].here), before.name)
-        if note:
-            metrics = {}  # of each side's own images
+        metrics = {} if note else _without_classes(metrics)  # otherwise of each side's own images
         metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
-    notes = (note, *_name_machines(*sides), advise_seeds(now.read_counts()))
+    stale = (f"the results of {side.name} are of other parameters: {', '.join(edited[side])}" for side in sides)
+    stale = (line for side, line in zip(sides, stale, strict=True) if edited[side])
+    notes = (note, *stale, *_name_machines(*sides), advise_seeds(now.read_counts()))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))
 
@@ -91,7 +97,7 @@ def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, 
         first = first or pair
         tested.append(score_seed(pair))
         metrics.append({metric: Scored(row.base, row.here) for metric, row in rows.items()})
-        shared.append(note)
+        shared.append(note and f"seed {number - 1}: {note}")
     seeds = tested if any(shared) else [old | new for old, new in zip(metrics, tested, strict=True)]
     differences = list(average_scores(seeds))
     n_images = len(np.unique(np.concatenate([scores["test.accuracy"].images for scores in tested])))
@@ -101,14 +107,14 @@ def compare_seeds(root: Path, base: Side, here: Side, runs: Sequence[tuple[str, 
     )
     notes = dict.fromkeys((note, *shared, *(line for run in sides for line in _name_machines(*run))))
     checks = list(_check_data(*sides[0], gate))
-    return Comparison(*sides[0], primary, gate, differences, checks, first, tuple(filter(None, notes)))
+    return Comparison(*sides[0], primary, gate, differences, checks, first, tuple(filter(None, notes)), len(runs))
 
 
 def _compare_run(before: Side, now: Side, run: str) -> tuple[str, dict[str, Difference], Pair, str]:
     try:
         primary, metrics = _compare_metrics(before, now)
         predictions = _read_matching(now, metrics["test.accuracy"].here)
-        return primary, metrics, *_pair(before.read_predictions(), predictions, before.name)
+        return primary, _without_classes(metrics), *_pair(before.read_predictions(), predictions, before.name)
     except IncomparableError as error:
         raise IncomparableError(f"{run}: {error}") from error
 
@@ -150,10 +156,14 @@ def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
     """Pair predictions by image; say how many where test sets differ."""
     if old.images == new.images and np.array_equal(old.y_true, new.y_true):
         return Pair(old, new, np.arange(len(new.y_true))), ""
-    ids, first = np.unique(old.test_ids, return_index=True)  # identical files have one prediction
-    here = np.flatnonzero(np.isin(new.test_ids, ids))
-    before = first[np.searchsorted(ids, new.test_ids[here])]
-    counts = f"{len(here):,} of the {len(new.y_true):,} test images here, of {len(old.y_true):,} at {base}"
+    found: dict[Any, int] = {}  # the row of a file, and of a file with a label, as identical files may have two
+    for row, key in reversed([*enumerate(zip(old.test_ids.tolist(), old.y_true.tolist(), strict=False))]):
+        found[key] = found[key[0]] = row
+    keys = zip(new.test_ids.tolist(), new.y_true.tolist(), strict=False)
+    rows = np.array([found.get(key, found.get(key[0], -1)) for key in keys], int)
+    here = np.flatnonzero(rows >= 0)
+    before = rows[here]
+    counts = f"{len(here):,} of the {len(new.y_true):,} test images here"
     faults = {
         f"other classes at {base}": old.class_names != new.class_names,
         f"others at {base}, whose predictions do not name them, as in an earlier version": not len(old.test_ids),
@@ -167,7 +177,13 @@ def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
         side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]}, test_ids=new.test_ids[here])
         for side, rows in ((old, before), (new, here))
     )
-    return Pair(old, new, here), f"compared on the test images that both sides share: {counts}{relabelled}"
+    others = "; scores of training and validation images are left out, as these differ, too"
+    return Pair(old, new, here), f"compared on {counts}, those that {base} holds, too{relabelled}{others}"
+
+
+def _without_classes(metrics: dict[str, Difference]) -> dict[str, Difference]:
+    """Leave out F1 of each class, beside which recall has an interval."""
+    return {metric: row for metric, row in metrics.items() if not metric.startswith("f1.")}
 
 
 def _compare_metrics(base: Side, here: Side) -> tuple[str, dict[str, Difference]]:

@@ -22,12 +22,15 @@ def summarize(comparison: Comparison) -> str:
     changes = [f"- {change.kind}: `` {change.what} ``" for change in find_changes(comparison.base, comparison.here)]
     more = [f"- and {len(changes) - N_CHANGES:,} more"] if len(changes) > N_CHANGES else []
     verdict = [
-        f"## {'Failed' if comparison.failures else 'Passed'}: {comparison.sentence}",
+        f"## The gate {'fails' if comparison.failures else 'passes'}",
+        "",
+        comparison.sentence[0].upper() + comparison.sentence[1:],
+        "",
         *(f"- **{failure}**" for failure in comparison.failures),
         "",
         *table(header, told),
         *_describe_flips(comparison),
-        *(line for note in comparison.notes for line in ("", note)),
+        *(line for note in comparison.remarks for line in ("", note)),
         "",
         f"What changed since {comparison.base.name}:",
         "",
@@ -43,4 +46,5 @@ def _describe_flips(comparison: Comparison) -> list[str]:
     counts = f"{len(flips.lost):,} were right and are wrong now, {len(flips.won):,} the reverse"
     classes = ", ".join(f"{row.name} {row.lost:,} and {row.won:,}" for row in flips.classes[:N_CLASSES])
     by_class = f"; by class: {classes}" if classes else ""
-    return ["", f"Of {len(comparison.pair.rows):,} test images {counts}{by_class}."]
+    seed = "With seed 0 alone: of" if comparison.seeds > 1 else "Of"
+    return ["", f"{seed} {len(comparison.pair.rows):,} test images {counts}{by_class}."]

@@ -17,6 +17,7 @@ from tasks.metrics.intervals import crossed_interval
 from tasks.metrics.per_sample import correct
 from tasks.metrics.predictions import NO_IDS, Values
 from tasks.metrics.scores import SCORES
+from tasks.metrics.significance import MIN_PAIRS
 from tasks.metrics.summarize import MANY_CLASSES
 
 FEW_TRAINED, FEW_TESTED = 20_000, 1_000  # images, below which seeds are advised: docs/gate.md
@@ -59,7 +60,7 @@ def average_scores(seeds: Sequence[Mapping[str, Scored]]) -> Iterator[Difference
     has_many_classes = sum(metric.startswith(RECALL) for metric in metrics) > MANY_CLASSES
     for metric in metrics:
         scored = [scores[metric] for scores in seeds if metric in scores]
-        if len(scored) > 1:
+        if len(scored) >= min(len(seeds), MIN_PAIRS):
             row = _average(metric, scored)
             if not (has_many_classes and metric.startswith(RECALL)) or row.verdict == "real":
                 yield row
@@ -69,7 +70,7 @@ def advise_seeds(counts: Mapping[str, Any]) -> str:
     """Say why one seed tells too little, by the number of images."""
     trained, tested = counts.get("train", FEW_TRAINED), counts.get("test", FEW_TESTED)
     if tested < FEW_TESTED:
-        return f"{tested:,} test images show large differences alone; with `--seeds 5` smaller ones show, too"
+        return f"{tested:,} test images show only large differences; with `--seeds 5` smaller ones show, too"
     if trained < FEW_TRAINED:
         why = "another seed may move the scores by more than these intervals say; `--seeds 5` covers that"
         return f"trained on {trained:,} images: {why}"
@@ -82,4 +83,7 @@ def _average(metric: str, scored: Sequence[Scored]) -> Difference:
     seeds = np.repeat(np.arange(len(scored)), [len(one.images) for one in scored])
     influences = np.zeros((len(scored), len(keys)))
     np.add.at(influences, (seeds, numbers), np.concatenate([one.influence for one in scored]))
-    return Difference(metric, float(base.mean()), float(here.mean()), crossed_interval(here - base, influences))
+    low, high = crossed_interval(here - base, influences)
+    score, limit = SCORES.get(metric.removeprefix("test.")), 1.0 if metric.startswith(RECALL) else np.inf
+    limit = score.highest - score.lowest if score else limit
+    return Difference(metric, float(base.mean()), float(here.mean()), (max(low, -limit), min(high, limit)))

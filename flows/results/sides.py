@@ -65,8 +65,8 @@ class Side:
         try:
             return read_predictions(BytesIO(self.read_artifact("predictions")))
         except ValueError as error:
-            side = self.name if self.commit else "this workspace"
-            fault = f"the predictions of {side} cannot be read: {error}; `dvc repro` makes them again"
+            side, remedy = (self.name, f"git checkout {self.name} && ") if self.commit else ("this workspace", "")
+            fault = f"the predictions of {side} cannot be read: {error}; `{remedy}dvc repro` makes them again"
             raise IncomparableError(fault) from error
 
 

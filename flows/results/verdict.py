@@ -35,6 +35,14 @@ class Difference:
         return "within noise" if low <= 0 <= high else "real"
 
 
+WORSE = {
+    "leaks": "more held-out images have a copy in training",
+    "conflicts": "more copies have two labels",
+    "unreadable": "more images cannot be read",
+    "smallest_class": "the smallest class has fewer images",
+}
+
+
 class DataCheck(NamedTuple):
     """A count of reports/dataset.json on two sides, and its level in `gate`."""
 
@@ -47,6 +55,9 @@ class DataCheck(NamedTuple):
     def verdict(self) -> str:
         worse = self.here < self.base if self.name == "smallest_class" else self.here > self.base
         return f"worse: {self.level}" if worse else "equal" if self.here == self.base else "better"
+
+    def __str__(self) -> str:
+        return f"{WORSE[self.name]}: {self.base:,} → {self.here:,} (gate.{self.name}: {self.level})"
 
 
 class Pair(NamedTuple):
@@ -69,6 +80,7 @@ class Comparison:
     checks: list[DataCheck]
     pair: Pair | None = None  # None where the base's predictions are lost
     notes: tuple[str, ...] = ()  # why there are no intervals, on how many images, and what was made elsewhere
+    seeds: int = 1  # `pair`, and what sides hold beside their scores, are of the first
 
     @property
     def primary(self) -> Difference:
@@ -77,26 +89,36 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Say what happened to the primary metric, and whether it is noise."""
-        row, name = self.primary, f"test {self.primary_metric.replace('_', ' ')}"
-        if not row.change:
-            return f"{name} is {row.here:.2%} on both sides"
-        moved = "fell" if row.change < 0 else "rose"
+        row, (before, now) = self.primary, (f"{100 * score:.2f}" for score in (self.primary.base, self.primary.here))
+        if before == now and row.verdict != "real":
+            return f"{self._moved.rpartition(' ')[0]} is {now} % on both sides"
         how = {"unknown": "whether that is noise is unknown"}.get(row.verdict, row.verdict)
-        ends = row.interval and f", 95 % interval {' to '.join(f'{100 * end:+.2f}' for end in row.interval)}"
-        points = f"{abs(100 * row.change):.2f} points, from {row.base:.2%} to {row.here:.2%}"
-        return f"{name} {moved} by {points}: {how}{ends or ''}"
+        ends = row.interval and " to ".join(f"{100 * end:+.2f}" for end in row.interval).replace("-", "−")
+        return f"{self._moved} by {self._points}, from {before} to {now} %: {how}{ends and f', 95 % interval {ends}'}"
+
+    @property
+    def _moved(self) -> str:
+        return f"test {self.primary_metric.replace('_', ' ')} {'fell' if self.primary.change < 0 else 'rose'}"
+
+    @property
+    def _points(self) -> str:
+        return f"{abs(100 * self.primary.change):.2f} points"
 
     @property
     def failures(self) -> list[str]:
         """List what does not pass, of the primary metric and the data."""
-        fall, failures = -100 * self.primary.change, []
-        if fall > self.gate.tolerance + 1e-9 and self.primary.verdict in {
-            "real",
-            "unknown",
-        }:  # a rounding error is none
-            failures.append(f"regression: {self.sentence}; the tolerance is {self.gate.tolerance:g}")
-        checks = (check for check in self.checks if check.verdict == "worse: fail")
-        return [*failures, *(f"gate.{check.name}: {check.base:,} → {check.here:,}" for check in checks)]
+        row, failures = self.primary, []
+        has_fallen = -100 * row.change > self.gate.tolerance + 1e-9  # a rounding error is no fall
+        if has_fallen and row.verdict in {"real", "unknown"}:
+            doubt = "" if row.interval else "; whether that is noise is unknown"
+            fall = f"{self._moved} by {self._points}, more than the tolerance of {self.gate.tolerance:g}{doubt}"
+            failures.append(f"regression: {fall}")
+        return [*failures, *(str(check) for check in self.checks if check.verdict == "worse: fail")]
+
+    @property
+    def remarks(self) -> list[str]:
+        """List warnings and notes."""
+        return [*(f"warning: {check}" for check in self.checks if check.verdict == "worse: warn"), *self.notes]
 
     def cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the header and rows of the table."""
@@ -120,7 +142,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Return tables for people."""
-        notes = [line for note in self.notes for line in ("", note)]
+        notes = [line for note in self.remarks for line in ("", note)]
         return "\n".join([*table(*self.cells()), *notes])
 
     def as_json(self) -> dict[str, Any]:
@@ -132,7 +154,7 @@ class Comparison:
             "passed": not self.failures,
             "failures": self.failures,
             "sentence": self.sentence,
-            "notes": self.notes,
+            "notes": self.remarks,
             "metrics": [{**row.__dict__, "difference": row.change, "verdict": row.verdict} for row in self.differences],
             "data": [{**check._asdict(), "verdict": check.verdict} for check in self.checks],
         }

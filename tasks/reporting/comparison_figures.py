@@ -52,7 +52,8 @@ def curves(base: History, here: History) -> str:
                 for split, colour in (("train", TRAIN), ("validation", VALIDATION)):
                     if (key := f"{split}_{score}") in history[0]:
                         epochs, values = ([row[name] for row in history] for name in ("epoch", key))
-                        axes.plot(epochs, values, line, color=colour, label=f"{split}, {side}", linewidth=1.5)
+                        style = {"color": colour, "label": f"{split}, {side}", "linewidth": 1.5}
+                        axes.plot(epochs, values, line, marker="" if len(epochs) > 1 else "o", **style)
         for axes, label in zip(panels, ("accuracy", "cross-entropy (nats)"), strict=True):
             axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
