@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from flows.runs.trial import finished
 from flows.study import plan
 from tests.support.clone import Clone
 from tests.support.machines import bucket
@@ -154,3 +155,26 @@ def test_a_trial_from_another_machine_brings_its_model(head: Clone, machines: Pl
     metrics = json.loads((head.path / "reports/metrics.json").read_text())
     assert metrics == json.loads(head.run("git", "show", f"{commit}:reports/metrics.json"))
     assert json.loads(head.run("dvc", "status", "--json")).keys() == {"report"}
+
+
+def test_a_gate_over_seeds_runs_both_commits_on_the_machines_once(head: Clone, machines: Place) -> None:
+    head.run("git", "checkout", "--quiet", "--force", "HEAD")  # an experiment was applied
+    head.edit(normalize__train_images=500, model__filters=[4], train__epochs=1)
+    head.commit("one epoch")
+    head.edit(train__epochs=2)
+    head.commit("two epochs")
+    before = head.run("git", "status", "--porcelain")
+    gate = ("env", f"PREFECT_API_URL={machines.server}", sys.executable, "-m", "flows.gate", "--base", "HEAD~1")
+    over_seeds = (*gate, "--seeds", "3", "--on", "machines", "--tolerance", "100")
+    with machines.first.worker(machines.server), machines.second.worker(machines.server):
+        said = head.run(*over_seeds)
+    assert "6 runs: 0 exist already, 6 to run" in said
+    assert {f"{side} seed {seed} runs on" in said for side in ("base", "here") for seed in range(3)} == {True}
+    runs = {name: commit for name, commit in finished(machines.origin).items() if name.startswith("gate-")}
+    epochs = [head.run("git", "show", f"{run}:reports/history.csv").count("\n") - 1 for run in runs.values()]
+    assert sorted(epochs) == [1, 1, 1, 2, 2, 2]
+    again = head.run(*over_seeds, "--page", "reports/compare.html")  # without a worker
+    assert "6 runs: 6 exist already, 0 to run" in again
+    assert said[said.index("| metric") :] in again
+    assert "data:image" in (head.path / "reports/compare.html").read_text()
+    assert head.run("git", "status", "--porcelain") == before
