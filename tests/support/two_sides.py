@@ -19,6 +19,7 @@ vars: [{{images: pictures}}]
 stages:
   evaluate:
     cmd: 'true'
+    params: [model]
     outs: [{outs}]
     metrics: [{{reports/metrics.json: {{cache: false}}}}]
 artifacts: {{arrays: {{path: data/normalized}}, predictions: {{path: reports/predictions.npz}},
@@ -32,7 +33,7 @@ def begin(root: Path, *outs: str) -> None:
     for folder in ("reports", "tasks"):
         (root / folder).mkdir(parents=True)
     (root / "dvc.yaml").write_text(GRAPH.format(outs=", ".join(["reports/predictions.npz", *outs])))
-    (root / "params.yaml").write_text("train: {seed: 0, epochs: 3}\n")
+    (root / "params.yaml").write_text("train: {seed: 0, epochs: 3}\nmodel: {filters: 8}\n")
     (root / "libraries.yaml").write_text("keras: '3.15.1'\n")
     (root / "tasks/train.py").write_text("def fit():\n    return 1\n")
     (root / "reports/dataset.json").write_text('{"test_set_digest": 123456}')

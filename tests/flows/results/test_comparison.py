@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flows.gate import main
-from flows.results.comparison import compare_seeds
+from flows.results.comparison import compare, compare_seeds
 from flows.results.over_seeds import score_seed
 from flows.results.sides import IncomparableError, Side
 from flows.results.verdict import Comparison, Pair
@@ -60,9 +60,9 @@ def test_a_planted_regression_of_three_points_fails_and_is_named(capsys: pytest.
     said = capsys.readouterr()
     assert "| test.accuracy" in said.out
     assert "real" in said.out
-    assert said.err.startswith(
-        "regression: test accuracy fell by 3.00 points, from 85.00% to 82.00%: real, 95 % interval"
-    )
+    assert said.err == "regression: test accuracy fell by 3.00 points, more than the tolerance of 0\n"
+    sentence = compare(Path(), "HEAD").sentence
+    assert sentence.startswith("test accuracy fell by 3.00 points, from 85.00 to 82.00 %: real, 95 % interval −")
 
 
 def test_a_tolerance_lets_a_fall_pass_that_is_no_larger() -> None:
@@ -152,13 +152,60 @@ def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytes
     assert main(["--base", "HEAD"]) == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == (
-        "compared on the test images that both sides share: 1,600 of the 2,000 test images here, of 2,000 at HEAD; 1 "
-        "whose labels differ, scored by those here"
+        "compared on 1,600 of the 2,000 test images here, those that HEAD holds, too; 1 whose labels differ, scored by "
+        "those here; scores of training and validation images are left out, as these differ, too"
     )
     assert "train.accuracy" not in said.out
     _, found = rows(capsys)
     assert found["test.accuracy"]["base"] == 1 - 1 / 1600  # of the shared ones, all but the corrected label
     assert found["test.accuracy"]["here"] == 1 - 40 / 1600
+
+
+def test_identical_files_of_two_labels_are_paired_by_their_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = np.arange(N, dtype=np.uint64)
+    ids[1] = ids[0]  # one file twice, with labels 0 and 1
+    write(test_ids=ids)
+    two_sides.commit(Path())
+    write(labels=LABELS[::-1].copy(), test_ids=ids[::-1].copy(), images="b2")
+    assert main(["--base", "HEAD"]) == 0
+    assert "compared on 2,000 of the 2,000 test images here, those that HEAD holds, too; scores of" in (
+        capsys.readouterr().out
+    )
+
+
+def test_results_of_other_parameters_are_refused_here_and_named_at_a_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("filters: 8", "filters: 9"))
+    assert main(["--base", "HEAD"]) == 2
+    says = "error: the results here must be of params.yaml; received model.filters 8 → 9 since; run `dvc repro`\n"
+    assert capsys.readouterr().err == says
+    two_sides.commit_to_git(Path(), "--all")  # without a run
+    assert main(["--base", "HEAD~1", "--here", "HEAD"]) == 0
+    assert "the results of HEAD are of other parameters: model.filters 8 → 9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("level", "status", "says"),
+    [("off", 0, ""), ("warn", 0, "warning: more copies have two labels: 2 → 3"), ("fail", 1, "more copies have two")],
+)
+def test_worse_data_warn_or_fail_as_params_yaml_says(
+    capsys: pytest.CaptureFixture[str], level: str, status: int, says: str
+) -> None:
+    levels = dict.fromkeys(("leaks", "conflicts", "unreadable", "smallest_class"), level)
+    with Path("params.yaml").open("a") as file:
+        file.write(f"gate: {json.dumps({'tolerance': 0.0, **levels})}\n")
+    counts = {"leaks": {"test": 1}, "conflicts": 2, "unreadable": 0, "smallest_class": 9}
+    DATASET.write_text(json.dumps(counts))
+    two_sides.commit(Path())
+    DATASET.write_text(json.dumps({**counts, "conflicts": 3, "smallest_class": 10}))
+    assert main(["--base", "HEAD", "--markdown"]) == status
+    said = capsys.readouterr()
+    assert said.out.startswith(
+        f"## The gate {'fails' if status else 'passes'}\n\nTest accuracy is 85.00 % on both sides"
+    )
+    assert says in said.out
+    assert (says in said.err) == (status == 1 or not says)
+    assert ("conflicts" in said.out.split("<details>")[0].split("What changed")[0]) == (level != "off")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +341,7 @@ def test_a_fall_of_every_seed_fails_and_one_of_a_single_seed_is_noise(capsys: py
     assert note.startswith("means over 3 seeds, with which both sides were run anew, on 2,000 test images in all; ")
     found = over_seeds(*zip(usual, worse, strict=True))
     (failure,) = found.failures
-    assert failure.startswith("regression: test accuracy fell by 3.50 points, from 85.00% to 81.50%: real, 95 %")
+    assert failure.startswith("regression: test accuracy fell by 3.50 points, more than the tolerance of 0")
     assert {row.metric for row in found.differences} >= {
         "train.accuracy",
         "test.loss",
@@ -320,7 +367,7 @@ def test_a_seed_that_draws_another_test_set_is_paired_within_itself() -> None:
 def test_seeds_whose_sides_share_some_test_images_are_compared_on_those() -> None:
     before, now = kept(wrong=range(0, 50), **name_images()), kept(wrong=range(0, 300), **name_images(400))
     found = over_seeds((before, now), (before, now))
-    assert found.notes[1].startswith("compared on the test images that both sides share: 1,600 of the 2,000")
+    assert found.notes[1].startswith("seed 0: compared on 1,600 of the 2,000 test images here")
     assert not [row for row in found.differences if row.metric.startswith("train.")]
     few = kept(**name_images(N - 5))
     with pytest.raises(
@@ -352,7 +399,7 @@ def test_images_without_ids_are_one_in_test_sets_of_one_digest() -> None:
     ("counts", "says"),
     [
         ({"train": 9_000, "test": 10_000}, "trained on 9,000 images: another seed may move the scores by more"),
-        ({"train": 200, "test": 400}, "400 test images show large differences alone; with `--seeds 5`"),
+        ({"train": 200, "test": 400}, "400 test images show only large differences; with `--seeds 5`"),
         ({"train": 45_000, "test": 10_000}, ""),
     ],
 )

@@ -29,7 +29,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two_sides.begin_with_pictures(path)
     write_of_pictures(path, range(0, 40))
     two_sides.commit(path)
-    (path / "params.yaml").write_text("train: {seed: 0, epochs: 5}\n")
+    (path / "params.yaml").write_text("train: {seed: 0, epochs: 5}\nmodel: {filters: 8}\n")
     write_of_pictures(path, range(10, 70))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
@@ -138,3 +138,13 @@ def test_a_page_that_cannot_be_written_is_one_line(
     assert main(["--base", "HEAD", "--page", path]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"error: --page must be a file in a folder that can be written; received {path}"
+
+
+def test_a_page_that_fails_after_the_verdict_is_no_regression(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_sides.commit(repository)
+    assert main(["--base", "HEAD", "--page", f"reports/{'x' * 300}.html"]) == 2
+    said = capsys.readouterr()
+    assert "| test.accuracy" in said.out
+    assert said.err.startswith("error: reports/xxx")
