@@ -144,7 +144,7 @@ def test_a_page_that_fails_after_the_verdict_is_no_regression(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two_sides.commit(repository)
-    assert main(["--base", "HEAD", "--page", f"reports/{'x' * 300}.html"]) == 2
+    assert main(["--base", "HEAD", "--page", f"reports/{'x' * 249}.html"]) == 2
     said = capsys.readouterr()
     assert "| test.accuracy" in said.out
     assert said.err.startswith("error: reports/xxx")
