@@ -25,8 +25,7 @@ def summarize(comparison: Comparison) -> str:
         f"## The gate {'fails' if comparison.failures else 'passes'}",
         "",
         comparison.sentence[0].upper() + comparison.sentence[1:],
-        "",
-        *(f"- **{failure}**" for failure in comparison.failures),
+        *(line for failure in comparison.failures for line in ("", f"- **{failure}**")),
         "",
         *table(header, told),
         *_describe_flips(comparison),
@@ -44,7 +43,7 @@ def _describe_flips(comparison: Comparison) -> list[str]:
         return []
     flips = count_flips(comparison.pair)
     counts = f"{len(flips.lost):,} were right and are wrong now, {len(flips.won):,} the reverse"
-    classes = ", ".join(f"{row.name} {row.lost:,} and {row.won:,}" for row in flips.classes[:N_CLASSES])
-    by_class = f"; by class: {classes}" if classes else ""
+    classes = ", ".join(f"of {row.name} {row.lost:,} and {row.won:,}" for row in flips.classes[:N_CLASSES])
+    by_class = f"; {classes}" if classes else ""
     seed = "With seed 0 alone: of" if comparison.seeds > 1 else "Of"
     return ["", f"{seed} {len(comparison.pair.rows):,} test images {counts}{by_class}."]
