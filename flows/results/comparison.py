@@ -65,8 +65,8 @@ def compare(root: Path, base: str, here: str = "", gate: Gate = DEFAULT) -> Comp
         pair, note = _pair(old, _read_matching(now, metrics["test.accuracy"].here), before.name)
         metrics = {} if note else _without_classes(metrics)  # otherwise of each side's own images
         metrics |= {row.metric: row for row in _compare_predictions(pair.base, pair.here)}
-    stale = (f"the results of {side.name} are of other parameters: {', '.join(edited[side])}" for side in sides)
-    stale = (line for side, line in zip(sides, stale, strict=True) if edited[side])
+    others = ((side.name, ", ".join(edited[side])) for side in sides if edited[side])
+    stale = (f"the results of {side} are of other parameters: {edits}" for side, edits in others)
     notes = (note, *stale, *_name_machines(*sides), advise_seeds(now.read_counts()))
     checks = list(_check_data(*sides, gate))
     return Comparison(*sides, primary, gate, list(metrics.values()), checks, pair, tuple(filter(None, notes)))

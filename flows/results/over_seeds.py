@@ -84,6 +84,6 @@ def _average(metric: str, scored: Sequence[Scored]) -> Difference:
     influences = np.zeros((len(scored), len(keys)))
     np.add.at(influences, (seeds, numbers), np.concatenate([one.influence for one in scored]))
     low, high = crossed_interval(here - base, influences)
-    score, limit = SCORES.get(metric.removeprefix("test.")), 1.0 if metric.startswith(RECALL) else np.inf
-    limit = score.highest - score.lowest if score else limit
+    score = SCORES.get(metric.removeprefix("test."))
+    limit = score.highest - score.lowest if score else 1.0 if metric.startswith(RECALL) else np.inf
     return Difference(metric, float(base.mean()), float(here.mean()), (max(low, -limit), min(high, limit)))

@@ -91,18 +91,19 @@ class Comparison:
         """Say what happened to the primary metric, and whether it is noise."""
         row, (before, now) = self.primary, (f"{100 * score:.2f}" for score in (self.primary.base, self.primary.here))
         if before == now and row.verdict != "real":
-            return f"{self._moved.rpartition(' ')[0]} is {now} % on both sides"
+            return f"{self._name} is {now} % on both sides"
         how = {"unknown": "whether that is noise is unknown"}.get(row.verdict, row.verdict)
         ends = row.interval and " to ".join(f"{100 * end:+.2f}" for end in row.interval).replace("-", "−")
-        return f"{self._moved} by {self._points}, from {before} to {now} %: {how}{ends and f', 95 % interval {ends}'}"
+        return f"{self._moved}, from {before} to {now} %: {how}{ends and f', 95 % interval {ends}'}"
+
+    @property
+    def _name(self) -> str:
+        return f"test {self.primary_metric.replace('_', ' ')}"
 
     @property
     def _moved(self) -> str:
-        return f"test {self.primary_metric.replace('_', ' ')} {'fell' if self.primary.change < 0 else 'rose'}"
-
-    @property
-    def _points(self) -> str:
-        return f"{abs(100 * self.primary.change):.2f} points"
+        verb = "fell" if self.primary.change < 0 else "rose"
+        return f"{self._name} {verb} by {abs(100 * self.primary.change):.2f} points"
 
     @property
     def failures(self) -> list[str]:
@@ -111,8 +112,8 @@ class Comparison:
         has_fallen = -100 * row.change > self.gate.tolerance + 1e-9  # a rounding error is no fall
         if has_fallen and row.verdict in {"real", "unknown"}:
             doubt = "" if row.interval else "; whether that is noise is unknown"
-            fall = f"{self._moved} by {self._points}, more than the tolerance of {self.gate.tolerance:g}{doubt}"
-            failures.append(f"regression: {fall}")
+            allowed = f"more than the tolerance of {self.gate.tolerance:g}"
+            failures.append(f"regression: {self._moved}, {allowed}{doubt}")
         return [*failures, *(str(check) for check in self.checks if check.verdict == "worse: fail")]
 
     @property

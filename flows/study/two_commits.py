@@ -5,7 +5,6 @@ named by what decides its result, as in a study, so gates share runs across comm
 those of the commit's `data/raw` in DVC's cache or remote: their folder may have changed since.
 """
 
-import hashlib
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from flows.runs.experiments import isolated_worktree
 from flows.runs.inputs import check_checkout, check_inputs, parse_inputs
 from flows.runs.trial import RAW, Trial, finished
 from flows.study.plan import SEEDS, Origin, blobs_at, check_jobs, define_run, read_origin, read_text
+from tasks.data.digests import compute_md5
 from tasks.layouts.rules import shorten
 from tasks.metrics.significance import MIN_PAIRS
 from tasks.params import PARAMS_FILE, ParameterError
@@ -101,7 +101,7 @@ def _fetch_images(root: Path, side: Side, digest: str | None) -> None:
 
 def _check_backbone(path: Path, side: Side, digest: str | None) -> None:
     """Refuse another backbone than a side's, whose file git does not keep."""
-    received = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else "no file"
+    received = compute_md5(path) if path.is_file() else "no file"
     if received != digest:
         rule = f"{path} must be the backbone of {side.name}, whose MD5 is {digest or 'not recorded'}"
         raise IncomparableError(f"{rule}; received {received}; put that file back, or keep it in git")
