@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import ROOT
 from tests.support.parameters import edit
 
@@ -113,6 +115,13 @@ def tracked() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def enter_copy(source: Path, target: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Copy a project that no test may write to, and work in the copy."""
+    shutil.copytree(source, target, symlinks=True)
+    patch.chdir(target)
+    return target
 
 
 def copy_tracked(target: Path) -> None:

@@ -25,7 +25,7 @@ from tasks.params import ParameterError
 from tasks.params import __main__ as params
 from tasks.training.checkpoints import Checkpoints, TrainingState
 from tests.support import ROOT
-from tests.support.clone import IDENTITY
+from tests.support.clone import IDENTITY, enter_copy
 from tests.support.edits import substitute
 from tests.support.parameters import edit
 from tests.support.toy_pipeline import commit, dvc, git, write
@@ -47,10 +47,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its copy, to work in."""
-    made = tmp_path / "project"
-    shutil.copytree(origin, made, symlinks=True)
-    monkeypatch.chdir(made)
-    return made
+    return enter_copy(origin, tmp_path / "project", monkeypatch)
 
 
 def subfolder(origin: Path, place: Path) -> Path:
@@ -363,10 +360,7 @@ def two_branches(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def merging(two_branches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Their copy, to work in."""
-    made = tmp_path / "project"
-    shutil.copytree(two_branches, made, symlinks=True)
-    monkeypatch.chdir(made)
-    return made
+    return enter_copy(two_branches, tmp_path / "project", monkeypatch)
 
 
 CONFLICTS = ["dvc.lock", "params.yaml", "reports/metrics.json"]

@@ -17,6 +17,7 @@ from flows.results.verdict import Comparison, Pair
 from tasks.metrics.predictions import Predictions
 from tasks.params.gate import DEFAULT
 from tests.support import two_sides
+from tests.support.clone import enter_copy
 
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DATASET = Path("reports/dataset.json")
@@ -41,10 +42,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def repository(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its copy, to work in."""
-    made = tmp_path / "repository"
-    shutil.copytree(first, made, symlinks=True)
-    monkeypatch.chdir(made)
-    return made
+    return enter_copy(first, tmp_path / "repository", monkeypatch)
 
 
 def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:

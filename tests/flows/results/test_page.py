@@ -16,6 +16,7 @@ from flows.gate import main
 from flows.results.comparison import compare
 from flows.results.page import render_page
 from tests.support import two_sides
+from tests.support.clone import enter_copy
 from tests.support.reports import Page
 from tests.support.two_sides import CLASSES, N, write_of_pictures
 
@@ -39,10 +40,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repository(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    made = tmp_path / "repository"
-    shutil.copytree(first, made, symlinks=True)
-    monkeypatch.chdir(made)
-    return made
+    return enter_copy(first, tmp_path / "repository", monkeypatch)
 
 
 def numbers(rows: list[list[str]]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from flows.runs.inputs import recorded_digest
 from flows.runs.trial import finished
 from flows.study import two_commits
 from tests.support import ROOT
-from tests.support.clone import Clone
+from tests.support.clone import Clone, enter_copy
 from tests.support.parameters import edit
 from tests.support.serving import heed_interrupts
 from tests.support.toy_pipeline import STAGES, commit, dvc, git
@@ -38,10 +38,7 @@ def longer(run_before: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy(longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its copy, to work in."""
-    path = tmp_path / "toy"
-    shutil.copytree(longer, path, symlinks=True)
-    monkeypatch.chdir(path)
-    return path
+    return enter_copy(longer, tmp_path / "toy", monkeypatch)
 
 
 @pytest.fixture
