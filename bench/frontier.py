@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import recipes, reference
-from bench.pytorch import RIVALS
 from tasks.reporting.drawing import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
 
 FIGURE = Path("docs/frontier.svg")
@@ -101,9 +100,7 @@ def _draw_training(axes: Axes, side: Side, training: Training) -> None:
 def sides() -> list[Side]:
     """Read the sides that were measured."""
     ours = [_recipe_training(variant, f"ours, {variant}") for variant in ("default", "quick", "fast")]
-    rivals = [
-        _recipe_training(variant, f"PyTorch, {'/'.join(map(str, rival.filters))}") for variant, rival in RIVALS.items()
-    ]
+    rivals = [_recipe_training(variant, f"PyTorch, {rival.name}") for variant, rival in recipes.RIVALS.items()]
     found = [
         Side("ours", TRAIN, "o", [one for one in ours if one], (-9, 5)),
         Side("PyTorch", THIRD, "s", [one for one in rivals if one], (10, -6)),

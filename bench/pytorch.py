@@ -29,6 +29,10 @@ class Rival:
     label_smoothing: float = 0.1
     padding: int = 4  # pixels that an image is padded by, in reflection, before it is cropped
 
+    @property
+    def name(self) -> str:
+        return "/".join(map(str, self.filters))
+
 
 RIVALS = {"pytorch": Rival((64, 256, 256), 10), "pytorch_small": Rival((32, 128, 128), 10)}
 
@@ -87,7 +91,7 @@ def torch_recipe(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     network = _network(rival.filters).to(memory_format=torch.channels_last)
-    pixels, classes = (values[:images] for values in _split("train"))
+    pixels, classes = (values[:images] for values in split_tensors("train"))
     n_epochs, n_batches = epochs or rival.epochs, -(-len(classes) // rival.batch_size)
     batches, to_inputs = _batches(pixels, classes, rival)
     optimizer = torch.optim.SGD(
@@ -172,7 +176,7 @@ def _batches(
 def _accuracy(network: Any, to_inputs: Callable[[Any], Any], split: str) -> float:
     import torch
 
-    pixels, labels = _split(split)
+    pixels, labels = split_tensors(split)
     network.eval()
     with torch.inference_mode():
         found = torch.cat([network(to_inputs(part)).argmax(1) for part in pixels.split(1_000)])
@@ -180,7 +184,8 @@ def _accuracy(network: Any, to_inputs: Callable[[Any], Any], split: str) -> floa
     return float((found == labels).float().mean())
 
 
-def _split(split: str) -> tuple[Any, Any]:
+def split_tensors(split: str) -> tuple[Any, Any]:
+    """Load the images and labels of a split as tensors."""
     import numpy as np
     import torch
 

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import cpu, has_torch, run, side
-from bench.pytorch import RIVALS
+from bench.pytorch import RIVALS as ONE_CYCLE
+from bench.pytorch import Rival
+from bench.pytorch_record import RECORD, Record
 
 CURVES = Path("docs/recipes.csv")
 TEST_COLUMNS = "test_accuracy", "test_accuracy_with_views"  # of the finished model
 COLUMNS = (
     "variant", "seed", "recipe", "machine", "cpu", "epoch", "seconds", "validation_accuracy", *TEST_COLUMNS
 )  # fmt: skip
-SEEDS = {"default": 5, "quick": 5, "fast": 3, **dict.fromkeys(RIVALS, 1)}
+RIVALS: dict[str, Rival | Record] = {**ONE_CYCLE, "pytorch_record": RECORD}
+SEEDS = {"default": 5, "quick": 5, "fast": 5, **dict.fromkeys(RIVALS, 1)}
 BLOCKS = ("normalize", "model", "regularize", "train")
 
 Curve = list[dict[str, Any]]
@@ -76,7 +79,9 @@ def missing() -> Iterator[tuple[str, int]]:
 
 def measure(variant: str, seed: int) -> None:
     """Run a whole training, and add its epochs to the file."""
-    found = run(side("torch_recipe" if variant in RIVALS else "recipe", variant=variant, seed=seed))
+    name = "torch_recipe" if variant in ONE_CYCLE else "recipe"
+    of_variant = side("torch_record") if variant == "pytorch_record" else side(name, variant=variant)
+    found = run([*of_variant, f"seed={seed}"])
     new = not CURVES.exists()
     reached = {name: f"{found[name]:.4f}" for name in TEST_COLUMNS if name in found}
     scores, seconds = found["validation_accuracy"], accumulate(found["epoch_seconds"])

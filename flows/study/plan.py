@@ -27,7 +27,7 @@ SEEDS = ("normalize.seed", "train.seed")
 HOST_PARAMETERS = ("train.precision", "train.device", "train.threads")  # which a host decides where they are `auto`
 CAPACITY = ("model.filters", "model.dense_units")
 CNNS = ("notebook_cnn", "whitened_cnn")  # which do not start from pretrained weights
-NETWORKS = {"model.negative_slope": CNNS[1:], "model.filters": CNNS, "regularize.batch_norm": CNNS} | dict.fromkeys(
+NETWORKS = {"model.activation": CNNS[1:], "model.filters": CNNS, "regularize.batch_norm": CNNS} | dict.fromkeys(
     ("model.dense_units", "model.pool_before_norm"), CNNS[:1]
 )  # that a parameter acts on; the others act on every network
 CODE_SUFFIXES = (".py", ".html")  # that .dvcignore lets a folder of code have

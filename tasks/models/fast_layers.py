@@ -3,8 +3,11 @@
 oneDNN's convolutions, which Keras' layer runs on, use a CPU fully where images are large. With at most 8 × 8 pixels and
 many channels, the gradient of the weights is faster in bfloat16 as nine matrix products. Keras composes batch
 normalization from means and arithmetic, in float32; the fused kernel makes one pass each way, and reads bfloat16.
+TensorFlow computes GELU operation by operation; XLA compiles it to one loop, which takes a fifth of the time.
 """
 
+import math
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -93,6 +96,44 @@ def overlap(shift: int, side: int) -> tuple[slice, slice]:
     """Return the inputs and outputs that meet at a kernel's shift."""
     start, end = max(shift, 0), side + min(shift, 0)
     return slice(start, end), slice(start - shift, end - shift)
+
+
+class FastActivation(keras.layers.Activation):  # type: ignore[misc]
+    """An activation whose GELU is compiled, on a CPU."""
+
+    def call(self, inputs: Any) -> Any:
+        if self.activation is not keras.activations.gelu or not _is_on_cpu():
+            return super().call(inputs)
+        return compiled_gelu()(inputs)
+
+
+@cache
+def compiled_gelu() -> Any:
+    """Make GELU, x · Φ(x), from compiled loops in float32.
+
+    See Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415; Φ is the normal distribution function.
+    """
+    import tensorflow as tf
+
+    def below(x: Any) -> Any:
+        return 0.5 * (1 + tf.math.erf(x * math.sqrt(0.5)))
+
+    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+    def forward(inputs: Any) -> Any:
+        x = tf.cast(inputs, tf.float32)
+        return tf.cast(x * below(x), inputs.dtype)
+
+    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+    def backward(inputs: Any, upstream: Any) -> Any:
+        x = tf.cast(inputs, tf.float32)
+        density = tf.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        return tf.cast(tf.cast(upstream, tf.float32) * (below(x) + x * density), inputs.dtype)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def gelu(inputs: Any) -> Any:
+        return forward(inputs), lambda upstream: backward(inputs, upstream)
+
+    return gelu
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]

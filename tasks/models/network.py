@@ -16,7 +16,7 @@ from keras import layers, regularizers
 from tasks import errors
 from tasks.data.pixels import Images
 from tasks.models import backbones
-from tasks.models.fast_layers import FastConv2D, FusedBatchNormalization
+from tasks.models.fast_layers import FastActivation, FastConv2D, FusedBatchNormalization
 from tasks.models.whitening import whitening_filters
 from tasks.params.model import Model
 from tasks.params.regularize import Regularize
@@ -40,10 +40,11 @@ class LayerTypes(NamedTuple):
 
     convolution: type[layers.Conv2D]
     batch_normalization: type[layers.BatchNormalization]
+    activation: type[layers.Activation]
 
 
-FAST = LayerTypes(FastConv2D, FusedBatchNormalization)
-KERAS_OWN = LayerTypes(layers.Conv2D, layers.BatchNormalization)
+FAST = LayerTypes(FastConv2D, FusedBatchNormalization, FastActivation)
+KERAS_OWN = LayerTypes(layers.Conv2D, layers.BatchNormalization, layers.Activation)
 
 
 def build_for_training(
@@ -141,12 +142,12 @@ def notebook_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
 def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision: str, layer_types: LayerTypes) -> Any:
     """Add a frozen whitening layer, then blocks of two convolutions.
 
-    After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498). Its
-    GELU is a ReLU here, which takes half of the time on a CPU. `initialize_whitened_cnn` sets the first weights.
+    After K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024, https://arxiv.org/abs/2404.00498), with
+    ReLU or his GELU. `initialize_whitened_cnn` sets the first weights.
     """
     x = layers.Conv2D(WHITENING_FILTERS, 2, use_bias=False, trainable=False, dtype=precision, name="whitening")(x)
-    relu = partial(layers.ReLU, negative_slope=model_params.negative_slope, dtype=precision)
-    x = relu(name="relu")(x)
+    activation = {"activation": model_params.activation, "dtype": precision}
+    x = layer_types.activation(**activation, name="activation")(x)
     _check_size(x, len(model_params.filters))
     for block, filters in enumerate(model_params.filters, start=1):
         for half in "ab":
@@ -166,7 +167,7 @@ def whitened_cnn(x: Any, model_params: Model, regularize: Regularize, precision:
                 x = layer_types.batch_normalization(
                     momentum=0.9, scale=False, dtype=precision, name=f"batch_norm{block}{half}"
                 )(x)
-            x = relu(name=f"relu{block}{half}")(x)
+            x = layer_types.activation(**activation, name=f"activation{block}{half}")(x)
     x = layers.GlobalMaxPooling2D(dtype=precision, name="global_max_pool")(x)
     if regularize.dropout:
         x = layers.Dropout(regularize.dropout, dtype=precision, name="dropout")(x)

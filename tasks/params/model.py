@@ -25,7 +25,7 @@ class Model(Block):
     filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=5, strict=False)]  # YAML has lists alone
     dense_units: Width
     pool_before_norm: bool
-    negative_slope: Annotated[float, Field(ge=0, lt=1)]
+    activation: Literal["relu", "gelu"]
 
     @property
     def is_pretrained(self) -> bool:

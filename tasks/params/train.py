@@ -15,7 +15,7 @@ class Train(Block):
     optimizer: Literal["adam", "adamw", "sgd", "muon"]
     learning_rate: Annotated[float, Field(gt=0)]
     backbone_rate: Annotated[float, Field(gt=0, le=1)]
-    kernel_rate: Annotated[float, Field(gt=0)]
+    adam_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     schedule: Literal["constant", "one_cycle", "cosine"]
     warmup: Annotated[float, Field(ge=0, lt=1)]

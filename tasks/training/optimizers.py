@@ -14,14 +14,13 @@ NEWTON_SCHULZ = 3.4445, -4.775, 2.0315  # Jordan's, with the largest slope at 0
 def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> keras.optimizers.Optimizer:
     """Make the optimizer, with decoupled weight decay on kernels alone.
 
-    See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. `adam` ignores `weight_decay`, the others multiply
-    it by the learning rate. `steps` counts the updates of the whole training.
+    See Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101. `sgd` and `adamw` multiply `weight_decay` by the
+    learning rate, the others ignore it. `steps` counts the updates of the whole training.
     """
     momentum, decay = train_params.momentum, weight_decay or None
-    nesterov = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay}
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
-        "sgd": (keras.optimizers.SGD, nesterov),
-        "muon": (Muon, {**nesterov, "kernel_rate": train_params.kernel_rate}),
+        "sgd": (keras.optimizers.SGD, {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": decay}),
+        "muon": (Muon, {"momentum": momentum, "adam_rate": train_params.adam_rate}),
         "adamw": (keras.optimizers.AdamW, {"weight_decay": weight_decay}),
         "adam": (keras.optimizers.Adam, {}),
     }
@@ -29,7 +28,7 @@ def make_optimizer(train_params: Train, weight_decay: float, steps: int) -> kera
     if train_params.backbone_rate != 1:
         kind = with_backbone_rate(kind, train_params.backbone_rate)
     optimizer: keras.optimizers.Optimizer = kind(make_schedule(train_params, steps), **settings)
-    if decay:
+    if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -66,33 +65,31 @@ def with_backbone_rate(
     return WithBackboneRate
 
 
-class Muon(keras.optimizers.SGD):  # type: ignore[misc]
-    """Muon for convolution kernels, SGD for the other variables.
+class Muon(keras.optimizers.Adam):  # type: ignore[misc]
+    """Muon for convolution kernels, Adam for the other variables.
 
     After K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024,
     https://kellerjordan.github.io/posts/muon) and his record on CIFAR-10. Keras' own Muon leaves kernels of four
     dimensions to AdamW; here a kernel is a matrix with a row for each value of a patch and a column for each filter.
     Before each update, filters are scaled to norms with a root mean square of 1, so that a rate always means the same
-    angle, and weight decay of kernels has no effect. Each convolution needs a following normalization, which makes the
-    kernel's norm irrelevant. `kernel_rate` times the learning rate gives the singular values of an update; those of a
-    kernel are about 1.
+    angle, and weight decay of kernels would have no effect. Each convolution needs a following normalization, which
+    makes the kernel's norm irrelevant. The learning rate gives the singular values of a kernel's update; those of a
+    kernel are about 1. `adam_rate` times the learning rate is that of the other variables.
     """
 
-    def __init__(self, *args: Any, kernel_rate: float, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.kernel_rate = kernel_rate
+    def __init__(self, *args: Any, momentum: float, adam_rate: float, **kwargs: Any):
+        super().__init__(*args, beta_1=0.85, beta_2=0.95, **kwargs)
+        self.momentum, self.adam_rate = momentum, adam_rate
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if len(variable.shape) != 4:
-            super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, learning_rate * self.adam_rate)
             return
-        direction = gradient
-        if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
-            self.assign(velocity, self.momentum * velocity + gradient)
-            direction = gradient + self.momentum * velocity  # Nesterov
+        velocity = self._momentums[self._get_variable_index(variable)]
+        self.assign(velocity, self.momentum * velocity + gradient)
+        direction = gradient + self.momentum * velocity  # Nesterov
         kernel = variable * ops.sqrt(variable.shape[-1] / ops.sum(ops.square(variable)))
-        self.assign(variable, kernel - learning_rate * self.kernel_rate * orthogonalize(direction))
+        self.assign(variable, kernel - learning_rate * orthogonalize(direction))
 
 
 def orthogonalize(kernel: Any) -> Any:

@@ -1,6 +1,7 @@
 """The fast layers give the numbers of Keras' own."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tasks.models import fast_layers
-from tasks.models.fast_layers import FastConv2D, FusedBatchNormalization
+from tasks.models.fast_layers import FastActivation, FastConv2D, FusedBatchNormalization
 
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 2e-2}
 FAST_SHAPE, CHANNELS, FILTERS = (8, 7, 5), 64, 128
@@ -88,6 +89,22 @@ def test_normalizations_are_those_of_keras(
         for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)
     )
     assert_same(ours, theirs, TOLERANCE[policy])
+
+
+@pytest.mark.parametrize("policy", TOLERANCE)
+@pytest.mark.parametrize("name", ["gelu", "relu"])
+def test_activations_are_those_of_keras_and_repeat_to_the_bit(
+    inputs: np.ndarray, policy: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = Mock(wraps=fast_layers.compiled_gelu)
+    monkeypatch.setattr(fast_layers, "compiled_gelu", compiled)
+    theirs, ours, again = (
+        numbers(kind(name, dtype=policy), 3 * inputs)
+        for kind in (keras.layers.Activation, FastActivation, FastActivation)
+    )
+    assert_same(ours, theirs, TOLERANCE[policy])
+    assert_same(again, ours, 0)
+    assert compiled.called == (name == "gelu")
 
 
 def test_a_frozen_normalization_keeps_its_statistics(inputs: np.ndarray) -> None:

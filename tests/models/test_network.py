@@ -38,12 +38,12 @@ def test_notebook_cnn_is_the_notebooks_layer_for_layer() -> None:
     assert layers(pooled)[2:6] == ["Conv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU"]
 
 
-def test_every_relu_of_whitened_cnn_has_the_slope() -> None:
-    built = build({"network": "whitened_cnn", "negative_slope": 0.1})
-    relus = [layer for layer in built.layers if layer.name.startswith("relu")]
-    assert len(relus) == 1 + 2 * len(NOTEBOOK["filters"])
-    values = np.asarray([-2.0, 3.0], np.float32)
-    assert all(np.allclose(relu(values), [-0.2, 3.0]) for relu in relus)
+@pytest.mark.parametrize(("activation", "below_zero"), [("relu", 0.0), ("gelu", -0.0455)])
+def test_every_activation_of_whitened_cnn_is_the_chosen_one(activation: str, below_zero: float) -> None:
+    built = build({"network": "whitened_cnn", "activation": activation})
+    chosen = [layer for layer in built.layers if layer.name.startswith("activation")]
+    assert len(chosen) == 1 + 2 * len(NOTEBOOK["filters"])
+    assert all(np.allclose(layer(np.asarray([-2, 9], np.float32)), [below_zero, 9.0], atol=1e-4) for layer in chosen)
 
 
 @pytest.mark.parametrize("without", [{"l2": 0.0}, {"dropout": 0.0}, {"batch_norm": False}])
@@ -84,9 +84,9 @@ WHITENED: dict[str, Any] = {"network": "whitened_cnn", "filters": (8, 16)}
 
 def test_whitened_cnn_is_double_convolutions_behind_a_frozen_layer() -> None:
     built = build(WHITENED, dropout=0.1, l2=0.01)
-    conv = ["FastConv2D", "FusedBatchNormalization", "ReLU"]
-    block = ["FastConv2D", "MaxPooling2D", "FusedBatchNormalization", "ReLU", *conv]
-    start = ["InputLayer", "Normalization", "Conv2D", "ReLU"]
+    conv = ["FastConv2D", "FusedBatchNormalization", "FastActivation"]
+    block = ["FastConv2D", "MaxPooling2D", "FusedBatchNormalization", "FastActivation", *conv]
+    start = ["InputLayer", "Normalization", "Conv2D", "FastActivation"]
     assert layers(built) == [*start, *block, *block, "GlobalMaxPooling2D", "Dropout", "Rescaling", "Dense"]
     assert not built.get_layer("whitening").trainable
     assert built.get_layer("whitening").kernel.shape == (2, 2, 3, 24)

@@ -15,7 +15,8 @@ from tests.support.arrays import BACKBONE, DATA, HISTORY, MODEL, SIZES, write_ar
 from tests.support.parameters import edit
 from tests.support.training import model_params, regularize, save_earlier, train_params
 
-LITE0 = {"model__network": "efficientnet_lite0", "train__epochs": 1, "train__batch_size": 60}
+SGD = {"train__epochs": 1, "train__optimizer": "sgd"}
+LITE0 = {"model__network": "efficientnet_lite0", "train__batch_size": 60, **SGD}
 EARLIER = Path("earlier.keras")
 
 
@@ -64,7 +65,7 @@ def earlier(workplace: Path) -> Path:
     data_spec = network.DataSpec((32, 32, 3), 10, [100.0] * 3, [50.0] * 3)
     save_earlier(workplace / EARLIER, data_spec, network="whitened_cnn", filters=(4, 8))
     write_arrays(workplace / DATA, **SIZES)
-    edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2, train__epochs=1)
+    edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2, **SGD)
     return EARLIER
 
 

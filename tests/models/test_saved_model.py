@@ -44,6 +44,7 @@ KNOWN = {
     "moving_mean_initializer moving_variance_initializer beta_regularizer gamma_regularizer beta_constraint "
     "gamma_constraint synchronized",
     "ReLU": "max_value negative_slope threshold",
+    "Activation": "activation",
     "MaxPooling2D": "pool_size strides padding data_format",
     "GlobalMaxPooling2D": "data_format keepdims",
     "GlobalAveragePooling2D": "data_format keepdims",
@@ -61,7 +62,7 @@ def built(name: str, l2: float, dropout: float, batch_norm: bool) -> keras.Model
     """Build a network as train publishes it, with moved weights."""
     input_size = 48 if name == "efficientnet_lite0" else None
     made = network.build(
-        model_params(network=name, input_size=input_size, filters=(4, 8), dense_units=8, negative_slope=0.1),
+        model_params(network=name, input_size=input_size, filters=(4, 8), dense_units=8, activation="gelu"),
         regularize(l2=l2, dropout=dropout, batch_norm=batch_norm),
         network.DataSpec(SHAPE, 4, [120.0] * 3, [60.0] * 3),
         layer_types=network.KERAS_OWN,

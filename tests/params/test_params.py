@@ -66,9 +66,12 @@ def test_without_a_validation_split_no_variant_is_looked_at(file: Path) -> None:
             "regularize.early_stopping.patience",
             "received 3",
         ),
-        ({"train__optimizer": "adam"}, "regularize.weight_decay", "received 0.009"),
-        ({"train__optimizer": "muon", "regularize__batch_norm": False}, "train.optimizer", "received muon"),
-        ({"train__optimizer": "muon", "model__network": "pretrained"}, "train.optimizer", "received muon"),
+        *(
+            ({"train__optimizer": name, "regularize__weight_decay": 0.01}, "regularize.weight_decay", "received 0.01")
+            for name in ("adam", "muon")
+        ),
+        ({"regularize__batch_norm": False}, "train.optimizer", "received muon"),
+        ({"model__network": "pretrained"}, "train.optimizer", "received muon"),
         ({"study__variants__typo": {"train.epoch": 3}}, "study.variants.typo: train.epoch", "train.epochs?"),
         ({"study__variants__bad": {"train.epochs": -1}}, "study.variants.bad: train.epochs", "received -1"),
         ({"study__compared": ["none", "nothing"]}, "study: compared", "received nothing"),

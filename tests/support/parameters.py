@@ -24,7 +24,7 @@ NOTEBOOK: dict[str, Any] = {
     "filters": (32, 64, 128),
     "dense_units": 64,
     "pool_before_norm": False,
-    "negative_slope": 0.0,
+    "activation": "relu",
 }
 PLAIN: dict[str, Any] = {
     "flip": "none",

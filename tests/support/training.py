@@ -41,7 +41,7 @@ RECIPE: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 0.01,
     "backbone_rate": 1.0,
-    "kernel_rate": 1.0,
+    "adam_rate": 1.0,
     "momentum": 0.9,
     "schedule": "one_cycle",
     "warmup": 0.25,

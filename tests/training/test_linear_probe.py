@@ -38,7 +38,7 @@ def earlier(workplace: Path) -> None:
     """Write small arrays, and a small network to start from."""
     write_arrays(workplace / DATA, **SIZES)
     save_earlier(workplace / EARLIER, network.DataSpec((32, 32, 3), 10, [60.0] * 3, [40.0] * 3), filters=(8, 16))
-    edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2)
+    edit(workplace / "params.yaml", model__network="pretrained", regularize__dropout=0.2, train__optimizer="sgd")
 
 
 def other_split() -> None:

@@ -31,7 +31,7 @@ def test_a_constant_schedule_ignores_the_warmup() -> None:
     assert set(rates("constant")) == {0.01}
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_weight_decay_spares_biases_and_normalization(name: str) -> None:
     recipe = train_params(optimizer=name, schedule="constant", learning_rate=0.1)
     made = make_optimizer(recipe, weight_decay=0.5, steps=10)
@@ -72,12 +72,10 @@ def test_orthogonalized_kernels_keep_directions_at_equal_lengths(shape: tuple[in
     assert (np.diag(turned) < 1.3).all()
 
 
-def updated(
-    gradients: list[float], kernel: float, momentum: float = 0.0, weight_decay: float = 0.0
-) -> list[np.ndarray]:
+def updated(gradients: list[float], kernel: float, momentum: float = 0.0) -> list[np.ndarray]:
     """Update a kernel and a bias by multiples of a gradient."""
-    recipe = train_params(optimizer="muon", schedule="constant", learning_rate=0.1, kernel_rate=0.5, momentum=momentum)
-    made = make_optimizer(recipe, weight_decay=weight_decay, steps=10)
+    recipe = train_params(optimizer="muon", schedule="constant", learning_rate=0.05, adam_rate=2.0, momentum=momentum)
+    made = make_optimizer(recipe, weight_decay=0.0, steps=10)
     first = np.random.default_rng(1).normal(size=(3, 3, 4, 2)).astype("float32")
     variables = [keras.Variable(kernel * first, name="kernel"), keras.Variable(np.zeros(2, "float32"), name="bias")]
     made.build(variables)
@@ -87,11 +85,12 @@ def updated(
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
-def test_muon_moves_kernels_by_one_length_whatever_the_gradient() -> None:
+def test_muon_moves_by_one_length_whatever_the_gradient() -> None:
+    """Kernels by their singular values, and what Adam moves, value by value."""
     kernel, bias = updated([1.0], 1.0)
-    larger, other_bias = updated([100.0], 7.0, weight_decay=0.9)
+    larger, other_bias = updated([100.0], 7.0)
     np.testing.assert_allclose(kernel, larger, rtol=1e-4)
-    np.testing.assert_allclose([*bias, *other_bias], [-0.1, -0.1, -10, -10], rtol=1e-5)
+    np.testing.assert_allclose([*bias, *other_bias], [-0.1] * 4, rtol=1e-5)
     first = np.random.default_rng(1).normal(size=kernel.shape)
     moved = kernel - first * 2**0.5 / np.linalg.norm(first)
     np.testing.assert_allclose(np.linalg.svd(moved.reshape(-1, 2))[1], [0.05, 0.05], rtol=0.3)

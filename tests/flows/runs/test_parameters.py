@@ -16,7 +16,7 @@ CONTENT = parse(ROOT / "params.yaml")
 def test_only_the_lines_of_the_keys_change_and_comments_stay() -> None:
     """So that `dvc exp apply` and a diff show parameters alone."""
     assert write_settings(TEXT, {}) == TEXT
-    settings = {"normalize.size": 96, "normalize.classes": ["1", "a, b"], "model.filters": [8, 16], "train.epochs": 4}
+    settings = {"normalize.size": 96, "normalize.classes": ["1", "a, b"], "model.filters": [8, 16], "train.epochs": 3}
     changed = list(difflib.ndiff(TEXT.splitlines(), write_settings(TEXT, settings).splitlines()))
     added = [line[2:].partition("#") for line in changed if line.startswith("+ ")]
     assert [line.strip() for line, _, _ in added] == ["size: 96", "classes: ['1', 'a, b']", "filters: [8, 16]"]

@@ -107,7 +107,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("params.yaml", "optimizer: sgd", "optimiser: sgd", "params.yaml of HEAD~1: train.optimiser: "),
+        ("params.yaml", "optimizer: muon", "optimiser: muon", "params.yaml of HEAD~1: train.optimiser: "),
         ("params.yaml", "epochs: 5", "epochs: 0", "params.yaml of HEAD~1: train.epochs: must be greater "),
         ("params.yaml", None, None, "params.yaml must be in commit "),
         ("dvc.yaml", None, None, "dvc.yaml must be in commit "),
