@@ -116,12 +116,12 @@ def torch_recipe(
             optimizer.step()
             schedule.step()
         epoch_seconds.append(time.perf_counter() - begun)
-        scores.append(_accuracy(network, to_inputs, "validation"))
+        scores.append(accuracy(network, network, to_inputs, "validation"))
         print(f"{epoch_seconds[-1]:.1f} s, validation accuracy {scores[-1]:.4f}", flush=True)
     return {
         "machine": f"{threads} threads {'mixed_bfloat16' if bfloat16 else 'float32'}",
         "validation_accuracy": scores,
-        "test_accuracy": _accuracy(network, to_inputs, "test"),
+        "test_accuracy": accuracy(network, network, to_inputs, "test"),
         "seconds": time.perf_counter() - started,
         "epoch_seconds": epoch_seconds,
     }
@@ -173,13 +173,14 @@ def _batches(
     return batches, to_inputs
 
 
-def _accuracy(network: Any, to_inputs: Callable[[Any], Any], split: str) -> float:
+def accuracy(network: Any, scores: Callable[[Any], Any], to_inputs: Callable[[Any], Any], split: str) -> float:
+    """Compute the accuracy by what the network, or its views, score."""
     import torch
 
     pixels, labels = split_tensors(split)
     network.eval()
     with torch.inference_mode():
-        found = torch.cat([network(to_inputs(part)).argmax(1) for part in pixels.split(1_000)])
+        found = torch.cat([scores(to_inputs(part)).argmax(1) for part in pixels.split(1_000)])
     network.train()
     return float((found == labels).float().mean())
 

@@ -7,11 +7,11 @@ views, each with its own weight.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.pytorch import split_tensors
+from bench.pytorch import accuracy, split_tensors
 from tasks.device.cpu import has_bfloat16
 
 
@@ -38,7 +38,7 @@ RECORD = Record()
 def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None = None) -> dict[str, Any]:
     """Train the record's recipe; score it with its six views."""
     import torch
-    from torch.nn.functional import cross_entropy
+    from torch.nn.functional import cross_entropy, pad
 
     started, threads, bfloat16 = time.perf_counter(), len(os.sched_getaffinity(0)), has_bfloat16("tensorflow")
     torch.set_num_threads(threads)
@@ -62,11 +62,13 @@ def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None 
     ]
     sgd = torch.optim.SGD(groups, momentum=0.85, nesterov=True, fused=True)
     velocities = [torch.zeros_like(kernel) for kernel in kernels]
+    padded = pad(pixels.permute(0, 3, 1, 2), [RECORD.padding] * 4, mode="reflect").permute(0, 2, 3, 1)
+    first = torch.rand(len(labels)) < 0.5  # half are mirrored in even epochs, the others in odd ones
     steps = len(labels) // RECORD.batch_size
     epoch_seconds, scores, done = [], [], 0
     for epoch in range(epochs):
         begun = time.perf_counter()
-        for inputs, targets in _batches(pixels, labels, epoch):
+        for inputs, targets in _batches(padded, labels, first ^ bool(epoch % 2)):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
                 outputs = network(to_inputs(inputs)).float() / RECORD.filters[-1]
             cross_entropy(outputs, targets, label_smoothing=RECORD.label_smoothing, reduction="sum").backward()
@@ -79,13 +81,13 @@ def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None 
             network.zero_grad(set_to_none=True)
             done += 1
         epoch_seconds.append(time.perf_counter() - begun)
-        scores.append(_accuracy(network, to_inputs, "validation", views=False))
+        scores.append(accuracy(network, network, to_inputs, "validation"))
         print(f"{epoch_seconds[-1]:.1f} s, validation accuracy {scores[-1]:.4f}", flush=True)
     return {
         "machine": f"{threads} threads {'mixed_bfloat16' if bfloat16 else 'float32'}",
         "validation_accuracy": scores,
-        "test_accuracy": _accuracy(network, to_inputs, "test", views=False),
-        "test_accuracy_with_views": _accuracy(network, to_inputs, "test", views=True),
+        "test_accuracy": accuracy(network, network, to_inputs, "test"),
+        "test_accuracy_with_views": accuracy(network, _six_views(network), to_inputs, "test"),
         "seconds": time.perf_counter() - started,
         "epoch_seconds": epoch_seconds,
     }
@@ -130,43 +132,30 @@ def _muon(kernel: Any, velocity: Any, rate: float) -> None:
     kernel.data.add_((x.T if is_tall else x).reshape(kernel.shape), alpha=-rate)
 
 
-def _batches(images: Any, labels: Any, epoch: int) -> Iterator[tuple[Any, Any]]:
-    """Yield shifted pixels, all mirrored in every second epoch, and labels."""
+def _batches(padded: Any, labels: Any, mirrored: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield whole batches of shifted pixels, some mirrored, and labels."""
     import torch
-    from torch.nn.functional import pad
 
-    n, side = images.shape[:2]
-    padded = pad(images.permute(0, 3, 1, 2), [RECORD.padding] * 4, mode="reflect").permute(0, 2, 3, 1)
-    first = torch.rand(n, generator=torch.Generator().manual_seed(0)) < 0.5  # half are mirrored in even epochs
-    places = torch.arange(side)
+    n, places = len(labels), torch.arange(padded.shape[1] - 2 * RECORD.padding)
     for rows in torch.randperm(n).split(RECORD.batch_size)[: n // RECORD.batch_size]:
         top, left = torch.randint(0, 2 * RECORD.padding + 1, (2, len(rows), 1))
-        columns = torch.where((first[rows] ^ bool(epoch % 2))[:, None], places.flip(0), places) + left
+        columns = torch.where(mirrored[rows][:, None], places.flip(0), places) + left
         yield padded[rows[:, None, None], (places + top)[:, :, None], columns[:, None, :]], labels[rows]
 
 
-def _accuracy(network: Any, to_inputs: Any, split: str, views: bool) -> float:
-    """Score a split in float32; with views, as the record does."""
-    import torch
+def _six_views(network: Any) -> Callable[[Any], Any]:
+    """Score an image, two shifts of it, and the mirror images of the three."""
     from torch.nn.functional import pad
 
-    def scores(inputs: Any) -> Any:
-        return (network(inputs) + network(inputs.flip(-1))) / 2 if views else network(inputs)
+    def with_mirror(inputs: Any) -> Any:
+        return (network(inputs) + network(inputs.flip(-1))) / 2
 
-    pixels, labels = split_tensors(split)
-    network.eval()
-    found = []
-    with torch.inference_mode():
-        for part in pixels.split(1_000):
-            inputs = to_inputs(part)
-            score = scores(inputs)
-            if views:
-                padded = pad(inputs, [1] * 4, mode="reflect")
-                shifted = [padded[:, :, at : at + 32, at : at + 32] for at in (0, 2)]
-                score = (score + sum(map(scores, shifted)) / 2) / 2
-            found.append(score.argmax(1))
-    network.train()
-    return float((torch.cat(found) == labels).float().mean())
+    def scores(inputs: Any) -> Any:
+        padded, (height, width) = pad(inputs, [1] * 4, mode="reflect"), inputs.shape[2:]
+        shifted = [padded[:, :, at : at + height, at : at + width] for at in (0, 2)]
+        return (with_mirror(inputs) + sum(map(with_mirror, shifted)) / 2) / 2
+
+    return scores
 
 
 SIDES = (torch_record,)
