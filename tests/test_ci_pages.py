@@ -56,7 +56,7 @@ def test_every_command_of_a_workflow_exists(host: str) -> None:
 def test_a_workflow_shows_what_a_request_does_to_the_model(clone: Clone, tmp_path: Path, host: str) -> None:
     clone.reset()
     clone.run("git", "checkout", "--quiet", "--detach")  # as both services do
-    clone.edit(train__epochs=3)
+    clone.edit(train__epochs=20)
     clone.commit("Train longer")
     request = clone.run("git", "rev-parse", "HEAD").strip()
     clone.run("git", "checkout", "--quiet", "--detach", "main")
@@ -71,6 +71,6 @@ def test_a_workflow_shows_what_a_request_does_to_the_model(clone: Clone, tmp_pat
     assert "No remote provided" in output  # which is no error
     summary = shown.read_text(encoding="utf-8") if host == "GitHub Actions" else output[output.index("## ") :]
     assert summary.startswith("## The gate passes\n\nTest accuracy ")
-    assert "train.epochs 2 → 3" in summary
+    assert "train.epochs 2 → 20" in summary
     assert "batch_size" not in summary.partition("What changed")[2]
     assert (clone.path / "reports/compare.html").stat().st_size < 3_000_000
