@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import recipes, reference
+from bench.measure import Found
 from tasks.reporting.drawing import INK, PAPER, THIRD, TRAIN, VALIDATION, drawing_style, svg
 
 FIGURE = Path("docs/frontier.svg")
@@ -98,32 +99,33 @@ def _draw_training(axes: Axes, side: Side, training: Training) -> None:
 
 
 def sides() -> list[Side]:
-    """Read the sides that were measured."""
-    ours = [_recipe_training(variant, f"ours, {variant}") for variant in ("default", "quick", "fast")]
-    rivals = [_recipe_training(variant, f"PyTorch, {rival.name}") for variant, rival in recipes.RIVALS.items()]
+    """Read the sides that were measured on the CPU of the reference's last row."""
+    rows = json.loads(MEASURED.read_text(encoding="utf-8"))["ratios"]
+    measured = [row for row in rows if reference.WHOLE in row["sides"]]
+    cpu = measured[-1]["cpu"] if measured else ""
+    ours = [_recipe_training(variant, f"ours, {variant}", cpu) for variant in ("default", "quick", "fast")]
+    rivals = [_recipe_training(variant, f"PyTorch, {rival.name}", cpu) for variant, rival in recipes.RIVALS.items()]
     found = [
-        Side("ours", TRAIN, "o", [one for one in ours if one], (-9, 5)),
-        Side("PyTorch", THIRD, "s", [one for one in rivals if one], (10, -6)),
-        Side("stock Keras", VALIDATION, "D", _reference_trainings(), (-6, 16)),
+        Side("ours", TRAIN, "o", [one for one in ours if one], (-9, 10)),
+        Side("PyTorch", THIRD, "s", [one for one in rivals if one], (2, -16)),
+        Side("stock Keras", VALIDATION, "D", _reference_trainings(measured), (-6, 16)),
     ]
     return [side for side in found if side.trainings]
 
 
-def _recipe_training(variant: str, name: str) -> Training | None:
-    curves = list(recipes.curves(variant).values())
+def _recipe_training(variant: str, name: str, cpu: str) -> Training | None:
+    curves = [curve for curve in recipes.curves(variant).values() if curve[-1]["cpu"] == cpu]
     if not curves:
         return None
     points = [[(float(row["seconds"]), 100 * float(row["validation_accuracy"])) for row in curve] for curve in curves]
     return Training(name, points, [100 * recipes.accuracy_on_test(curve) for curve in curves])
 
 
-def _reference_trainings() -> list[Training]:
+def _reference_trainings(measured: Sequence[Found]) -> list[Training]:
     epochs = list(reference.curves().values())
-    measured = json.loads(MEASURED.read_text(encoding="utf-8"))["ratios"]
-    whole = [one["sides"][reference.WHOLE]["median"] for one in measured if reference.WHOLE in one["sides"]]
-    if not (epochs and whole):
+    if not (epochs and measured):
         return []
-    epoch = whole[-1] / reference.EPOCHS
+    epoch = measured[-1]["sides"][reference.WHOLE]["median"] / reference.EPOCHS
     curves = [[(row["epoch"] * epoch, 100 * row["val_accuracy"]) for row in rows] for rows in epochs]
     best = [max(accuracy for _, accuracy in curve) for curve in curves]
     return [Training(f"stock Keras, {reference.EPOCHS} epochs, best on validation", curves, best, is_test=False)]

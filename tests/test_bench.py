@@ -1,12 +1,13 @@
 """The benchmark counts figures of the present recipe and this CPU only."""
 
 import csv
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from bench import accuracy, epochs, frontier, measure, recipes
+from bench import accuracy, epochs, frontier, measure, recipes, reference
 from tests.support import ROOT
 
 
@@ -21,6 +22,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Record two epochs of every seed, with the second seed on another CPU."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(recipes, "CURVES", tmp_path / "recipes.csv")
+    monkeypatch.setattr(frontier, "MEASURED", tmp_path / "bench.json")
+    row = {"cpu": measure.cpu(), "sides": {reference.WHOLE: {"median": 3_000}}}
+    frontier.MEASURED.write_text(json.dumps({"ratios": [row]}), encoding="utf-8")
     with recipes.CURVES.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, recipes.COLUMNS)
         writer.writeheader()
