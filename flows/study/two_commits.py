@@ -50,7 +50,11 @@ def prepare(root: Path, base: str, here: str, seeds: int, jobs: int | None, on: 
     planned = []
     for name, side in zip(("base", "here"), sides, strict=True):
         origin = read_origin(root, side.commit, f"{PARAMS_FILE} of {side.name}")
-        validate(origin.params, f"{PARAMS_FILE} of {side.name}")
+        try:
+            validate(origin.params, f"{PARAMS_FILE} of {side.name}")
+        except ParameterError as error:  # perhaps of another version
+            remedy = "--seeds runs parameters of this version alone; leave it out, or choose a later commit"
+            raise ParameterError(f"{error}; {remedy}") from error
         planned.append(_plan_side(root, name, side, origin, seeds, on))
     return Plan(*sides, [trial for pair in zip(*planned, strict=True) for trial in pair])
 

@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
     ("file", "old", "new", "says"),
     [
         ("params.yaml", "optimizer: muon", "optimiser: muon", "params.yaml of HEAD~1: train.optimiser: "),
-        ("params.yaml", "epochs: 5", "epochs: 0", "params.yaml of HEAD~1: train.epochs: must be greater "),
+        ("params.yaml", "epochs: 5", "epochs: 0", "; --seeds runs parameters of this version alone; leave it out"),
         ("params.yaml", None, None, "params.yaml must be in commit "),
         ("dvc.yaml", None, None, "dvc.yaml must be in commit "),
         ("dvc.yaml", "  evaluate:", "  score:", " must have stage evaluate; received none of this name"),
