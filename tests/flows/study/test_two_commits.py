@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
     ("file", "old", "new", "says"),
     [
         ("params.yaml", "optimizer: muon", "optimiser: muon", "params.yaml of HEAD~1: train.optimiser: "),
-        ("params.yaml", "epochs: 5", "epochs: 0", "; --seeds runs parameters of this version alone; leave it out"),
+        ("params.yaml", "epochs: 5", "epochs: 0", "params.yaml of HEAD~1: train.epochs: must be greater "),
         ("params.yaml", None, None, "params.yaml must be in commit "),
         ("dvc.yaml", None, None, "dvc.yaml must be in commit "),
         ("dvc.yaml", "  evaluate:", "  score:", " must have stage evaluate; received none of this name"),
@@ -130,6 +130,8 @@ def test_a_base_that_cannot_run_is_one_line(
     assert gate.main(over_seeds()[3:]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
+    has_wrong_parameters = file == "params.yaml" and old is not None
+    assert ("; --seeds runs parameters of this version alone; leave it out" in line) == has_wrong_parameters
 
 
 def test_each_side_has_its_own_parameters_and_both_have_the_seed(toy: Path) -> None:
