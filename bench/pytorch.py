@@ -87,8 +87,8 @@ def torch_recipe(
     from torch import nn
 
     started, rival = time.perf_counter(), RIVALS[variant]
-    threads, bfloat16 = len(os.sched_getaffinity(0)), has_bfloat16("tensorflow")
-    torch.set_num_threads(threads)
+    bfloat16 = has_bfloat16("tensorflow")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(seed)
     network = _network(rival.filters).to(memory_format=torch.channels_last)
     pixels, classes = (values[:images] for values in split_tensors("train"))
@@ -105,9 +105,7 @@ def torch_recipe(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rival.peak, n_epochs * n_batches, cycle_momentum=False)
     loss = nn.CrossEntropyLoss(label_smoothing=rival.label_smoothing)
 
-    epoch_seconds, scores = [], []
-    for _ in range(n_epochs):
-        begun = time.perf_counter()
+    def train_epoch(_: int) -> None:
         for inputs, labels in batches():
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
                 value = loss(network(inputs), labels)
@@ -115,14 +113,28 @@ def torch_recipe(
             value.backward()
             optimizer.step()
             schedule.step()
+
+    return {**run_epochs(train_epoch, n_epochs, network, to_inputs), "seconds": time.perf_counter() - started}
+
+
+def run_epochs(
+    train_epoch: Callable[[int], None], epochs: int, network: Any, to_inputs: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Time each epoch and score it on validation, and the last one on test."""
+    import torch
+
+    epoch_seconds, scores = [], []
+    for epoch in range(epochs):
+        begun = time.perf_counter()
+        train_epoch(epoch)
         epoch_seconds.append(time.perf_counter() - begun)
         scores.append(accuracy(network, network, to_inputs, "validation"))
         print(f"{epoch_seconds[-1]:.1f} s, validation accuracy {scores[-1]:.4f}", flush=True)
+    precision = "mixed_bfloat16" if has_bfloat16("tensorflow") else "float32"
     return {
-        "machine": f"{threads} threads {'mixed_bfloat16' if bfloat16 else 'float32'}",
+        "machine": f"{torch.get_num_threads()} threads {precision}",
         "validation_accuracy": scores,
         "test_accuracy": accuracy(network, network, to_inputs, "test"),
-        "seconds": time.perf_counter() - started,
         "epoch_seconds": epoch_seconds,
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.pytorch import accuracy, split_tensors
+from bench.pytorch import accuracy, run_epochs, split_tensors
 from tasks.device.cpu import has_bfloat16
 
 
@@ -40,8 +40,8 @@ def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None 
     import torch
     from torch.nn.functional import cross_entropy, pad
 
-    started, threads, bfloat16 = time.perf_counter(), len(os.sched_getaffinity(0)), has_bfloat16("tensorflow")
-    torch.set_num_threads(threads)
+    started, bfloat16 = time.perf_counter(), has_bfloat16("tensorflow")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(seed)
     pixels, labels = (values[:images] for values in split_tensors("train"))
     values = pixels[:5_000].float()
@@ -65,10 +65,10 @@ def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None 
     padded = pad(pixels.permute(0, 3, 1, 2), [RECORD.padding] * 4, mode="reflect").permute(0, 2, 3, 1)
     first = torch.rand(len(labels)) < 0.5  # half are mirrored in even epochs, the others in odd ones
     steps = len(labels) // RECORD.batch_size
-    epoch_seconds, scores, done = [], [], 0
-    for epoch in range(epochs):
-        begun = time.perf_counter()
-        for inputs, targets in _batches(padded, labels, first ^ bool(epoch % 2)):
+
+    def train_epoch(epoch: int) -> None:
+        batches = _batches(padded, labels, first ^ bool(epoch % 2))
+        for done, (inputs, targets) in enumerate(batches, epoch * steps):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
                 outputs = network(to_inputs(inputs)).float() / RECORD.filters[-1]
             cross_entropy(outputs, targets, label_smoothing=RECORD.label_smoothing, reduction="sum").backward()
@@ -79,18 +79,10 @@ def torch_record(seed: int = 0, epochs: int = RECORD.epochs, images: int | None 
             for kernel, velocity in zip(kernels, velocities, strict=True):
                 _muon(kernel, velocity, RECORD.kernel_rate * left[-1])
             network.zero_grad(set_to_none=True)
-            done += 1
-        epoch_seconds.append(time.perf_counter() - begun)
-        scores.append(accuracy(network, network, to_inputs, "validation"))
-        print(f"{epoch_seconds[-1]:.1f} s, validation accuracy {scores[-1]:.4f}", flush=True)
-    return {
-        "machine": f"{threads} threads {'mixed_bfloat16' if bfloat16 else 'float32'}",
-        "validation_accuracy": scores,
-        "test_accuracy": accuracy(network, network, to_inputs, "test"),
-        "test_accuracy_with_views": accuracy(network, _six_views(network), to_inputs, "test"),
-        "seconds": time.perf_counter() - started,
-        "epoch_seconds": epoch_seconds,
-    }
+
+    found = run_epochs(train_epoch, epochs, network, to_inputs)
+    with_views = accuracy(network, _six_views(network), to_inputs, "test")
+    return {**found, "test_accuracy_with_views": with_views, "seconds": time.perf_counter() - started}
 
 
 def _network(sample: Any) -> Any:
