@@ -26,11 +26,11 @@ def fresh(tmp_path: Path) -> Clone:
 
 @pytest.mark.slow
 def test_one_epoch_on_cifar10_learns_and_does_not_leak(fresh: Clone) -> None:
-    """Chance is 10 %; if labels leaked into training, accuracy would be above that of all epochs, 86 %."""
+    """One epoch reaches 79 %, in bfloat16 and in float32; if labels leaked into training, it would reach more."""
     edit(fresh.path / "params.yaml", train__epochs=1)
     fresh.run("dvc", "repro")
     metrics = json.loads((fresh.path / "reports/metrics.json").read_text())
-    assert 0.60 < metrics["test"]["accuracy"] < 0.86
+    assert 0.70 < metrics["test"]["accuracy"] < 0.82
     assert abs(metrics["generalization_gap"]) < 0.05
 
 
