@@ -86,6 +86,7 @@ def our_probe(n: int = 5_000) -> dict[str, float]:
             normalized=Path("normalized"),
             backbone=BACKBONE,
             model_path=Path("model.keras"),
+            folds_path=Path("folds.npz"),
             history_path=Path("history.csv"),
         )
         return {"seconds": time.perf_counter() - started}

@@ -221,7 +221,7 @@ def bulk(n: int = 2_000) -> dict[str, float]:
         from tasks.train import train
 
         normalize(raw=raw, normalized=Path("normalized"), report_path=Path("dataset.json"))
-        made = {"model_path": Path("model.keras"), "history_path": Path("history.csv")}
+        made = {"model_path": Path("model.keras"), "folds_path": Path("folds.npz"), "history_path": Path("history.csv")}
         train(normalized=Path("normalized"), backbone=Path("unused"), **made)
     return {}
 

@@ -95,13 +95,14 @@ def bare() -> dict[str, float]:
     from tasks.train import train
 
     made = reference.SCRATCH / "bare"
-    model, history = made / "classifier.keras", made / "history.csv"
-    train(
-        normalized=NORMALIZED, backbone=Path("data/efficientnet_lite0.sha256"), model_path=model, history_path=history
-    )
+    model, folds, history = (made / name for name in ("classifier.keras", "folds.npz", "history.csv"))
+    backbone = Path("data/efficientnet_lite0.sha256")
+    train(normalized=NORMALIZED, backbone=backbone, model_path=model, folds_path=folds, history_path=history)
     evaluate(
         normalized=NORMALIZED,
+        weights=backbone,
         model_path=model,
+        folds_path=folds,
         metrics_path=made / "metrics.json",
         predictions_path=made / "predictions.npz",
     )

@@ -5,13 +5,14 @@
 
 Decodes every image once, finds what would spoil the results, splits the images so that copies and groups stay on one
 side, and writes each split as a uint8 array. The constants that scale pixels are fitted on training pixels alone. With
-`validation_fraction: 0` there are no validation files.
+`validation_fraction: 0` there are no validation files. With `folds`, all images but those of a given test split are
+for training; those that a fold holds out are written once more, as test, or as validation beside a given test split.
 """
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ from tasks.run.outputs import atomic_outputs
 ROWS_AT_ONCE = 1_000
 UNREADABLE = Path("reports/unreadable.csv")  # git-ignored; the whole list of what a run refused
 SHOWN = 10
+FEW = 2_000  # own images, below which folds are recommended
 N_CLOSE = 8  # pairs across splits that are listed
 LITE0 = Path("data/efficientnet_lite0.sha256")  # which `normalize.copies: strict` compares images by
 PROBLEMS = {  # as the terminal counts them, by the kind of their findings
@@ -61,6 +63,25 @@ class Copies(NamedTuple):
     left_out: NDArray[np.bool_]  # by `normalize.conflicts`
 
 
+class Division(NamedTuple):
+    """The division of the readable images into splits and folds."""
+
+    split_of: Splits
+    together: NDArray[np.int64]  # one number for the images that stay together
+    folds: NDArray[np.uint8] | None  # (n_train, n_folds): what each fold does with each training image
+
+    def rows(self) -> dict[str, splits.Rows]:
+        """List the readable rows of each split that is written."""
+        rows = {split: np.flatnonzero(self.split_of == split) for split in arrays.SPLITS}
+        if self.folds is not None:
+            rows[self.held_out_split] = rows["train"][(self.folds == arrays.HELD_OUT).any(axis=1)]
+        return rows
+
+    @property
+    def held_out_split(self) -> str:
+        return "validation" if "test" in self.split_of else "test"
+
+
 def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path = LITE0) -> command_line.RunInfo:
     """Write the arrays of each split, and a report on them."""
     params = load_block("normalize", Normalize)
@@ -73,8 +94,9 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
             readable, unreadable = _decode(dataset, folder / "decoded", params)
             copies = _find_copies(dataset, readable, params, weights)
             names = _name_groups(dataset, readable.rows, params.groups)
-            split_of = _split(dataset, readable.rows, names, copies, params)
-            _write_splits(folder, dataset, readable, split_of)
+            division = _divide(dataset, readable.rows, names, copies, params)
+            split_of, rows = division.split_of, division.rows()
+            _write_splits(folder, dataset, readable, division)
             training = _parts(readable.images, readable.rows[split_of == "train"])
             mean, std = pixels.channel_mean_std(training, params.method)
             (folder / "decoded").unlink()
@@ -84,18 +106,23 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
         findings = [*unreadable, *cropped, *_list_findings(dataset, readable.rows, names, split_of, copies)]
         arrays.write_findings(folder, findings)
         scaling = {"method": params.method, "mean": mean, "std": std}
-        drawn = {"rule": splits.RULE, **params.model_dump(include={"seed", "test_fraction", "validation_fraction"})}
-        split_rule = None if dataset.splits_single_images else drawn
+        split_rule = None if dataset.splits_single_images else _describe_rule(params)
         arrays.write_description(folder, dataset.classes, params.fit, scaling, split_rule)
-        counts = _count(dataset, readable, split_of, findings)
+        sizes = {split: len(rows[split]) for split in arrays.SPLITS}
+        counts = _count(dataset, readable, sizes, findings)
         counts["test_set_digest"] = hash_text(str(sorted(arrays.test_ids(folder).tolist()))) % 10**6
         report.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    sizes = {split: int((split_of == split).sum()) for split in arrays.SPLITS}
     print("normalize: " + ", ".join(f"{count:,} {name}" for name, count in sizes.items()) + " images")
     n = Counter(finding.kind for finding in findings)
     if found := ", ".join(f"{n[kind]:,} {name}" for kind, name in PROBLEMS.items() if n[kind]):
         print(f"normalize: {found}; all are in {normalized / arrays.FINDINGS}")
     return sizes
+
+
+def _describe_rule(params: Normalize) -> dict[str, object]:
+    if params.folds:
+        return {"rule": splits.FOLD_RULE, **params.model_dump(include={"seed", "folds"})}
+    return {"rule": splits.RULE, **params.model_dump(include={"seed", "test_fraction", "validation_fraction"})}
 
 
 def _decode(dataset: Dataset, path: Path, params: Normalize) -> tuple[Readable, list[Finding]]:
@@ -187,12 +214,37 @@ def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weight
     return Copies(pairs, signatures, left_out)
 
 
-def _split(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies, params: Normalize) -> Splits:
-    """Split the readable rows that are not left out."""
+def _divide(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies, params: Normalize) -> Division:
+    """Divide the readable rows that are not left out."""
     kept, split_of = np.flatnonzero(~copies.left_out), np.full(len(rows), "", "<U10")
-    together = splits.merge_groups(names, copies.pairs)[kept]
-    split_of[kept] = _assign_splits(dataset, rows[kept], [names[row] for row in kept], together, params)
-    return split_of
+    together = splits.merge_groups(names, copies.pairs)
+    split_of[kept] = _assign_splits(dataset, rows[kept], [names[row] for row in kept], together[kept], params)
+    if not params.folds:
+        return Division(split_of, together, None)
+    training = np.flatnonzero(split_of == "train")
+    folds = _assign_folds(dataset.labels[rows[training]], together[training], dataset.classes, params)
+    return Division(split_of, together, folds)
+
+
+def _assign_folds(
+    labels: NDArray[np.int32], together: NDArray[np.int64], classes: Sequence[str], params: Normalize
+) -> NDArray[np.uint8]:
+    """Assign training images to folds; name what is never held out."""
+    folds = splits.assign_folds(labels, together, params.folds, params.validation_fraction, params.seed)
+    never = np.flatnonzero(~(folds == arrays.HELD_OUT).any(axis=1))
+    print(f"normalize: {params.folds} folds hold out each of {len(folds) - len(never):,} images once")
+    if len(never):
+        shown = ", ".join(classes[label] for label in np.unique(labels[never])[:SHOWN])
+        print(
+            f"normalize: warning: {len(never):,} images are trained on and never predicted, as a class must have "
+            f"{params.folds} images that need not stay together: {shown}"
+        )
+    if (largest := int(np.bincount(together).max())) > len(labels) / params.folds:
+        print(
+            f"normalize: warning: {largest:,} of {len(labels):,} images stay together, and are held out at once; if "
+            "they need not, give them no group"
+        )
+    return folds
 
 
 def _assign_splits(
@@ -200,12 +252,19 @@ def _assign_splits(
 ) -> Splits:
     """Keep given splits, and draw what own images lack."""
     labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
-    if dataset.splits_single_images:
+    if params.folds and "validation" in given:
+        raise ValueError(
+            f"normalize.folds must be 0 where the data set gives a validation split; received {params.folds}"
+        )
+    if dataset.splits_single_images and not params.folds:
         return _split_as_published(labels, given, params)
     keys = [f"{params.seed} {name or dataset.contents[row]}" for row, name in zip(rows, names, strict=True)]
-    fractions = {"test": params.test_fraction, "validation": params.validation_fraction}
+    fractions = {"test": params.test_fraction, "validation": params.validation_fraction} if not params.folds else {}
     split_of = splits.assign_splits(labels, given, together, keys, fractions, dataset.classes)
-    if not any(given):
+    if fractions and not any(given):
+        if len(rows) < FEW:
+            n_test = f"the {(split_of == 'test').sum():,} of test"
+            print(f"normalize: of {len(rows):,} images, normalize.folds: 5 would judge by all, instead of by {n_test}")
         for name, count in Counter(filter(None, names)).items():
             if count > params.test_fraction * len(names):
                 text = f"group {name}, {count:,} of {len(names):,} images, is all {split_of[names.index(name)]}"
@@ -258,20 +317,24 @@ def _parts(images: arrays.Images, rows: splits.Rows) -> Iterator[arrays.Images]:
         yield images[rows[start : start + ROWS_AT_ONCE]]
 
 
-def _write_splits(folder: Path, dataset: Dataset, readable: Readable, split_of: Splits) -> None:
-    for split in arrays.SPLITS:
-        rows = readable.rows[split_of == split]
+def _write_splits(folder: Path, dataset: Dataset, readable: Readable, division: Division) -> None:
+    rows_of = {split: readable.rows[rows] for split, rows in division.rows().items()}
+    for split, rows in rows_of.items():
         if len(rows):
             files = [dataset.files[row] for row in rows]
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
+    if division.folds is not None:
+        held_out = division.held_out_split
+        np.save(folder / arrays.FOLDS, division.folds)
+        np.save(arrays.groups_path(folder, held_out), division.together[division.rows()[held_out]])
     if not dataset.splits_single_images:
-        contents = [dataset.contents[row] for row in readable.rows[split_of == "test"]]
+        contents = [dataset.contents[row] for row in rows_of["test"]]
         np.save(folder / arrays.TEST_IDS, np.array([hash_text(content) for content in contents], np.uint64))
 
 
 def _count(
-    dataset: Dataset, readable: Readable, split_of: Splits, findings: list[Finding]
+    dataset: Dataset, readable: Readable, sizes: Mapping[str, int], findings: list[Finding]
 ) -> dict[str, int | dict[str, int]]:
     """Count what `dvc metrics diff` compares: how the data changed between commits."""
     class_sizes = np.bincount(dataset.labels[readable.rows], minlength=len(dataset.classes))
@@ -281,7 +344,7 @@ def _count(
         "images": len(readable.rows),
         "classes": len(dataset.classes),
         "smallest_class": int(class_sizes.min()),
-        **{split: int((split_of == split).sum()) for split in arrays.SPLITS},
+        **sizes,
         "unreadable": kinds["unreadable"],
         "cropped": kinds["cropped"],
         "duplicates": kinds["duplicate"],

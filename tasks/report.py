@@ -18,7 +18,7 @@ from tasks.data.digests import compute_md5
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
-from tasks.reporting.evaluation import Evaluation, Findings, Leak
+from tasks.reporting.evaluation import Evaluation, Findings, Folds, Leak
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.page import render_page
 from tasks.reporting.results import compute_results
@@ -39,27 +39,27 @@ def report(
     page_path: Path,
 ) -> command_line.RunInfo:
     """Write tables, figures and the page that report on a model."""
-    evaluate_params, content = load_block("evaluate", Evaluate), parse(PARAMS_FILE)
+    metric, content = load_block("evaluate", Evaluate).headline, parse(PARAMS_FILE)
     parameters = {block: content[block] for block in SHOWN_BLOCKS}
-    class_names = arrays.class_names(normalized)
-    splits = {split: arrays.load_split(normalized, split, len(class_names)) for split in arrays.splits(normalized)}
+    names = arrays.class_names(normalized)
+    splits = {split: arrays.load_split(normalized, split, len(names)) for split in arrays.splits(normalized)}
     files = {split: arrays.files(normalized, split) for split in splits}
-    y_true = {split: labels for split, (_, labels) in splits.items()}
-    predictions = _load_predictions(predictions_path, y_true, len(class_names))
+    predictions = _load_predictions(predictions_path, splits, len(names))
     evaluation = Evaluation(
-        class_names=class_names,
-        primary_metric=evaluate_params.headline,
-        predictions={split: Predicted(y_true[split], predictions.y_prob[split]) for split in splits},
+        class_names=names,
+        primary_metric=metric,
+        predictions={split: Predicted(labels, predictions.y_prob[split]) for split, (_, labels) in splits.items()},
         images={split: images for split, (images, _) in splits.items()},
         files=files,
         findings=_load_findings(normalized, files),
         history=_load_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
-        digests={str(model_path): compute_md5(model_path)}
-        | {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()},
+        digests=_digests(model_path, normalized),
         n_parameters=predictions.n_parameters,
         n_bytes=model_path.stat().st_size,
+        folds=_load_folds(normalized),
+        second=predictions.second,
     )
     results = compute_results(evaluation)
     svgs, tables = draw_figures(evaluation, results), detail_tables(evaluation, results)
@@ -72,10 +72,20 @@ def report(
     return {}
 
 
-def _load_predictions(path: Path, y_true: Mapping[str, Labels], n_classes: int) -> Predictions:
+def _digests(model_path: Path, normalized: Path) -> dict[str, str]:
+    of_data = {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()}
+    return {str(model_path): compute_md5(model_path), **of_data}
+
+
+def _load_folds(normalized: Path) -> Folds | None:
+    plan, split = arrays.folds(normalized), arrays.held_out_split(normalized)
+    return None if plan is None or split is None else Folds(plan.shape[1], split, arrays.groups(normalized, split))
+
+
+def _load_predictions(path: Path, splits: Mapping[str, tuple[arrays.Images, Labels]], n_classes: int) -> Predictions:
     try:
-        predictions = read_predictions(path, list(y_true))
-        for split, labels in y_true.items():
+        predictions = read_predictions(path, list(splits))
+        for split, (_, labels) in splits.items():
             if (shape := predictions.y_prob[split].shape) != (len(labels), n_classes):
                 raise ValueError(f"received {shape} for {len(labels):,} {split} labels")
     except ValueError as error:

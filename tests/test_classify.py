@@ -29,6 +29,7 @@ from tests.support.arrays import (
     DATA,
     DETAILS,
     EVALUATED,
+    FOLDS,
     HISTORY,
     MODEL,
     NAMES,
@@ -53,7 +54,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_arrays(folder / DATA, **SIZES)
-        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
+        train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, folds_path=FOLDS, history_path=HISTORY)
         evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
         report(normalized=DATA, model_path=MODEL, **REPORTED)
     return folder

@@ -24,6 +24,7 @@ from tasks.data.images import read_resized_picture
 from tasks.datasets import packed
 from tasks.errors import RefusedError
 from tasks.normalize import normalize
+from tasks.params import ParameterError
 from tests.support import ROOT
 from tests.support.arrays import BACKBONE
 from tests.support.parameters import edit
@@ -327,6 +328,65 @@ def test_images_of_several_sizes_need_one_that_is_not_larger_than_all() -> None:
 def test_images_that_cannot_be_divided_are_one_line(files: dict[str, bytes], says: str) -> None:
     pack(files)
     assert says in refusal().splitlines()[0]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_folds_hold_out_every_image_once_with_its_copies(capsys: pytest.CaptureFixture[str]) -> None:
+    pack_copies("")
+    report = run(folds=5)
+    assert (report["train"], report["validation"], report["test"]) == (92, 0, 92)
+    plan, groups = arrays.folds(OUT), arrays.groups(OUT, "test")
+    assert plan is not None
+    assert arrays.files(OUT, "train") == arrays.files(OUT, "test")
+    assert (arrays.held_out_split(OUT), len(arrays.test_ids(OUT))) == ("test", 92)
+    assert ((plan == arrays.HELD_OUT).sum(axis=1) == 1).all()
+    for group in np.unique(groups):
+        assert len(np.unique(plan[groups == group], axis=0)) == 1
+    assert len(np.unique(groups)) == 80
+    assert report["leaks"] == {"validation": 0, "test": 0}
+    assert "5 folds hold out each of 92 images once" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_folds_name_rare_classes_and_large_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    pack({**pictures(20), "cat/0.png": noise(7000), "cat/1.png": noise(7001)})
+    report = run(folds=5, groups=r".*?(?:ant/(1)\d?\.png)|(.+)")
+    output = capsys.readouterr().out
+    assert "2 images are trained on and never predicted, as a class must have 5 images that need not stay" in output
+    assert output.count(": cat\n") == 1
+    assert "11 of 42 images stay together, and are held out at once" in output
+    assert (report["train"], report["test"]) == (42, 40)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_folds_divide_what_a_given_test_split_leaves_and_refuse_a_given_validation_split() -> None:
+    RAW.mkdir()
+    names = pictures(20)
+    packed.write_packed(
+        RAW, ((packed.Example(name, name[:3], "test" if "7" in name else "train"), names[name]) for name in names)
+    )
+    report = run(folds=3, train_images=30)
+    assert (report["train"], report["validation"], report["test"]) == (30, 30, 4)
+    assert arrays.held_out_split(OUT) == "validation"
+    assert not set(arrays.files(OUT, "train")) & set(arrays.files(OUT, "test"))
+    shutil.rmtree(RAW)
+    RAW.mkdir()
+    packed.write_packed(
+        RAW, ((packed.Example(name, name[:3], "validation" if "7" in name else "train"), names[name]) for name in names)
+    )
+    shutil.rmtree(OUT)
+    REPORT.unlink()
+    assert refusal(folds=3) == "normalize.folds must be 0 where the data set gives a validation split; received 3"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_few_images_are_told_of_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    pack(pictures(20))
+    n_test = run()["test"]
+    said = f"of 40 images, normalize.folds: 5 would judge by all, instead of by the {n_test} of test"
+    assert said in capsys.readouterr().out
+    with pytest.raises(ParameterError, match="folds: must be 0, which is off, or 2 or more; received 1"):
+        run(folds=1)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from tests.support.arrays import (
     DATA,
     DETAILS,
     EVALUATED,
+    FOLDS,
     HISTORY,
     METRICS,
     MODEL,
@@ -79,7 +80,7 @@ def run_report() -> None:
 
 
 def run_train() -> dict[str, Any]:
-    return train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, history_path=HISTORY)
+    return train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, folds_path=FOLDS, history_path=HISTORY)
 
 
 @pytest.mark.usefixtures("finished")
@@ -98,7 +99,7 @@ def test_training_twice_gives_the_same_bytes_at_another_time_and_address(
     assert facts["epochs"] == 2
     assert (MODEL.read_bytes(), HISTORY.read_bytes()) == first
     assert MADE_ON.stat().st_ino == recorded
-    assert [file.name for file in MODEL.parent.iterdir()] == [MODEL.name]
+    assert sorted(file.name for file in MODEL.parent.iterdir()) == [MODEL.name, FOLDS.name]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from flows.results.verdict import Comparison, DataCheck, Difference, Pair
 from tasks.metrics.class_counts import COUNT_METRICS
 from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
-from tasks.metrics.predictions import Predictions
+from tasks.metrics.predictions import Groups, Predictions
 from tasks.metrics.primary import paired
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
@@ -174,7 +174,12 @@ def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
     n_relabelled = int((old.y_true[before] != new.y_true[here]).sum())
     relabelled = f"; {n_relabelled:,} whose labels differ, scored by those here" if n_relabelled else ""
     old, new = (
-        side._replace(y_true=new.y_true[here], y_prob={"test": side.y_prob["test"][rows]}, test_ids=new.test_ids[here])
+        side._replace(
+            y_true=new.y_true[here],
+            y_prob={"test": side.y_prob["test"][rows]},
+            test_ids=new.test_ids[here],
+            groups=new.groups[here] if len(new.groups) else new.groups,
+        )
         for side, rows in ((old, before), (new, here))
     )
     others = "; scores of training and validation images are left out, as these differ, too"
@@ -215,17 +220,19 @@ def _compare_predictions(base: Predictions, here: Predictions) -> Iterator[Diffe
     y_true, before, now = here.y_true, base.y_prob["test"], here.y_prob["test"]
     for name, score in SCORES.items():
         if score.per_sample:
-            yield _paired(f"test.{name}", score.per_sample(y_true, before), score.per_sample(y_true, now))
+            base_values, values = (score.per_sample(y_true, y_prob) for y_prob in (before, now))
+            yield _paired(f"test.{name}", base_values, values, here.groups)
         elif name in COUNT_METRICS:
             old, new = (score.compute(y_true, y_prob) or 0.0 for y_prob in (before, now))
-            yield Difference(f"test.{name}", old, new, paired(name, y_true, before, now))
+            yield Difference(f"test.{name}", old, new, paired(name, y_true, before, now, here.groups))
     were_correct, are_correct = correct(y_true, before), correct(y_true, now)
     for label, name in enumerate(here.class_names):
         if (rows := y_true == label).any():
-            recall = _paired(f"test.recall.{name}", were_correct[rows], are_correct[rows])
+            groups = here.groups[rows] if len(here.groups) else here.groups
+            recall = _paired(f"test.recall.{name}", were_correct[rows], are_correct[rows], groups)
             if len(here.class_names) <= MANY_CLASSES or recall.verdict == "real":
                 yield recall
 
 
-def _paired(metric: str, base: NDArray[Any], here: NDArray[Any]) -> Difference:
-    return Difference(metric, float(base.mean()), float(here.mean()), mean_interval(here - base))
+def _paired(metric: str, base: NDArray[Any], here: NDArray[Any], groups: Groups) -> Difference:
+    return Difference(metric, float(base.mean()), float(here.mean()), mean_interval(here - base, groups))

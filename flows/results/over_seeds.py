@@ -36,11 +36,12 @@ class Scored(NamedTuple):
 def score_seed(pair: Pair, names: Collection[str] = WITH_INFLUENCE) -> dict[str, Scored]:
     """Compute test scores and the recall of each class.
 
-    The key of an image is its id; without ids, its row and the digest of the test set.
+    The key of an image is its group, with folds; otherwise its id; without ids, its row and the digest of the test set.
     """
     y_true, before, now = pair.here.y_true, pair.base.y_prob["test"], pair.here.y_prob["test"]
     test_set = np.uint64(zlib.crc32(pair.here.images.encode()) << 32)
     images = pair.here.test_ids if len(pair.here.test_ids) else test_set + np.arange(len(y_true), dtype=np.uint64)
+    images = pair.here.groups.astype(np.uint64) if len(pair.here.groups) else images
     scores = {}
     for name in (name for name in SCORES if name in names):
         base, here = (SCORES[name].compute(y_true, y_prob) or 0.0 for y_prob in (before, now))

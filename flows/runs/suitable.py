@@ -43,6 +43,8 @@ class Seen(NamedTuple):
     def count_training(self, params: dict[str, Any]) -> int:
         """Count the images to train on, about, by block `normalize`."""
         given = Counter(example.split for example in self.examples)
+        if params["folds"]:
+            return given["train"] or len(self.examples)
         share = 1 if given["validation"] else 1 - params["validation_fraction"]
         return round((given["train"] or len(self.examples) * (1 - params["test_fraction"])) * share)
 
@@ -81,7 +83,7 @@ def describe(seen: Seen, params: dict[str, Any], variant: str) -> list[str]:
     sides = [side for size in seen.sizes for side in size]
     counts = rules.shorten([f"{label} {n:,}" for label, n in classes.most_common()])
     n_training = seen.count_training(params)
-    seconds = estimate_seconds(seen, n_training, variant)
+    seconds = estimate_seconds(seen, n_training * max(params["folds"], 1), variant)
     about = (
         f"; `dvc repro` will take about {max(round(seconds / 60), 1)} min if nothing else runs here" if seconds else ""
     )

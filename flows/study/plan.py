@@ -100,8 +100,10 @@ def plan(root: Path, variants: list[str], seeds: int, settings: dict[str, Any], 
         for variant, overrides in differences.items():
             chosen = {**overrides, **settings, **dict.fromkeys(SEEDS, seed)}
             chosen, values, digest = define_run(origin, chosen, f"variant {variant}", are_fixed)
-            if not values["normalize"]["validation_fraction"]:
-                raise ParameterError("a study needs normalize.validation_fraction above 0: it decides on validation")
+            if not (values["normalize"]["validation_fraction"] or values["normalize"]["folds"]):
+                raise ParameterError(
+                    "a study needs normalize.validation_fraction above 0, or folds: it decides on validation"
+                )
             if n_images and (wanted := values["normalize"]["train_images"] or 0) > n_images:
                 key = "normalize.train_images"
                 raise ParameterError(

@@ -4,7 +4,7 @@ Decisions are made on validation. Gaps and accuracies are in points, which are h
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Cont
     sentences = [
         *describe_learning_curve(rows, sweeps.get("normalize.train_images", {})),
         *(describe(effects, name, context.strengths.get(name)) for name in list(effects[GAP])[1:]),
+        *_count_trainings(rows),
         *(f"{name} failed, and is not in these tables: {reason}" for name, reason in context.failures.items()),
     ]
     if any(effect.value.n == 2 for effect in effects[GAP].values()):
@@ -81,6 +82,12 @@ def write_report(folder: Path, rows: Sequence[Row], baseline: str, context: Cont
     )
     (folder / "study.html").write_text(html, encoding="utf-8")
     return text
+
+
+def _count_trainings(rows: Sequence[Row]) -> Iterator[str]:
+    if any(row.trainings > 1 for row in rows):
+        n = sum(row.trainings for row in rows)
+        yield f"These runs were {n:,} trainings: with folds, one for each, and one of all images."
 
 
 def write_again(folder: Path) -> str:

@@ -33,6 +33,7 @@ class Row:
     machine: str = "not recorded"
     seconds: float | None = None  # of the training, where it was recorded
     score: str = "accuracy"  # the primary metric's name
+    trainings: int = 1  # with folds, one for each and one of all images
 
 
 def columns(score: str) -> dict[str, str]:
@@ -71,6 +72,7 @@ def collect(root: Path, trials: list[Trial], commits: Mapping[str, str]) -> list
                     read_trailer(root, commit, "Machine") or Row.machine,
                     float(seconds) if (seconds := read_trailer(root, commit, TRAINED)) else None,
                     score,
+                    metrics.get("folds", {}).get("trainings", 0) + 1,
                 )
             )
     return rows

@@ -4,6 +4,8 @@
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
 test_ids.npy         uint64 of shape (n,), of own images: a hash of each test image's file
+folds.npy            uint8 of shape (n, n_folds), only with folds: what each does with each training image
+{split}_groups.npy   int64 of shape (n,), likewise: the images that belong together have one number
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, how own images were split, and the digest of each file above
 findings.csv         problems: unreadable and cropped files, duplicates, conflicting labels, images left out, leaks,
@@ -29,6 +31,8 @@ from tasks.data.digests import compute_md5, hash_text
 SPLITS = ("train", "validation", "test")
 FINDINGS = "findings.csv"
 TEST_IDS = "test_ids.npy"
+FOLDS = "folds.npy"
+TRAINED, VALIDATED, HELD_OUT = range(3)  # what a fold does with an image
 ADVICE = "`make doctor` restores it"
 
 T = TypeVar("T")
@@ -53,6 +57,10 @@ def images_path(normalized: Path, split: str) -> Path:
 
 def _labels_path(normalized: Path, split: str) -> Path:
     return normalized / f"{split}_labels.npy"
+
+
+def groups_path(normalized: Path, split: str) -> Path:
+    return normalized / f"{split}_groups.npy"
 
 
 def description_path(normalized: Path) -> Path:
@@ -163,6 +171,22 @@ def test_ids(normalized: Path) -> NDArray[np.uint64]:
     """Read a hash of each test file, or of CIFAR-10's record."""
     path = normalized / TEST_IDS
     return np.array(_map(path) if path.exists() else [hash_text(name) for name in files(normalized, "test")], np.uint64)
+
+
+def folds(normalized: Path) -> NDArray[np.uint8] | None:
+    """Read what each fold does with each training image; None without folds."""
+    path = normalized / FOLDS
+    return np.array(_map(path)) if path.exists() else None
+
+
+def held_out_split(normalized: Path) -> str | None:
+    """Name the split of held-out images; None without folds."""
+    return next((split for split in SPLITS if groups_path(normalized, split).exists()), None)
+
+
+def groups(normalized: Path, split: str) -> NDArray[np.int64]:
+    """Read the number of the group of each held-out image."""
+    return np.array(_map(groups_path(normalized, split)))
 
 
 def class_names(normalized: Path) -> list[str]:

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from tasks.data.arrays import HELD_OUT, TRAINED, VALIDATED
 from tasks.data.digests import hash_text
 from tasks.data.duplicates import Pair
 
 RULE = "an image is held out if SHA-256 of split, seed and its group or content, from 0 to 1, is below the fraction"
+FOLD_RULE = "each image, with what stays with it, is held out by one fold, stratified by class"
 Rows = NDArray[np.int64]
 
 
@@ -117,7 +119,7 @@ def assign_splits(
     keys : sequence of str
         What is hashed for each row: the seed, and its content or the name of its group.
     fractions : mapping
-        The shares of "test" and "validation", in this order.
+        The shares of "test" and "validation", in this order; empty to draw none.
     class_names : sequence of str
         In the order of their labels.
     """
@@ -139,7 +141,7 @@ def assign_splits(
                     "stay together; add images, or give the splits in a manifest"
                 )
             split_of[rows[held]] = split
-    if not (split_of == "test").any():
+    if fractions and not (split_of == "test").any():
         raise ValueError("normalize.test_fraction must be above 0 where the data set gives no test split; received 0")
     untrained = np.setdiff1d(classes, labels[split_of == "train"])
     if untrained.size:
@@ -150,6 +152,56 @@ def assign_splits(
             f"{len(np.unique(groups[rows])):,} groups; add images, or give the splits in a manifest"
         )
     return split_of
+
+
+def assign_folds(
+    labels: NDArray[np.int32], groups: NDArray[np.int64], n_folds: int, validation_fraction: float, seed: int
+) -> NDArray[np.uint8]:
+    """Assign groups of rows to folds, each of which holds out others.
+
+    A class must be in `n_folds` groups to be held out; the images of others, and what belongs with them, are trained on
+    in every fold.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of shape (n,)
+        Rows of one number in `groups` stay together.
+    n_folds : int
+    validation_fraction : float
+        The share of a fold's training rows that it validates on.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n, n_folds), dtype=uint8
+        TRAINED, VALIDATED or HELD_OUT.
+    """
+    rows = np.arange(len(labels))
+    while (rare := _rare_classes(labels[rows], groups[rows], n_folds)).size:
+        rows = rows[~np.isin(groups[rows], groups[rows[np.isin(labels[rows], rare)]])]
+    if len(np.unique(labels[rows])) < 2:
+        raise ValueError(
+            f"normalize.folds: {n_folds} needs two classes with {n_folds} images that need not stay together; received "
+            f"{len(labels):,} images in {len(np.unique(groups)):,} groups; lower it, or set it to 0"
+        )
+    plan = np.full((len(labels), n_folds), TRAINED, np.uint8)
+    divide = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(divide.split(rows, labels[rows], groups[rows])):
+        plan[rows[held_out], fold] = HELD_OUT
+        if validation_fraction:
+            others = np.flatnonzero(plan[:, fold] == TRAINED)
+            numbers = np.array([hash_text(f"fold {fold} {seed} {group}") / 2**64 for group in groups[others].tolist()])
+            validated = _hold_out(labels[others], groups[others], numbers, validation_fraction)
+            plan[others[validated], fold] = VALIDATED
+    return plan
+
+
+def _rare_classes(labels: NDArray[np.int32], groups: NDArray[np.int64], n_folds: int) -> NDArray[np.int64]:
+    """Find the classes in fewer groups than folds."""
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    classes, n_groups = np.unique(pairs[0], return_counts=True)
+    rare: NDArray[np.int64] = classes[n_groups < n_folds]
+    return rare
 
 
 def _hold_out(

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from tasks.metrics.class_counts import ClassCounts
-from tasks.metrics.predictions import Labels, Probabilities, Values
+from tasks.metrics.predictions import NO_GROUPS, Groups, Labels, Probabilities, Values
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -29,12 +29,25 @@ class ScoreEstimate(NamedTuple):
     interval: Interval
 
 
-def mean_interval(values: Values) -> Interval:
-    """Compute the interval of a mean over images.
+def mean_interval(values: Values, groups: Groups = NO_GROUPS) -> Interval:
+    """Compute the interval of a mean over images or groups.
 
     For two models on the same images, pass the differences.
     """
+    if len(groups):
+        return group_interval(float(values.mean()), (values - values.mean()) / len(values), groups)
     return _bootstrap(np.mean, values)
+
+
+def group_interval(score: float, influence: Values, groups: Groups) -> Interval:
+    """Compute the interval of a score over groups of images.
+
+    Whole groups are resampled, as copies of a picture are one draw. A resample adds up the influences of its groups,
+    which is exact for a mean over groups of one size.
+    """
+    sums: Values = np.bincount(np.unique(groups, return_inverse=True)[1], influence).astype(np.float64)
+    low, high = mean_interval(len(sums) * sums)
+    return score + low, score + high
 
 
 def gap_interval(first: Values, second: Values) -> Interval:

@@ -4,6 +4,8 @@ labels, probabilities  of the test images, in file order; int32 of shape (n,), f
 {split}_probabilities  of the images of another split, whose labels data/normalized has
 classes                the names of the classes, in the order of their labels
 images, n_parameters   the MD5 of the test images; the number of the model's parameters
+{split}_second         with a second opinion: its probabilities of the images of each split
+groups                 with folds that hold out the test images: one number for those that belong together
 test_ids               a short digest of each test image's file, by which the gate finds it in another test set
 
 Files of earlier commits have neither the other splits nor n_parameters nor test_ids; the gate reads those, too.
@@ -11,6 +13,7 @@ Files of earlier commits have neither the other splits nor n_parameters nor test
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,7 +22,9 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer[Any]]  # of shape (n,)
 Probabilities = NDArray[np.floating[Any]]  # of shape (n, n_classes)
 Values = NDArray[np.floating[Any]]
+Groups = NDArray[np.int64]  # of shape (n,)
 NO_IDS = np.empty(0, np.uint64)
+NO_GROUPS = np.empty(0, np.int64)
 
 
 class Predicted(NamedTuple):
@@ -38,11 +43,15 @@ class Predictions(NamedTuple):
     images: str  # the MD5 of the test images
     n_parameters: int  # 0 in a file of an earlier commit
     test_ids: NDArray[np.uint64] = NO_IDS  # none in a file of an earlier commit
+    groups: Groups = NO_GROUPS  # none without folds
+    second: Mapping[str, Probabilities] = MappingProxyType({})  # by split; none without a second opinion
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the predictions of a model."""
     others: dict[str, Any] = {_key(split): predictions.y_prob[split] for split in predictions.y_prob if split != "test"}
+    others |= {f"{split}_second": y_prob for split, y_prob in predictions.second.items()}
+    others |= {"groups": predictions.groups} if len(predictions.groups) else {}
     np.savez_compressed(
         path,
         labels=predictions.y_true,
@@ -72,6 +81,8 @@ def read_predictions(source: Path | BinaryIO, splits: Sequence[str] = ("test",))
                 images=str(saved["images"]),
                 n_parameters=int(saved.get("n_parameters", 0)),
                 test_ids=saved.get("test_ids", NO_IDS),
+                groups=saved.get("groups", NO_GROUPS),
+                second={split: saved[key] for split in splits if (key := f"{split}_second") in saved},
             )
     except FileNotFoundError:
         raise

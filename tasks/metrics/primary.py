@@ -6,8 +6,9 @@ resample images; those of the others resample images within their class.
 
 from tasks.metrics import intervals
 from tasks.metrics.class_counts import COUNT_METRICS, count_classes
+from tasks.metrics.influence import score_influence
 from tasks.metrics.intervals import ScoreEstimate
-from tasks.metrics.predictions import Labels, Predicted, Probabilities
+from tasks.metrics.predictions import NO_GROUPS, Groups, Labels, Predicted, Probabilities
 from tasks.metrics.scores import SCORES
 
 
@@ -16,8 +17,11 @@ def compute(name: str, predicted: Predicted) -> float:
     return float(COUNT_METRICS[name](count_classes(*predicted)))
 
 
-def estimate(name: str, predicted: Predicted) -> ScoreEstimate:
-    """Compute a score with its interval."""
+def estimate(name: str, predicted: Predicted, groups: Groups = NO_GROUPS) -> ScoreEstimate:
+    """Compute a score with its interval over images or groups."""
+    if len(groups):
+        score = compute(name, predicted)
+        return ScoreEstimate(score, intervals.group_interval(score, score_influence(name, *predicted), groups))
     if per_sample := SCORES[name].per_sample:
         interval = intervals.mean_interval(per_sample(*predicted))
     else:
@@ -26,8 +30,15 @@ def estimate(name: str, predicted: Predicted) -> ScoreEstimate:
     return ScoreEstimate(compute(name, predicted), interval)
 
 
-def gap(name: str, train: Predicted, validation: Predicted) -> ScoreEstimate:
-    """Compute the score on train − that on validation, with its interval."""
+def gap(name: str, train: Predicted, validation: Predicted, groups: Groups = NO_GROUPS) -> ScoreEstimate:
+    """Compute the score on train − that on validation, with its interval.
+
+    With groups it covers the images of validation, and takes the score on train as it is.
+    """
+    if len(groups):
+        held_out, (low, high) = estimate(name, validation, groups)
+        score = compute(name, train)
+        return ScoreEstimate(score - held_out, (score - high, score - low))
     if per_sample := SCORES[name].per_sample:
         interval = intervals.gap_interval(per_sample(*train), per_sample(*validation))
     else:
@@ -36,8 +47,14 @@ def gap(name: str, train: Predicted, validation: Predicted) -> ScoreEstimate:
     return ScoreEstimate(compute(name, train) - compute(name, validation), interval)
 
 
-def paired(name: str, y_true: Labels, base: Probabilities, head: Probabilities) -> intervals.Interval:
+def paired(
+    name: str, y_true: Labels, base: Probabilities, head: Probabilities, groups: Groups = NO_GROUPS
+) -> intervals.Interval:
     """Compute the interval of head's score − base's, on the same images."""
+    if len(groups):
+        difference = compute(name, Predicted(y_true, head)) - compute(name, Predicted(y_true, base))
+        influence = score_influence(name, y_true, head) - score_influence(name, y_true, base)
+        return intervals.group_interval(difference, influence, groups)
     before, after = map(COUNT_METRICS[name], intervals.resample_counts(y_true, base, head))
     return intervals.percentile_interval(after - before)
 

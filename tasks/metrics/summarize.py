@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tasks.metrics.class_counts import per_class
-from tasks.metrics.predictions import Predicted
+from tasks.metrics.predictions import Groups, Predicted
 from tasks.metrics.scores import SCORES
 
 MANY_CLASSES = 30  # with more, results do not list every class
@@ -30,6 +32,19 @@ def summarize(predictions: Mapping[str, Predicted], class_names: Sequence[str], 
     if len(class_names) <= MANY_CLASSES:
         summary["f1"] = {row.name: row.f1 for row in per_class(*predictions["test"], class_names)}
     return summary
+
+
+def describe_folds(shape: tuple[int, ...], groups: Groups, n_test: int) -> dict[str, dict[str, int]]:
+    """Count the images of the folds, and of the published model.
+
+    `shape` is that of the plan, (n_train, n_folds); `groups` are of the images that folds hold out. `n_test` images of
+    a given test split score the published model.
+    """
+    n_train, n_folds = shape
+    n_groups = len(np.unique(groups))
+    held_out = {"held_out": len(groups), "groups": n_groups, "never_held_out": n_train - len(groups)}
+    published = {"train_images": n_train, "test_images": n_test}
+    return {"folds": {"trainings": n_folds, **held_out}, "published": published}
 
 
 def to_json(content: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """Load and check the whole file, its variants included, or raise ParameterError."""
     content = parse(path)
     params = validate(content, str(path))
-    if not params.normalize.validation_fraction:  # no study runs without it
+    if not (params.normalize.validation_fraction or params.normalize.folds):  # no study runs without them
         return params
     for name in params.study.variants:
         for swept, overrides in expand(content, name, f"{path}: study").items():

@@ -15,3 +15,4 @@ class Evaluate(Block):
     headline: Literal["accuracy", "balanced_accuracy", "f1_macro"]
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
     test_time_augmentation: TestTimeAugmentation
+    second_opinion: bool

@@ -23,8 +23,16 @@ class Normalize(Block):
     method: Literal["standardize", "rescale"]
     test_fraction: Fraction
     validation_fraction: Fraction
+    folds: Annotated[int, Field(ge=0, le=20)]
     train_images: Annotated[int, Field(ge=10, le=100_000_000)] | None
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @field_validator("folds")
+    @classmethod
+    def _is_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0, which is off, or 2 or more; received 1")
+        return folds
 
     @field_validator("groups")
     @classmethod

@@ -27,22 +27,27 @@ SIDE = 128  # of images that are described, in pixels
 
 
 def describe_pictures(parts: Iterable[Images], path: Path) -> Vectors:
-    """Compute the input of the logits for images, in parts.
+    """Compute the features of images, in parts, without their colours.
 
     They are made grey and stretched to the whole range, so that a drawing in several colours becomes one picture.
     """
+    return describe(map(_make_grey, parts), path)
+
+
+def describe(parts: Iterable[Images], path: Path) -> Vectors:
+    """Compute the input of the logits for images, in parts."""
     device = runtime.prepare()
     classifier = load_lite0(path, SIDE)
     model = keras.Model(classifier.input, classifier.layers[-1].input)
     key = cache_key((), [path], f"{device} {keras.backend.backend()} {SIDE}", ("device", "pretrained"))
-    described = []
-    for images in parts:
-        grey = images.astype(np.float32) @ GREY
-        grey -= grey.min(axis=(1, 2), keepdims=True)
-        grey *= 255 / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
-        pixels = np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=3)
-        described.append(compute_features(model, pixels, key))
-    return np.concatenate(described)
+    return np.concatenate([compute_features(model, images, key) for images in parts])
+
+
+def _make_grey(images: Images) -> Images:
+    grey = images.astype(np.float32) @ GREY
+    grey -= grey.min(axis=(1, 2), keepdims=True)
+    grey *= 255 / np.maximum(grey.max(axis=(1, 2), keepdims=True), 1)
+    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=3)
 
 
 def load_lite0(path: Path, input_size: int | None) -> keras.Model:

@@ -68,8 +68,9 @@ def _compare_scores(evaluation: Evaluation, results: Results) -> str | None:
             remedy = (
                 "regularize.augment (translate 2, and flip random if mirror images keep their class) narrows it most"
             )
-    train, validation = (results.scores[split][evaluation.primary_metric] or 0 for split in ("train", "validation"))
-    return f"training {percent(train)}, validation {percent(validation)}: {remedy}"
+    unseen = evaluation.unseen or ""
+    train, validation = (results.scores[split][evaluation.primary_metric] or 0 for split in ("train", unseen))
+    return f"training {percent(train)}, {unseen} {percent(validation)}: {remedy}"
 
 
 RULES = (_count_images, _compare_losses, _compare_scores)

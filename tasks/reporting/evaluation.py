@@ -1,7 +1,7 @@
 """What the report is made from: predictions, images and their origin."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.metrics.calibration import apply_temperature, fit_temperature
-from tasks.metrics.predictions import Predicted
+from tasks.metrics.predictions import NO_GROUPS, Groups, Predicted, Probabilities
 
 History = Sequence[Mapping[str, float]]  # rows of reports/history.csv
 
@@ -21,6 +21,14 @@ class Leak(NamedTuple):
     row: int
     train_row: int
     kind: str  # what makes them duplicates, or their similarity
+
+
+class Folds(NamedTuple):
+    """The folds, each of which held out other images."""
+
+    n: int
+    split: str  # of the images that they held out
+    groups: Groups  # of these images
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,25 @@ class Evaluation:
     digests: Mapping[str, str]  # path → MD5, of the model and then of the data
     n_parameters: int  # of the model
     n_bytes: int  # of its file
+    folds: Folds | None = None  # of a cross-validation
+    second: Mapping[str, Probabilities] = field(default_factory=dict)  # a second opinion, by split
+
+    @property
+    def unseen(self) -> str | None:
+        """Name the split of the gap and of the temperature."""
+        if self.folds:
+            return self.folds.split
+        return "validation" if "validation" in self.predictions else None
+
+    @property
+    def groups(self) -> Groups:
+        """Read the groups of test images that folds held out."""
+        return self.folds.groups if self.folds and self.folds.split == "test" else NO_GROUPS
 
     @cached_property
     def temperature(self) -> float | None:
-        """Fit the temperature on validation; None without it."""
-        return fit_temperature(*self.predictions["validation"]) if "validation" in self.predictions else None
+        """Fit the temperature on unseen images; None without them."""
+        return fit_temperature(*self.predictions[self.unseen]) if self.unseen else None
 
     @cached_property
     def calibrated(self) -> Mapping[str, Predicted]:
@@ -67,7 +89,10 @@ class Evaluation:
 
     @property
     def best_epoch(self) -> int | None:
-        """Find the epoch whose weights early stopping kept; None without it."""
-        if not self.has_early_stopping:
+        """Find the epoch whose weights early stopping kept; None without it.
+
+        With folds the history ends there.
+        """
+        if not self.has_early_stopping or self.folds:
             return None
         return int(min(self.history, key=lambda row: row["validation_loss"])["epoch"])

@@ -16,9 +16,11 @@ def page_title(evaluation: Evaluation, results: Results) -> str:
 def headline(evaluation: Evaluation, results: Results) -> str:
     """Write the first line of the page: the primary metric on test."""
     value, n = percent(results.primary.value), len(evaluation.files["test"])
+    images = f"{n:,} {'images' if len(evaluation.groups) else 'test images'}"
+    how = ", each by a network that did not learn from it" if len(evaluation.groups) else ""
     if evaluation.primary_metric == "accuracy":
-        return f"{value} of {n:,} test images are classified right"
-    return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {n:,} test images"
+        return f"{value} of {images} are classified right{how}"
+    return f"{SCORES[evaluation.primary_metric].title.capitalize()}: {value} on {images}{how}"
 
 
 def first_words(evaluation: Evaluation, results: Results) -> str:
@@ -39,12 +41,26 @@ def notes(evaluation: Evaluation, results: Results) -> list[str]:
     )
     found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
     lines = [
+        describe_folds(evaluation),
         f'Always saying "{name}" gives {percent(score)}{no_better}',
         found and f"Found among the pictures: {found}",
         leak_warning(evaluation, results),
         (advice := advise(evaluation, results)) and f"Next: {advice}",
     ]
     return [f"{line}." for line in lines if line]
+
+
+def describe_folds(evaluation: Evaluation) -> str | None:
+    """Write what the folds scored, and how the published model differs."""
+    if evaluation.folds is None:
+        return None
+    n, n_train = evaluation.folds.n, len(evaluation.files["train"])
+    if evaluation.folds.split == "validation":
+        return f"Validation is what {n} folds held out; the published model learnt from all {n_train:,} training images"
+    return (
+        f"That is the score of {n} networks. The published model learnt from all {n_train:,} images, so nothing scores "
+        "it; expect it to do as they do, or better"
+    )
 
 
 def leak_warning(evaluation: Evaluation, results: Results) -> str | None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tasks.metrics.predictions import Labels, Predicted, Probabilities
 
+NO_SECOND: Mapping[str, Probabilities] = {}
+
 
 class LabelIssue(NamedTuple):
     """An image with a doubtful label, and the suggested class."""
@@ -25,18 +27,33 @@ class LabelIssue(NamedTuple):
     probability_of_label: float
     probability_of_suggested: float
     score: float  # 0: the label is surely wrong; 1: surely right
+    second_of_label: float | None = None  # probabilities of a second opinion
+    second_of_suggested: float | None = None
 
 
-def find_doubtful_labels(predictions: Mapping[str, Predicted]) -> list[LabelIssue]:
-    """Find the doubtful labels of every split, worst first."""
+def find_doubtful_labels(
+    predictions: Mapping[str, Predicted], second: Mapping[str, Probabilities] = NO_SECOND
+) -> list[LabelIssue]:
+    """Find the doubtful labels of every split, worst first.
+
+    With a second opinion, the geometric mean of both decides.
+    """
     issues = []
     for split, (y_true, y_prob) in predictions.items():
-        for row in _doubtful_rows(y_true, y_prob).tolist():
-            label, suggested = int(y_true[row]), int(y_prob[row].argmax())
-            p_label, p_suggested = float(y_prob[row, label]), float(y_prob[row, suggested])
-            margin = (p_label - p_suggested + 1) / 2  # cleanlab's normalized margin of a wrong prediction
-            issues.append(LabelIssue(split, row, label, suggested, p_label, p_suggested, margin))
+        both = _combine(y_prob, second[split]) if split in second else y_prob
+        for row in _doubtful_rows(y_true, both).tolist():
+            label, suggested = int(y_true[row]), int(both[row].argmax())
+            margin = float(both[row, label] - both[row, suggested] + 1) / 2  # cleanlab's, of a wrong prediction
+            p_label, p_suggested = y_prob[row, [label, suggested]].tolist()
+            others = second[split][row, [label, suggested]].tolist() if split in second else (None, None)
+            issues.append(LabelIssue(split, row, label, suggested, p_label, p_suggested, margin, *others))
     return sorted(issues, key=lambda issue: issue.score)
+
+
+def _combine(first: Probabilities, second: Probabilities) -> Probabilities:
+    product = np.sqrt(first * second) + np.finfo(float).tiny
+    combined: Probabilities = product / product.sum(axis=1, keepdims=True)
+    return combined
 
 
 def _doubtful_rows(y_true: Labels, y_prob: Probabilities) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from tasks.metrics import primary
 from tasks.metrics.calibration import ReliabilityBins, reliability_bins
 from tasks.metrics.class_counts import ClassScores, confusion_matrix, most_confused, per_class
 from tasks.metrics.intervals import ScoreEstimate
-from tasks.metrics.predictions import Predicted
+from tasks.metrics.predictions import NO_GROUPS, Predicted
 from tasks.metrics.scores import SCORES, compute_all
 from tasks.reporting.evaluation import Evaluation, Leak
 from tasks.reporting.label_issues import LabelIssue, find_doubtful_labels
@@ -71,14 +71,18 @@ class Results:
 def compute_results(evaluation: Evaluation) -> Results:
     """Compute all numbers of the report from the predictions on each split."""
     names, predictions, metric = evaluation.class_names, evaluation.predictions, evaluation.primary_metric
-    test, validation = predictions["test"], predictions.get("validation")
+    test, folds = predictions["test"], evaluation.folds
+    unseen = predictions[evaluation.unseen] if evaluation.unseen else None
+    doubted = {
+        split: predicted for split, predicted in evaluation.calibrated.items() if not (folds and split == "train")
+    }
     counts, common = confusion_matrix(*test), int(np.bincount(predictions["train"].y_true).argmax())
     always = np.broadcast_to(np.eye(len(names))[common], test.y_prob.shape)
     return Results(
         scores={split: compute_all(*predicted) for split, predicted in predictions.items()},
-        primary=primary.estimate(metric, test),
+        primary=primary.estimate(metric, test, evaluation.groups),
         baseline=Baseline(names[common], primary.compute(metric, Predicted(test.y_true, always))),
-        gap=primary.gap(metric, predictions["train"], validation) if validation else None,
+        gap=primary.gap(metric, predictions["train"], unseen, folds.groups if folds else NO_GROUPS) if unseen else None,
         leakage=measure_leakage(metric, test, evaluation.findings.leaks),
         classes=per_class(*test, names),
         confusion_matrix=counts,
@@ -86,7 +90,9 @@ def compute_results(evaluation: Evaluation) -> Results:
             {"true": names[true], "predicted": names[predicted], "count": count, "of": int(counts[true].sum())}
             for true, predicted, count in most_confused(counts)
         ],
-        label_issues=find_doubtful_labels(evaluation.calibrated),
+        label_issues=find_doubtful_labels(
+            doubted, evaluation.second
+        ),  # with folds, each training image has a prediction of its own
         calibration=_calibrate(evaluation),
     )
 

@@ -38,7 +38,7 @@ def describe_leaks(leakage: Leakage, n_test: int) -> str:
     return f"{sentence} {count_leaks(leakage.counts['validation'], 'validation')} one, too."
 
 
-def describe_temperature(temperature: float | None) -> str:
+def describe_temperature(temperature: float | None, unseen: str | None = "validation") -> str:
     """Describe what the fitted temperature says of the model's confidence."""
     if temperature is None:
         return (
@@ -49,7 +49,7 @@ def describe_temperature(temperature: float | None) -> str:
         return "The model's confidence is left as it is: no temperature clearly helps images that it was not fitted on."
     verdict = "overconfident" if temperature > 1 else "underconfident"
     return (
-        f"The model is {verdict}: dividing its logits by a temperature of {temperature:.3f}, fitted on validation, "
+        f"The model is {verdict}: dividing its logits by a temperature of {temperature:.3f}, fitted on {unseen}, "
         "gives the lowest loss there. It changes no prediction. The probabilities of pictures on this page are so "
         "corrected, and so are those of tasks.classify."
     )

@@ -13,7 +13,11 @@ from tasks.metrics.class_counts import ClassScores
 from tasks.metrics.summarize import rounded, to_json
 from tasks.reporting import headline
 from tasks.reporting.evaluation import Evaluation
+from tasks.reporting.label_issues import LabelIssue
 from tasks.reporting.results import Leakage, Results
+
+LABEL_ISSUES = "split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"
+SECOND = "second_of_label", "second_of_suggested"
 
 
 def detail_tables(evaluation: Evaluation, results: Results) -> dict[str, str]:
@@ -32,6 +36,7 @@ def detail_tables(evaluation: Evaluation, results: Results) -> dict[str, str]:
     predictions = (
         (file, *pair, p) for file, pair, p in zip(evaluation.files["test"], named, probabilities, strict=True)
     )
+    issue_columns = [*LABEL_ISSUES, *(SECOND if evaluation.second else ())]
     return {
         "classification_report.txt": classification_report(
             y_true, y_pred, labels=labels, target_names=names, digits=4, zero_division=0
@@ -47,13 +52,15 @@ def detail_tables(evaluation: Evaluation, results: Results) -> dict[str, str]:
         "labels.csv": _csv(["actual", "predicted"], named),  # which `dvc plots` counts
         "predictions.csv": _csv(["file", "label", "predicted", "probability"], predictions),
         "label_issues.csv": _csv(
-            ["split", "file", "label", "suggested", "probability_of_label", "probability_of_suggested", "score"],
-            (
-                [split, evaluation.files[split][row], names[label], names[suggested], *rounded(numbers)]
-                for split, row, label, suggested, *numbers in results.label_issues
-            ),
+            issue_columns,
+            (_issue_row(evaluation, issue)[: len(issue_columns)] for issue in results.label_issues),
         ),
     }
+
+
+def _issue_row(evaluation: Evaluation, issue: LabelIssue) -> list[Any]:
+    names, (split, row, label, suggested, *numbers) = evaluation.class_names, issue
+    return [split, evaluation.files[split][row], names[label], names[suggested], *rounded(numbers)]
 
 
 def _scores(evaluation: Evaluation, results: Results) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,6 +24,7 @@ from tasks.run.kept import FOLDER
 from tasks.run.outputs import atomic_outputs
 
 KEPT = 2
+FINISHED = "finished"  # the file of a fold that ended
 UNUSED_SECONDS = 30 * 24 * 3600  # 30 days, after which a training's checkpoints are removed
 # The code that stage train depends on.
 TRAINING_CODE = ("train.py", "data", "device", "models", "pretrained", "training")
@@ -54,17 +56,31 @@ class Checkpoints:
 
     def save(self, state: TrainingState) -> None:
         """Save a state and remove old ones; if that fails, training continues."""
+        self._write(state, f"epoch-{len(state.rows):05}", keep=KEPT)
+
+    def newest(self) -> TrainingState | None:
+        """Return the newest intact state, if any."""
+        return self._read(self._newest_first())
+
+    def finish(self, state: TrainingState) -> None:
+        """Save the end of a fold, and remove the states before it."""
+        self._write(state, FINISHED, keep=0)
+
+    def finished(self) -> TrainingState | None:
+        """Return the end of a fold, if it is there and intact."""
+        return self._read(self.folder.glob(FINISHED))
+
+    def _write(self, state: TrainingState, name: str, keep: int) -> None:
         try:
-            _write_checkpoint(state, self.folder / f"epoch-{len(state.rows):05}")
-            for old in self._newest_first()[KEPT:]:
+            _write_checkpoint(state, self.folder / name)
+            for old in self._newest_first()[keep:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             # control: training without checkpoints
             print(f"the checkpoint of epoch {len(state.rows)} could not be written: {error}")
 
-    def newest(self) -> TrainingState | None:
-        """Return the newest intact state, if any."""
-        for path in self._newest_first():
+    def _read(self, paths: Iterable[Path]) -> TrainingState | None:
+        for path in paths:
             try:
                 return read_checkpoint(path)
             except (OSError, ValueError) as error:

@@ -21,7 +21,7 @@ from tasks.training.optimizers import make_optimizer
 
 @dataclass(frozen=True)
 class Progress:
-    """The start of a training, and receivers of states and throughputs.
+    """Start and end of a training, and receivers of its states.
 
     The images per second depend on the machine, so they are no part of the history.
     """
@@ -29,6 +29,7 @@ class Progress:
     resume_from: TrainingState | None = None
     on_state: Callable[[TrainingState], None] = lambda state: None
     on_throughput: Callable[[float], None] = lambda images_per_second: None
+    stop_after: int | None = None  # epochs, with the learning rates of all
 
 
 def fit_network(
@@ -44,7 +45,7 @@ def fit_network(
     `Batches` augment the images in the host's memory, `IndexBatches` in the device's.
     """
     rows = list(progress.resume_from.rows) if progress.resume_from else []
-    epochs_done, patience = len(rows), regularize.early_stopping.patience
+    epochs_done, patience = len(rows), 0 if progress.stop_after else regularize.early_stopping.patience
     n_classes = model.output_shape[-1]
     weights = class_weights(splits.train.labels, n_classes, train_params)
     batches = feed(splits.train, n_classes, regularize.augment, train_params, epochs_done, weights)
@@ -62,7 +63,7 @@ def fit_network(
     resume = ResumeState(model, rows, stopping, progress.resume_from, progress.on_state)
     wrapped.fit(
         batches,
-        epochs=train_params.epochs,
+        epochs=progress.stop_after or train_params.epochs,
         initial_epoch=epochs_done,
         callbacks=[scores, stopping, resume] if patience else [scores, resume],
         verbose=0,

@@ -5,9 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tasks.data.arrays import HELD_OUT, TRAINED, VALIDATED
 from tasks.data.duplicates import Pair
 from tasks.data.leaks import find_leaks
-from tasks.data.splits import assign_splits, limit_training, merge_groups, split_rows
+from tasks.data.splits import (
+    assign_folds,
+    assign_splits,
+    limit_training,
+    merge_groups,
+    split_rows,
+)
 
 NAMES = ["ant", "bee", "cat", "dog"]
 HALF = {"test": 0.2, "validation": 0.1}
@@ -199,3 +206,30 @@ def test_a_class_of_one_group_is_named_when_it_misses_training() -> None:
     given[0] = ""
     with pytest.raises(ValueError, match="either every image or none must have a split; received 1 of 84 without"):
         draw(labels, groups, given=given)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_hold_out_each_group_once_and_every_class_alike(seed: int) -> None:
+    labels, groups = np.repeat(np.arange(4, dtype=np.int32), 50), np.arange(200) // 2
+    plan = assign_folds(labels, groups, 5, 0.2, seed)
+    held_out, validated = plan == HELD_OUT, plan == VALIDATED
+    assert (held_out.sum(axis=1) == 1).all()
+    assert held_out.sum(axis=0).tolist() == [40] * 5
+    assert {tuple(np.bincount(labels[fold])) for fold in held_out.T} <= {(10,) * 4, (8, 10, 10, 12), (10, 8, 12, 10)}
+    assert (plan[::2] == plan[1::2]).all()  # both images of a group
+    assert ((validated.sum(axis=0) >= 16) & (validated.sum(axis=0) <= 60)).all()
+    assert (plan == assign_folds(labels, groups, 5, 0.2, seed)).all()
+    assert (plan != assign_folds(labels, groups, 5, 0.2, seed + 1)).any()
+
+
+def test_a_class_of_fewer_groups_than_folds_is_always_trained_on_with_what_stays_with_it() -> None:
+    labels, groups = labels_of(20, 20, 2), np.arange(42)
+    groups[0] = groups[41]
+    plan = assign_folds(labels, groups, 5, 0, seed=0)
+    assert (plan[[0, 40, 41]] == TRAINED).all()
+    assert ((plan == HELD_OUT).sum(axis=1)[1:40] == 1).all()
+
+
+def test_more_folds_than_groups_of_two_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"folds: 5 needs two classes with 5 images .* received 24 images in 24 "):
+        assign_folds(labels_of(20, 4), np.arange(24), 5, 0.1, seed=0)

@@ -206,8 +206,9 @@ def test_the_time_grows_with_images_and_is_not_told_of_what_was_not_measured() -
 
 
 def test_training_images_are_counted_with_and_without_a_given_split() -> None:
-    params: dict[str, Any] = {"test_fraction": 0.2, "validation_fraction": 0.1}
+    params: dict[str, Any] = {"test_fraction": 0.2, "validation_fraction": 0.1, "folds": 0}
     assert Seen([Example("", "")] * 100, [], []).count_training(params) == 72
+    assert Seen([Example("", "")] * 100, [], []).count_training({**params, "folds": 5}) == 100
     given = [Example("", "", name.split("/")[0].replace("val", "validation")) for name in GIVEN]
     assert Seen(given, [], []).count_training(params) == 8
     assert Seen([e for e in given if e.split != "validation"], [], []).count_training(params) == 7

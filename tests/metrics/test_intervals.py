@@ -35,6 +35,16 @@ def test_resampling_keeps_the_images_of_each_class_and_their_mean() -> None:
     assert drawn.hits.mean(axis=0) == pytest.approx([270, 2, 30, 0], abs=1)
 
 
+def test_an_interval_over_groups_covers_where_one_over_images_is_too_narrow() -> None:
+    rng, n_covered = np.random.default_rng(0), {"images": 0, "groups": 0}
+    for _ in range(200):
+        values, groups = np.repeat((rng.random(100) < 0.7).astype(float), 3), np.repeat(np.arange(100), 3)
+        for name, (low, high) in {"images": mean_interval(values), "groups": mean_interval(values, groups)}.items():
+            n_covered[name] += low <= 0.7 <= high
+    assert n_covered["groups"] >= 184
+    assert n_covered["images"] < 160
+
+
 def crossed(rng: np.random.Generator, seed: float, image: float, rest: float = 0.3) -> np.ndarray:
     """Draw differences of five seeds × 200 images, whose mean is 0."""
     seeds, images = seed * rng.standard_normal((5, 1)), image * rng.standard_normal((1, 200))

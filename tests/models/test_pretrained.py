@@ -11,7 +11,7 @@ from tasks import train
 from tasks.device.precision import precision
 from tasks.errors import RefusedError
 from tasks.models import network, pretrained, saved_model
-from tests.support.arrays import BACKBONE, DATA, HISTORY, MODEL, SIZES, write_arrays
+from tests.support.arrays import BACKBONE, DATA, FOLDS, HISTORY, MODEL, SIZES, write_arrays
 from tests.support.parameters import edit
 from tests.support.training import model_params, regularize, save_earlier, train_params
 
@@ -21,7 +21,7 @@ EARLIER = Path("earlier.keras")
 
 
 def fit(backbone: Path = BACKBONE) -> dict[str, Any]:
-    return train.train(normalized=DATA, backbone=backbone, model_path=MODEL, history_path=HISTORY)
+    return train.train(normalized=DATA, backbone=backbone, model_path=MODEL, folds_path=FOLDS, history_path=HISTORY)
 
 
 @pytest.mark.slow

@@ -35,6 +35,22 @@ def test_planted_labels_are_found_worst_first_with_the_suggested_class(capfd: py
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_second_opinion_doubts_what_the_network_has_learnt_by_heart() -> None:
+    by_heart, (y_true, second) = [3, 40], split(200, 4, [3, 40])
+    y_prob = np.sqrt(second) / np.sqrt(second).sum(axis=1, keepdims=True)  # less sure
+    for row in by_heart:  # the network half believes the wrong label, the other classifier does not
+        y_prob[row], second[row] = 0.005, 1e-6
+        y_prob[row, [row % 4, (row + 1) % 4]] = 0.49, 0.5
+        second[row, row % 4] = 1
+    predictions = {"train": Predicted(y_true, y_prob)}
+    assert find_doubtful_labels(predictions) == []
+    issues = find_doubtful_labels(predictions, {"train": second})
+    assert sorted(issue.row for issue in issues) == by_heart
+    for issue in issues:
+        assert (issue.probability_of_label, issue.suggested) == (0.5, issue.row % 4)
+        assert (issue.second_of_label, issue.second_of_suggested) == (1e-6, 1)
+
+
 @pytest.mark.parametrize(
     "edge",
     [

@@ -8,10 +8,11 @@ from tasks.data import arrays
 from tests.support import ROOT
 
 DATA, MODEL, HISTORY = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/history.csv")
+FOLDS = Path("models/folds.npz")
 BACKBONE = ROOT / "data/efficientnet_lite0.sha256"
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.npz")
 DETAILS, PAGE = Path("reports/evaluation"), Path("reports/index.html")
-EVALUATED = {"metrics_path": METRICS, "predictions_path": PREDICTIONS}
+EVALUATED = {"weights": BACKBONE, "folds_path": FOLDS, "metrics_path": METRICS, "predictions_path": PREDICTIONS}
 REPORTED = {"history_path": HISTORY, "predictions_path": PREDICTIONS, "details": DETAILS, "page_path": PAGE}
 NAMES = ["zero", "one", "two", "three"]
 SIZES = {"train": 300, "validation": 60, "test": 80}

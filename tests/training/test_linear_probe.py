@@ -15,7 +15,7 @@ from tasks.evaluate import evaluate
 from tasks.models import network, saved_model
 from tasks.training.checkpoints import Checkpoints, TrainingState
 from tasks.training.history import score_logits
-from tests.support.arrays import BACKBONE, DATA, EVALUATED, HISTORY, METRICS, MODEL, SIZES, write_arrays
+from tests.support.arrays import BACKBONE, DATA, EVALUATED, FOLDS, HISTORY, METRICS, MODEL, SIZES, write_arrays
 from tests.support.parameters import edit
 from tests.support.training import save_earlier
 
@@ -24,7 +24,7 @@ HEAD = {"model__trainable": "head"}
 
 
 def run(backbone: Path = EARLIER) -> tuple[bytes, bytes]:
-    train.train(normalized=DATA, backbone=backbone, model_path=MODEL, history_path=HISTORY)
+    train.train(normalized=DATA, backbone=backbone, model_path=MODEL, folds_path=FOLDS, history_path=HISTORY)
     return MODEL.read_bytes(), HISTORY.read_bytes()
 
 
