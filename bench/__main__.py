@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.accuracy import accuracy
 from bench.epochs import epochs, epochs_before, epochs_pytorch
 from bench.few_images import few_images
+from bench.fine_tuning import fine_tuning
 from bench.machines import loop_alone
 from bench.measure import Found, compare, interleaved, machine, ratio, run, runs_of, side, versions
 from bench.photographs import photographs
@@ -114,6 +115,7 @@ GROUPS: dict[str, Callable[[], list[Found]]] = {
     "study_bare": study_bare,
     "photographs": photographs,
     "few_images": few_images,
+    "fine_tuning": fine_tuning,
     "machines": two_machines,
     "machines_s3": s3_bucket,
     "thousand_trials": loop_alone,

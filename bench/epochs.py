@@ -6,7 +6,7 @@ again in turn with the others.
 
 from collections.abc import Iterable
 
-from bench.measure import Found, compare, has_torch, interleaved, ratio, run, runs_of, side
+from bench.measure import Found, compare, has_package, interleaved, ratio, run, runs_of, side
 from tasks.device.cpu import has_bfloat16
 
 BATCHES = (64, 128, 256, 512)
@@ -57,7 +57,7 @@ def epochs(rounds: int = 3) -> list[Found]:
 
 def epochs_pytorch(rounds: int = 3) -> list[Found]:
     """Time an epoch of PyTorch and ours, at best and in float32."""
-    if not has_torch("epochs in PyTorch"):
+    if not has_package("epochs in PyTorch"):
         return []
     # Without the hardware, bfloat16 takes ten times as long.
     precisions = (1, 0) if has_bfloat16("tensorflow") else (0,)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import Found, compare, has_torch, side
+from bench.measure import Found, compare, has_package, side
 from bench.project import project
 
 BACKBONE = Path("data/efficientnet_lite0.sha256").resolve()
@@ -26,7 +26,7 @@ BATCH_SIZE = 32
 def few_images(computed: int = 4_000, probed: int = 5_000, rounds: int = 3) -> list[Found]:
     """Compare features with PyTorch's, and a probe with a plain script."""
     found = []
-    if has_torch("features in PyTorch"):
+    if has_package("features in PyTorch"):
         name = f"features of {computed:,} images at {INPUT_SIZE} px, EfficientNet-Lite0: PyTorch / ours"
         sides = {"PyTorch, channels last": side("torch_features", n=computed), "ours": side("our_features", n=computed)}
         found.append(compare(name, 1, sides, rounds))

@@ -144,17 +144,17 @@ def cpu() -> str:
     return f"{about.get('model name', platform.processor())}{model}, with{'' if has_bfloat16 else 'out'} bfloat16"
 
 
-def has_torch(what: str) -> bool:
-    """Check for PyTorch, and print what is left out without it."""
-    if not find_spec("torch"):
-        print(f"{what}: left out; `make bench` installs PyTorch")
+def has_package(what: str, package: str = "torch") -> bool:
+    """Check for a rival's package, and print what is left out without it."""
+    if not find_spec(package):
+        print(f"{what}: left out, as {package} is not installed; `make bench` installs it")
         return False
     return True
 
 
 def versions() -> dict[str, str]:
     """List the releases of the installed packages."""
-    packages = ("tensorflow", "keras", "torch", "jax", "dvc", "prefect", "numpy")
+    packages = ("tensorflow", "keras", "torch", "onnxruntime", "jax", "dvc", "prefect", "numpy")
     installed = {package.name for package in metadata.distributions()}
     return {
         "python": platform.python_version(),

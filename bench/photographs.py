@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench import synthetic
-from bench.measure import Found, compare, has_torch, interleaved, ratio, runs_of, side
+from bench.measure import Found, compare, has_package, interleaved, ratio, runs_of, side
 from bench.project import project
 from bench.recipes import blocks
 
@@ -62,7 +62,7 @@ def _decoding(n: int, rounds: int) -> list[Found]:
 
 def _epochs(n: int, rounds: int) -> list[Found]:
     others = {"keras": ("image_dataset_from_directory", "Keras, image_dataset_from_directory")}
-    if has_torch("an epoch of photographs in PyTorch"):
+    if has_package("an epoch of photographs in PyTorch"):
         others["torch"] = ("PyTorch's loader of two workers", "PyTorch, DataLoader of two workers")
     found = interleaved({key: side(f"{key}_photographs", n=n) for key in (*others, "our")}, rounds)
     ours = runs_of(found["our"], "ours, arrays that are mapped into memory")

@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bench.measure import cpu, has_torch, run, side
+from bench.measure import cpu, has_package, run, side
 from bench.pytorch import RIVALS as ONE_CYCLE
 from bench.pytorch import Rival
 from bench.pytorch_record import RECORD, Record
@@ -75,7 +75,7 @@ def missing() -> Iterator[tuple[str, int]]:
     """List variants and seeds that are not in the file."""
     for seed in range(max(SEEDS.values())):
         for variant, seeds in SEEDS.items():
-            if seed < seeds and seed not in curves(variant) and (variant not in RIVALS or has_torch(variant)):
+            if seed < seeds and seed not in curves(variant) and (variant not in RIVALS or has_package(variant)):
                 yield variant, seed
 
 

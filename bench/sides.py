@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import few_images, gpu, photographs, pytorch, pytorch_record, reference
+from bench import few_images, fine_tuning, gpu, photographs, pytorch, pytorch_record, reference
 from bench.measure import EPOCHS, TIMED, WHOLE, epoch_of
 from bench.recipes import blocks
 
@@ -189,7 +189,7 @@ def _data_spec(folder: Path) -> Any:
 
 SIDES = (
     stock, ours, default, fast, trainings, recipe, bare, checkpointed, stock_memory, our_memory, *photographs.SIDES,
-    *few_images.SIDES, *gpu.SIDES, *pytorch.SIDES, *pytorch_record.SIDES,
+    *few_images.SIDES, *fine_tuning.SIDES, *gpu.SIDES, *pytorch.SIDES, *pytorch_record.SIDES,
 )  # fmt: skip
 
 

@@ -109,6 +109,7 @@ class KilledError(Exception):
     """A kill of the process."""
 
 
+@pytest.mark.slow
 def test_kills_in_each_fold_and_in_the_last_training_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill each run after it has saved a state: the first epoch or the end of a fold."""
     expected, write, n_killed = run_train(), checkpoints._write_checkpoint, 0
@@ -147,6 +148,7 @@ def test_a_probe_stores_the_logits_of_its_folds_alone(workplace: Path) -> None:
     assert run_evaluate()["test"]["accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_with_a_given_test_split_the_folds_are_validation() -> None:
     plan = np.load(DATA / arrays.FOLDS)
     arrays.groups_path(DATA, "test").unlink()

@@ -13,7 +13,8 @@ from keras import layers, regularizers
 
 from tasks import errors
 
-PIXELS = (layers.Normalization, layers.Rescaling, layers.Resizing)  # they always compute in float32
+# Pixels need float32, and oneDNN has no fast gradient of a depthwise convolution with a stride in bfloat16.
+IN_FLOAT32 = (layers.Normalization, layers.Rescaling, layers.Resizing, layers.DepthwiseConv2D)
 PENALTIES = {"kernel_regularizer", "depthwise_regularizer"}
 
 
@@ -27,7 +28,7 @@ def hidden_layers(
 
     def rebuilt(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if not isinstance(layer, PIXELS):
+        if not isinstance(layer, IN_FLOAT32):
             config["dtype"] = precision
         if isinstance(layer, layers.BatchNormalization):
             config["trainable"] = False  # so it never uses the statistics of a batch
