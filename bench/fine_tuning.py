@@ -105,10 +105,16 @@ def our_predictions(n: int = 4_000) -> dict[str, float]:
     from tasks.device import runtime
 
     runtime.prepare()
+    import keras
+
+    from tasks.models.backbones import hidden_layers
     from tasks.models.inference import predict
 
-    classifier, images = _classifier(), _images("train", n)
-    return _time(lambda part: predict(classifier, part, 1_000), images)
+    images = _images("train", n)
+    pixels = keras.Input(images.shape[1:], dtype="uint8")
+    features = hidden_layers(pixels, _classifier(), "float32", lambda: None)
+    model = keras.Model(pixels, keras.layers.Dense(1000)(features))
+    return _time(lambda part: predict(model, part, 1_000), images)
 
 
 def onnx_predictions(n: int = 4_000) -> dict[str, float]:
@@ -137,7 +143,9 @@ def onnx_predictions(n: int = 4_000) -> dict[str, float]:
         torch.onnx.export(Whole().eval(), (example,), path, input_names=names, dynamic_axes=axes, dynamo=False)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     starts = range(0, n, BATCH_SIZE)
-    return _time(lambda part: [session.run(None, {"images": part[i : i + BATCH_SIZE]}) for i in starts], images)
+    return _time(
+        lambda part: [session.run(None, {"images": part[i : i + BATCH_SIZE]}) for i in starts], np.array(images)
+    )
 
 
 def _to_inputs() -> Callable[[Any], Any]:

@@ -23,7 +23,6 @@ from tasks import errors
 from tasks.data import arrays
 from tasks.device import runtime
 from tasks.device.backend import keras
-from tasks.device.precision import precision
 from tasks.models import pretrained, saved_model
 from tasks.models.fold_weights import write_fold_weights
 from tasks.models.network import DataSpec, build_for_saving, build_for_training
@@ -79,7 +78,7 @@ def train(
     device = runtime.prepare(
         train_params.device,
         train_params.threads,
-        precision(recipe.model, train_params),
+        train_params.precision,
         train_params.seed,
         train_params.deterministic,
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from flows.host import capability
 from flows.repo.git import read_blob
-from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, parse_text
 from tasks.params.document import validate
 from tasks.run.provenance import MADE_ON
@@ -20,8 +19,7 @@ def made_elsewhere(root: Path, commit: str | None = None) -> str:
         text = (read_blob(root, commit, PARAMS_FILE) or b"") if commit else (root / PARAMS_FILE).read_bytes()
         params = validate(parse_text(text.decode(), str(PARAMS_FILE)), str(PARAMS_FILE))
         device, fastest = capability.resolve_device(params.train.device)
-        chosen = precision(params.model, params.train)
-        now = [fastest if chosen == "auto" else chosen, device, capability.backend()]
+        now = [fastest if params.train.precision == "auto" else params.train.precision, device, capability.backend()]
         then = [str(made[key]) for key in ("precision", "device", "backend")]
         made_by = str(made["cpu"]) if then[1] == "cpu" else then[1]
     except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # it is advice: nothing fails without it

@@ -16,7 +16,6 @@ from flows.repo.git import git, read_blob
 from flows.runs.inputs import READERS, check_checkout, check_inputs, parse_inputs, parse_variables, recorded_digest
 from flows.runs.trial import TRIAL_STAGES, Trial
 from tasks.datasets.packed import MANIFEST, Packed
-from tasks.device.precision import precision
 from tasks.params import PARAMS_FILE, ParameterError, parse, parse_text
 from tasks.params.document import expand, override, swept, validate
 from tasks.run.libraries import LIBRARIES_FILE
@@ -162,8 +161,7 @@ def _resolve(
     train = params.train
     resolved: dict[str, Any] = {}
     if train.precision == "auto":
-        by_network = precision(params.model, train)
-        resolved["train.precision"] = _host_precision(train.device) if by_network == "auto" else by_network
+        resolved["train.precision"] = _host_precision(train.device)
     if are_fixed:
         resolved = {
             "train.precision": train.precision,

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from tasks import train
-from tasks.device.precision import precision
 from tasks.errors import RefusedError
 from tasks.models import network, pretrained, saved_model
 from tests.support.arrays import BACKBONE, DATA, FOLDS, HISTORY, MODEL, SIZES, write_arrays
 from tests.support.parameters import edit
-from tests.support.training import model_params, regularize, save_earlier, train_params
+from tests.support.training import model_params, regularize, save_earlier
 
 SGD = {"train__epochs": 1, "train__optimizer": "sgd"}
 LITE0 = {"model__network": "efficientnet_lite0", "train__batch_size": 60, **SGD}
@@ -28,7 +27,7 @@ def fit(backbone: Path = BACKBONE) -> dict[str, Any]:
 def test_fine_tuning_moves_every_layer_and_repeats_to_the_byte(workplace: Path) -> None:
     edit(workplace / "params.yaml", **LITE0, train__learning_rate=0.01, regularize__dropout=0.1)
     write_arrays(workplace / DATA, **SIZES)
-    assert fit()["precision"] == "float32"
+    fit()
     source = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", None)
     model = saved_model.load_model(MODEL, (32, 32, 3), 4)
     for layer in (layer for layer in source.layers[:-1] if layer.weights):
@@ -71,7 +70,7 @@ def earlier(workplace: Path) -> Path:
 
 def test_a_model_of_an_earlier_run_is_trained_on(workplace: Path, earlier: Path) -> None:
     edit(workplace / "params.yaml", train__learning_rate=1e-7)
-    assert fit(earlier)["precision"] == "float32"
+    fit(earlier)
     source, model = saved_model.load_model(earlier, (32, 32, 3), 10), saved_model.load_model(MODEL, (32, 32, 3), 4)
     for layer in (layer for layer in source.layers[:-1] if layer.weights):
         for before, after in zip(layer.get_weights(), model.get_layer(layer.name).get_weights(), strict=True):
@@ -110,8 +109,11 @@ def test_another_backbone_of_one_name_does_not_resume(earlier: Path, monkeypatch
     assert len(set(keys)) == 2
 
 
-def test_bfloat16_is_not_chosen_for_pretrained_networks() -> None:
-    lite0, auto = model_params(network="efficientnet_lite0"), train_params(precision="auto")
-    assert precision(model_params(), auto) == "auto"
-    assert precision(lite0, auto) == "float32"
-    assert precision(lite0, train_params(precision="mixed_bfloat16")) == "mixed_bfloat16"
+def test_bfloat16_leaves_out_pixels_and_depthwise_convolutions() -> None:
+    source, images = pretrained.load_pretrained(BACKBONE, "efficientnet_lite0", 48), np.zeros((4, 40, 32, 3), np.uint8)
+    data_spec = network.DataSpec((40, 32, 3), 4, [1.0] * 3, [2.0] * 3)
+    params = model_params(network="efficientnet_lite0", input_size=48)
+    model = network.build_for_training(params, regularize(), data_spec, images, "mixed_bfloat16", source)
+    in_float32 = (keras.layers.Normalization, keras.layers.Resizing, keras.layers.DepthwiseConv2D)
+    layers = [layer for layer in model.layers[:-1] if layer.name not in {"pixels", "logits"}]
+    assert [layer.name for layer in layers if (layer.compute_dtype == "float32") != isinstance(layer, in_float32)] == []
