@@ -1,12 +1,13 @@
 """Stage normalize: data/raw → data/normalized and reports/dataset.json.
 
 `python -m tasks.normalize --raw data/raw --weights data/efficientnet_lite0.sha256 --normalized data/normalized
---report reports/dataset.json`
+--report reports/dataset.json --corrections data/corrections.csv`
 
 Decodes every image once, finds what would spoil the results, splits the images so that copies and groups stay on one
 side, and writes each split as a uint8 array. The constants that scale pixels are fitted on training pixels alone. With
 `validation_fraction: 0` there are no validation files. With `folds`, all images but those of a given test split are
 for training; those that a fold holds out are written once more, as test, or as validation beside a given test split.
+Images are split by the labels that the data set gives, so that a corrected one moves no other image.
 """
 
 import csv
@@ -26,6 +27,7 @@ from tasks.data.digests import hash_text
 from tasks.data.duplicates import Pair, Signatures, compute_signatures, find_duplicates
 from tasks.data.leaks import find_closest, find_leaks
 from tasks.datasets import Dataset, open_dataset, select_classes
+from tasks.datasets.corrections import Corrected, apply_corrections, read_corrections
 from tasks.params import load_block
 from tasks.params.normalize import Normalize
 from tasks.run import command_line
@@ -36,6 +38,7 @@ UNREADABLE = Path("reports/unreadable.csv")  # git-ignored; the whole list of wh
 SHOWN = 10
 FEW = 2_000  # own images, below which folds are recommended
 N_CLOSE = 8  # pairs across splits that are listed
+CORRECTIONS = Path("data/corrections.csv")
 LITE0 = Path("data/efficientnet_lite0.sha256")  # which `normalize.copies: strict` compares images by
 PROBLEMS = {  # as the terminal counts them, by the kind of their findings
     "unreadable": "unreadable images",
@@ -43,6 +46,7 @@ PROBLEMS = {  # as the terminal counts them, by the kind of their findings
     "conflict": "of them with two labels",
     "left out": "images left out for that",
     "leak": "held-out images that leak",
+    "corrected": "images corrected by hand",
 }
 Splits = NDArray[np.str_]  # of each row: "train", "validation", "test", or "" for none
 
@@ -82,7 +86,9 @@ class Division(NamedTuple):
         return "validation" if "test" in self.split_of else "test"
 
 
-def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path = LITE0) -> command_line.RunInfo:
+def normalize(
+    *, raw: Path, normalized: Path, report_path: Path, corrections: Path = CORRECTIONS, weights: Path = LITE0
+) -> command_line.RunInfo:
     """Write the arrays of each split, and a report on them."""
     params = load_block("normalize", Normalize)
     with atomic_outputs(normalized, report_path) as (folder, report):
@@ -92,9 +98,13 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
             if params.classes:
                 select_classes(dataset, params.classes)
             readable, unreadable = _decode(dataset, folder / "decoded", params)
+            corrected, given = _correct(dataset, corrections), dataset.labels
+            dataset.labels = corrected.labels
             copies = _find_copies(dataset, readable, params, weights)
             names = _name_groups(dataset, readable.rows, params.groups)
-            division = _divide(dataset, readable.rows, names, copies, params)
+            divided = _divide(dataset, given, readable.rows, names, copies, params)
+            division = _leave_out(divided, corrected.left_out[readable.rows])
+            _refuse_lost_training(dataset, given, readable.rows, divided.split_of, division.split_of)
             split_of, rows = division.split_of, division.rows()
             _write_splits(folder, dataset, readable, division)
             training = _parts(readable.images, readable.rows[split_of == "train"])
@@ -103,7 +113,8 @@ def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path =
         except ValueError as error:
             raise errors.RefusedError(str(error)) from error
         cropped = _find_cropped(dataset, readable, split_of, params)
-        findings = [*unreadable, *cropped, *_list_findings(dataset, readable.rows, names, split_of, copies)]
+        changed = _list_corrected(dataset, given, corrected, readable.rows, divided.split_of)
+        findings = [*unreadable, *cropped, *changed, *_list_findings(dataset, readable.rows, names, split_of, copies)]
         arrays.write_findings(folder, findings)
         scaling = {"method": params.method, "mean": mean, "std": std}
         split_rule = None if dataset.splits_single_images else _describe_rule(params)
@@ -214,15 +225,61 @@ def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weight
     return Copies(pairs, signatures, left_out)
 
 
-def _divide(dataset: Dataset, rows: splits.Rows, names: list[str], copies: Copies, params: Normalize) -> Division:
-    """Divide the readable rows that are not left out."""
+def _correct(dataset: Dataset, path: Path) -> Corrected:
+    """Read corrections of labels; print which lines apply to no image."""
+    lines = read_corrections(path)
+    try:
+        corrected = apply_corrections(lines, dataset.digests(), dataset.labels, dataset.classes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; correct the line, or remove it") from error
+    if corrected.notes:
+        shown = "; ".join(corrected.notes[:SHOWN])
+        print(f"normalize: warning: {len(corrected.notes):,} lines of {path} are not applied; remove them: {shown}")
+    return corrected
+
+
+def _leave_out(division: Division, left_out: NDArray[np.bool_]) -> Division:
+    """Take images out of every split, whichever they would be in."""
+    folds, split_of = division.folds, np.where(left_out, "", division.split_of)
+    if folds is not None:
+        folds = folds[~left_out[division.split_of == "train"]]
+    return Division(split_of, division.together, folds)
+
+
+def _refuse_lost_training(
+    dataset: Dataset, given: NDArray[np.int32], rows: splits.Rows, divided: Splits, left: Splits
+) -> None:
+    before, now = given[rows[divided == "train"]], dataset.labels[rows[left == "train"]]
+    if len(lost := np.setdiff1d(before, now)):
+        raise ValueError(
+            f"{CORRECTIONS} must leave each class a training image; it takes the last of {dataset.classes[lost[0]]}; "
+            "remove a line of that class"
+        )
+
+
+def _list_corrected(
+    dataset: Dataset, given: NDArray[np.int32], corrected: Corrected, rows: splits.Rows, split_of: Splits
+) -> list[Finding]:
+    return [
+        Finding("corrected", dataset.files[row], str(split_of[n]), "", "", f"{dataset.classes[given[row]]}, {now}")
+        for n, row in enumerate(rows.tolist())
+        if (now := "left out" if corrected.left_out[row] else dataset.classes[corrected.labels[row]])
+        and (corrected.left_out[row] or corrected.labels[row] != given[row])
+        and split_of[n]
+    ]
+
+
+def _divide(
+    dataset: Dataset, labels: NDArray[np.int32], rows: splits.Rows, names: list[str], copies: Copies, params: Normalize
+) -> Division:
+    """Divide the readable rows that are not left out, by given labels."""
     kept, split_of = np.flatnonzero(~copies.left_out), np.full(len(rows), "", "<U10")
     together = splits.merge_groups(names, copies.pairs)
-    split_of[kept] = _assign_splits(dataset, rows[kept], [names[row] for row in kept], together[kept], params)
+    split_of[kept] = _assign_splits(dataset, labels, rows[kept], [names[row] for row in kept], together[kept], params)
     if not params.folds:
         return Division(split_of, together, None)
     training = np.flatnonzero(split_of == "train")
-    folds = _assign_folds(dataset.labels[rows[training]], together[training], dataset.classes, params)
+    folds = _assign_folds(labels[rows[training]], together[training], dataset.classes, params)
     return Division(split_of, together, folds)
 
 
@@ -248,10 +305,15 @@ def _assign_folds(
 
 
 def _assign_splits(
-    dataset: Dataset, rows: splits.Rows, names: list[str], together: NDArray[np.int64], params: Normalize
+    dataset: Dataset,
+    of_rows: NDArray[np.int32],
+    rows: splits.Rows,
+    names: list[str],
+    together: NDArray[np.int64],
+    params: Normalize,
 ) -> Splits:
     """Keep given splits, and draw what own images lack."""
-    labels, given = dataset.labels[rows], np.array(dataset.splits)[rows]
+    labels, given = of_rows[rows], np.array(dataset.splits)[rows]
     if params.folds and "validation" in given:
         raise ValueError(
             f"normalize.folds must be 0 where the data set gives a validation split; received {params.folds}"
@@ -318,12 +380,13 @@ def _parts(images: arrays.Images, rows: splits.Rows) -> Iterator[arrays.Images]:
 
 
 def _write_splits(folder: Path, dataset: Dataset, readable: Readable, division: Division) -> None:
-    rows_of = {split: readable.rows[rows] for split, rows in division.rows().items()}
+    rows_of, digests = {split: readable.rows[rows] for split, rows in division.rows().items()}, dataset.digests()
     for split, rows in rows_of.items():
         if len(rows):
             files = [dataset.files[row] for row in rows]
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
+            arrays.write_image_digests(folder, split, [digests[row] for row in rows])
     if division.folds is not None:
         held_out = division.held_out_split
         np.save(folder / arrays.FOLDS, division.folds)
@@ -339,6 +402,7 @@ def _count(
     """Count what `dvc metrics diff` compares: how the data changed between commits."""
     class_sizes = np.bincount(dataset.labels[readable.rows], minlength=len(dataset.classes))
     kinds = Counter(finding.kind for finding in findings)
+    of_split = Counter((finding.kind, finding.split) for finding in findings)
     leaking = {(finding.split, finding.file) for finding in findings if finding.kind == "leak"}
     return {
         "images": len(readable.rows),
@@ -350,6 +414,7 @@ def _count(
         "duplicates": kinds["duplicate"],
         "conflicts": kinds["conflict"],
         "left_out": kinds["left out"],
+        "corrected": {split: of_split["corrected", split] for split in arrays.SPLITS},
         "leaks": {split: sum(leak_split == split for leak_split, _ in leaking) for split in arrays.SPLITS[1:]},
     }
 

@@ -1,20 +1,22 @@
 """Stage report: predictions and their origin → tables, figures, page.
 
 `python -m tasks.report --normalized data/normalized --model models/classifier.keras --history reports/history.csv
---predictions reports/predictions.npz --details reports/evaluation --page reports/index.html`
+--predictions reports/predictions.npz --corrections data/corrections.csv --details reports/evaluation
+--page reports/index.html`
 
 It loads no model and no backend: of the model's file it shows digest and size.
 RefusedError: data, predictions or a history that are damaged, or do not fit each other.
 """
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks import errors
 from tasks.data import arrays
 from tasks.data.digests import compute_md5
+from tasks.datasets.corrections import read_corrections
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
@@ -35,6 +37,7 @@ def report(
     model_path: Path,
     history_path: Path,
     predictions_path: Path,
+    corrections: Path,
     details: Path,
     page_path: Path,
 ) -> command_line.RunInfo:
@@ -60,6 +63,7 @@ def report(
         n_bytes=model_path.stat().st_size,
         folds=_load_folds(normalized),
         second=predictions.second,
+        judged=_find_judged(normalized, list(splits), corrections),
     )
     results = compute_results(evaluation)
     svgs, tables = draw_figures(evaluation, results), detail_tables(evaluation, results)
@@ -75,6 +79,18 @@ def report(
 def _digests(model_path: Path, normalized: Path) -> dict[str, str]:
     of_data = {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()}
     return {str(model_path): compute_md5(model_path), **of_data}
+
+
+def _find_judged(normalized: Path, splits: Sequence[str], path: Path) -> dict[str, set[int]]:
+    """Find the rows of each split that a person has judged."""
+    try:
+        judged = {correction.image for correction in read_corrections(path).values()}
+    except ValueError as error:
+        raise errors.RefusedError(str(error)) from error
+    return {
+        split: {row for row, image in enumerate(arrays.image_digests(normalized, split)) if image in judged}
+        for split in (splits if judged else ())
+    }
 
 
 def _load_folds(normalized: Path) -> Folds | None:
@@ -109,6 +125,7 @@ def _load_findings(normalized: Path, files: Mapping[str, Sequence[str]]) -> Find
         close=pairs["close"],
         conflicts=[(finding.file, finding.other, finding.detail) for finding in findings if finding.kind == "conflict"],
         unreadable=[(finding.file, finding.detail) for finding in findings if finding.kind == "unreadable"],
+        corrected=Counter(finding.split for finding in findings if finding.kind == "corrected"),
         n_duplicates=sum(finding.kind == "duplicate" for finding in findings),
         cropped=[(finding.file, finding.detail) for finding in findings if finding.kind == "cropped"],
     )

@@ -1,6 +1,5 @@
 """The pages in headless Chromium, offline, at two widths and in print."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,27 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from flows.results.comparison import compare
 from flows.results.page import write_page
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tests.support import two_sides
+from tests.support.browser import CHROMIUM, open_browser
 from tests.support.reports import evaluation, render_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="NOT TESTED: the page in a browser, since Chromium is not installed"
 )
-QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False, args=QUIET)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 def _photographs() -> Evaluation:

@@ -17,6 +17,7 @@ from flows.repo.graph import artifact
 from flows.repo.merges import refuse_unresolved
 from flows.results.changes import edited_parameters
 from flows.results.over_seeds import Scored, advise_seeds, average_scores, score_seed
+from flows.results.price import describe_price
 from flows.results.provenance import made_elsewhere
 from flows.results.sides import IncomparableError, Side, find_sides
 from flows.results.summary import primary_metric
@@ -171,14 +172,18 @@ def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
     }
     if fault := next((fault for fault, is_true in faults.items() if is_true), None):
         raise IncomparableError(f"{RULE}; received {fault}; choose another --base")
-    n_relabelled = int((old.y_true[before] != new.y_true[here]).sum())
-    relabelled = f"; {n_relabelled:,} whose labels differ, scored by those here" if n_relabelled else ""
+    labels = old.y_true[before], new.y_true[here]
+    groups = new.groups[here] if len(new.groups) else new.groups
+    relabelled = ""
+    if (labels[0] != labels[1]).any():
+        y_prob = old.y_prob["test"][before], new.y_prob["test"][here]
+        relabelled = f"; the table has those here: {describe_price(labels, y_prob, groups)}"
     old, new = (
         side._replace(
             y_true=new.y_true[here],
             y_prob={"test": side.y_prob["test"][rows]},
             test_ids=new.test_ids[here],
-            groups=new.groups[here] if len(new.groups) else new.groups,
+            groups=groups,
         )
         for side, rows in ((old, before), (new, here))
     )

@@ -3,13 +3,14 @@
 {split}_images.npy   uint8 of shape (n, height, width, 3); may be mapped into memory
 {split}_labels.npy   int32 of shape (n,)
 {split}_files.txt    the name of each image's file, a line each
+{split}_digests.npy  uint8 of shape (n, 32): the SHA-256 of each image's file, or of its pixels
 test_ids.npy         uint64 of shape (n,), of own images: a hash of each test image's file
 folds.npy            uint8 of shape (n, n_folds), only with folds: what each does with each training image
 {split}_groups.npy   int64 of shape (n,), likewise: the images that belong together have one number
 dataset.json         the classes in the order of their labels, the shape of an image, how images are resized to it and
                      how pixels are scaled, how own images were split, and the digest of each file above
-findings.csv         problems: unreadable and cropped files, duplicates, conflicting labels, images left out, leaks,
-                     close pairs
+findings.csv         problems: unreadable and cropped files, corrected labels, duplicates, conflicting labels, images
+                     left out, leaks, close pairs
 
 Raises RefusedError where a file is damaged, no array, or does not fit the others.
 """
@@ -43,7 +44,7 @@ Labels = NDArray[np.int32]
 class Finding(NamedTuple):
     """A problem of an image, perhaps with another image."""
 
-    kind: str  # unreadable, cropped, duplicate, conflict, left out, leak or close
+    kind: str  # unreadable, cropped, corrected, duplicate, conflict, left out, leak or close
     file: str
     split: str  # of the file; "" for one that cannot be read
     other: str
@@ -57,6 +58,10 @@ def images_path(normalized: Path, split: str) -> Path:
 
 def _labels_path(normalized: Path, split: str) -> Path:
     return normalized / f"{split}_labels.npy"
+
+
+def _digests_path(normalized: Path, split: str) -> Path:
+    return normalized / f"{split}_digests.npy"
 
 
 def groups_path(normalized: Path, split: str) -> Path:
@@ -88,6 +93,16 @@ def write_split(
     np.save(_labels_path(normalized, split), labels.astype(np.int32))
     names = "".join(f"{name}\n" for name in files)
     (normalized / f"{split}_files.txt").write_text(names, encoding="utf-8", newline="\n")
+
+
+def write_image_digests(normalized: Path, split: str, digests: Sequence[str]) -> None:
+    """Write the SHA-256 of each image's file, given in hexadecimal."""
+    np.save(_digests_path(normalized, split), np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32))
+
+
+def image_digests(normalized: Path, split: str) -> list[str]:
+    """Read the SHA-256 of each image's file, in hexadecimal."""
+    return [row.tobytes().hex() for row in _map(_digests_path(normalized, split))]
 
 
 def write_description(

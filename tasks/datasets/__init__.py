@@ -29,6 +29,10 @@ class Dataset(Protocol):
     is_encoded: bool  # images are files that take time to decode
     rows_at_once: int  # how many rows are best read together
 
+    def digests(self) -> list[str]:
+        """Compute the SHA-256 of each row's file, or pixels."""
+        ...
+
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Image]]]:
         """Make a function that reads rows, perhaps in another process.
 

@@ -4,6 +4,7 @@ A file is 10,000 records of 3,073 bytes: one label (0–9), then 1,024 red, 1,02
 1,024 blue values, each plane in row-major order (https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,10 @@ class Cifar10:
         self.splits = ["test" if name == TEST_FILE else "train" for name in FILES for _ in range(RECORDS)]
         self.groups = [""] * len(self.files)
         self.contents = self.files
+
+    def digests(self) -> list[str]:
+        """Compute the SHA-256 of each row's pixels."""
+        return [hashlib.sha256(image.tobytes()).hexdigest() for _, image in self._read(range(len(self.files)))]
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Images]]]:
         """Make a function that reads rows of shape (32, 32, 3)."""

@@ -130,6 +130,10 @@ class Packed:
         self.files = [row.file for row in rows]
         self.contents = [row.sha256 for row in rows]
 
+    def digests(self) -> list[str]:
+        """Return the SHA-256 of each row's file."""
+        return self.contents
+
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, bytes]]]:
         """Make a function that reads rows, small to send to a process."""
         return partial(_read_rows, self.raw.absolute(), [(row, self.contents[row], self.files[row]) for row in rows])

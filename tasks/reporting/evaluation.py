@@ -1,6 +1,6 @@
 """What the report is made from: predictions, images and their origin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class Findings:
     n_duplicates: int = 0  # pairs
     close: Sequence[Leak] = ()  # pairs that were not called duplicates, the closest first
     cropped: Sequence[tuple[str, str]] = ()  # a file and how much is cut off
+    corrected: Mapping[str, int] = field(default_factory=dict)  # labels that people corrected, by split
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Evaluation:
     n_bytes: int  # of its file
     folds: Folds | None = None  # of a cross-validation
     second: Mapping[str, Probabilities] = field(default_factory=dict)  # a second opinion, by split
+    judged: Mapping[str, Container[int]] = field(default_factory=dict)  # rows whose label a person has judged, by split
 
     @property
     def unseen(self) -> str | None:

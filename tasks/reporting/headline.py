@@ -42,12 +42,20 @@ def notes(evaluation: Evaluation, results: Results) -> list[str]:
     found = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True) if count)
     lines = [
         describe_folds(evaluation),
+        describe_corrections(evaluation),
         f'Always saying "{name}" gives {percent(score)}{no_better}',
         found and f"Found among the pictures: {found}",
         leak_warning(evaluation, results),
         (advice := advise(evaluation, results)) and f"Next: {advice}",
     ]
     return [f"{line}." for line in lines if line]
+
+
+def describe_corrections(evaluation: Evaluation) -> str | None:
+    """Write how many labels people corrected, in all and in test."""
+    corrected, n = evaluation.findings.corrected, sum(evaluation.findings.corrected.values())
+    in_test = n if len(evaluation.groups) else corrected.get("test", 0)  # folds hold all of them out
+    return f"{n:,} label{' was' if n == 1 else 's were'} corrected by hand, {in_test:,} of them in test" if n else None
 
 
 def describe_folds(evaluation: Evaluation) -> str | None:

@@ -90,9 +90,12 @@ def compute_results(evaluation: Evaluation) -> Results:
             {"true": names[true], "predicted": names[predicted], "count": count, "of": int(counts[true].sum())}
             for true, predicted, count in most_confused(counts)
         ],
-        label_issues=find_doubtful_labels(
-            doubted, evaluation.second
-        ),  # with folds, each training image has a prediction of its own
+        # With folds, each training image has a prediction of its own.
+        label_issues=[
+            issue
+            for issue in find_doubtful_labels(doubted, evaluation.second)
+            if issue.row not in evaluation.judged.get(issue.split, ())
+        ],
         calibration=_calibrate(evaluation),
     )
 
