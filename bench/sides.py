@@ -111,7 +111,6 @@ def bare() -> dict[str, float]:
         model_path=model,
         history_path=history,
         predictions_path=made / "predictions.npz",
-        corrections=Path("data/corrections.csv"),
         details=made / "evaluation",
         page_path=made / "index.html",
     )

@@ -1,7 +1,7 @@
 """Stage normalize: data/raw → data/normalized and reports/dataset.json.
 
 `python -m tasks.normalize --raw data/raw --weights data/efficientnet_lite0.sha256 --normalized data/normalized
---report reports/dataset.json --corrections data/corrections.csv`
+--report reports/dataset.json`
 
 Decodes every image once, finds what would spoil the results, splits the images so that copies and groups stay on one
 side, and writes each split as a uint8 array. The constants that scale pixels are fitted on training pixels alone. With
@@ -27,7 +27,7 @@ from tasks.data.digests import hash_text
 from tasks.data.duplicates import Pair, Signatures, compute_signatures, find_duplicates
 from tasks.data.leaks import find_closest, find_leaks
 from tasks.datasets import Dataset, open_dataset, select_classes
-from tasks.datasets.corrections import Corrected, apply_corrections, read_corrections
+from tasks.datasets.corrections import Corrected, apply_corrections, corrections_path, read_corrections
 from tasks.params import load_block
 from tasks.params.normalize import Normalize
 from tasks.run import command_line
@@ -38,7 +38,6 @@ UNREADABLE = Path("reports/unreadable.csv")  # git-ignored; the whole list of wh
 SHOWN = 10
 FEW = 2_000  # own images, below which folds are recommended
 N_CLOSE = 8  # pairs across splits that are listed
-CORRECTIONS = Path("data/corrections.csv")
 LITE0 = Path("data/efficientnet_lite0.sha256")  # which `normalize.copies: strict` compares images by
 PROBLEMS = {  # as the terminal counts them, by the kind of their findings
     "unreadable": "unreadable images",
@@ -86,9 +85,7 @@ class Division(NamedTuple):
         return "validation" if "test" in self.split_of else "test"
 
 
-def normalize(
-    *, raw: Path, normalized: Path, report_path: Path, corrections: Path = CORRECTIONS, weights: Path = LITE0
-) -> command_line.RunInfo:
+def normalize(*, raw: Path, normalized: Path, report_path: Path, weights: Path = LITE0) -> command_line.RunInfo:
     """Write the arrays of each split, and a report on them."""
     params = load_block("normalize", Normalize)
     with atomic_outputs(normalized, report_path) as (folder, report):
@@ -98,7 +95,7 @@ def normalize(
             if params.classes:
                 select_classes(dataset, params.classes)
             readable, unreadable = _decode(dataset, folder / "decoded", params)
-            corrected, given = _correct(dataset, corrections), dataset.labels
+            corrected, given = _correct(dataset), dataset.labels
             dataset.labels = corrected.labels
             copies = _find_copies(dataset, readable, params, weights)
             names = _name_groups(dataset, readable.rows, params.groups)
@@ -225,9 +222,9 @@ def _find_copies(dataset: Dataset, readable: Readable, params: Normalize, weight
     return Copies(pairs, signatures, left_out)
 
 
-def _correct(dataset: Dataset, path: Path) -> Corrected:
+def _correct(dataset: Dataset) -> Corrected:
     """Read corrections of labels; print which lines apply to no image."""
-    lines = read_corrections(path)
+    lines = read_corrections(path := corrections_path())
     try:
         corrected = apply_corrections(lines, dataset.digests(), dataset.labels, dataset.classes)
     except ValueError as error:
@@ -252,8 +249,8 @@ def _refuse_lost_training(
     before, now = given[rows[divided == "train"]], dataset.labels[rows[left == "train"]]
     if len(lost := np.setdiff1d(before, now)):
         raise ValueError(
-            f"{CORRECTIONS} must leave each class a training image; it takes the last of {dataset.classes[lost[0]]}; "
-            "remove a line of that class"
+            f"{corrections_path()} must leave each class a training image; it takes the last of "
+            f"{dataset.classes[lost[0]]}; remove a line of that class"
         )
 
 

@@ -1,8 +1,7 @@
 """Stage report: predictions and their origin → tables, figures, page.
 
 `python -m tasks.report --normalized data/normalized --model models/classifier.keras --history reports/history.csv
---predictions reports/predictions.npz --corrections data/corrections.csv --details reports/evaluation
---page reports/index.html`
+--predictions reports/predictions.npz --details reports/evaluation --page reports/index.html`
 
 It loads no model and no backend: of the model's file it shows digest and size.
 RefusedError: data, predictions or a history that are damaged, or do not fit each other.
@@ -16,7 +15,7 @@ from pathlib import Path
 from tasks import errors
 from tasks.data import arrays
 from tasks.data.digests import compute_md5
-from tasks.datasets.corrections import read_corrections
+from tasks.datasets.corrections import corrections_path, read_corrections
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
@@ -37,20 +36,18 @@ def report(
     model_path: Path,
     history_path: Path,
     predictions_path: Path,
-    corrections: Path,
     details: Path,
     page_path: Path,
 ) -> command_line.RunInfo:
     """Write tables, figures and the page that report on a model."""
-    metric, content = load_block("evaluate", Evaluate).headline, parse(PARAMS_FILE)
-    parameters = {block: content[block] for block in SHOWN_BLOCKS}
+    parameters = {block: content for block, content in parse(PARAMS_FILE).items() if block in SHOWN_BLOCKS}
     names = arrays.class_names(normalized)
     splits = {split: arrays.load_split(normalized, split, len(names)) for split in arrays.splits(normalized)}
     files = {split: arrays.files(normalized, split) for split in splits}
     predictions = _load_predictions(predictions_path, splits, len(names))
     evaluation = Evaluation(
         class_names=names,
-        primary_metric=metric,
+        primary_metric=load_block("evaluate", Evaluate).headline,
         predictions={split: Predicted(labels, predictions.y_prob[split]) for split, (_, labels) in splits.items()},
         images={split: images for split, (images, _) in splits.items()},
         files=files,
@@ -63,7 +60,7 @@ def report(
         n_bytes=model_path.stat().st_size,
         folds=_load_folds(normalized),
         second=predictions.second,
-        judged=_find_judged(normalized, list(splits), corrections),
+        judged=_find_judged(normalized, list(splits)),
     )
     results = compute_results(evaluation)
     svgs, tables = draw_figures(evaluation, results), detail_tables(evaluation, results)
@@ -81,10 +78,10 @@ def _digests(model_path: Path, normalized: Path) -> dict[str, str]:
     return {str(model_path): compute_md5(model_path), **of_data}
 
 
-def _find_judged(normalized: Path, splits: Sequence[str], path: Path) -> dict[str, set[int]]:
+def _find_judged(normalized: Path, splits: Sequence[str]) -> dict[str, set[int]]:
     """Find the rows of each split that a person has judged."""
     try:
-        judged = {correction.image for correction in read_corrections(path).values()}
+        judged = {correction.image for correction in read_corrections(corrections_path()).values()}
     except ValueError as error:
         raise errors.RefusedError(str(error)) from error
     return {

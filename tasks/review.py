@@ -1,4 +1,4 @@
-"""Review doubtful labels in a page, whose decisions the next run trains with.
+"""Review doubtful labels in a page; the next run uses the decisions.
 
 `python -m tasks.review [--serve] [--cards N]`
 
@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks import errors
 from tasks.data import arrays
-from tasks.datasets.corrections import Correction, read_corrections
+from tasks.datasets.corrections import Correction, corrections_path, read_corrections
 from tasks.device import runtime
 from tasks.metrics.predictions import read_predictions
 from tasks.models import saved_model
@@ -29,7 +29,6 @@ from tasks.run.outputs import atomic_outputs
 
 NORMALIZED, MODEL, PAGE = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/review.html")
 PREDICTIONS, ISSUES = Path("reports/predictions.npz"), Path("reports/evaluation/label_issues.csv")
-CORRECTIONS = Path("data/corrections.csv")
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,13 @@ class Review:
     content: dict[str, Any]
 
     def render(self, address: str = "") -> str:
-        """Render the page; it sends decisions to an address, if there is one."""
-        environment = Environment(
-            loader=PackageLoader("tasks.reviewing", "."), autoescape=True, undefined=StrictUndefined
-        )  # control: escaping of the review
-        data = {**self.content, "address": address, "path": str(CORRECTIONS)}
-        return environment.get_template("review.html").render(data=data, address=address, path=CORRECTIONS)
+        """Render the page, which may send decisions to an address."""
+        path, environment = (
+            corrections_path(),
+            Environment(loader=PackageLoader("tasks.reviewing", "."), autoescape=True, undefined=StrictUndefined),
+        )
+        data = {**self.content, "address": address, "path": str(path)}
+        return environment.get_template("review.html").render(data=data, address=address, path=path)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             from tasks.reviewing.server import serve  # FastAPI takes a second
 
             with suppress(KeyboardInterrupt):
-                serve(review.render, CORRECTIONS, args.port)
+                serve(review.render, corrections_path(), args.port)
         return 0
     except FileNotFoundError as error:
         print(f"error: {error.filename} must exist; `dvc repro` makes it", file=sys.stderr)
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_review(n_cards: int) -> Review:
     """Make the cards of what is doubted, with images that are near."""
-    lines = list(read_corrections(CORRECTIONS).values())
+    lines = list(read_corrections(corrections_path()).values())
     runtime.prepare("cpu")  # some seconds for most networks
     predictions = read_predictions(PREDICTIONS, arrays.splits(NORMALIZED))
     data = ReviewData(NORMALIZED, predictions.y_prob, lines)

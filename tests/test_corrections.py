@@ -12,7 +12,7 @@ import pytest
 from flows.results.price import describe_price
 from tasks.data import arrays
 from tasks.datasets import packed
-from tasks.datasets.corrections import Correction, merge_corrections, read_corrections, write_corrections
+from tasks.datasets.corrections import Correction, read_corrections, write_corrections
 from tasks.errors import RefusedError
 from tasks.metrics.predictions import NO_GROUPS
 from tasks.normalize import normalize
@@ -152,8 +152,6 @@ def test_fields_with_commas_quotes_and_lines_come_back(tmp_path: Path) -> None:
     lines = [Correction("b" * 64, 'a "b", <c>.png', "cat", "d\nog", "relabel", "you, me", "")]
     write_corrections(tmp_path / "c.csv", lines)
     assert list(read_corrections(tmp_path / "c.csv").values()) == lines
-    later = lines[0]._replace(action="right", label="cat")
-    assert merge_corrections(lines, [later]) == [later]
 
 
 def test_two_people_correct_different_images_and_git_merges_them(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.support.arrays import BACKBONE, DATA, EVALUATED, FOLDS, HISTORY, MODE
 from tests.support.browser import CHROMIUM, open_browser
 from tests.support.parameters import edit
 
+CORRECTIONS = Path("data/corrections.csv")
 CLASSES = ['a "quoted" one', "one, two", "<b>bold</b>", *(f"class {n}" for n in range(37))]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the review, since Chromium is not installed")
 
@@ -220,15 +221,15 @@ def test_the_command_shows_doubted_labels_until_a_person_has_judged_them(workpla
     train(normalized=DATA, backbone=BACKBONE, model_path=MODEL, folds_path=FOLDS, history_path=HISTORY)
     evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
     report(normalized=DATA, model_path=MODEL, **REPORTED)
-    review.CORRECTIONS.parent.mkdir(exist_ok=True)
-    write_corrections(review.CORRECTIONS, [])
+    CORRECTIONS.parent.mkdir(exist_ok=True)
+    write_corrections(CORRECTIONS, [])
     assert review.main(["--cards", "50"]) == 0
     cards = review.make_review(50).content["cards"]
     assert {card["members"][0]["file"] for card in cards} >= {"test/0.png", "test/2.png"}
     assert all(len(sources) == 3 for card in cards for _, sources in card["near"])
     member = next(card["members"][0] for card in cards if card["members"][0]["file"] == "test/0.png")
     write_corrections(
-        review.CORRECTIONS,
+        CORRECTIONS,
         [Correction(member["image"], member["file"], member["was"], member["was"], "right", "me", "")],
     )
     report(normalized=DATA, model_path=MODEL, **REPORTED)

@@ -1,4 +1,4 @@
-"""The price of corrected labels: what they, and what the model, add to a difference."""
+"""The parts of corrected labels and of the model in a difference."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -7,12 +7,13 @@ label     the label that it has; `was` again where it is right or left out
 action    relabel | leave_out | right: the label stays, and is not doubted again
 by, date  who judged it, and when
 
-Git keeps the file and merges it line by line (`merge=union` in .gitattributes). The images themselves never change.
+`corrections` of dvc.yaml names the file. Git merges it line by line (`merge=union` in .gitattributes). The images
+themselves never change.
 """
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.datasets.packed import SHA256
+from tasks.params import parse
 from tasks.params.block import suggest
 
 ACTIONS = ("relabel", "leave_out", "right")
@@ -49,6 +51,13 @@ class Corrected(NamedTuple):
     labels: NDArray[np.int32]  # of all rows
     left_out: NDArray[np.bool_]  # likewise
     notes: list[str]  # on lines that apply to no image
+
+
+def corrections_path() -> Path:
+    """Find the file that dvc.yaml names."""
+    graph = Path("dvc.yaml")
+    names = (name for block in parse(graph)["vars"] for name in [block.get("corrections")]) if graph.exists() else ()
+    return Path(next(filter(None, names), "data/corrections.csv"))
 
 
 def read_corrections(path: Path) -> dict[int, Correction]:
@@ -123,7 +132,7 @@ def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
 def apply_corrections(
     corrections: Mapping[int, Correction], images: Sequence[str], labels: NDArray[np.int32], classes: Sequence[str]
 ) -> Corrected:
-    """Correct the labels of rows; a line that fits no row is named, and not applied.
+    """Correct the labels of rows, and note lines that fit none.
 
     Parameters
     ----------
@@ -164,8 +173,3 @@ def apply_corrections(
         else:
             corrected[has_label] = list(classes).index(correction.label)
     return Corrected(corrected, left_out, notes)
-
-
-def merge_corrections(before: Collection[Correction], decided: Iterable[Correction]) -> list[Correction]:
-    """Merge decisions into corrections; the later one of an image counts."""
-    return list({correction.key: correction for correction in (*before, *decided)}.values())

@@ -1,1 +1,1 @@
-"""Review of labels by a person: what is shown, the page, and the server that saves decisions."""
+"""Review of labels by a person: cards, page and server."""

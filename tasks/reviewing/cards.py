@@ -1,4 +1,4 @@
-"""The cards of the review: doubtful labels and copies with two labels, worst first."""
+"""Cards of the review: doubtful labels, and copies with two labels."""
 
 import base64
 import csv
@@ -52,7 +52,7 @@ class ReviewData:
         self.places = {file: (split, row) for split in self.splits for row, file in enumerate(self.files[split])}
 
     def describe(self, place: Place) -> dict[str, Any]:
-        """Describe an image as the page and a line of corrections need it."""
+        """Describe an image for the page and for a correction."""
         split, row = place
         image, label = self.digests[split][row], self.class_names[self.labels[split][row]]
         return {
@@ -82,7 +82,7 @@ def list_doubts(data: ReviewData, issues: Path, findings: Sequence[arrays.Findin
 
 
 def make_cards(data: ReviewData, doubts: Sequence[Doubt], model: keras.Model) -> Iterator[dict[str, Any]]:
-    """Make the cards that the page shows, with training images that are near."""
+    """Make cards, with training images that are near."""
     features = _Features(data, model)
     for doubt in doubts:
         (split, row), label = doubt.places[0], int(data.labels[doubt.places[0][0]][doubt.places[0][1]])
@@ -110,7 +110,7 @@ class _Features:
         self.rows = {digest: row for row, digest in enumerate(data.digests["train"])}
 
     def nearest(self, places: Sequence[Place], label: int) -> list[int]:
-        """Find the rows of the training images of a class that are most alike."""
+        """Find the training images of a class that are most alike."""
         split, row = places[0]
         own = {self.rows.get(self.data.digests[split][row]) for split, row in places}
         rows = np.array([row for row in np.flatnonzero(self.data.labels["train"] == label) if row not in own], int)

@@ -56,7 +56,7 @@ def make_app(html: str, path: Path, token: str, origin: str) -> FastAPI:
 
 
 def change_lines(path: Path, changes: Changes) -> int:
-    """Change lines of the corrections, whole or not at all; return their number."""
+    """Change lines of the corrections, or none; return their number."""
     lines = {correction.key: correction for correction in read_corrections(path).values()}
     for name, fields in changes:
         image, was = json.loads(name)

@@ -17,7 +17,6 @@ EVALUATED = {"weights": BACKBONE, "folds_path": FOLDS, "metrics_path": METRICS, 
 REPORTED = {
     "history_path": HISTORY,
     "predictions_path": PREDICTIONS,
-    "corrections": Path("data/corrections.csv"),
     "details": DETAILS,
     "page_path": PAGE,
 }
