@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.results.comparison import compare
+from tasks.data import arrays
+from tasks.datasets.corrections import Correction, write_corrections
 from tasks.params import parse
 from tests.support import ROOT
 from tests.support.clone import Clone, assert_nothing_is_stale
@@ -50,6 +52,20 @@ def notes_beside_the_code(clone: Clone) -> None:
         (folder / name).write_bytes(b"\0")
 
 
+def judge(action: str) -> Edit:
+    """Judge the label of a training image."""
+
+    def write_line(clone: Clone) -> None:
+        normalized = clone.path / "data/normalized"
+        names, image = arrays.class_names(normalized), arrays.image_digests(normalized, "train")[0]
+        was = arrays.load_split(normalized, "train", len(names))[1][0]
+        label = names[was if action == "right" else (was + 1) % len(names)]
+        line = Correction(image, "an image", names[was], label, action, "me", "2026-12-01")
+        write_corrections(clone.path / "data/corrections.csv", [line])
+
+    return write_line
+
+
 # Each edit comes on top of those before it.
 @pytest.mark.parametrize(
     ("edit", "stages"),
@@ -71,6 +87,8 @@ def notes_beside_the_code(clone: Clone) -> None:
         pytest.param(
             added("tasks/training/new.py", ""), ["train"], id="a module that gives the same model", marks=SLOW
         ),
+        pytest.param(judge("right"), ["normalize", "report"], id="a label that is right", marks=SLOW),
+        pytest.param(judge("relabel"), ALL[1:], id="a corrected label", marks=SLOW),
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="the split", marks=SLOW),
         pytest.param(params(normalize__size=24), ALL[1:], id="the size of images", marks=SLOW),
     ],

@@ -124,6 +124,7 @@ def test_filters_show_some_cards_and_keys_stay_among_them(browser: Browser, tmp_
     assert tab.inner_text("#count") == "0 of 60 decided"
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_5000_cards_scroll_without_a_pause(browser: Browser, tmp_path: Path) -> None:
     tab = open_page(browser, tmp_path / "review.html", make_review(5_000))
