@@ -23,12 +23,11 @@ from tasks.datasets.corrections import Correction, corrections_path, read_correc
 from tasks.device import runtime
 from tasks.metrics.predictions import read_predictions
 from tasks.models import saved_model
-from tasks.params import ParameterError
+from tasks.params import ParameterError, parse
 from tasks.reviewing.cards import ReviewData, list_doubts, make_cards
 from tasks.run.outputs import atomic_outputs
 
-NORMALIZED, MODEL, PAGE = Path("data/normalized"), Path("models/classifier.keras"), Path("reports/review.html")
-PREDICTIONS, ISSUES = Path("reports/predictions.npz"), Path("reports/evaluation/label_issues.csv")
+PAGE = Path("reports/review.html")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Review:
             corrections_path(),
             Environment(loader=PackageLoader("tasks.reviewing", "."), autoescape=True, undefined=StrictUndefined),
         )
-        data = {**self.content, "address": address, "path": str(path)}
+        lines = [line._asdict() for line in read_corrections(path).values()]
+        data = {**self.content, "lines": lines, "address": address, "path": str(path)}
         return environment.get_template("review.html").render(data=data, address=address, path=path)
 
 
@@ -74,12 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_review(n_cards: int) -> Review:
     """Make the cards of what is doubted, with images that are near."""
-    lines = list(read_corrections(corrections_path()).values())
     runtime.prepare("cpu")  # some seconds for most networks
-    predictions = read_predictions(PREDICTIONS, arrays.splits(NORMALIZED))
-    data = ReviewData(NORMALIZED, predictions.y_prob, lines)
-    doubts = list(list_doubts(data, ISSUES, arrays.findings(NORMALIZED)))
-    model = saved_model.load_model(MODEL, arrays.image_shape(NORMALIZED), len(data.class_names))
+    paths = {name: Path(block["path"]) for name, block in parse(Path("dvc.yaml"))["artifacts"].items()}
+    normalized = paths["arrays"]
+    corrections = read_corrections(corrections_path()).values()
+    data = ReviewData(normalized, read_predictions(paths["predictions"], arrays.splits(normalized)).y_prob, corrections)
+    doubts = list(list_doubts(data, paths["label_issues"], arrays.findings(normalized)))
+    model = saved_model.load_model(paths["classifier"], arrays.image_shape(normalized), len(data.class_names))
     return Review(
         {
             "project": hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[
@@ -89,7 +90,6 @@ def make_review(n_cards: int) -> Review:
             "splits": data.splits,
             "fields": list(Correction._fields),
             "by": _user(),
-            "lines": [line._asdict() for line in lines],
             "cards": list(make_cards(data, doubts[:n_cards], model)),
             "more": max(len(doubts) - n_cards, 0),
         }

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tasks.report import report
 from tasks.reviewing.cards import encode
 from tasks.reviewing.server import change_lines, make_app
 from tasks.train import train
+from tests.support import ROOT
 from tests.support.arrays import BACKBONE, DATA, EVALUATED, FOLDS, HISTORY, MODEL, NAMES, REPORTED, SIZES, write_arrays
 from tests.support.browser import CHROMIUM, open_browser
 from tests.support.parameters import edit
@@ -37,7 +39,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def make_review(n: int, lines: list[Correction] | None = None) -> review.Review:
+def make_review(n: int) -> review.Review:
     """Make cards of noise: one in ten is a pair, and the splits take turns."""
     rng = np.random.default_rng(0)
 
@@ -61,9 +63,9 @@ def make_review(n: int, lines: list[Correction] | None = None) -> review.Review:
         kind = "conflict" if len(members) > 1 else "doubt"
         near = [(label, [members[0]["picture"]] * 3)]
         cards.append({"kind": kind, "members": members, "suggested": suggested, "choices": choices, "near": near})
-    fields, shown = list(Correction._fields), [line._asdict() for line in lines or []]
+    fields = list(Correction._fields)
     about = {"project": "x", "classes": CLASSES, "splits": ["train", "test"], "fields": fields, "by": "me"}
-    return review.Review({**about, "lines": shown, "cards": cards, "more": 0})
+    return review.Review({**about, "cards": cards, "more": 0})
 
 
 def open_page(browser: Browser, path: Path, made: review.Review) -> Page:
@@ -82,9 +84,12 @@ def saved(tab: Page, path: Path) -> dict[str, Correction]:
 
 
 @needs_chromium
+@pytest.mark.usefixtures("workplace")
 def test_labels_are_judged_by_the_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
     earlier = Correction("f" * 64, "gone.png", "x", "y", "relabel", "you", "2026-01-01")
-    tab = open_page(browser, tmp_path / "review.html", made := make_review(12, [earlier]))
+    CORRECTIONS.parent.mkdir()
+    write_corrections(CORRECTIONS, [earlier])
+    tab = open_page(browser, tmp_path / "review.html", made := make_review(12))
     for key in ("Enter", "r", "x", "3", "u", "9", "ArrowDown", "ArrowUp"):
         tab.keyboard.press(key)
     tab.keyboard.press("/")
@@ -112,6 +117,7 @@ def test_labels_are_judged_by_the_keyboard_alone(browser: Browser, tmp_path: Pat
 
 
 @needs_chromium
+@pytest.mark.usefixtures("workplace")
 def test_filters_show_some_cards_and_keys_stay_among_them(browser: Browser, tmp_path: Path) -> None:
     tab = open_page(browser, tmp_path / "review.html", make_review(60))
     tab.select_option("#split", "test")
@@ -126,6 +132,7 @@ def test_filters_show_some_cards_and_keys_stay_among_them(browser: Browser, tmp_
 
 @pytest.mark.slow
 @needs_chromium
+@pytest.mark.usefixtures("workplace")
 def test_5000_cards_scroll_without_a_pause(browser: Browser, tmp_path: Path) -> None:
     tab = open_page(browser, tmp_path / "review.html", make_review(5_000))
     longest = tab.evaluate(
@@ -145,13 +152,14 @@ def test_5000_cards_scroll_without_a_pause(browser: Browser, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """Serve a page of three cards; return its origin and the corrections."""
     path, token = tmp_path / "corrections.csv", "secret"
     write_corrections(path, [])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = make_app(make_review(3).render(f"/{token}/decisions"), path, token, origin)
+        monkeypatch.setattr(review, "corrections_path", lambda: path)
+        app = make_app(lambda: make_review(3).render(f"/{token}/decisions"), path, token, origin)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -169,6 +177,9 @@ def test_the_served_page_saves_each_decision(browser: Browser, served: tuple[str
         with tab.expect_response("**/decisions"):
             tab.keyboard.press(key)
         assert len(read_corrections(path)) == lines
+    tab.reload()
+    assert tab.inner_text("#count") == "1 of 3 decided"
+    assert tab.evaluate("localStorage.getItem('corrections x')") == "[]"  # an edit of the file counts
     path.write_text("damaged\n")
     with tab.expect_response("**/decisions"):
         tab.keyboard.press("x")
@@ -213,6 +224,7 @@ def test_a_decision_that_cannot_be_written_loses_nothing(tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_the_command_shows_doubted_labels_until_a_person_has_judged_them(workplace: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", workplace)
     write_arrays(workplace / DATA, **SIZES)
     images, labels = arrays.load_split(DATA, "test", len(NAMES))
     labels[:3] = (labels[:3] + 1) % 4

@@ -139,7 +139,9 @@ def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
     if not experiment:  # the folder of an experiment is removed; `dvc exp apply` brings its page
         create_link_artifact(page.as_uri(), key="report", description="The report, on the worker's disk")
 
-        create_markdown_artifact(_describe_doubts(page), key="review", description="Labels that a person should judge")
+        create_markdown_artifact(
+            _describe_doubts(checkout, page), key="review", description="Labels that a person should judge"
+        )
 
     with (checkout / artifact(checkout, "per_class")).open(encoding="utf-8") as file:
         create_table_artifact(list(csv.DictReader(file)), key="per-class", description="Scores of each class on test")
@@ -147,9 +149,9 @@ def show_results(checkout: Path, experiment: str) -> dict[str, Any]:
     return metrics
 
 
-def _describe_doubts(page: Path) -> str:
+def _describe_doubts(checkout: Path, page: Path) -> str:
     """Count doubtful labels, and link the review if there is one."""
-    with (page.parent / "evaluation/label_issues.csv").open(encoding="utf-8") as file:
+    with (checkout / artifact(checkout, "label_issues")).open(encoding="utf-8") as file:
         n = sum(1 for _ in csv.DictReader(file))
     review = page.with_name("review.html")
     link = f"; [the last page]({review.as_uri()})" if review.exists() else ""

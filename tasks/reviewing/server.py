@@ -30,18 +30,21 @@ def serve(page: Callable[[str], str], path: Path, port: int = 0) -> None:
         port = listener.getsockname()[1]
         origin = f"http://{HOST}:{port}"
         print(f"open {origin}/{token}/ — Ctrl-C ends it; each decision is in {path} at once", flush=True)
-        app = make_app(page(f"/{token}/decisions"), path, token, origin)
+        app = make_app(lambda: page(f"/{token}/decisions"), path, token, origin)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
-def make_app(html: str, path: Path, token: str, origin: str) -> FastAPI:
+def make_app(page: Callable[[], str], path: Path, token: str, origin: str) -> FastAPI:
     """Make the application: the page, and the address that takes decisions."""
     app = FastAPI(openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
     @app.get(f"/{token}/")
     async def show() -> HTMLResponse:
-        return HTMLResponse(html, headers={"Cache-Control": "no-store"})
+        try:
+            return HTMLResponse(page(), headers={"Cache-Control": "no-store"})
+        except ValueError as error:
+            raise HTTPException(409, str(error)) from error
 
     @app.post(f"/{token}/decisions")
     async def save(request: Request, changes: Annotated[Changes, Body()]) -> dict[str, int]:
