@@ -204,7 +204,7 @@ def code_at(root: Path, commit: str) -> dict[str, str]:
     stages = {name: all_stages[name] for name in TRIAL_STAGES}
     own = {name: value for name, value in parse_variables(graph).items() if name not in READERS}
     used = {f"${{{name}}}": str(value) for name, value in own.items() if f"${{{name}" in str(stages)}
-    needed = {dep for stage in stages.values() for dep in stage.get("deps", [])}
+    needed = {*used.values(), *(dep for stage in stages.values() for dep in stage.get("deps", []))}
     commands = {name: stage["cmd"] for name, stage in stages.items()}
     code = {
         path: blob

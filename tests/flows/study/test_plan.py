@@ -96,6 +96,15 @@ def test_a_name_changes_with_parameters_and_code_and_with_nothing_else(clone: Cl
     assert set(names(clone)).isdisjoint(after)
 
 
+def test_a_corrected_label_changes_the_name(clone: Clone) -> None:
+    before = names(clone)
+    with (clone.path / "data/corrections.csv").open("a") as file:
+        file.write("a" * 64 + ",x.png,cat,dog,relabel,me,\n")
+    assert names(clone) == before  # a run starts from HEAD
+    clone.commit("a corrected label")
+    assert set(names(clone)).isdisjoint(before)
+
+
 def test_a_variable_of_ones_own_counts_where_a_trial_uses_it(clone: Clone) -> None:
     graph, found = clone.path / "dvc.yaml", []
     for command, value in (("", 1), ("", 2), ("${own} ", 1), ("${own} ", 2)):
