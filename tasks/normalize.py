@@ -226,7 +226,7 @@ def _correct(dataset: Dataset) -> Corrected:
     """Read corrections of labels; print which lines apply to no image."""
     lines = read_corrections(path := corrections_path())
     try:
-        corrected = apply_corrections(lines, dataset.digests(), dataset.labels, dataset.classes)
+        corrected = apply_corrections(lines, dataset.digests, dataset.labels, dataset.classes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; correct the line, or remove it") from error
     if corrected.notes:
@@ -377,13 +377,13 @@ def _parts(images: arrays.Images, rows: splits.Rows) -> Iterator[arrays.Images]:
 
 
 def _write_splits(folder: Path, dataset: Dataset, readable: Readable, division: Division) -> None:
-    rows_of, digests = {split: readable.rows[rows] for split, rows in division.rows().items()}, dataset.digests()
+    rows_of = {split: readable.rows[rows] for split, rows in division.rows().items()}
     for split, rows in rows_of.items():
         if len(rows):
             files = [dataset.files[row] for row in rows]
             parts = _parts(readable.images, rows)
             arrays.write_split(folder, split, files, dataset.labels[rows], readable.images.shape[1:], parts)
-            arrays.write_image_digests(folder, split, [digests[row] for row in rows])
+            arrays.write_image_digests(folder, split, [dataset.digests[row] for row in rows])
     if division.folds is not None:
         held_out = division.held_out_split
         np.save(folder / arrays.FOLDS, division.folds)

@@ -155,4 +155,4 @@ def _describe_doubts(checkout: Path, page: Path) -> str:
         n = sum(1 for _ in csv.DictReader(file))
     review = page.with_name("review.html")
     link = f"; [the last page]({review.as_uri()})" if review.exists() else ""
-    return f"{n:,} labels are doubted: `python -m tasks.review` shows them{link}"
+    return f"{n:,} label{' is' if n == 1 else 's are'} doubted: `python -m tasks.review` shows them{link}"

@@ -177,7 +177,7 @@ def _pair(old: Predictions, new: Predictions, base: str) -> tuple[Pair, str]:
     relabelled = ""
     if (labels[0] != labels[1]).any():
         y_prob = old.y_prob["test"][before], new.y_prob["test"][here]
-        relabelled = f"; the table has those here: {describe_price(labels, y_prob, groups)}"
+        relabelled = f"; the table has the labels here: {describe_price(labels, y_prob, groups)}"
     old, new = (
         side._replace(
             y_true=new.y_true[here],

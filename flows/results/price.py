@@ -31,7 +31,7 @@ def describe_price(labels: Sides, y_prob: tuple[Probabilities, Probabilities], g
     by_model = (new_by_old - old_by_old + new_by_new - old_by_new) / 2
     n = int(np.sum(labels[0] != labels[1]))
     return (
-        f"{n:,} test labels differ; by each side's own labels accuracy moved by "
+        f"{n:,} test label{' differs' if n == 1 else 's differ'}; by each side's own labels accuracy moved by "
         f"{_points(float((by_labels + by_model).mean()))} points: {_part(by_labels, groups)} by the labels, "
         f"{_part(by_model, groups)} by the model"
     )

@@ -24,14 +24,11 @@ class Dataset(Protocol):
     splits: list[str]  # "train", "validation" or "test"; "" where the data set gives no split
     groups: list[str]  # rows of one name stay on one side of a split; "" for a row on its own
     files: list[str]  # the name by which people know the image
+    digests: list[str]  # the SHA-256 of each row's file, or pixels
     contents: list[str]  # a name of each row's bytes; equal for equal bytes
     splits_single_images: bool  # validation is drawn over single images, near-duplicates or not
     is_encoded: bool  # images are files that take time to decode
     rows_at_once: int  # how many rows are best read together
-
-    def digests(self) -> list[str]:
-        """Compute the SHA-256 of each row's file, or pixels."""
-        ...
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Image]]]:
         """Make a function that reads rows, perhaps in another process.
@@ -54,7 +51,7 @@ def select_classes(dataset: Dataset, names: Collection[str]) -> None:
     rows = np.flatnonzero(np.isin(dataset.labels, wanted))
     dataset.labels = np.searchsorted(wanted, dataset.labels[rows]).astype(np.int32)
     dataset.classes = [dataset.classes[number] for number in wanted]
-    for column in ("splits", "groups", "files", "contents"):
+    for column in ("splits", "groups", "files", "digests", "contents"):
         setattr(dataset, column, [getattr(dataset, column)[row] for row in rows])
 
 

@@ -66,17 +66,16 @@ class Cifar10:
     def __init__(self, raw: Path):
         self.raw = raw
         self.classes = list(CLASS_NAMES)
-        self.labels: NDArray[np.int32] = np.concatenate(
-            [_decode_file(raw / name)[1].astype(np.int32) for name in FILES]
-        )
+        labels, self.digests = [], list[str]()
+        for name in FILES:
+            images, of_file = _decode_file(raw / name)
+            labels.append(of_file.astype(np.int32))
+            self.digests += [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+        self.labels: NDArray[np.int32] = np.concatenate(labels)
         self.files = [f"{name}/{record}" for name in FILES for record in range(RECORDS)]
         self.splits = ["test" if name == TEST_FILE else "train" for name in FILES for _ in range(RECORDS)]
         self.groups = [""] * len(self.files)
         self.contents = self.files
-
-    def digests(self) -> list[str]:
-        """Compute the SHA-256 of each row's pixels."""
-        return [hashlib.sha256(image.tobytes()).hexdigest() for _, image in self._read(range(len(self.files)))]
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, Images]]]:
         """Make a function that reads rows of shape (32, 32, 3)."""

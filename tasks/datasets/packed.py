@@ -128,11 +128,7 @@ class Packed:
         self.splits = [row.split for row in rows]
         self.groups = [row.group for row in rows]
         self.files = [row.file for row in rows]
-        self.contents = [row.sha256 for row in rows]
-
-    def digests(self) -> list[str]:
-        """Return the SHA-256 of each row's file."""
-        return self.contents
+        self.contents = self.digests = [row.sha256 for row in rows]
 
     def reader(self, rows: Iterable[int]) -> Callable[[], Iterator[tuple[int, bytes]]]:
         """Make a function that reads rows, small to send to a process."""

@@ -31,6 +31,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 Path("reports/evaluation").mkdir()
 Path("reports/evaluation/per_class.csv").write_text("class,recall\\ncat,0.5\\n")
+Path("reports/evaluation/label_issues.csv").write_text("split,file\\ntest,1.png\\n")
 train = YAML().load(Path("params.yaml"))["train"]
 Path("reports/index.html").write_text(f"page of {train['epochs']} epochs")
 """
@@ -69,6 +70,7 @@ artifacts:
   history: {path: reports/history.csv}
   predictions: {path: reports/predictions.npz}
   per_class: {path: reports/evaluation/per_class.csv}
+  label_issues: {path: reports/evaluation/label_issues.csv}
   notes: {path: reports/evaluation/notes.txt}
   report: {path: reports/index.html}
 """

@@ -122,7 +122,7 @@ def test_only_what_changed_runs_and_the_state_says_why(tmp_path: Path, monkeypat
     assert "| test " in run.artifacts["summary"]
     assert re.search(r"commit `\w{7,}`", run.artifacts["summary"])
     assert "per-class" in run.artifacts
-    assert "review" in run.artifacts
+    assert run.artifacts["review"] == "1 label is doubted: `python -m tasks.review` shows them"
     assert "| test.accuracy" in run.artifacts["comparison"]
     assert (root / "reports/index.html").as_uri() in run.artifacts["report"]
     assert (root / "reports/compare.html").as_uri() in run.artifacts["compare"]

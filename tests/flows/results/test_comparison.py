@@ -150,8 +150,10 @@ def test_other_test_images_are_compared_where_both_sides_hold_them(capsys: pytes
     assert main(["--base", "HEAD"]) == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == (
-        "compared on 1,600 of the 2,000 test images here, those that HEAD holds, too; 1 whose labels differ, scored by "
-        "those here; scores of training and validation images are left out, as these differ, too"
+        "compared on 1,600 of the 2,000 test images here, those that HEAD holds, too; the table has the labels here: 1 "
+        "test label differs; by each side's own labels accuracy moved by −2.50 points: +0.00 [+0.00, +0.00] by the "
+        "labels, −2.50 [−3.31, −1.75] by the model; scores of training and validation images are left out, as these "
+        "differ, too"
     )
     assert "train.accuracy" not in said.out
     _, found = rows(capsys)
