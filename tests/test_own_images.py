@@ -93,6 +93,7 @@ def test_a_folder_becomes_a_model_by_dvc_alone(project: Clone) -> None:
         "duplicates": 0,
         "conflicts": 0,
         "left_out": 0,
+        "corrected": {"train": 0, "validation": 0, "test": 0},
         "leaks": {"validation": 0, "test": 0},
         "test_set_digest": 0,
     }

@@ -112,7 +112,7 @@ def test_each_reason_is_named_with_what_changed(clone: Clone, name: str) -> None
 
 @pytest.mark.slow
 def test_an_output_that_the_cache_lost_is_a_reason(clone: Clone) -> None:
-    (output, _) = YAML(typ="safe").load(clone.path / "dvc.lock")["stages"]["train"]["outs"]
+    output, *_ = YAML(typ="safe").load(clone.path / "dvc.lock")["stages"]["train"]["outs"]
     stored = clone.path / ".dvc/cache/files/md5" / output["md5"][:2] / output["md5"][2:]
     stored.rename(aside := stored.with_suffix(".aside"))
     try:
