@@ -27,7 +27,7 @@ from tasks.params import ParameterError, parse
 from tasks.reviewing.cards import ReviewData, list_doubts, make_cards
 from tasks.run.outputs import atomic_outputs
 
-PAGE = Path("reports/review.html")
+PAGE, PORT = Path("reports/review.html"), 8642
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the page, or serve it, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tasks.review", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--serve", action="store_true", help="serve the page here, and save each decision at once")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="of --serve; default: a free one")
+    # One port, as a browser keeps what an ended server did not get by the address without its token.
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"of --serve, default {PORT}")
     parser.add_argument("--cards", type=int, default=1_000, metavar="N", help="show the N most doubtful, default 1,000")
     args = parser.parse_args(arguments)
     try:

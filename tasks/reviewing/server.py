@@ -23,11 +23,10 @@ HOST = "127.0.0.1"
 Changes = list[tuple[str, dict[str, str] | None]]  # an image with its given label as JSON; its line, or None for none
 
 
-def serve(page: Callable[[str], str], path: Path, port: int = 0) -> None:
+def serve(page: Callable[[str], str], path: Path, port: int) -> None:
     """Serve the page until Ctrl-C; `page` makes it for an address."""
     token = secrets.token_urlsafe(16)
     with socket.create_server((HOST, port)) as listener:
-        port = listener.getsockname()[1]
         origin = f"http://{HOST}:{port}"
         print(f"open {origin}/{token}/ — Ctrl-C ends it; each decision is in {path} at once", flush=True)
         app = make_app(lambda: page(f"/{token}/decisions"), path, token, origin)
