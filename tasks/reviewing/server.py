@@ -16,6 +16,7 @@ from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from tasks import errors
 from tasks.datasets.corrections import Correction, read_corrections, write_corrections
 from tasks.run.outputs import atomic_outputs
 
@@ -26,11 +27,19 @@ Changes = list[tuple[str, dict[str, str] | None]]  # an image with its given lab
 def serve(page: Callable[[str], str], path: Path, port: int) -> None:
     """Serve the page until Ctrl-C; `page` makes it for an address."""
     token = secrets.token_urlsafe(16)
-    with socket.create_server((HOST, port)) as listener:
+    with _listen(port) as listener:
         origin = f"http://{HOST}:{port}"
         print(f"open {origin}/{token}/ — Ctrl-C ends it; each decision is in {path} at once", flush=True)
         app = make_app(lambda: page(f"/{token}/decisions"), path, token, origin)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        rule = f"port {port} of {HOST} must be free"
+        raise errors.RefusedError(f"{rule}; received: {error.strerror}; end the other server, or add --port") from error
 
 
 def make_app(page: Callable[[], str], path: Path, token: str, origin: str) -> FastAPI:
