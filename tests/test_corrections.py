@@ -12,7 +12,7 @@ import pytest
 from flows.results.price import describe_price
 from tasks.data import arrays
 from tasks.datasets import packed
-from tasks.datasets.corrections import Correction, read_corrections, write_corrections
+from tasks.datasets.corrections import Correction, corrections_path, read_corrections, write_corrections
 from tasks.errors import RefusedError
 from tasks.metrics.predictions import NO_GROUPS
 from tasks.normalize import normalize
@@ -146,6 +146,14 @@ def test_what_is_no_correction_is_refused_by_line(tmp_path: Path, content: str |
     (tmp_path / "c.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         read_corrections(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize("entries", ["[own.yaml, {images: x}, {corrections: mine.csv}]", "[own.yaml]", "null"])
+def test_dvc_yaml_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert corrections_path() == FILE
+    Path("dvc.yaml").write_text(f"vars: {entries}\n")
+    assert corrections_path() == (Path("mine.csv") if "mine" in entries else FILE)
 
 
 def test_fields_with_commas_quotes_and_lines_come_back(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from tasks.params import parse
 from tasks.params.block import suggest
 
 ACTIONS = ("relabel", "leave_out", "right")
-SHOWN = 5  # lines that are named
 
 
 class Correction(NamedTuple):
@@ -56,8 +55,9 @@ class Corrected(NamedTuple):
 def corrections_path() -> Path:
     """Find the file that dvc.yaml names."""
     graph = Path("dvc.yaml")
-    names = (name for block in parse(graph)["vars"] for name in [block.get("corrections")]) if graph.exists() else ()
-    return Path(next(filter(None, names), "data/corrections.csv"))
+    entries = parse(graph).get("vars") or [] if graph.exists() else []
+    named = [entry["corrections"] for entry in entries if isinstance(entry, dict) and "corrections" in entry]
+    return Path(named[0] if named else "data/corrections.csv")
 
 
 def read_corrections(path: Path) -> dict[int, Correction]:
