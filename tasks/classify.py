@@ -4,7 +4,7 @@
 
 Images are read as a browser shows them on a white page and resized as the training images were; each change is noted. A
 file that is no image ends the command with status 2, after the others are classified. While a run makes another model,
-the one of the last report answers.
+the one of the last report answers: its ONNX file, which needs no TensorFlow, or else its Keras file.
 """
 
 import argparse
@@ -22,15 +22,11 @@ from numpy.typing import NDArray
 from tasks import errors
 from tasks.data import images
 from tasks.data.digests import compute_md5
-from tasks.device import runtime
-from tasks.device.backend import keras
-from tasks.metrics.calibration import apply_temperature
-from tasks.models import saved_model
-from tasks.models.inference import predict
+from tasks.exporting.about import About
+from tasks.exporting.formats import FORMATS, Exported, open_exported, predict_all
 from tasks.params import ParameterError, parse
 from tasks.params.evaluate import TestTimeAugmentation
 
-BATCH_SIZE = 500
 DVC_CACHE = Path(".dvc/cache/files/md5")
 
 
@@ -38,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Classify image files, print their classes, and return the exit status."""
     args = _parse_arguments(arguments)
     try:
-        runtime.prepare("cpu")  # a few images are not worth a GPU's start
         with tempfile.TemporaryDirectory() as folder:
-            model_path, calibration = _find_artifacts(Path(folder))
-            model = saved_model.load_model(model_path, None, len(calibration["classes"]))
-            resize_mode = saved_model.read_resize_mode(model_path)
-        pictures, refusals = _read_images(args.images, model.input_shape[1:3], resize_mode)
-        results = _classify(model, calibration, [picture.pixels for picture in pictures.values()])
+            about, predict = _find_classifier(Path(folder))
+        pictures, refusals = _read_images(args.images, (about.height, about.width), about.fit)
+        if about.temperature is None and pictures:
+            print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
+        pixels = [picture.pixels for picture in pictures.values()]
+        results = _rank(about.classes, predict_all(predict, np.stack(pixels))) if pixels else []
     except (errors.RefusedError, ParameterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return errors.RefusedError.status
@@ -64,17 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     return errors.RefusedError.status if refusals else 0
 
 
-def _classify(
-    model: keras.Model, calibration: dict[str, Any], pixels: list[NDArray[np.uint8]]
-) -> list[dict[str, float]]:
-    """Predict calibrated probabilities by class, most probable first."""
-    if not pixels:
-        return []
-    names = calibration["classes"]
-    uncalibrated = predict(model, np.stack(pixels), BATCH_SIZE, calibration["test_time_augmentation"])
-    if calibration["temperature"] is None:
-        print("note: not calibrated, as there was no validation split to fit a temperature on", file=sys.stderr)
-    probabilities = apply_temperature(uncalibrated, calibration["temperature"] or 1.0)
+def _rank(names: list[str], probabilities: NDArray[np.float64]) -> list[dict[str, float]]:
+    """List the probabilities of each image by class, most probable first."""
     return [{names[label]: float(row[label]) for label in np.argsort(-row, kind="stable")} for row in probabilities]
 
 
@@ -89,20 +76,32 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _find_artifacts(temporary: Path) -> tuple[Path, dict[str, Any]]:
+def _find_classifier(temporary: Path) -> Exported:
     """Find the calibration, and the model that it belongs to.
 
     DVC removes a stage's outputs before the stage runs, but keeps those of the last run in its cache. Between stages
     train and report the new model stands beside the old calibration.
     """
     artifacts = parse(Path("dvc.yaml"))["artifacts"]
-    model_path, calibration_path = (Path(artifacts[name]["path"]) for name in ("classifier", "calibration"))
+    model_path, calibration_path, exports = (
+        Path(artifacts[name]["path"]) for name in ("classifier", "calibration", "exports")
+    )
     if not calibration_path.exists():
         raise errors.RefusedError(f"{calibration_path} must exist; `dvc repro` makes it, or a run that is at work does")
     calibration = _read_calibration(calibration_path)
-    digest = calibration["model"]
+    if calibration["test_time_augmentation"] == "none" and (exports / FORMATS["onnx"].file).exists():
+        try:
+            exported = open_exported("onnx", exports)
+            if exported.about.model == calibration["model"]:
+                return exported
+        except errors.RefusedError as error:
+            print(f"note: {error}; until then {model_path} answers", file=sys.stderr)
+    return _open_keras(_find_keras_file(model_path, calibration_path, calibration["model"], temporary), calibration)
+
+
+def _find_keras_file(model_path: Path, calibration_path: Path, digest: str, temporary: Path) -> Path:
     if model_path.exists() and compute_md5(model_path) == digest:
-        return model_path, calibration
+        return model_path
     cached = DVC_CACHE / digest[:2] / digest[2:]
     if not cached.is_file():
         rule = f"must be the model of {calibration_path}, whose MD5 is {digest}"
@@ -110,7 +109,26 @@ def _find_artifacts(temporary: Path) -> tuple[Path, dict[str, Any]]:
     print("note: a run has begun and not ended; the model of the last report answers", file=sys.stderr)
     named = temporary / model_path.name  # Keras goes by the suffix
     named.symlink_to(cached.resolve())
-    return named, calibration
+    return named
+
+
+def _open_keras(path: Path, calibration: dict[str, Any]) -> Exported:
+    """Open a Keras file as the exported files are opened."""
+    from tasks.device import runtime  # seconds, which an ONNX file saves
+    from tasks.metrics.calibration import apply_temperature
+    from tasks.models import inference, saved_model
+
+    names, temperature = calibration["classes"], calibration["temperature"]
+    runtime.prepare("cpu")  # a few images are not worth a GPU's start
+    model = saved_model.load_model(path, None, len(names))
+    height, width = model.input_shape[1:3]
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        y_prob = inference.predict(model, pixels, len(pixels), calibration["test_time_augmentation"])
+        return apply_temperature(y_prob, temperature or 1.0)
+
+    fit = saved_model.read_resize_mode(path)
+    return Exported(About(names, height, width, fit, temperature, calibration["model"], data=""), predict)
 
 
 def _read_calibration(path: Path) -> dict[str, Any]:

@@ -21,8 +21,7 @@ from tasks.metrics import scores
 from tasks.metrics.predictions import NO_GROUPS, Predicted, Predictions, Probabilities, write_predictions
 from tasks.metrics.summarize import describe_folds, summarize, to_json
 from tasks.models import saved_model
-from tasks.models.fold_weights import predict_held_out
-from tasks.models.inference import predict
+from tasks.models.fold_weights import predict_split
 from tasks.params import load_block
 from tasks.params.evaluate import Evaluate
 from tasks.run import command_line
@@ -103,10 +102,8 @@ def predict_splits(
     plan, held_out = arrays.folds(normalized), arrays.held_out_split(normalized)
     predicted: dict[str, Predicted] = {}
     for split, (images, y_true) in splits.items():
-        if plan is not None and split == held_out:
-            y_prob, by = predict_held_out(model, folds_path, images, plan, **how), f", over {plan.shape[1]} folds"
-        else:
-            y_prob, by = predict(model, images, **how), ""
+        y_prob = predict_split(model, normalized, split, images, folds_path, **how)
+        by = f", over {plan.shape[1]} folds" if plan is not None and split == held_out else ""
         predicted[split] = Predicted(y_true, y_prob)
         accuracy, loss = scores.accuracy(y_true, y_prob), scores.loss(y_true, y_prob)
         print(f"evaluate: {split} accuracy {accuracy:.4f}, loss {loss:.4f}{by}")

@@ -199,6 +199,11 @@ def held_out_split(normalized: Path) -> str | None:
     return next((split for split in SPLITS if groups_path(normalized, split).exists()), None)
 
 
+def unseen_split(normalized: Path) -> str | None:
+    """Name the split that chooses: what folds hold out, or validation."""
+    return held_out_split(normalized) or next((split for split in splits(normalized) if split == "validation"), None)
+
+
 def groups(normalized: Path, split: str) -> NDArray[np.int64]:
     """Read the number of the group of each held-out image."""
     return np.array(_map(groups_path(normalized, split)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks import errors
+from tasks.data import arrays
 from tasks.data.arrays import HELD_OUT
 from tasks.models.inference import predict
 
@@ -29,6 +30,16 @@ def write_fold_weights(path: Path, published: Weights, folds: Sequence[Weights])
     }
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **differing)
+
+
+def predict_split(
+    model: Any, normalized: Path, split: str, images: NDArray[np.uint8], folds_path: Path, **how: Any
+) -> NDArray[np.float64]:
+    """Predict a split of data/normalized; what folds hold out, by their networks."""
+    plan = arrays.folds(normalized)
+    if plan is None or split != arrays.held_out_split(normalized):
+        return predict(model, images, **how)
+    return predict_held_out(model, folds_path, images, plan, **how)
 
 
 def predict_held_out(

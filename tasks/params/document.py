@@ -11,6 +11,7 @@ from tasks.params import PARAMS_FILE, Block, ParameterError, parse
 from tasks.params.block import suggest, validate_block
 from tasks.params.download import Download
 from tasks.params.evaluate import Evaluate
+from tasks.params.export import Export
 from tasks.params.gate import DEFAULT, Gate
 from tasks.params.joint import check_joint_rules
 from tasks.params.model import Model
@@ -29,6 +30,7 @@ class Params(Block):
     regularize: Regularize
     train: Train
     evaluate: Evaluate
+    export: Export
     gate: Gate = DEFAULT
     study: Study
 
