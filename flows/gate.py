@@ -17,9 +17,8 @@ from flows.command_line import end_with, exit_status
 from flows.results.comparison import compare, compare_seeds
 from flows.results.verdict import Comparison
 from flows.server import connection
-from tasks.params import PARAMS_FILE, ParameterError, parse
-from tasks.params.block import validate_block
-from tasks.params.gate import DEFAULT, Gate
+from tasks.params import ParameterError
+from tasks.params.gate import Gate, read_gate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,13 +102,11 @@ def _compare_seeds(args: argparse.Namespace, root: Path, levels: Gate) -> Compar
 
 
 def _levels(tolerance: float | None) -> Gate:
-    content = parse(PARAMS_FILE)
-    levels = validate_block(Gate, content["gate"], str(PARAMS_FILE), "gate") if "gate" in content else DEFAULT
     if tolerance is None:
-        return levels
+        return read_gate()
     if not 0 <= tolerance <= 100:
         raise ParameterError(f"--tolerance must lie between 0 and 100 points; received {tolerance}")
-    return levels.model_copy(update={"tolerance": tolerance})
+    return read_gate().model_copy(update={"tolerance": tolerance})
 
 
 if __name__ == "__main__":

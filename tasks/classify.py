@@ -88,15 +88,15 @@ def _find_classifier(temporary: Path) -> Exported:
     )
     if not calibration_path.exists():
         raise errors.RefusedError(f"{calibration_path} must exist; `dvc repro` makes it, or a run that is at work does")
-    calibration = _read_calibration(calibration_path)
-    if calibration["test_time_augmentation"] == "none" and (exports / FORMATS["onnx"].file).exists():
+    about, augmentation = _read_calibration(calibration_path)
+    if augmentation == "none" and (exports / FORMATS["onnx"].file).exists():
         try:
             exported = open_exported("onnx", exports)
-            if exported.about.model == calibration["model"]:
+            if exported.about.model == about.model:
                 return exported
         except errors.RefusedError as error:
             print(f"note: {error}; until then {model_path} answers", file=sys.stderr)
-    return _open_keras(_find_keras_file(model_path, calibration_path, calibration["model"], temporary), calibration)
+    return _open_keras(_find_keras_file(model_path, calibration_path, about.model, temporary), about, augmentation)
 
 
 def _find_keras_file(model_path: Path, calibration_path: Path, digest: str, temporary: Path) -> Path:
@@ -112,39 +112,39 @@ def _find_keras_file(model_path: Path, calibration_path: Path, digest: str, temp
     return named
 
 
-def _open_keras(path: Path, calibration: dict[str, Any]) -> Exported:
+def _open_keras(path: Path, about: About, augmentation: str) -> Exported:
     """Open a Keras file as the exported files are opened."""
     from tasks.device import runtime  # seconds, which an ONNX file saves
     from tasks.metrics.calibration import apply_temperature
     from tasks.models import inference, saved_model
 
-    names, temperature = calibration["classes"], calibration["temperature"]
     runtime.prepare("cpu")  # a few images are not worth a GPU's start
-    model = saved_model.load_model(path, None, len(names))
-    height, width = model.input_shape[1:3]
+    model = saved_model.load_model(path, (about.height, about.width, 3), len(about.classes))
 
-    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        y_prob = inference.predict(model, pixels, len(pixels), calibration["test_time_augmentation"])
-        return apply_temperature(y_prob, temperature or 1.0)
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        y_prob = inference.predict(model, pixels, len(pixels), augmentation)
+        return apply_temperature(y_prob, about.temperature or 1.0)
 
-    fit = saved_model.read_resize_mode(path)
-    return Exported(About(names, height, width, fit, temperature, calibration["model"], data=""), predict)
+    return Exported(about, predict)
 
 
-def _read_calibration(path: Path) -> dict[str, Any]:
+def _read_calibration(path: Path) -> tuple[About, str]:
+    """Read what the report says of its model, and its test-time augmentation."""
     try:
         calibration: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names, temperature = calibration["classes"], calibration["temperature"]
+        augmentation = calibration.pop("test_time_augmentation")
+        about = About(**calibration)
         if (
-            not all(isinstance(name, str) for name in (*names, calibration["model"]))
-            or not (temperature is None or temperature > 0)
-            or calibration["test_time_augmentation"] not in get_args(TestTimeAugmentation)
+            not all(isinstance(name, str) for name in (*about.classes, about.model))
+            or not (about.temperature is None or about.temperature > 0)
+            or about.fit not in images.RESIZE_MODES
+            or augmentation not in get_args(TestTimeAugmentation)
         ):
             raise ValueError
     except (ValueError, LookupError, TypeError) as error:
-        rule = "must hold class names, a temperature above 0, `test_time_augmentation` and the digest of its model"
+        rule = f"must hold {', '.join(About._fields)} and `test_time_augmentation`, with a temperature above 0"
         raise errors.RefusedError(f"{path} {rule}; `make doctor` restores it, `dvc repro` makes it anew") from error
-    return calibration
+    return about, augmentation
 
 
 def _read_images(

@@ -1,4 +1,4 @@
-"""Stage export: a model as files for other runtimes, proved equal on test.
+"""Stage export: model → files for other runtimes, and their equality.
 
 `python -m tasks.export --normalized data/normalized --model models/classifier.keras --folds models/folds.npz
 --exports models/exports --metrics reports/export.json`
@@ -10,16 +10,16 @@ RefusedError: damaged data, a layer that a format lacks, or a file that predicts
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks import errors
 from tasks.data import arrays
-from tasks.data.digests import compute_md5
 from tasks.device import runtime
 from tasks.device.backend import keras
 from tasks.exporting import parity
-from tasks.exporting.about import About
+from tasks.exporting.about import About, describe_model
 from tasks.exporting.formats import FORMATS, open_exported, predict_all
 from tasks.exporting.litert import write_litert
 from tasks.exporting.onnx_graph import write_onnx
@@ -30,11 +30,11 @@ from tasks.models import saved_model
 from tasks.models.fold_weights import predict_split
 from tasks.models.inference import predict
 from tasks.params import load_block
-from tasks.params.evaluate import Evaluate
 from tasks.params.export import Export
 from tasks.run import command_line
 from tasks.run.outputs import atomic_outputs
 
+BATCH_SIZE = 1000  # images per prediction of the model
 SAMPLE = 500  # training images from which the ranges of 8 bit integers are taken
 SHOWN = 3  # images that a failure names
 
@@ -44,13 +44,13 @@ def export(
 ) -> command_line.RunInfo:
     """Write a model in each format, and measure how equal it predicts."""
     export_params, names = load_block("export", Export), arrays.class_names(normalized)
-    batch_size = load_block("evaluate", Evaluate).batch_size
     machine = runtime.prepare()
     model = saved_model.load_model(model_path, arrays.image_shape(normalized), len(names))
-    about = describe(model, model_path, normalized, folds_path, batch_size)
+    about = describe_model(model_path, normalized, fit_held_out(model, normalized, folds_path))
     images, y_true = arrays.load_split(normalized, "test", len(names))
-    predicted = Predicted(y_true, apply_temperature(predict(model, images, batch_size), about.temperature or 1.0))
-    metrics, milliseconds = {}, {}
+    predicted = Predicted(y_true, apply_temperature(predict(model, images, BATCH_SIZE), about.temperature or 1.0))
+    metrics: dict[str, Any] = {}
+    milliseconds: dict[str, Any] = {}
     with atomic_outputs(exports, metrics_path) as (folder, json):
         folder.mkdir()
         for name in export_params.formats:
@@ -67,16 +67,12 @@ def export(
     return {"milliseconds": milliseconds}
 
 
-def describe(model: keras.Model, model_path: Path, normalized: Path, folds_path: Path, batch_size: int) -> About:
-    """Describe a model, and fit the temperature of its predictions."""
-    names, temperature = arrays.class_names(normalized), None
-    if split := arrays.unseen_split(normalized):
-        images, y_true = arrays.load_split(normalized, split, len(names))
-        y_prob = predict_split(model, normalized, split, images, folds_path, batch_size=batch_size)
-        temperature = fit_temperature(y_true, y_prob)
-    height, width = arrays.image_shape(normalized)[:2]
-    fit, data = arrays.resize_mode(normalized), compute_md5(arrays.description_path(normalized))
-    return About(names, height, width, fit, temperature, compute_md5(model_path), data)
+def fit_held_out(model: keras.Model, normalized: Path, folds_path: Path) -> float | None:
+    """Fit the temperature on images that the model did not learn from."""
+    if (split := arrays.unseen_split(normalized)) is None:
+        return None
+    images, y_true = arrays.load_split(normalized, split, len(arrays.class_names(normalized)))
+    return fit_temperature(y_true, predict_split(model, normalized, split, images, folds_path, batch_size=BATCH_SIZE))
 
 
 def write(name: str, model: keras.Model, model_path: Path, about: About, normalized: Path, file: Path) -> None:

@@ -16,6 +16,7 @@ from tasks import errors
 from tasks.data import arrays
 from tasks.data.digests import compute_md5
 from tasks.datasets.corrections import corrections_path, read_corrections
+from tasks.exporting.about import describe_model
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
 from tasks.params import PARAMS_FILE, load_block, parse
 from tasks.params.evaluate import Evaluate
@@ -41,12 +42,11 @@ def report(
 ) -> command_line.RunInfo:
     """Write tables, figures and the page that report on a model."""
     parameters = {block: content for block, content in parse(PARAMS_FILE).items() if block in SHOWN_BLOCKS}
-    names = arrays.class_names(normalized)
-    splits = {split: arrays.load_split(normalized, split, len(names)) for split in arrays.splits(normalized)}
+    about = describe_model(model_path, normalized, temperature=None)
+    splits = {split: arrays.load_split(normalized, split, len(about.classes)) for split in arrays.splits(normalized)}
     files = {split: arrays.files(normalized, split) for split in splits}
-    predictions = _load_predictions(predictions_path, splits, len(names))
+    predictions = _load_predictions(predictions_path, splits, len(about.classes))
     evaluation = Evaluation(
-        class_names=names,
         primary_metric=load_block("evaluate", Evaluate).headline,
         predictions={split: Predicted(labels, predictions.y_prob[split]) for split, (_, labels) in splits.items()},
         images={split: images for split, (images, _) in splits.items()},
@@ -55,6 +55,7 @@ def report(
         history=_load_history(history_path),
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
+        about=about,
         digests=_digests(model_path, normalized),
         n_parameters=predictions.n_parameters,
         n_bytes=model_path.stat().st_size,

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +22,8 @@ from sklearn.datasets import load_sample_image
 from tasks.classify import main
 from tasks.data.digests import compute_md5
 from tasks.evaluate import evaluate
+from tasks.export import export
+from tasks.exporting.usage import exported_lines
 from tasks.models.saved_model import save_model
 from tasks.report import report
 from tasks.train import train
@@ -42,6 +46,7 @@ from tests.support.parameters import SMALL, edit
 from tests.support.pictures import FOLDER, palette, scene, translucent
 
 CALIBRATION = DETAILS / "calibration.json"
+EXPORTS = Path("models/exports")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,12 @@ def pictures(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     images[1].resize((200, 120)).save("large.jpg")
     images[2].convert("LA").save("grey.png")
     return [Path(name) for name in ("as-it-is.png", "large.jpg", "grey.png")]
+
+
+def _set_fit(fit: str) -> None:
+    """State how pictures were brought to the images' shape."""
+    described = DATA / "dataset.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "fit": fit}))
 
 
 def _set_temperature(temperature: float) -> None:
@@ -135,7 +146,7 @@ def test_the_lines_on_the_page_answer_as_classify_does(
     fit: str, augmentation: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit(Path("params.yaml"), normalize__fit=fit, evaluate__test_time_augmentation=augmentation)
-    save_model(keras.models.load_model(MODEL), MODEL, fit)
+    _set_fit(fit)
     report(normalized=DATA, model_path=MODEL, **REPORTED)
     (lines,) = re.findall(r"<pre><code>(.+?)</code></pre>", PAGE.read_text(), re.DOTALL)
     lines = html.unescape(lines)
@@ -251,18 +262,119 @@ def test_no_class_at_all_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith("error: --top must be at least 1; received 0\n")
 
 
-no_model = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "none"}'
-zero_temperature = '{"classes": ["cat"], "temperature": 0, "test_time_augmentation": "none"}'
-unknown_views = '{"classes": ["cat"], "temperature": 1, "test_time_augmentation": "every"}'
-
-
-@pytest.mark.parametrize("content", ["", "[]", no_model, zero_temperature, unknown_views])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": 1},
+        {"temperature": 0},
+        {"test_time_augmentation": "every"},
+        {"fit": "squeeze"},
+        {"classes": [1, 2, 3, 4]},
+        {"unknown": 1},
+        "{",
+        "[]",
+    ],
+)
 @pytest.mark.usefixtures("pictures")
-def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], content: str) -> None:
-    CALIBRATION.write_text(content)
+def test_a_damaged_calibration_is_one_line(capsys: pytest.CaptureFixture[str], change: dict[str, Any] | str) -> None:
+    damaged = {**json.loads(CALIBRATION.read_text()), **change} if isinstance(change, dict) else None
+    CALIBRATION.write_text(json.dumps(damaged) if damaged else str(change))
     assert main(["as-it-is.png"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {CALIBRATION} must hold class names, a temperature above 0")
+    assert line.startswith(f"error: {CALIBRATION} must hold classes, ")
+    assert "`make doctor` restores it" in line
+
+
+def _export(*formats: str) -> None:
+    edit(Path("params.yaml"), export__formats=[*formats])
+    export(
+        normalized=DATA, model_path=MODEL, folds_path=FOLDS, exports=EXPORTS, metrics_path=Path("reports/export.json")
+    )
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_onnx_file_answers_without_tensorflow_and_as_keras_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.export.fit_temperature", lambda *_: 0.5)
+    _export("onnx")
+    _set_temperature(0.5)
+    names = _odd_pictures()
+    code = "import sys, tasks; sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'jax', 'sklearn', 'scipy']))"
+    command = [sys.executable, "-c", f"{code}; import tasks.classify; sys.exit(tasks.classify.main())", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, *names], env=environment, capture_output=True, text=True, check=True)
+    (EXPORTS / "classifier.onnx").unlink()
+    capsys.readouterr()
+    assert main([*names, "--json"]) == 0
+    for row, expected in zip(json.loads(done.stdout), json.loads(capsys.readouterr().out), strict=True):
+        assert row == {**expected, "classes": pytest.approx(expected["classes"], abs=1e-5)}
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_keras_file_answers_where_the_onnx_file_is_of_another_model_or_damaged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _export("onnx")
+    assert main(["as-it-is.png"]) == 0
+    answer = capsys.readouterr().out.splitlines()[-1:]
+    other = keras.models.load_model(MODEL)
+    other.set_weights([weight * 0 for weight in other.get_weights()])
+    save_model(other, MODEL, "crop")
+    _export("onnx")
+    evaluate(normalized=DATA, model_path=MODEL, **EVALUATED)
+    shutil.copy(EXPORTS / "classifier.onnx", "zero.onnx")
+    report(normalized=DATA, model_path=MODEL, **REPORTED)
+    assert main(["as-it-is.png"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1:] != answer
+    (EXPORTS / "classifier.onnx").write_bytes(b"damaged")
+    assert main(["as-it-is.png"]) == 0
+    assert "classifier.onnx must be a file that stage export wrote" in capsys.readouterr().err
+
+
+PACKAGES = ("ai-edge-litert", "numpy", "onnxruntime", "pillow")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_the_lines_of_the_docs_answer_as_classify_does_without_this_project(
+    fit: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In an environment without TensorFlow, with copies of the files alone."""
+    away = tmp_path_factory.mktemp("away")
+    uv, locked = Path(sys.executable).with_name("uv"), [f"{name}=={version(name)}" for name in PACKAGES]
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, away / "venv"], check=True)
+    python = away / "venv/bin/python"
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *locked], check=True)
+    assert subprocess.run([python, "-c", "import tensorflow"], cwd=away, capture_output=True, check=False).returncode
+    monkeypatch.setattr("tasks.export.fit_temperature", lambda *_: 0.5)
+    _set_fit(fit)
+    _export("onnx", "litert")
+    report(normalized=DATA, model_path=MODEL, **REPORTED)
+    _set_temperature(0.5)
+    shutil.copytree(EXPORTS, away / EXPORTS)
+    names = _odd_pictures()
+    capsys.readouterr()
+    assert main([*names, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    for file in ("classifier.onnx", "classifier.tflite"):
+        for row in rows:
+            shutil.copy(row["image"], away / "image.png")
+            done = subprocess.run(
+                [python, "-c", exported_lines(file, fit).replace(":.1%", "")],
+                cwd=away,
+                env={"PATH": ""},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            said = dict(line.split(": ") for line in done.stdout.splitlines())
+            shown = {name: float(probability) for name, probability in said.items() if name in NAMES}
+            assert shown == pytest.approx(row["classes"], abs=5e-4), (file, row["image"])
 
 
 @pytest.mark.usefixtures("pictures")

@@ -12,6 +12,7 @@ from tasks import train
 from tasks.data import arrays, splits
 from tasks.errors import RefusedError
 from tasks.evaluate import evaluate
+from tasks.export import export
 from tasks.metrics.predictions import read_predictions
 from tasks.models import network, saved_model
 from tasks.report import report
@@ -99,6 +100,10 @@ def test_each_image_is_predicted_by_the_fold_that_held_it_out_and_the_report_say
     assert "memorized" not in page
     with (DETAILS / "label_issues.csv").open(newline="") as file:
         assert {row["split"] for row in csv.DictReader(file)} <= {"test"}
+    parity = Path("reports/export.json")
+    export(normalized=DATA, model_path=MODEL, folds_path=FOLDS, exports=Path("models/exports"), metrics_path=parity)
+    exported = json.loads(parity.read_text())["onnx"]  # of the published model, whose scores are not those of the folds
+    assert (exported["n"], exported["other_labels"]) == (N - 2, 0)
     others: dict[str, Any] = {"0_0": np.zeros(3)}
     np.savez(FOLDS, **others)
     with pytest.raises(RefusedError, match="must hold the weights of 3 folds"):

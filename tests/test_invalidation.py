@@ -15,7 +15,7 @@ from tests.support.clone import Clone, assert_nothing_is_stale
 from tests.support.edits import Edit, added, both, replaced, substitute
 from tests.support.own_images import FLOWERS, photo, write_files
 
-ALL = ["download", "normalize", "train", "evaluate", "report"]
+ALL = ["download", "normalize", "train", "evaluate", "export", "report", "describe"]
 
 SLOW = pytest.mark.slow  # another training
 
@@ -87,7 +87,7 @@ def judge(action: str) -> Edit:
         pytest.param(
             added("tasks/training/new.py", ""), ["train"], id="a module that gives the same model", marks=SLOW
         ),
-        pytest.param(judge("right"), ["normalize", "report"], id="a label that is right", marks=SLOW),
+        pytest.param(judge("right"), ["normalize", "report", "describe"], id="a label that is right", marks=SLOW),
         pytest.param(judge("relabel"), ALL[1:], id="a corrected label", marks=SLOW),
         pytest.param(params(normalize__validation_fraction=0.03), ALL[1:], id="the split", marks=SLOW),
         pytest.param(params(normalize__size=24), ALL[1:], id="the size of images", marks=SLOW),

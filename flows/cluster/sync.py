@@ -13,7 +13,9 @@ from pathlib import Path
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from flows.cluster.remotes import (
+from flows.repo.commands import run
+from flows.repo.git import GitError, commit_of, git, read_blob, repository
+from flows.repo.remotes import (
     ANSWER_SECONDS,
     SyncError,
     check_remote_folder,
@@ -25,8 +27,6 @@ from flows.cluster.remotes import (
     push_objects,
     push_reference,
 )
-from flows.repo.commands import run
-from flows.repo.git import GitError, commit_of, git, read_blob, repository
 from flows.runs.experiments import isolated_worktree, reference
 from flows.runs.inputs import READERS, is_in_git, read_inputs, recorded_digest
 from tasks.params import ParameterError

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the pipeline, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.pipeline",
-        description="Bring download, normalize, train, evaluate and report up to date, as a Prefect flow.",
+        description="Bring every stage up to date, as a Prefect flow.",
     )
     add_set(parser, "a parameter of this run, which is then isolated from the workspace, at HEAD; may be repeated")
     parser.add_argument("--force", action="store_true", help="run every stage, also where nothing changed")

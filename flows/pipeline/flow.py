@@ -33,7 +33,9 @@ OURS = {
     "normalize": stage("normalize", 10 * MINUTE),
     "train": stage("train", 24 * HOUR, needs=["gpu"]),
     "evaluate": stage("evaluate", HOUR),
+    "export": stage("export", HOUR),
     "report": stage("report", HOUR),
+    "describe": stage("describe", 10 * MINUTE),
 }
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from prefect import flow
 
 from flows.cluster import sync
-from flows.cluster.remotes import find_remotes
 from flows.cluster.trial import REMOTE
 from flows.pipeline.flow import Options, run_isolated
+from flows.repo.remotes import find_remotes
 
 
 @flow(name="pipeline", persist_result=False)

@@ -103,6 +103,12 @@ def commit_to_ref(root: Path, reference: str, message: str, files: list[str]) ->
     git(root, "update-ref", reference, commit)
 
 
+def committer(root: Path) -> tuple[str, str]:
+    """Return the committer's name and address, as git has them."""
+    name, _, rest = git(root, "var", "GIT_COMMITTER_IDENT", variables=_identity(root)).partition(" <")
+    return name, rest.partition(">")[0]
+
+
 def _identity(root: Path) -> dict[str, str]:
     try:
         git(root, "var", "GIT_AUTHOR_IDENT")

@@ -59,5 +59,7 @@ def _ran(facts: dict[str, Any]) -> tuple[str, str]:
     if "n_parameters" in facts:
         details += [f"{facts['n_parameters']:,} parameters in {facts['n_bytes'] / 1e6:.1f} MB"]
         details += [f"{facts['milliseconds_per_image']:g} ms an image"]
+    speed = facts.get("milliseconds", {})
+    details += [f"{name} {times['batch of 1']:g} ms an image on one thread" for name, times in speed.items()]
     details += [facts["source"]] if "source" in facts else []
     return f"{facts['seconds']:,} s", ", ".join(details)

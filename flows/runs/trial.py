@@ -98,7 +98,8 @@ def leave_out_others(checkout: Path, stages: Collection[str]) -> None:
                 output.remove()
                 path = Path(output.fs_path)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(PLACEHOLDER, encoding="utf-8", newline="\n")
+                # DVC reads the metrics of every experiment.
+                path.write_text("{}\n" if path.suffix == ".json" else PLACEHOLDER, encoding="utf-8", newline="\n")
                 output.save()
                 output.commit()
             stage.deps = []  # parameters are among them

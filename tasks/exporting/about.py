@@ -1,13 +1,17 @@
 """What an exported file says of itself: all that its use takes."""
 
 import json
+from pathlib import Path
 from typing import NamedTuple
+
+from tasks.data import arrays
+from tasks.data.digests import compute_md5
 
 ENTRY = "about"  # in the metadata of an ONNX file; `about.json` in the zip at the end of a LiteRT file
 
 
 class About(NamedTuple):
-    """The classes of a classifier, how pictures are brought to its size, and its origin."""
+    """A classifier: its classes, images, calibration and origin."""
 
     classes: list[str]
     height: int  # of its images, in pixels
@@ -29,3 +33,10 @@ def read_about(text: str) -> About:
         return About(**json.loads(text))
     except TypeError as error:
         raise ValueError(f"it must say {', '.join(About._fields)}: {error}") from error
+
+
+def describe_model(model_path: Path, normalized: Path, temperature: float | None) -> About:
+    """Describe a model and the data that it was trained on."""
+    height, width = arrays.image_shape(normalized)[:2]
+    digests = (compute_md5(path) for path in (model_path, arrays.description_path(normalized)))
+    return About(arrays.class_names(normalized), height, width, arrays.resize_mode(normalized), temperature, *digests)

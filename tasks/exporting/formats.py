@@ -26,7 +26,7 @@ class Exported(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A format: its file in the folder of exports, and how to open it."""
+    """A format: its file among the exports, and how to open it."""
 
     file: str
     open: Callable[[Path, int], Exported]
@@ -80,7 +80,7 @@ FORMATS = {
 
 
 def open_exported(name: str, folder: Path, threads: int = 0) -> Exported:
-    """Open the file of a format, with so many threads; 0: one a core.
+    """Open the file of a format; 0 threads: one a core.
 
     Raises
     ------

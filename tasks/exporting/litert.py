@@ -1,7 +1,7 @@
-"""A Keras classifier as a LiteRT file, from raw pixels to calibrated probabilities.
+"""A Keras classifier as a LiteRT file, from pixels to calibrated probabilities.
 
-`python -m tasks.exporting.litert MODEL OUTPUT TEMPERATURE [SAMPLE]`, a process of its own: the converter is
-TensorFlow's, whatever Keras' backend is, and keeps the memory that it takes.
+The converter is TensorFlow's, whatever Keras' backend is, and keeps the memory that it takes: it runs in a process of
+its own.
 """
 
 import os
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.exporting.about import ENTRY, About, write_about
 
+CONVERT = "import sys; from tasks.exporting.litert import convert; convert(*sys.argv[1:])"
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format: the same weights are the same bytes
 
 
@@ -36,7 +37,7 @@ def write_litert(model_path: Path, about: About, sample: NDArray[np.uint8] | Non
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = str(model_path.resolve()), str(output.resolve())
-        command = [sys.executable, "-m", __name__, *paths, str(about.temperature or 1.0)]
+        command = [sys.executable, "-c", CONVERT, *paths, str(about.temperature or 1.0)]
         if sample is not None:
             np.save(array := Path(folder, "sample.npy"), sample)
             command.append(str(array))
@@ -54,7 +55,7 @@ def write_litert(model_path: Path, about: About, sample: NDArray[np.uint8] | Non
         archive.writestr(zipfile.ZipInfo(f"{ENTRY}.json", ZIP_DATE), write_about(about))
 
 
-def convert(model_path: Path, temperature: float, sample: NDArray[np.uint8] | None) -> bytes:
+def convert(model_path: str, output: str, temperature: str, sample: str = "") -> None:
     """Convert by way of a SavedModel, as Keras' own export does."""
     import tensorflow as tf
 
@@ -64,7 +65,7 @@ def convert(model_path: Path, temperature: float, sample: NDArray[np.uint8] | No
     model = keras.models.load_model(model_path, compile=False)
 
     def classify(pixels: Any) -> dict[str, Any]:
-        return {"probabilities": tf.nn.softmax(model(pixels, training=False) / temperature)}
+        return {"probabilities": tf.nn.softmax(model(pixels, training=False) / float(temperature))}
 
     signature = [tf.TensorSpec(model.input_shape, tf.uint8, "pixels")]
     with tempfile.TemporaryDirectory() as folder:
@@ -73,13 +74,7 @@ def convert(model_path: Path, temperature: float, sample: NDArray[np.uint8] | No
         archive.add_endpoint("serve", tf.function(classify, input_signature=signature))
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if sample is not None:
+        if sample:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([image[None]] for image in sample)
-        content: bytes = converter.convert()
-    return content
-
-
-if __name__ == "__main__":
-    path, output, temperature, *array = sys.argv[1:]
-    Path(output).write_bytes(convert(Path(path), float(temperature), np.load(array[0]) if array else None))
+            converter.representative_dataset = lambda: ([image[None]] for image in np.load(sample))
+        Path(output).write_bytes(converter.convert())

@@ -1,6 +1,7 @@
-"""A Keras classifier as an ONNX graph, from raw pixels to calibrated probabilities.
+"""A Keras classifier as an ONNX graph.
 
-The same weights give the same bytes, with every backend of Keras. Inside, images are (n, channels, height, width), as
+It leads from raw pixels to calibrated probabilities. The same weights give the same bytes, with every backend of
+Keras. Inside, images are (n, channels, height, width), as
 ONNX has them. `LAYERS` lists the layers that can be written; that the graph predicts the same is measured by stage
 export.
 """
@@ -38,8 +39,7 @@ class Graph:
     def constant(self, values: Any, dtype: type = np.float32) -> str:
         """Add an array, and return its name."""
         name = f"constant_{len(self.weights)}"
-        array = np.ascontiguousarray(values, dtype)
-        self.weights.append(numpy_helper.from_array(array, name))
+        self.weights.append(numpy_helper.from_array(np.asarray(values, dtype, order="C"), name))
         return name
 
 

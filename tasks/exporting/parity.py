@@ -11,7 +11,7 @@ from tasks.metrics.intervals import mean_interval
 from tasks.metrics.per_sample import correct
 from tasks.metrics.predictions import Labels, Predicted, Probabilities
 
-TIMED_SECONDS = 0.5  # for each measurement, at the least
+TIMED_SECONDS = 0.25  # for each measurement, at the least
 
 
 class Parity(NamedTuple):

@@ -1,4 +1,4 @@
-"""Block `export`: the files in which a model leaves, and how equal they must be."""
+"""Block `export`: the exported files, and how equal they must be."""
 
 from typing import Annotated, Literal
 

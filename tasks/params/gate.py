@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.params import Block
+from tasks.params import PARAMS_FILE, Block, parse
+from tasks.params.block import validate_block
 
 Level = Literal["off", "warn", "fail"]
 
@@ -21,3 +22,9 @@ class Gate(Block):
 
 # Of a file of an earlier version, which lacks the block.
 DEFAULT = Gate(tolerance=0.0, leaks="warn", conflicts="warn", unreadable="warn", smallest_class="warn")
+
+
+def read_gate() -> Gate:
+    """Read the block from params.yaml; the default from a file without it."""
+    content = parse(PARAMS_FILE)
+    return validate_block(Gate, content["gate"], str(PARAMS_FILE), "gate") if "gate" in content else DEFAULT

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.exporting.about import About
 from tasks.metrics.calibration import apply_temperature, fit_temperature
 from tasks.metrics.predictions import NO_GROUPS, Groups, Predicted, Probabilities
 
@@ -48,7 +49,6 @@ class Findings:
 class Evaluation:
     """A model's predictions and their origin."""
 
-    class_names: Sequence[str]
     primary_metric: str
     predictions: Mapping[str, Predicted]  # as trained, by split: train, validation where there is one, test
     images: Mapping[str, NDArray[np.uint8]]  # by split
@@ -57,12 +57,17 @@ class Evaluation:
     history: History
     has_early_stopping: bool
     parameters: Mapping[str, Any]  # blocks of params.yaml, by name
+    about: About  # the model, without the temperature
     digests: Mapping[str, str]  # path → MD5, of the model and then of the data
     n_parameters: int  # of the model
     n_bytes: int  # of its file
     folds: Folds | None = None  # of a cross-validation
     second: Mapping[str, Probabilities] = field(default_factory=dict)  # a second opinion, by split
     judged: Mapping[str, Container[int]] = field(default_factory=dict)  # rows whose label a person has judged, by split
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self.about.classes
 
     @property
     def unseen(self) -> str | None:

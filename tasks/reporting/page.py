@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tasks.exporting.usage import keras_lines
 from tasks.metrics import calibration
 from tasks.metrics.scores import SCORES
 from tasks.metrics.summarize import MANY_CLASSES
@@ -50,6 +51,7 @@ def render_page(evaluation: Evaluation, results: Results, svgs: Mapping[str, str
         n_conflicts=N_PAIRS,
         n_unreadable=N_UNREADABLE,
         parameters=dict(_flatten(evaluation.parameters)),
+        usage=keras_lines(evaluation.about.fit, evaluation.parameters["evaluate"]["test_time_augmentation"]),
     )
 
 

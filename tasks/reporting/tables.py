@@ -25,10 +25,8 @@ def detail_tables(evaluation: Evaluation, results: Results) -> dict[str, str]:
     names, (y_true, y_prob) = list(evaluation.class_names), evaluation.calibrated["test"]
     y_pred, labels = y_prob.argmax(axis=1), np.arange(len(names))
     calibration = {
-        "classes": names,
-        "temperature": results.calibration.temperature,
+        **evaluation.about._replace(temperature=results.calibration.temperature)._asdict(),  # which `classify` reads
         "test_time_augmentation": evaluation.parameters["evaluate"]["test_time_augmentation"],
-        "model": next(iter(evaluation.digests.values())),  # which `classify` looks for
     }
     classes = [_class_row(row) for row in results.classes]
     named = [(names[true], names[predicted]) for true, predicted in zip(y_true, y_pred, strict=True)]

@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics
 from sklearn.datasets import load_sample_image
 
+from tasks.exporting.usage import exported_lines
 from tasks.metrics.scores import SCORES
 from tasks.reporting.evaluation import Evaluation, Findings, Leak
 from tasks.reporting.results import compute_results
@@ -66,10 +67,12 @@ def test_parameters_are_listed_as_params_yaml_spells_them_beside_the_models_size
     assert rows.items() <= dict(parameters).items()
 
 
-def test_the_readme_has_the_lines_that_the_page_of_the_committed_settings_shows() -> None:
-    (readme,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (page,) = re.findall("<pre><code>(.+?)</code></pre>", render_page(evaluation()), re.DOTALL)
-    assert unescape(page) == readme
+def test_the_docs_have_the_lines_of_the_committed_settings() -> None:
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/export.md")]
+    readme, export = (re.findall(r"```python\n(.+?)```", page, re.DOTALL) for page in pages)
+    (shown,) = re.findall("<pre><code>(.+?)</code></pre>", render_page(evaluation()), re.DOTALL)
+    assert readme == [exported_lines("classifier.onnx", "crop")]
+    assert export == [exported_lines("classifier.tflite", "crop"), unescape(shown)]
 
 
 def test_the_same_evaluation_is_the_same_page_and_loads_nothing() -> None:
@@ -209,7 +212,9 @@ def test_doubtful_labels_are_shown_with_their_files() -> None:
 def test_long_names_are_shortened_and_kept_in_full_beside() -> None:
     name = "a-folder/" + "x" * 80 + "/0001.jpg"
     made = evaluation(n=40)
-    made = replace(made, files={**made.files, "test": [name] * 40}, class_names=["c" * 100, "b", "d", "e"])
+    made = replace(
+        made, files={**made.files, "test": [name] * 40}, about=made.about._replace(classes=["c" * 100, "b", "d", "e"])
+    )
     html = render_page(made)
     assert f'<span title="{name}">a-folder/xxx…xxx/0001.jpg'[:40] in html
     assert f'<span class="file">{name}' not in html

@@ -45,10 +45,9 @@ def test_the_calibration_holds_the_whole_temperature() -> None:
     calibration = json.loads(tables(made)["calibration.json"])
     temperature = compute_results(made).calibration.temperature
     assert calibration == {
-        "classes": made.class_names,
+        **made.about._asdict(),
         "temperature": temperature,
         "test_time_augmentation": "none",
-        "model": made.digests["models/classifier.keras"],
     }
     assert temperature != pytest.approx(round(temperature or 0.0, 6), abs=1e-12)
 

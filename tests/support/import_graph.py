@@ -18,7 +18,7 @@ from tasks.run.libraries import LIBRARIES_FILE, OR
 from tests.support import ROOT
 
 PACKAGES = ("flows", "tasks")
-STAGES = ("download", "normalize", "train", "evaluate", "export", "report")
+STAGES = ("download", "normalize", "train", "evaluate", "export", "report", "describe")
 TRACKED = STAGES[1:]  # stages whose code is a dependency; of download the images are the contract
 LOCK = Path("requirements.lock")
 # Every locked library that a stage imports is an input of the stage, except these. (What only download imports is

@@ -59,11 +59,22 @@ stages:
     params: [train]
     outs: [reports/predictions.npz]
     metrics: [{reports/metrics.json: {cache: false}}]
+  export:
+    cmd: echo {} > reports/export.json && echo file > exported
+    deps: [model]
+    params: [train]
+    outs: [exported]
+    metrics: [{reports/export.json: {cache: false}}]
   report:
     cmd: python report.py
     deps: [reports/predictions.npz, report.py]
     params: [train]
     outs: [reports/evaluation, reports/index.html]
+  describe:
+    cmd: echo card > reports/card.md
+    deps: [reports/evaluation, reports/export.json]
+    params: [train]
+    outs: [reports/card.md]
 artifacts:
   dataset: {path: reports/dataset.json}
   metrics: {path: reports/metrics.json}

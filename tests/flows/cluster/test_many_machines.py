@@ -154,7 +154,7 @@ def test_a_trial_from_another_machine_brings_its_model(head: Clone, machines: Pl
     (commit,) = re.findall(rf"(\w+) commit\s.*{name}$", head.run("git", "for-each-ref"), re.MULTILINE)
     metrics = json.loads((head.path / "reports/metrics.json").read_text())
     assert metrics == json.loads(head.run("git", "show", f"{commit}:reports/metrics.json"))
-    assert json.loads(head.run("dvc", "status", "--json")).keys() == {"report"}
+    assert json.loads(head.run("dvc", "status", "--json")).keys() == {"export", "report", "describe"}
 
 
 def test_a_gate_over_seeds_runs_both_commits_on_the_machines_once(head: Clone, machines: Place) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from flows.cluster import sync
-from flows.cluster.remotes import SyncError, find_remotes
+from flows.repo.remotes import SyncError, find_remotes
 from flows.runs import experiments, trial
 from tasks.params import ParameterError
 from tests.support import ROOT, machines

@@ -114,7 +114,7 @@ def test_only_what_changed_runs_and_the_state_says_why(tmp_path: Path, monkeypat
     with (root / "report.py").open("a") as file:
         file.write("# changed\n")
     run = Run()
-    assert run.states == {**CACHED, **dict.fromkeys(("train", "evaluate", "report"), "Completed")}
+    assert run.states == {**CACHED, **dict.fromkeys(("train", "evaluate", "export", "report", "describe"), "Completed")}
     changed = "parameters: train.seed 0 → 2"
     assert run.message("evaluate") == f"ran: {changed}"
     assert run.message("report").startswith(f"ran: {changed}; ")

@@ -65,6 +65,7 @@ def test_a_flipped_byte_in_an_output_is_never_fresh_and_restored_without_trainin
     assert verdicts(clone) == {
         "train": (f"outputs: {MODEL} modified",),
         "evaluate": (f"data: {MODEL} modified",),
+        "export": (f"data: {MODEL} modified",),
         "report": (f"data: {MODEL} modified",),
     }
     assert stages.reproduce(clone.path, "train", 60, print) == "restored from the run cache"

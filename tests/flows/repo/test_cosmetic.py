@@ -76,14 +76,14 @@ def refusals(clone: Clone, since: str | None = None) -> dict[str, str]:
 
 
 SAME_CODE: dict[str, tuple[Edit, tuple[str, ...]]] = {
-    "comment in a folder of two stages": (added(NETWORK, "# a comment\n"), ("train", "evaluate")),
+    "comment in a folder of three stages": (added(NETWORK, "# a comment\n"), ("train", "evaluate", "export")),
     "docstrings of two folders": (
         both(*(replaced(file, '"""', '"""Now: ') for file in (NETWORK, COUNTS))),
-        ("train", "evaluate", "report"),
+        ("train", "evaluate", "export", "report"),
     ),
     "comment in a step": (added("tasks/train.py", "# a comment\n"), ("train",)),
     "formatted": (reformatted, STAGES[1:]),
-    "line ends": (with_windows_line_ends, ("train", "evaluate")),
+    "line ends": (with_windows_line_ends, ("train", "evaluate", "export")),
 }
 OTHER_CODE: dict[str, tuple[Edit, str, str]] = {
     "function": (replaced(NETWORK, "halvings < 1", "halvings <= 1"), "evaluate", f"code: {NETWORK}: `if "),
@@ -175,7 +175,9 @@ def test_a_comment_is_accepted_from_the_command_line_and_a_real_edit_is_not(
         "normalize: nothing changed",
         f"train: nothing is kept: code: {HISTORY}: `NEW = 1` is new",
         f"evaluate: kept; only comments and layout differ in {COUNTS}",
+        f"export: kept; only comments and layout differ in {COUNTS}",
         f"report: kept; only comments and layout differ in {COUNTS}",
+        "describe: nothing changed",
     ]
     assert stages.verdict(clone.path, "evaluate") == ()
     assert accept.main(["evaluate"]) == 0
@@ -209,7 +211,7 @@ def test_code_that_git_has_not_got_needs_a_commit_to_compare_with(clone: Clone) 
     added(COUNTS, "NEW = 1\n")(clone)
     assert without_line(refusals(clone, since="HEAD")["evaluate"]) == f"code: {COUNTS}: `NEW = 1` is new"
     replaced(COUNTS, "NEW = 1\n", "")(clone)
-    assert kept(clone, since="HEAD") == ["evaluate", "report"]
+    assert kept(clone, since="HEAD") == ["evaluate", "export", "report"]
 
 
 def test_a_file_that_is_saved_while_it_is_compared_is_not_recorded(

@@ -40,18 +40,18 @@ def find_remotes(root: Path) -> Remotes:
     names = git(root, "remote").split()
     if "origin" not in names and len(names) != 1:
         raise ParameterError(
-            f"hosts need a git remote named origin, or a single one; received {', '.join(names) or 'none'}; "
+            f"there must be a git remote named origin, or a single one; received {', '.join(names) or 'none'}; "
             "`git remote add origin URL`"
         )
     settings = Config(str(root / ".dvc"))
     store = settings["core"].get("remote")
     if store is None or store not in settings["remote"]:
         raise ParameterError(
-            f"hosts need a default DVC remote; received {store or 'none'}; `dvc remote add --default store URL`"
+            f"there must be a default DVC remote; received {store or 'none'}; `dvc remote add --default store URL`"
         )
     if way := next((key for key in ("version_aware", "worktree") if settings["remote"][store].get(key)), ""):
         raise ParameterError(
-            f"hosts need a DVC remote that names objects by their digests; received {store} with {way}, which "
+            f"there must be a DVC remote that names objects by their digests; received {store} with {way}, which "
             "names them by their paths; `dvc remote add --default objects URL` adds another"
         )
     if isinstance(url := settings["remote"][store]["url"], RelPath):
