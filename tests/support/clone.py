@@ -103,6 +103,30 @@ class Clone:
         return signatures
 
 
+def add_remotes(clone: Clone, folder: Path) -> Path:
+    """Give a clone a git remote and a DVC remote that have everything; return the git remote."""
+    bare, store = folder / "bare.git", folder / "store"
+    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
+    clone.run("git", "remote", "add", "origin", str(bare))
+    (store / "files").mkdir(parents=True)
+    clone.run("dvc", "remote", "add", "--default", "store", str(store))
+    clone.commit("Name the DVC remote")
+    push_all(clone)
+    return bare
+
+
+def push_all(clone: Clone) -> None:
+    clone.run("dvc", "push", "--quiet")
+    clone.run("git", "push", "--quiet", "origin", "HEAD:main")
+
+
+def forget_remotes(clone: Clone) -> None:
+    """Remove the git remote, and the tags of releases."""
+    clone.run("git", "remote", "remove", "origin")
+    for tag in clone.run("git", "tag", "--list", "classifier*").split():
+        clone.run("git", "tag", "--delete", tag)
+
+
 def assert_nothing_is_stale(clone: Clone) -> None:
     lock = (clone.path / "dvc.lock").read_bytes()
     assert clone.repro()[:2] == ([], [])

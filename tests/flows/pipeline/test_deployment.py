@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clone import Clone
+from tests.support.clone import Clone, add_remotes, forget_remotes
 from tests.support.docs import PAGES, commands
 from tests.support.edits import substitute
 from tests.support.import_graph import STAGES
@@ -145,6 +145,18 @@ def test_two_clones_serve_at_once_and_each_runs_its_own_code(prefect: Prefect, t
             assert server.tasks(flow_run) == dict.fromkeys(STAGES, "Cached")
         wait_for("the summary", partial(prefect.logged, runs[prefect], "generalization gap"))
         wait_for("the summary of the second clone", partial(other.logged, runs[other], "the second clone's gap"))
+
+
+def test_a_release_runs_as_a_deployment_too(prefect: Prefect, tmp_path: Path) -> None:
+    prefect.clone.reset()
+    bare = add_remotes(prefect.clone, tmp_path)
+    flow_run = prefect.start("release/local", "--param", "stage=prod")
+    wait_for("the end of the release", partial(prefect.completed, flow_run))
+    (listed,) = (one["data"] for one in prefect.read("artifacts", flow_run) if one["key"] == "releases")
+    assert "| v1.0.0  | prod" in listed
+    assert "refs/tags/classifier#prod#1" in prefect.clone.run("git", "ls-remote", "--tags", str(bare))
+    forget_remotes(prefect.clone)
+    prefect.clone.reset()
 
 
 def test_a_study_runs_as_a_deployment_too(prefect: Prefect) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flows.release.registry import open_registry
 from flows.repo.git import GitError
-from tests.support.clone import IDENTITY, Clone
+from tests.support.clone import IDENTITY, Clone, add_remotes, forget_remotes, push_all
 
 pytestmark = pytest.mark.slow
 COMMAND = ("python", "-m", "flows.release")
@@ -22,22 +22,9 @@ COMMAND = ("python", "-m", "flows.release")
 def place(clone: Clone, tmp_path: Path) -> Iterator[Clone]:
     """A trained clone whose remotes have everything."""
     clone.reset()
-    bare, store = tmp_path / "bare.git", tmp_path / "store"
-    clone.run("git", "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
-    clone.run("git", "remote", "add", "origin", str(bare))
-    (store / "files").mkdir(parents=True)
-    clone.run("dvc", "remote", "add", "--default", "store", str(store))
-    clone.commit("Name the DVC remote")
-    publish(clone)
+    add_remotes(clone, tmp_path)
     yield clone
-    clone.run("git", "remote", "remove", "origin")
-    for tag in clone.run("git", "tag", "--list", "classifier*").split():
-        clone.run("git", "tag", "--delete", tag)
-
-
-def publish(clone: Clone) -> None:
-    clone.run("dvc", "push", "--quiet")
-    clone.run("git", "push", "--quiet", "origin", "HEAD:main")
+    forget_remotes(clone)
 
 
 def refused(clone: Clone, *arguments: str, status: int = 1) -> str:
@@ -109,7 +96,7 @@ def test_a_release_is_refused_that_others_could_not_get_or_repeat(place: Clone, 
     place.run("dvc", "remote", "remove", "store")
     place.run("dvc", "remote", "add", "--local", "--default", "private", str(tmp_path / "store"))
     place.commit("Keep the remote to oneself")
-    publish(place)
+    push_all(place)
     assert "nobody finds the model; `dvc remote add --default private URL`" in refused(place)
 
 
