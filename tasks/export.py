@@ -44,7 +44,7 @@ def export(
 ) -> command_line.RunInfo:
     """Write a model in each format, and measure how equal it predicts."""
     export_params, names = load_block("export", Export), arrays.class_names(normalized)
-    machine = runtime.prepare()
+    machine = runtime.prepare("cpu")  # a GPU may round float32 to TF32
     model = saved_model.load_model(model_path, arrays.image_shape(normalized), len(names))
     about = describe_model(model_path, normalized, fit_held_out(model, normalized, folds_path))
     images, y_true = arrays.load_split(normalized, "test", len(names))
