@@ -89,11 +89,12 @@ def _find_classifier(temporary: Path) -> Exported:
     if not calibration_path.exists():
         raise errors.RefusedError(f"{calibration_path} must exist; `dvc repro` makes it, or a run that is at work does")
     about, augmentation = _read_calibration(calibration_path)
-    if augmentation == "none" and (exports / FORMATS["onnx"].file).exists():
+    if augmentation == "none" and (file := exports / FORMATS["onnx"].file).is_file():
         try:
             exported = open_exported("onnx", exports)
-            if exported.about.model == about.model:
+            if exported.about._replace(temperature=about.temperature) == about:  # which may differ in its last digits
                 return exported
+            print(f"note: {file} is of another run; {model_path} answers", file=sys.stderr)
         except errors.RefusedError as error:
             print(f"note: {error}; until then {model_path} answers", file=sys.stderr)
     return _open_keras(_find_keras_file(model_path, calibration_path, about.model, temporary), about, augmentation)

@@ -30,9 +30,9 @@ def describe(
     sources += WEIGHTS.get(load_block("model", Model).network, [])
     try:
         text = write_card(reports, sources)
-    except (LookupError, TypeError, ValueError) as error:
-        names = ", ".join(map(str, paths))
-        raise errors.RefusedError(f"reports must be whole: {names}; {error!r}; `dvc repro --force evaluate`") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        rule = f"{', '.join(map(str, paths))} must be whole"
+        raise errors.RefusedError(f"{rule}: {error!r}; `make doctor` restores them, or `dvc repro` does") from error
     with atomic_outputs(card_path) as (file,):
         file.write_text(text, encoding="utf-8", newline="\n")
     return {}

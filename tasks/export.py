@@ -59,8 +59,10 @@ def export(
             received = predict_all(open_exported(name, folder, machine.threads).predict, images)
             points = None if FORMATS[name].has_floats else export_params.int8_tolerance
             found = parity.compare(predicted, received, export_params.tolerance, points)
-            refuse_unequal(file.name, found, arrays.files(normalized, "test"))
+            refuse_unequal(file.name, found, arrays.files(normalized, "test"), export_params)
             metrics[name] = {**found.metrics, "bytes": file.stat().st_size}
+            if arrays.held_out_split(normalized) == "test":
+                del metrics[name]["accuracy"]  # folds held these images out, and the model learnt from all of them
             milliseconds[name] = parity.time_batches(open_exported(name, folder, 1).predict, images)
             print(f"export: {file.name}: {describe_parity(found)}")
         json.write_text(to_json(metrics), encoding="utf-8", newline="\n")
@@ -85,14 +87,15 @@ def write(name: str, model: keras.Model, model_path: Path, about: About, normali
     write_litert(model_path, about, None if FORMATS[name].has_floats else sample, file)
 
 
-def refuse_unequal(file: str, found: parity.Parity, names: Sequence[str]) -> None:
+def refuse_unequal(file: str, found: parity.Parity, names: Sequence[str], allowed: Export) -> None:
     """Refuse a file that predicts otherwise, and name the images."""
     if len(found.beyond):
         shown = ", ".join(names[row] for row in found.beyond[:SHOWN])
         raise errors.RefusedError(
-            f"{file} must predict as the model does, within export.tolerance and export.int8_tolerance; "
-            f"{len(found.beyond):,} of {len(names):,} test images are beyond, such as {shown} "
-            f"({describe_parity(found)}); take its format out of export.formats"
+            f"{file} must predict as the model does, within export.tolerance {allowed.tolerance:g} and "
+            f"export.int8_tolerance {allowed.int8_tolerance:g}; {len(found.beyond):,} of {len(names):,} test images "
+            f"are beyond, such as {shown} ({describe_parity(found)}); take its format out of export.formats, or raise "
+            "the tolerance; `dvc checkout && git checkout -- reports` brings the old files back"
         )
 
 
@@ -100,9 +103,9 @@ def describe_parity(found: parity.Parity) -> str:
     """Describe how the predictions of a file differ, in one line."""
     metrics = found.metrics
     return (
-        f"accuracy {metrics['accuracy']:.4f} ({100 * metrics['accuracy_difference']:+.2f} points), "
+        f"accuracy {100 * metrics['accuracy_difference']:+.2f} points from the model's, "
         f"{metrics['other_labels']:,} of {metrics['n']:,} labels differ, "
-        f"probabilities by at most {metrics['largest_difference']:.6f}"
+        f"probabilities by at most {metrics['largest_difference']:.1e}"
     )
 
 

@@ -327,6 +327,12 @@ def test_the_keras_file_answers_where_the_onnx_file_is_of_another_model_or_damag
     report(normalized=DATA, model_path=MODEL, **REPORTED)
     assert main(["as-it-is.png"]) == 0
     assert capsys.readouterr().out.splitlines()[-1:] != answer
+    renamed = json.loads(CALIBRATION.read_text())  # as after a class was renamed: the weights are the same
+    CALIBRATION.write_text(json.dumps({**renamed, "classes": ["new", *renamed["classes"][1:]]}))
+    assert main(["as-it-is.png", "--top", "4"]) == 0
+    said = capsys.readouterr()
+    assert "new " in said.out
+    assert f"note: {EXPORTS / 'classifier.onnx'} is of another run; {MODEL} answers" in said.err
     (EXPORTS / "classifier.onnx").write_bytes(b"damaged")
     assert main(["as-it-is.png"]) == 0
     assert "classifier.onnx must be a file that stage export wrote" in capsys.readouterr().err

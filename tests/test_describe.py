@@ -45,7 +45,7 @@ def test_licences_are_of_these_images_and_weights(images: str, network: str, sai
     assert f"- {said}" in CARD.read_text()
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"splits": {}}'])
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"splits": {}}'])
 def test_a_damaged_report_is_refused_in_one_line(content: str) -> None:
     (PATHS["details"] / "scores.json").write_text(content)
     with pytest.raises(errors.RefusedError, match=r"scores\.json.+`(make doctor|dvc repro)") as refused:

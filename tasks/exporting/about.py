@@ -32,7 +32,7 @@ def read_about(text: str) -> About:
     try:
         return About(**json.loads(text))
     except TypeError as error:
-        raise ValueError(f"it must say {', '.join(About._fields)}: {error}") from error
+        raise ValueError(f"its `{ENTRY}` must have {', '.join(About._fields)}; received {text[:80]}") from error
 
 
 def describe_model(model_path: Path, normalized: Path, temperature: float | None) -> About:

@@ -66,7 +66,7 @@ UNMEASURED: tuple[tuple[Callable[[Reports], bool], str], ...] = (
     ),
     (
         lambda reports: not reports.metrics.get("published", {"test_images": 1})["test_images"],
-        "This very network: the scores are those of the networks of the folds, which learned from fewer images.",
+        "This very network: the scores are those of the networks of the folds, which learnt from fewer images.",
     ),
     (
         lambda reports: "seeds" not in reports.metrics,
@@ -135,13 +135,16 @@ def _describe_use(about: Report) -> Iterator[str]:
     yield from (f"# Classifier of images in {len(names):,} classes", "")
     yield f"In: pixels of pictures, uint8 of shape (n, {about['height']}, {about['width']}, 3), red, green and blue."
     yield f"A picture of another shape is brought to it by `{about['fit']}`: {FIT[about['fit']]}."
-    yield "Out: a probability for each class, in this order. The Keras file gives logits."
-    yield from ("", f"Classes: {', '.join(map(escape_markdown, names))}")
+    yield from ("Out: a probability for each class, in this order. The Keras file gives logits.", "")
+    yield from _table(("output", "class"), ((str(label), escape_markdown(name)) for label, name in enumerate(names)))
 
 
 def _describe_data(counts: Report, images: Licence) -> Iterator[str]:
+    splits = {split: counts[split] for split in ("train", "validation", "test") if split in counts}
+    others = counts["images"] - sum(splits.values()) - counts["left_out"]
     rows = [
-        *((f"in {split}", counts[split]) for split in ("train", "validation", "test") if split in counts),
+        *((f"in {split}", n) for split, n in splits.items()),
+        *([("in no split (normalize.train_images)", others)] if others > 0 else []),
         ("of the smallest class", counts["smallest_class"]),
         ("unreadable", counts["unreadable"]),
         ("left out", counts["left_out"]),
@@ -160,11 +163,11 @@ def _describe_scores(reports: Reports) -> Iterator[str]:
     augmentation, temperature = reports.about["test_time_augmentation"], reports.about["temperature"]
     yield from ("## Scores", "")
     if folds := reports.metrics.get("folds"):
-        yield f"Of {folds['trainings']} networks, each on images that its fold held out; this one learned from all."
+        yield f"Of {folds['trainings']} networks, each on images that its fold held out; this one learnt from all."
     yield f"Test {_words(metric)} on {n:,} images: {_number(scores['splits']['test'][metric], scores, metric)}."
     if scores["gap"] is not None:
         gap = _number(scores["gap"], scores, "generalization_gap")
-        yield f"Generalization gap (train − validation): {gap}."
+        yield f"Generalization gap of {_words(metric)} (train − validation): {gap}."
     if scores["leak"] and scores["leak"]["without"] is not None:
         yield f"Without the test images that have a duplicate in training: {scores['leak']['without']:.4f}."
     if augmentation != "none":
@@ -189,17 +192,20 @@ def _describe_files(about: Report, parity: Report) -> Iterator[str]:
     files = {FORMATS[name].file: row for name, row in parity.items()}
     lines = {"classifier.keras": keras_lines(about["fit"], about["test_time_augmentation"])}
     lines |= {file: exported_lines(file, about["fit"]) for file in files}
-    rows = (
-        (f"`{file}`", f"{row['bytes']:,}", f"{row['accuracy']:.4f}", f"{row['other_labels']:,} of {row['n']:,}",
-         f"{row['largest_difference']:.6f}")
-        for file, row in files.items()
-    )  # fmt: skip
     yield "## Files"
     if files:
-        yield from ("", "Exported files, on test, compared with the Keras file without test-time augmentation:", "")
-        yield from _table(("file", "bytes", "accuracy", "other labels", "largest difference of a probability"), rows)
+        header = ("file", "bytes", "accuracy", "other labels", "largest difference of a probability")
+        yield from ("", "Exported files and the Keras file, without test-time augmentation, on the test images:", "")
+        yield from _table(header, (_compare_file(file, row) for file, row in files.items()))
+    yield from ("", "These lines read neither 16 bits a channel nor colour profiles, and shift no image.")
     for file, code in lines.items():
         yield from ("", f"`{file}`:", "", "```python", *code.splitlines(), "```")
+
+
+def _compare_file(file: str, row: Report) -> tuple[str, ...]:
+    accuracy = f"{row['accuracy']:.4f}" if "accuracy" in row else ""
+    labels = f"{row['other_labels']:,} of {row['n']:,}"
+    return f"`{file}`", f"{row['bytes']:,}", accuracy, labels, f"{row['largest_difference']:.6f}"
 
 
 def _describe_origin(about: Report) -> Iterator[str]:

@@ -45,7 +45,7 @@ def open_onnx(path: Path, threads: int) -> Exported:
         probabilities: NDArray[np.float32] = session.run(None, {"pixels": pixels})[0]
         return probabilities
 
-    return Exported(read_about(session.get_modelmeta().custom_metadata_map[ENTRY]), predict)
+    return Exported(read_about(session.get_modelmeta().custom_metadata_map.get(ENTRY, "null")), predict)
 
 
 def open_litert(path: Path, threads: int) -> Exported:

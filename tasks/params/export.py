@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.params import Block
 
@@ -13,3 +13,10 @@ class Export(Block):
     formats: list[Literal["onnx", "litert", "litert_int8"]]
     tolerance: Annotated[float, Field(gt=0, le=1)]
     int8_tolerance: Annotated[float, Field(ge=0, le=100)]
+
+    @field_validator("formats")
+    @classmethod
+    def _check_formats(cls, formats: list[str]) -> list[str]:
+        if len(set(formats)) < len(formats):
+            raise ValueError(f"must name each format once; received {', '.join(formats)}")
+        return formats

@@ -22,6 +22,8 @@ def test_every_claim_is_a_number_of_the_reports() -> None:
     for file in ("classifier.onnx", "classifier_int8.tflite"):
         assert f"| `{file}` | 12,345 | 0.6100 | 3 of 200 | 0.250000 |" in card
         assert f'"models/exports/{file}"' in card
+    assert "| 2 | class 2 |\n" in card
+    assert "| in no split (normalize.train_images) | 18 |\n" in card
     assert "Apache-2.0" in card
     assert given.about["model"] in card
     assert given.about["data"] in card

@@ -53,6 +53,8 @@ def test_without_a_validation_split_no_variant_is_looked_at(file: Path) -> None:
         ({"model__network": ["vgg"]}, "model.network", "received ['vgg']"),
         ({"model__trainable": "head"}, "model: trainable", "received head"),
         ({"model__network": "pretrained", "model__input_size": 96}, "model: input_size", "received 96"),
+        ({"export__formats": ["onnx", "onnx"]}, "export.formats", "must name each format once; received onnx, onnx"),
+        ({"export__formats": ["pickle"]}, "export.formats.0", "received 'pickle'"),
         ({"model__filters": []}, "model.filters", "at least 1"),
         ({"model__filters": [8] * 5}, "model: filters", "received 5"),
         ({"model__filters": [32, 0]}, "model.filters.1", "received 0"),

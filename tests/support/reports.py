@@ -126,7 +126,7 @@ class Page(HTMLParser):
 
 
 COUNTS = {
-    "images": 800, "classes": 4, "smallest_class": 100, "train": 400, "validation": 200, "test": 200, "unreadable": 1,
+    "images": 820, "classes": 4, "smallest_class": 100, "train": 400, "validation": 200, "test": 200, "unreadable": 1,
     "left_out": 2, "duplicates": 3, "conflicts": 4, "corrected": {"train": 5, "test": 6},
     "leaks": {"validation": 7, "test": 8},
 }  # fmt: skip
