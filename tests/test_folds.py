@@ -133,6 +133,7 @@ def test_kills_in_each_fold_and_in_the_last_training_change_no_bit(monkeypatch: 
     assert not [path for path in Path(".checkpoints").glob("*") if not path.name.startswith("features")]
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_published_training_after_the_median_of_best_epochs() -> None:
     edit(Path("params.yaml"), regularize__early_stopping__patience=1, train__epochs=4)
     run_train()

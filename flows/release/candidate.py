@@ -47,9 +47,9 @@ def check(root: Path) -> str:
     for stage, reasons in stale_reasons(root, upstream=True).items():
         if reasons:
             raise RefusedReleaseError(
-                f"no stage may be stale; {stage} would run: {reasons[0]}; `dvc repro`, and commit"
+                f"no stage may be stale; {stage} would run: {reasons[0]}; `dvc pull` or `dvc repro`, and commit"
             )
-    check_remote_folder(root)
+    check_remote_folder(root, is_new=True)  # an empty one is to be pushed to
     if missing := name_missing(compare_with_remote(root)):
         raise RefusedReleaseError(f"DVC remote {remotes.dvc} must have every object; it lacks {missing}; `dvc push`")
     return commit
@@ -70,11 +70,12 @@ def choose_version(root: Path, versions: list[Version], commit: str, base: str |
     """
     from gto.versions import SemVer
 
+    before = find_side(root, base, "--base") if base is not None else None
     if released := next((version for version in versions if version.commit == commit), None):
         return Candidate(commit, released.name, False, "this commit has been released")
-    if not versions and not base:
+    if not versions and before is None:
         return Candidate(commit, FIRST, True, "the first release, compared with none")
-    before = find_side(root, base, "--base") if base else Side(root, versions[0].name, versions[0].commit)
+    before = before or Side(root, versions[0].name, versions[0].commit)
     last = SemVer(versions[0].name) if versions else SemVer("v0.0.0")
     if _classes(before) != _classes(here := Side(root, "here")):
         sentence = f"{len(_classes(here))} classes, others than those of {before.name}, so that nothing is compared"

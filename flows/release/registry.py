@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.repo.git import committer, git, repository
-from flows.repo.remotes import NO_PROMPT, fetch_references, find_remotes, list_references
+from flows.repo.remotes import NO_PROMPT, fetch_references, find_git_remote, list_references
 from tasks.params import ParameterError
 
 ARTIFACT = "classifier"  # in dvc.yaml
@@ -65,7 +65,7 @@ class Registry(NamedTuple):
             with self._open() as gto:
                 if version not in {known.name for known in self.versions}:
                     gto.register(self.name, commit, version=version, message=message, simple=True)
-                if stage:
+                if stage is not None:
                     gto.assign(self.name, stage, version=version, message=message)
         except GTOException as error:
             raise ParameterError(f"{error} (version {version}, stage {stage or 'none'})") from error
@@ -75,7 +75,7 @@ class Registry(NamedTuple):
             raise ParameterError(f"{rule}; `git tag --delete '{kept[0]}'`, or push it")
         git(self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.clone), *map(_full, tags))
         pushed = (f"{git(self.clone, 'rev-parse', _full(tag)).strip()}:{_full(tag)}" for tag in tags)
-        git(self.root, "push", "--quiet", "--atomic", find_remotes(self.root).git, *pushed, variables=NO_PROMPT)
+        git(self.root, "push", "--quiet", "--atomic", find_git_remote(self.root), *pushed, variables=NO_PROMPT)
         fetch_references(self.root, *(f"{_full(tag)}:{_full(tag)}" for tag in tags))
 
     @contextmanager
@@ -90,7 +90,7 @@ class Registry(NamedTuple):
 @contextmanager
 def open_registry(root: Path) -> Iterator[Registry]:
     """Open the register of the releases that the git remote has."""
-    remote, folder = find_remotes(root).git, repository(root).project
+    remote, folder = find_git_remote(root), repository(root).project
     git(root, "fetch", "--quiet", remote, variables=NO_PROMPT)
     name = ARTIFACT if folder == Path() else f"{folder.as_posix()}:{ARTIFACT}"
     listed = list_references(root, f"refs/tags/{name.replace(':', '=')}*")

@@ -32,17 +32,23 @@ class SyncError(RuntimeError):
     """Something could not be sent or fetched; another attempt may succeed."""
 
 
-def find_remotes(root: Path) -> Remotes:
-    """Find the git remote and the DVC remote that hosts share."""
-    from dvc.config import Config
-    from dvc.config_schema import RelPath
-
+def find_git_remote(root: Path) -> str:
+    """Find the git remote: origin, or the only one."""
     names = git(root, "remote").split()
     if "origin" not in names and len(names) != 1:
         raise ParameterError(
             f"there must be a git remote named origin, or a single one; received {', '.join(names) or 'none'}; "
             "`git remote add origin URL`"
         )
+    return "origin" if "origin" in names else names[0]
+
+
+def find_remotes(root: Path) -> Remotes:
+    """Find the git remote and the DVC remote that hosts share."""
+    from dvc.config import Config
+    from dvc.config_schema import RelPath
+
+    remote = find_git_remote(root)
     settings = Config(str(root / ".dvc"))
     store = settings["core"].get("remote")
     if store is None or store not in settings["remote"]:
@@ -59,12 +65,12 @@ def find_remotes(root: Path) -> Remotes:
             f"the URL of DVC remote {store} must be absolute, since each clone resolves a relative one for itself; "
             f"received one that means {url} in this clone; `dvc remote modify {store} url {url}`"
         )
-    return Remotes("origin" if "origin" in names else names[0], store)
+    return Remotes(remote, store)
 
 
 def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
     """List references of the git remote with their commits."""
-    remote = find_remotes(root).git
+    remote = find_git_remote(root)
     listed = git(root, "ls-remote", remote, pattern, variables=NO_PROMPT, limit_seconds=ANSWER_SECONDS)
     return [(ref, commit) for commit, ref in (line.split("\t") for line in listed.splitlines())]
 
@@ -72,12 +78,12 @@ def list_references(root: Path, pattern: str) -> list[tuple[str, str]]:
 def fetch_references(root: Path, *refspecs: str) -> None:
     """Fetch references, and nothing that git would fetch beside them."""
     arguments = ("--quiet", "--no-tags", "--no-auto-gc", "--no-write-fetch-head", "--stdin")
-    git(root, "fetch", *arguments, find_remotes(root).git, given="\n".join(refspecs).encode(), variables=NO_PROMPT)
+    git(root, "fetch", *arguments, find_git_remote(root), given="\n".join(refspecs).encode(), variables=NO_PROMPT)
 
 
 def push_reference(root: Path, refspec: str, *options: str) -> None:
     """Push a reference to the git remote."""
-    git(root, "push", "--quiet", *options, find_remotes(root).git, refspec, variables=NO_PROMPT)
+    git(root, "push", "--quiet", *options, find_git_remote(root), refspec, variables=NO_PROMPT)
 
 
 def check_remote_folder(root: Path, is_new: bool = False) -> None:

@@ -18,7 +18,7 @@ class About(NamedTuple):
     width: int
     fit: str  # crop | pad | stretch: how a picture of another shape is brought to it
     temperature: float | None  # in the graph; None: not calibrated, as nothing was held out
-    model: str  # MD5 of the .keras file; `git log -S MD5 -- dvc.lock` finds its commit
+    model: str  # MD5 of the .keras file; the first of `git log --reverse -S MD5 -- dvc.lock` made it
     data: str  # MD5 of data/normalized/dataset.json, which has the digest of every array
 
 

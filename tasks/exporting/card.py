@@ -134,8 +134,8 @@ def _describe_use(about: Report) -> Iterator[str]:
     names = about["classes"]
     yield from (f"# Classifier of images in {len(names):,} classes", "")
     yield f"In: pixels of pictures, uint8 of shape (n, {about['height']}, {about['width']}, 3), red, green and blue."
-    yield f"A picture of another shape is brought to it by `{about['fit']}`: {FIT[about['fit']]}."
-    yield from ("Out: a probability for each class, in this order. The Keras file gives logits.", "")
+    yield f"A picture of another shape is first brought to it, by `{about['fit']}`: {FIT[about['fit']]}."
+    yield from ("Out: a calibrated probability for each class in this order; of the Keras file, its logit.", "")
     yield from _table(("output", "class"), ((str(label), escape_markdown(name)) for label, name in enumerate(names)))
 
 
@@ -145,7 +145,7 @@ def _describe_data(counts: Report, images: Licence) -> Iterator[str]:
     rows = [
         *((f"in {split}", n) for split, n in splits.items()),
         *([("in no split (normalize.train_images)", others)] if others > 0 else []),
-        ("of the smallest class", counts["smallest_class"]),
+        ("of the smallest class, in all splits", counts["smallest_class"]),
         ("unreadable", counts["unreadable"]),
         ("left out", counts["left_out"]),
         ("pairs of duplicates", counts["duplicates"]),
@@ -172,7 +172,7 @@ def _describe_scores(reports: Reports) -> Iterator[str]:
         yield f"Without the test images that have a duplicate in training: {scores['leak']['without']:.4f}."
     if augmentation != "none":
         yield f"This is with test-time augmentation ({augmentation}), which exported files do not have."
-    yield ""
+    yield from ("", "As trained, before the temperature:", "")
     rows = ((split, *(f"{values[name]:.4f}" for name in shown)) for split, values in scores["splits"].items())
     yield from (*_table(("split", *map(_words, shown)), rows), "")
     weakest = sorted((row for row in scores["classes"] if row["support"]), key=lambda row: row["f1"])[:WEAKEST]
@@ -194,7 +194,14 @@ def _describe_files(about: Report, parity: Report) -> Iterator[str]:
     lines |= {file: exported_lines(file, about["fit"]) for file in files}
     yield "## Files"
     if files:
-        header = ("file", "bytes", "accuracy", "other labels", "largest difference of a probability")
+        header = (
+            "file",
+            "bytes",
+            "accuracy",
+            "difference, points",
+            "other labels",
+            "largest difference of a probability",
+        )
         yield from ("", "Exported files and the Keras file, without test-time augmentation, on the test images:", "")
         yield from _table(header, (_compare_file(file, row) for file, row in files.items()))
     yield from ("", "These lines read neither 16 bits a channel nor colour profiles, and shift no image.")
@@ -204,15 +211,17 @@ def _describe_files(about: Report, parity: Report) -> Iterator[str]:
 
 def _compare_file(file: str, row: Report) -> tuple[str, ...]:
     accuracy = f"{row['accuracy']:.4f}" if "accuracy" in row else ""
-    labels = f"{row['other_labels']:,} of {row['n']:,}"
-    return f"`{file}`", f"{row['bytes']:,}", accuracy, labels, f"{row['largest_difference']:.6f}"
+    points = [100 * value for value in (row["accuracy_difference"], *row["accuracy_interval"].values())]
+    difference, labels = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*points), f"{row['other_labels']:,} of {row['n']:,}"
+    return f"`{file}`", f"{row['bytes']:,}", accuracy, difference, labels, f"{row['largest_difference']:.6f}"
 
 
 def _describe_origin(about: Report) -> Iterator[str]:
     yield from ("## Origin", "")
     yield f"- MD5 of `models/classifier.keras`: `{about['model']}`"
     yield f"- MD5 of `data/normalized/dataset.json`, which has the digest of every array: `{about['data']}`"
-    yield f"- Commit, with parameters, code and versions of libraries: `git log -S {about['model']} -- dvc.lock`"
+    log = f"git log --reverse -S {about['model']} -- dvc.lock"
+    yield f"- Commit, with parameters, code and versions of libraries: the first of `{log}`"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

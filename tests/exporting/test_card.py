@@ -6,7 +6,15 @@ from ruamel.yaml import YAML
 from tasks.exporting.card import CIFAR10, LITE0, OWN_IMAGES, Reports, escape_markdown, write_card
 from tests.support.reports import card_reports as reports
 
-ROW = {"n": 200, "accuracy": 0.61, "other_labels": 3, "largest_difference": 0.25, "bytes": 12_345}
+ROW = {
+    "n": 200,
+    "accuracy": 0.61,
+    "accuracy_difference": -0.01,
+    "accuracy_interval": {"low": -0.02, "high": 0.005},
+    "other_labels": 3,
+    "largest_difference": 0.25,
+    "bytes": 12_345,
+}
 
 
 def test_every_claim_is_a_number_of_the_reports() -> None:
@@ -20,7 +28,7 @@ def test_every_claim_is_a_number_of_the_reports() -> None:
     weakest = min(given.scores["classes"], key=lambda row: row["f1"])
     assert f"| {weakest['class']} | {weakest['f1']:.4f} | {weakest['support']} |" in card
     for file in ("classifier.onnx", "classifier_int8.tflite"):
-        assert f"| `{file}` | 12,345 | 0.6100 | 3 of 200 | 0.250000 |" in card
+        assert f"| `{file}` | 12,345 | 0.6100 | -1.00 [-2.00, +0.50] | 3 of 200 | 0.250000 |" in card
         assert f'"models/exports/{file}"' in card
     assert "| 2 | class 2 |\n" in card
     assert "| in no split (normalize.train_images) | 18 |\n" in card

@@ -168,6 +168,7 @@ def test_a_truncated_lock_file_is_replaced_by_the_committed_one(
     assert_sound(sound)
 
 
+@SLOW
 def test_a_lock_cut_at_any_line_is_whole_or_found(sound: Clone) -> None:
     lines = (sound.path / "dvc.lock").read_text().splitlines(keepends=True)
     whole = recorded_outputs("".join(lines).encode())

@@ -61,6 +61,9 @@ def test_a_release_is_listed_and_got_by_machines_that_have_only_the_url(place: C
 
 
 def test_a_release_is_refused_that_others_could_not_get_or_repeat(place: Clone, tmp_path: Path) -> None:
+    for name in ("", "a b"):
+        assert "--stage must be a name of letters" in refused(place, "--stage", name, status=2)
+    assert "--base must be a commit of this repository; received nowhere" in refused(place, "--base", "nowhere")
     (place.path / "notes.txt").write_text("x")
     assert "must be a commit; received edits of notes.txt; `git add`" in refused(place)
     place.commit("Add notes")
