@@ -6,7 +6,7 @@ leaves nothing behind.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +78,11 @@ class Registry(NamedTuple):
         git(self.root, "push", "--quiet", "--atomic", find_git_remote(self.root), *pushed, variables=NO_PROMPT)
         fetch_references(self.root, *(f"{_full(tag)}:{_full(tag)}" for tag in tags))
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
+    def _open(self) -> AbstractContextManager[Any]:
         from gto.registry import GitRegistry
-        from scmrepo.git import Git
 
-        with Git(str(self.clone)) as scm, GitRegistry.from_scm(scm) as registry:
-            yield registry
+        opened: AbstractContextManager[Any] = GitRegistry.from_url(str(self.clone))
+        return opened
 
 
 @contextmanager
