@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tasks import errors
 from tasks.data import arrays
-from tasks.data.digests import compute_md5
 from tasks.datasets.corrections import corrections_path, read_corrections
 from tasks.exporting.about import describe_model
 from tasks.metrics.predictions import Labels, Predicted, Predictions, read_predictions
@@ -56,7 +55,7 @@ def report(
         has_early_stopping=bool(parameters["regularize"]["early_stopping"]["patience"]),
         parameters=parameters,
         about=about,
-        digests=_digests(model_path, normalized),
+        digests={str(model_path): about.model, **_digests(normalized)},
         n_parameters=predictions.n_parameters,
         n_bytes=model_path.stat().st_size,
         folds=_load_folds(normalized),
@@ -74,9 +73,8 @@ def report(
     return {}
 
 
-def _digests(model_path: Path, normalized: Path) -> dict[str, str]:
-    of_data = {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()}
-    return {str(model_path): compute_md5(model_path), **of_data}
+def _digests(normalized: Path) -> dict[str, str]:
+    return {str(normalized / name): digest for name, digest in arrays.digests(normalized).items()}
 
 
 def _find_judged(normalized: Path, splits: Sequence[str]) -> dict[str, set[int]]:

@@ -63,7 +63,7 @@ class Registry(NamedTuple):
         before = set(git(self.clone, "tag").split())
         try:
             with self._open() as gto:
-                if version not in {known.name for known in self.versions}:
+                if gto.find_artifact(self.name, create_new=True).find_version(name=version) is None:
                     gto.register(self.name, commit, version=version, message=message, simple=True)
                 if stage is not None:
                     gto.assign(self.name, stage, version=version, message=message)

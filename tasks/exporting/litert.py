@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.exporting.about import ENTRY, About, write_about
+from tasks.models.saved_model import ZIP_DATE
 
 CONVERT = "import sys; from tasks.exporting.litert import convert; convert(*sys.argv[1:])"
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format: the same weights are the same bytes
 
 
 def write_litert(model_path: Path, about: About, sample: NDArray[np.uint8] | None, output: Path) -> None:
